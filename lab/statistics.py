@@ -1,0 +1,65 @@
+"""Exact intervals for shares, so that a verdict never rests on a normal approximation.
+
+Source: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial" (1934).
+"""
+
+import math
+from dataclasses import dataclass
+
+_STEPS = 200  # bisection halves [0, 1] until floats cannot tell its ends apart
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A closed range of shares, 0 to 1."""
+
+    low: float
+    high: float
+
+    def holds(self, share: float) -> bool:
+        """Whether `share` (0 to 1) lies inside."""
+        return self.low <= share <= self.high
+
+
+def _tail(successes: int, trials: int, share: float) -> float:
+    """P(X >= successes) for X binomial; summed in logarithms so that large samples do not underflow."""
+    if successes <= 0:
+        return 1.0
+    if share <= 0.0:
+        return 0.0
+    if share >= 1.0:
+        return 1.0
+    log_p, log_q = math.log(share), math.log1p(-share)
+    log_n = math.lgamma(trials + 1)
+    return math.fsum(
+        math.exp(log_n - math.lgamma(k + 1) - math.lgamma(trials - k + 1) + k * log_p + (trials - k) * log_q)
+        for k in range(successes, trials + 1)
+    )
+
+
+def _share_whose_tail_is(target: float, successes: int, trials: int) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if _tail(successes, trials, middle) < target else (low, middle)
+    return (low + high) / 2
+
+
+def binomial_interval(successes: int, trials: int, confidence: float = 0.99) -> Interval:
+    """The exact (Clopper-Pearson) interval of a measured share.
+
+    `successes` of `trials` (at least 1) requests; `confidence` between 0 and 1, both ends excluded. Raises ValueError
+    where there is no data: an empty sample has no interval, and must never become a pass.
+    """
+    if trials < 1:
+        raise ValueError("no data: an interval needs at least one request")
+    if not 0 <= successes <= trials:
+        raise ValueError(f"successes must be 0 to {trials}, not {successes}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
+    half = (1 - confidence) / 2
+    low = 0.0 if successes == 0 else _share_whose_tail_is(half, successes, trials)
+    high = 1.0 if successes == trials else _share_whose_tail_is(1 - half, successes + 1, trials)
+    return Interval(low, high)

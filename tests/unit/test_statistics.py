@@ -1,0 +1,48 @@
+"""The intervals that every verdict rests on."""
+
+import random
+
+import pytest
+
+from lab.statistics import binomial_interval
+
+
+def test_the_interval_is_the_published_one() -> None:
+    # 4 of 20 at 95 %: the textbook Clopper-Pearson limits.
+    interval = binomial_interval(4, 20, 0.95)
+    assert (round(interval.low, 4), round(interval.high, 4)) == (0.0573, 0.4366)
+
+
+def test_no_success_gives_the_closed_form() -> None:
+    interval = binomial_interval(0, 100, 0.95)
+    assert interval.low == 0.0
+    assert pytest.approx(1 - 0.025 ** (1 / 100), rel=1e-9) == interval.high
+
+
+def test_only_successes_end_at_one() -> None:
+    assert binomial_interval(50, 50).high == 1.0
+
+
+def test_two_thousand_requests_tell_twenty_percent_from_twenty_five() -> None:
+    assert not binomial_interval(400, 2000).holds(0.25)
+    assert not binomial_interval(500, 2000).holds(0.20)
+
+
+def test_no_data_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no data"):
+        binomial_interval(0, 0)
+
+
+@pytest.mark.parametrize(("successes", "confidence"), [(-1, 0.9), (11, 0.9), (5, 0.0), (5, 1.0)])
+def test_impossible_samples_are_refused(successes: int, confidence: float) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        binomial_interval(successes, 10, confidence)
+
+
+def test_the_interval_misses_the_truth_no_more_often_than_stated() -> None:
+    generator = random.Random(7)  # noqa: S311 (a simulation, not a secret)
+    misses = 0
+    for _ in range(400):
+        successes = sum(generator.random() < 0.2 for _ in range(200))
+        misses += not binomial_interval(successes, 200, 0.95).holds(0.2)
+    assert misses <= 400 * 0.05 + 10
