@@ -1,0 +1,55 @@
+"""What the node agent is told by whoever starts it: one JSON file."""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+class NodeConfigError(Exception):
+    """The configuration file cannot be used; the message is one line that says why."""
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """The node agent's settings. Paths are absolute; addresses are those inside the node's network namespace."""
+
+    api: str
+    ca_file: str
+    token_file: str
+    node_name: str
+    node_ip: str
+    pod_cidr: str
+    service_cidr: str
+    state_dir: str
+    kubelet_port: int
+    kubelet_cert: str
+    kubelet_key: str
+    mesh_ca_cert: str
+    mesh_ca_key: str
+    cluster_domain: str
+    toolchain_bin: str
+    toolchain_share: str
+
+    @classmethod
+    def load(cls, path: str | Path) -> "NodeConfig":
+        """Reads `path`; raises NodeConfigError for a file that is missing, not JSON, or has other fields than these."""
+        try:
+            given = json.loads(Path(path).read_text())
+        except (OSError, ValueError) as error:
+            raise NodeConfigError(f"{path}: {error}") from None
+        if not isinstance(given, dict):
+            raise NodeConfigError(f"{path}: expected one JSON object")
+        wanted = {field.name: field.type for field in fields(cls)}
+        for name in wanted:
+            if name not in given:
+                raise NodeConfigError(f"{path}: field {name} is missing")
+            if not isinstance(given[name], int if wanted[name] is int else str):
+                raise NodeConfigError(f"{path}: field {name} is of the wrong type: {given[name]!r}")
+        if unknown := sorted(set(given) - set(wanted)):
+            raise NodeConfigError(f"{path}: unknown field {unknown[0]}")
+        return cls(**given)
+
+    @property
+    def token(self) -> str:
+        """The bearer token the agent shows to the API server."""
+        return Path(self.token_file).read_text().strip()
