@@ -1,0 +1,273 @@
+"""The one table of stages: what each needs and excludes, how the lab walks through it, and what traffic must then show.
+
+The program, the command line, the docs and the tests read these rows. How a stage is built is in `components.stages`,
+by the same keys, so that the table can be read without importing Pulumi.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lab.config import LabConfig
+
+SHARE_REQUESTS = 2000  # tells 20 % from 25 % at 99 % confidence in more than 99 of 100 runs
+ALL_REQUESTS = 500  # for what every request must show
+DELAY_REQUESTS = 60  # each takes seconds
+DELAY_SLACK_SECONDS = 0.2  # what a request may take beyond its injected delay
+NO_STARS, BLACK, RED = "none", "black", "red"
+
+
+class Measure(StrEnum):
+    """What of an answer is looked at."""
+
+    STATUS = "status"  # the HTTP status; `value` is the number as text
+    COLOUR = "colour"  # of the stars: red, black or none
+    PROXIED = "proxied"  # whether a waypoint answered or passed it on: "yes" or "no"
+    SECONDS = "seconds"  # how long it took: between `low` and `high`
+
+
+@dataclass(frozen=True)
+class Expect:
+    """One thing that traffic must show.
+
+    Of `requests` requests of this kind, the share `share` (0 to 1) must have `value`; for SECONDS the median must lie
+    between `low` and `high`.
+    """
+
+    what: str
+    measure: Measure
+    value: str = ""
+    share: float = 1.0
+    method: str = "GET"
+    header: tuple[str, str] | None = None
+    requests: int = ALL_REQUESTS
+    low: float = 0.0
+    high: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One `pulumi up` of the walk: these toggles on and all others off, and these settings."""
+
+    on: tuple[str, ...]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row. `key` is its toggle in `waypoint-lab:stages`, empty where the walk only turns settings of other stages.
+
+    `needs` and `excludes` are toggles; `settings` the config keys that shape it; `steps` what `lab run` does, in order
+    (empty: the walk passes it over). `expects` says what traffic must show under a config with this stage on.
+    """
+
+    name: str
+    key: str
+    title: str
+    needs: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    expects: Callable[["LabConfig"], tuple[Expect, ...]] = lambda config: ()
+
+
+_ROUTES, _FAULTS = ("canary", "premium"), ("delay", "abort", "retries")
+_BASE = ("waypoint", "accessLog")
+
+
+def _waypoint(config: "LabConfig") -> tuple[Expect, ...]:
+    # An injected abort is answered without an upstream, and a policy may refuse: both are judged by their own rows.
+    if config.on("delay") or config.on("abort") or config.on("retries"):
+        return ()
+    return (
+        Expect("answered", Measure.STATUS, "200"),
+        Expect("through the waypoint", Measure.PROXIED, "yes"),
+    )
+
+
+def _l7_policy(config: "LabConfig") -> tuple[Expect, ...]:
+    denied = Expect("DELETE refused", Measure.STATUS, "403", method="DELETE", requests=200)
+    if config.on("abort") or config.on("delay"):
+        return (denied,)
+    return (Expect("GET allowed", Measure.STATUS, "200", requests=200), denied)
+
+
+def _shares(config: "LabConfig", what: str) -> tuple[Expect, ...]:
+    weight = config.canary_weight if config.on("canary") else 0
+    share = weight / 100
+    requests = SHARE_REQUESTS if 0 < weight < 100 else ALL_REQUESTS
+    return (
+        Expect(f"{what} red", Measure.COLOUR, RED, share, requests=requests),
+        Expect(f"{what} without stars", Measure.COLOUR, NO_STARS, 1 - share, requests=requests),
+    )
+
+
+def _canary(config: "LabConfig") -> tuple[Expect, ...]:
+    return (*_shares(config, "everyone"), Expect("no failures", Measure.STATUS, "200"))
+
+
+def _premium(config: "LabConfig") -> tuple[Expect, ...]:
+    header = ("end-user", config.premium_user)
+    premium = Expect(f"{config.premium_user} black", Measure.COLOUR, BLACK, header=header)
+    return (premium, *_shares(config, "others"), Expect("no failures", Measure.STATUS, "200"))
+
+
+def _never_in_time(config: "LabConfig") -> bool:
+    """Every try ends at its own timeout: only a delay behind the router counts towards it."""
+    slow = config.on("delay") and config.delay_seconds >= config.per_try_seconds
+    return slow and config.on("retries") and config.fault_at == "upstream"
+
+
+def _delay(config: "LabConfig") -> tuple[Expect, ...]:
+    if _never_in_time(config) or (config.on("abort") and config.on("retries") and config.fault_at == "upstream"):
+        return ()
+    low = config.delay_seconds
+    high = low + DELAY_SLACK_SECONDS
+    what = f"{low:g} s later"
+    return (Expect(what, Measure.SECONDS, low=low, high=high, requests=DELAY_REQUESTS),)
+
+
+def _failures(config: "LabConfig") -> tuple[Expect, ...]:
+    if _never_in_time(config):
+        return (Expect("each try out of time", Measure.STATUS, "504", requests=DELAY_REQUESTS),)
+    share = config.fault_percent / 100 if config.on("abort") else 0.0
+    if config.on("retries") and config.fault_at == "upstream" and config.fault_status >= 500:
+        share **= config.retry_attempts + 1  # `attempts` are retries: three of them make four tries
+    if not config.on("abort"):
+        return (Expect("answered", Measure.STATUS, "200"),)
+    # With a delay on each answer a large sample would take minutes.
+    requests = SHARE_REQUESTS if 0 < share < 1 else ALL_REQUESTS
+    requests = 400 if config.on("delay") else requests
+    return (Expect("failures", Measure.STATUS, str(config.fault_status), share, requests=requests),)
+
+
+def _cleanup(config: "LabConfig") -> tuple[Expect, ...]:
+    return (
+        Expect("answered", Measure.STATUS, "200"),
+        Expect("not through a waypoint", Measure.PROXIED, "no"),
+    )
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "waypoint",
+        "waypoint",
+        "A waypoint takes over the namespace's traffic",
+        settings=("namespace",),
+        steps=(Step(_BASE),),
+        expects=_waypoint,
+    ),
+    Stage("access-log", "accessLog", "The waypoint logs each request", needs=("waypoint",)),
+    Stage(
+        "l7-policy",
+        "l7Policy",
+        "Only GET is allowed",
+        needs=("waypoint",),
+        settings=("service",),
+        steps=(Step((*_BASE, "l7Policy")),),
+        expects=_l7_policy,
+    ),
+    Stage(
+        "canary",
+        "canary",
+        "A share of requests goes to the red stars",
+        needs=("waypoint",),
+        excludes=_FAULTS,
+        settings=("canaryWeight",),
+        steps=(Step((*_BASE, "canary"), {"canaryWeight": "20"}),),
+        expects=_canary,
+    ),
+    Stage(
+        "stable",
+        "",
+        "Every request goes to the red stars",
+        settings=("canaryWeight",),
+        steps=(Step((*_BASE, "canary"), {"canaryWeight": "100"}),),
+        expects=_canary,
+    ),
+    Stage(
+        "premium",
+        "premium",
+        "One user group gets the black stars",
+        needs=("waypoint",),
+        excludes=_FAULTS,
+        settings=("premiumUser",),
+        steps=(Step((*_BASE, "premium")),),
+        expects=_premium,
+    ),
+    Stage(
+        "delay",
+        "delay",
+        "Every request is delayed",
+        needs=("waypoint",),
+        excludes=_ROUTES,
+        settings=("delaySeconds", "faultAt"),
+        steps=(Step((*_BASE, "delay"), {"delaySeconds": "2", "faultAt": "waypoint"}),),
+        expects=_delay,
+    ),
+    Stage(
+        "abort",
+        "abort",
+        "A share of requests fails",
+        needs=("waypoint",),
+        excludes=_ROUTES,
+        settings=("faultPercent", "faultStatus", "faultAt"),
+        steps=(Step((*_BASE, "abort"), {"faultPercent": "50", "faultAt": "waypoint"}),),
+        expects=_failures,
+    ),
+    Stage(
+        "retries",
+        "retries",
+        "Retries take failures of the upstream away",
+        needs=("waypoint",),
+        excludes=_ROUTES,
+        settings=("retryAttempts", "perTryTimeout", "faultAt"),
+        steps=(
+            Step(
+                (*_BASE, "abort", "retries"),
+                {"faultPercent": "50", "retryAttempts": "3", "faultAt": "waypoint"},
+                # Source: Istio issue 13705: the fault filter answers before the router, and retries are the router's.
+                "an abort of the same rule is never retried",
+            ),
+            Step(
+                (*_BASE, "abort", "retries"),
+                {"faultPercent": "50", "retryAttempts": "3", "faultAt": "upstream"},
+                "failures of the upstream are",
+            ),
+        ),
+        expects=_failures,
+    ),
+    Stage("cleanup", "", "All is as it was before", steps=(Step(()),), expects=_cleanup),
+)
+TOGGLES: tuple[str, ...] = tuple(row.key for row in STAGES if row.key)
+BY_NAME: dict[str, Stage] = {row.name: row for row in STAGES}
+BY_KEY: dict[str, Stage] = {row.key: row for row in STAGES if row.key}
+
+
+def problem(on: frozenset[str]) -> str:
+    """One line that says why these toggles cannot be on together; empty where they can."""
+    for row in STAGES:
+        if row.key not in on:
+            continue
+        for need in row.needs:
+            if need not in on:
+                return f"stages.{row.key} needs stages.{need}, which is off: turn {need} on or {row.key} off"
+        for other in row.excludes:
+            if other in on:
+                first, second = sorted((row.key, other), key=TOGGLES.index)
+                return (
+                    f"stages.{first} and stages.{second} exclude each other: on one Service an HTTPRoute hides a "
+                    f"VirtualService, so the fault would never fire; turn one of the two off"
+                )
+    return ""
+
+
+def expectations(config: "LabConfig") -> tuple[Expect, ...]:
+    """What traffic must show under `config`; where nothing is on, that no waypoint is in the way."""
+    if not config.stages:
+        return _cleanup(config)
+    found = [item for row in STAGES if row.key in config.stages for item in row.expects(config)]
+    return tuple(dict.fromkeys(found))

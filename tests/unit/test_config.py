@@ -1,0 +1,111 @@
+import pytest
+
+from lab.config import ConfigError, LabConfig, seconds
+
+
+def test_raw_strings_of_a_stack_and_typed_values_read_the_same() -> None:
+    raw = {
+        "canaryWeight": "50",
+        "deployBookinfo": "true",
+        "stages": '{"waypoint":true,"canary":"true","premium":false}',
+    }
+    typed = {"canaryWeight": 50, "deployBookinfo": True, "stages": {"waypoint": True, "canary": True}}
+    assert LabConfig.from_mapping(typed) == LabConfig.from_mapping(raw)
+
+
+def test_an_empty_config_is_the_defaults() -> None:
+    assert LabConfig() == LabConfig.from_mapping({})
+
+
+def test_other_namespaces_of_a_stack_are_left_alone() -> None:
+    given = {"kubernetes:context": "x", "waypoint-lab:canaryWeight": "7"}
+    assert LabConfig(canary_weight=7) == LabConfig.from_stack(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            {"canaryWight": 5},
+            "waypoint-lab:canaryWight is not a setting; did you mean canaryWeight?",
+        ),
+        (
+            {"canaryWeight": 101},
+            "waypoint-lab:canaryWeight is 101: it must be a whole number from 0 to 100",
+        ),
+        (
+            {"canaryWeight": "20.5"},
+            'waypoint-lab:canaryWeight is "20.5": it must be a whole number from 0 to 100',
+        ),
+        (
+            {"canaryWeight": True},
+            "waypoint-lab:canaryWeight is true: it must be a whole number from 0 to 100",
+        ),
+        (
+            {"faultPercent": "nan"},
+            'waypoint-lab:faultPercent is "nan": it must be a number from 0 to 100',
+        ),
+        (
+            {"faultStatus": "inf"},
+            'waypoint-lab:faultStatus is "inf": it must be a whole number from 200 to 599',
+        ),
+        (
+            {"perTryTimeout": "500"},
+            'waypoint-lab:perTryTimeout is "500": it must be a duration above zero such as 500ms or 1.5s',
+        ),
+        (
+            {"faultAt": "downstream"},
+            'waypoint-lab:faultAt is "downstream": it must be waypoint or upstream',
+        ),
+        (
+            {"deployBookinfo": "yes"},
+            'waypoint-lab:deployBookinfo is "yes": it must be true or false',
+        ),
+        (
+            {"namespace": "Not_OK"},
+            'waypoint-lab:namespace is "Not_OK": it must be a Kubernetes name: lower-case letters, digits and -',
+        ),
+        (
+            {"premiumUser": "a\nb"},
+            'waypoint-lab:premiumUser is "a\\nb": it must be printable text that is not empty',
+        ),
+        ({"stages": {"cannary": True}}, "waypoint-lab:stages has no toggle cannary; did you mean canary?"),
+        (
+            {"stages": {"canary": True}},
+            "stages.canary needs stages.waypoint, which is off: turn waypoint on or canary off",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_that_names_key_value_and_what_is_right(given: dict[str, object], line: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        LabConfig.from_mapping(given)
+    assert line == str(error.value)
+
+
+def test_stages_that_are_no_map_are_refused() -> None:
+    for value in ("canary", "[1]", 3, None):
+        with pytest.raises(ConfigError, match="must be a map of toggles"):
+            LabConfig.from_mapping({"stages": value})
+
+
+def test_a_route_and_a_fault_are_refused_with_both_names() -> None:
+    for route in ("canary", "premium"):
+        for fault in ("delay", "abort", "retries"):
+            with pytest.raises(ConfigError, match=rf"stages\.{route} and stages\.{fault} exclude each other"):
+                LabConfig.from_mapping({"stages": {"waypoint": True, route: True, fault: True}})
+
+
+def test_canary_and_premium_combine() -> None:
+    on = {"waypoint": True, "canary": True, "premium": True}
+    assert frozenset(on) == LabConfig.from_mapping({"stages": on}).stages
+
+
+@pytest.mark.parametrize(("text", "want"), [("500ms", 0.5), ("1.5s", 1.5), ("1m30s", 90.0)])
+def test_durations_read_as_seconds(text: str, want: float) -> None:
+    assert pytest.approx(want) == seconds(text)
+
+
+@pytest.mark.parametrize("text", ["", "0s", "5", "-1s", "1 s", "s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^"):
+        seconds(text)
