@@ -1,25 +1,39 @@
 .DEFAULT_GOAL := help
-.PHONY: help toolchain test clean
+.PHONY: help toolchain lab test bench down clean
 
 PYTHON ?= python3
 
 help: ## Say what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-.venv/.installed: requirements.txt
+.venv/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"$(PYTHON) is Python {v[0]}.{v[1]}; Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --require-hashes -r requirements.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 toolchain: .venv/.installed ## Build the Go binaries into the cache (minutes the first time, at once afterwards)
 	.venv/bin/python -m embedded.toolchain.build
 
-test: .venv/.installed ## Check style and types, and run the tests
+lab: toolchain ## Start the embedded cluster, walk the whole lab and measure every step
+	.venv/bin/lab up
+	.venv/bin/lab run
+
+test: toolchain ## Check style and types, and run every test
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy lab embedded
+	.venv/bin/mypy
 	.venv/bin/pytest -q
 
-clean: ## Remove all traces but the toolchain cache
-	rm -rf .venv .lab .pytest_cache .mypy_cache .ruff_cache
+bench: toolchain ## Time a weight step beside an idle up, an empty program and kubectl; sum up the cluster's idle memory
+	.venv/bin/lab up
+	.venv/bin/lab bench
+
+down: ## Stop the embedded cluster
+	.venv/bin/lab down
+
+clean: ## Stop the embedded cluster and remove all traces but the toolchain cache
+	if [ -x .venv/bin/lab ]; then .venv/bin/lab down; fi
+	rm -rf .venv .lab .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

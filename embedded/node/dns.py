@@ -1,0 +1,120 @@
+"""Service names inside Pods: a DNS server of the cluster's own domain, without any forwarding."""
+
+import asyncio
+import logging
+import socket
+from contextlib import suppress
+from typing import Any
+
+from dnslib import QTYPE, RCODE, RR, A, DNSRecord
+
+from embedded.kube import Informer, Kube
+from embedded.node.config import NodeConfig
+
+Object = dict[str, Any]
+TTL_SECONDS = 5
+log = logging.getLogger(__name__)
+
+
+class Zone:
+    """What the cluster's names stand for, looked up in the informers' copies."""
+
+    def __init__(self, domain: str, services: dict[str, Object], slices: dict[str, Object]) -> None:
+        """`services` and `slices` are kept up to date by somebody else."""
+        self._suffix = f".svc.{domain}".lower()
+        self._domain = domain.lower()
+        self._services, self._slices = services, slices
+
+    def addresses(self, name: str) -> list[str] | None:
+        """The IPv4 addresses of `name`; [] if it is ours without one, None if there is no such name."""
+        name = name.rstrip(".").lower()
+        if name in (self._domain, self._suffix[1:]):
+            return []
+        # istiod's clients ask for NAME.NAMESPACE.svc as if it were a full name.
+        for suffix in (self._suffix, ".svc"):
+            if name.endswith(suffix):
+                labels = name.removesuffix(suffix).split(".")
+                break
+        else:
+            return None
+        if len(labels) == 1:
+            known = any(key.startswith(f"{labels[0]}/") for key in self._services)
+            return [] if known else None
+        service_name, namespace = labels[-2], labels[-1]
+        service = self._services.get(f"{namespace}/{service_name}")
+        if service is None:
+            return None
+        address = service["spec"].get("clusterIP", "")
+        if address and address != "None":
+            return [address] if len(labels) == 2 else None
+        ready = self._endpoints(namespace, service_name, labels[0] if len(labels) == 3 else None)
+        return ready if ready or len(labels) == 2 else None
+
+    def _endpoints(self, namespace: str, service: str, host: str | None) -> list[str]:
+        found: list[str] = []
+        for item in self._slices.values():
+            meta = item["metadata"]
+            owner = meta.get("labels", {}).get("kubernetes.io/service-name")
+            if meta["namespace"] != namespace or owner != service:
+                continue
+            for endpoint in item.get("endpoints") or []:
+                if endpoint.get("conditions", {}).get("ready") is False:
+                    continue
+                if host is None or endpoint.get("hostname") == host:
+                    found += endpoint["addresses"]
+        return sorted(set(found))
+
+
+def answer(zone: Zone, packet: bytes) -> bytes:
+    """The reply to one query; what is not the cluster's is NXDOMAIN."""
+    query = DNSRecord.parse(packet)
+    reply = query.reply()
+    reply.header.ra = 0
+    addresses = zone.addresses(str(query.q.qname))
+    if addresses is None:
+        reply.header.rcode = RCODE.NXDOMAIN
+    elif query.q.qtype in (QTYPE.A, QTYPE.ANY):
+        for address in addresses:
+            reply.add_answer(RR(query.q.qname, QTYPE.A, rdata=A(address), ttl=TTL_SECONDS))
+    packed: bytes = reply.pack()
+    return packed
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, zone: Zone) -> None:
+        self._zone = zone
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        assert self._transport
+        # A query that cannot be parsed gets no answer, as from any server.
+        with suppress(Exception):
+            self._transport.sendto(answer(self._zone, data), addr)
+
+
+async def run(config: NodeConfig, kube: Kube) -> None:
+    """Serves UDP and TCP on the node's port 53 for as long as it runs."""
+    services = Informer(kube, "/api/v1/services")
+    slices = Informer(kube, "/apis/discovery.k8s.io/v1/endpointslices")
+    zone = Zone(config.cluster_domain, services.items, slices.items)
+
+    async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(Exception):
+            size = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), 5), "big")
+            packed = answer(zone, await asyncio.wait_for(reader.readexactly(size), 5))
+            writer.write(len(packed).to_bytes(2, "big") + packed)
+            await writer.drain()
+        writer.close()
+
+    loop = asyncio.get_running_loop()
+    watching = [asyncio.create_task(services.run()), asyncio.create_task(slices.run())]
+    await asyncio.gather(services.synced.wait(), slices.synced.wait())
+    await loop.create_datagram_endpoint(
+        lambda: _Datagrams(zone), local_addr=(config.node_ip, 53), family=socket.AF_INET
+    )
+    await asyncio.start_server(stream, config.node_ip, 53)
+    await asyncio.gather(*watching)
