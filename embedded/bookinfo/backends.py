@@ -1,0 +1,111 @@
+"""The three services behind the productpage: reviews, ratings and details."""
+
+import os
+
+from aiohttp import web
+
+from embedded.bookinfo.server import SESSION, application, fetch, forwarded, peer, pod_name
+
+# Versions of reviews and the colour of their stars; v1 does not ask for ratings at all.
+STAR_COLORS: dict[str, str | None] = {"v1": None, "v2": "black", "v3": "red"}
+TEXTS = {
+    "Reviewer1": "An extremely entertaining play by Shakespeare. The slapstick humour is refreshing!",
+    "Reviewer2": "Absolutely fun and entertaining. The play lacks thematic depth when compared to other plays "
+    "by Shakespeare.",
+}
+RATINGS = {"Reviewer1": 5, "Reviewer2": 4}
+
+
+def reviews(version: str) -> web.Application:
+    """Two reviews of any book; `version` decides about the stars.
+
+    GET and DELETE of `/reviews/ID` answer 200: that a DELETE gets through is how the lab sees its policy missing.
+    """
+    color = STAR_COLORS[version]
+    ratings = peer("ratings") if "RATINGS_HOSTNAME" in os.environ else peer_in_own_namespace()
+    # The sample gives v3 less patience than v2.
+    seconds = 10.0 if color == "black" else 2.5
+    app = application("reviews")
+
+    async def show(request: web.Request) -> web.Response:
+        book = request.match_info["id"]
+        listed: list[dict[str, object]] = [{"reviewer": who, "text": text} for who, text in TEXTS.items()]
+        if color is not None:
+            status, body = await fetch(
+                request.app[SESSION], f"{ratings}/ratings/{book}", forwarded(request.headers), seconds
+            )
+            stars = body.get("ratings") if status == 200 and isinstance(body, dict) else None
+            for row in listed:
+                row["rating"] = (
+                    {"stars": stars.get(row["reviewer"], 0), "color": color}
+                    if isinstance(stars, dict)
+                    else {"error": "Ratings service is currently unavailable"}
+                )
+        cluster = os.environ.get("CLUSTER_NAME", "null")
+        return web.json_response({"id": book, "podname": pod_name(), "clustername": cluster, "reviews": listed})
+
+    async def remove(request: web.Request) -> web.Response:
+        return web.json_response({"id": request.match_info["id"], "podname": pod_name(), "status": "deleted"})
+
+    app.router.add_get("/reviews/{id}", show)
+    app.router.add_delete("/reviews/{id}", remove)
+    return app
+
+
+def peer_in_own_namespace() -> str:
+    """Where reviews finds ratings: reviews and ratings share a namespace wherever the sample is installed."""
+    return f"http://ratings:{os.environ.get('RATINGS_SERVICE_PORT') or '9080'}"
+
+
+def ratings(_version: str) -> web.Application:
+    """Stars per reviewer; POST of `/ratings/ID` replaces them until the process ends."""
+    app = application("ratings")
+    posted: dict[int, dict[str, int]] = {}
+
+    async def show(request: web.Request) -> web.Response:
+        book = int(request.match_info["id"])
+        return web.json_response({"id": book, "ratings": posted.get(book, RATINGS)})
+
+    async def replace(request: web.Request) -> web.Response:
+        book = int(request.match_info["id"])
+        try:
+            body = await request.json()
+        except ValueError:
+            body = None
+        if not isinstance(body, dict) or not all(isinstance(stars, int) for stars in body.values()):
+            return web.json_response({"error": "please provide valid ratings JSON"}, status=400)
+        posted[book] = body
+        return web.json_response({"id": book, "ratings": body})
+
+    app.router.add_get(r"/ratings/{id:\d{1,9}}", show)
+    app.router.add_post(r"/ratings/{id:\d{1,9}}", replace)
+    app.router.add_route("*", "/ratings/{id}", _needs_number)
+    return app
+
+
+def details(_version: str) -> web.Application:
+    """The book's data."""
+    app = application("details")
+
+    async def show(request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "id": int(request.match_info["id"]),
+                "author": "William Shakespeare",
+                "year": 1595,
+                "type": "paperback",
+                "pages": 200,
+                "publisher": "PublisherA",
+                "language": "English",
+                "ISBN-10": "1234567890",
+                "ISBN-13": "123-1234567890",
+            }
+        )
+
+    app.router.add_get(r"/details/{id:\d{1,9}}", show)
+    app.router.add_route("*", "/details/{id}", _needs_number)
+    return app
+
+
+async def _needs_number(_request: web.Request) -> web.Response:
+    return web.json_response({"error": "please provide numeric product id"}, status=400)

@@ -1,0 +1,135 @@
+"""The productpage: the book, its details and its reviews as a page and as JSON, and sign-in."""
+
+import hashlib
+import hmac
+import os
+import secrets
+from typing import Any
+
+from aiohttp import web
+
+from embedded.bookinfo import pages
+from embedded.bookinfo.server import SESSION, application, fetch, forwarded, peer
+
+COOKIE = "session"
+PATIENCE_SECONDS = 3.0
+# The sample asks twice and says so: "Bug introduced explicitly for illustration in fault injection task".
+REVIEW_TRIES = 2
+PRODUCT = {
+    "id": 0,
+    "title": "The Comedy of Errors",
+    "descriptionHtml": '<a href="https://en.wikipedia.org/wiki/The_Comedy_of_Errors">Wikipedia Summary</a>: The Comedy '
+    "of Errors is one of <b>William Shakespeare's</b> early plays. It is his shortest and one of his most farcical "
+    "comedies, with a major part of the humour coming from slapstick and mistaken identity, in addition to puns and "
+    "word play.",
+}
+
+
+class Sessions:
+    """Signed cookies: the user's name with a keyed hash, so that nobody can sign in by writing a cookie."""
+
+    def __init__(self, key: bytes) -> None:
+        """Signs with `key`; who has it can sign anybody in."""
+        self._key = key
+
+    def issue(self, user: str) -> str:
+        """The cookie's value for `user`."""
+        return f"{user.encode().hex()}.{self._sign(user)}"
+
+    def user(self, cookie: str | None) -> str | None:
+        """The user whose cookie this is; None for none and for a forged one."""
+        try:
+            encoded, signature = (cookie or "").split(".")
+            user = bytes.fromhex(encoded).decode()
+        except ValueError:
+            return None
+        return user if hmac.compare_digest(signature.encode(), self._sign(user).encode()) else None
+
+    def _sign(self, user: str) -> str:
+        return hmac.new(self._key, user.encode(), hashlib.sha256).hexdigest()
+
+
+def productpage(_version: str) -> web.Application:
+    """The application; SESSION_KEY makes sign-ins outlive a restart."""
+    site = _Site(Sessions((os.environ.get("SESSION_KEY") or secrets.token_hex(32)).encode()))
+    app = application("productpage")
+    app.router.add_get("/", site.index)
+    app.router.add_get("/productpage", site.page)
+    app.router.add_post("/login", site.login)
+    app.router.add_get("/logout", site.logout)
+    app.router.add_get("/api/v1/products", site.products)
+    app.router.add_get(r"/api/v1/products/{id:\d{1,9}}", site.details)
+    app.router.add_get(r"/api/v1/products/{id:\d{1,9}}/{what:reviews|ratings}", site.passed_on)
+    return app
+
+
+class _Site:
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._details, self._reviews, self._ratings = peer("details"), peer("reviews"), peer("ratings")
+
+    def _headers(self, request: web.Request) -> dict[str, str]:
+        """What peers get to see: the signed-in user, and never an `end-user` header that the browser made up."""
+        headers = forwarded(request.headers)
+        headers.pop("end-user", None)
+        user = self._sessions.user(request.cookies.get(COOKIE))
+        return {**headers, "end-user": user} if user else headers
+
+    async def _get(self, request: web.Request, url: str) -> tuple[int, Any]:
+        return await fetch(request.app[SESSION], url, self._headers(request), PATIENCE_SECONDS)
+
+    async def _get_details(self, request: web.Request, book: str) -> tuple[int, Any]:
+        status, body = await self._get(request, f"{self._details}/details/{book}")
+        if status == 200:
+            return status, body
+        return status or 500, {"error": "Sorry, product details are currently unavailable for this book."}
+
+    async def _get_reviews(self, request: web.Request, book: str) -> tuple[int, Any]:
+        status = 0
+        for _ in range(REVIEW_TRIES):
+            status, body = await self._get(request, f"{self._reviews}/reviews/{book}")
+            if status == 200:
+                return status, body
+        return status or 500, {"error": "Sorry, product reviews are currently unavailable for this book."}
+
+    async def index(self, _request: web.Request) -> web.Response:
+        return web.Response(text=pages.index(), content_type="text/html")
+
+    async def page(self, request: web.Request) -> web.Response:
+        _, details = await self._get_details(request, "0")
+        _, reviews = await self._get_reviews(request, "0")
+        user = self._sessions.user(request.cookies.get(COOKIE))
+        text = pages.productpage(PRODUCT, details, reviews, user)
+        return web.Response(text=text, content_type="text/html", headers={"Cache-Control": "no-store"})
+
+    async def login(self, request: web.Request) -> web.Response:
+        user = str((await request.post()).get("username", "")).strip()
+        # The name becomes a header, so it must fit into one.
+        if not user or len(user) > 64 or not user.isascii() or not user.isprintable():
+            return web.Response(status=400, text="a user name has 1 to 64 printable ASCII characters\n")
+        answer = web.Response(status=302, headers={"Location": "/productpage"})
+        answer.set_cookie(COOKIE, self._sessions.issue(user), httponly=True, samesite="Lax")
+        return answer
+
+    async def logout(self, _request: web.Request) -> web.Response:
+        answer = web.Response(status=302, headers={"Location": "/productpage"})
+        answer.del_cookie(COOKIE)
+        return answer
+
+    async def products(self, _request: web.Request) -> web.Response:
+        return web.json_response([PRODUCT])
+
+    async def details(self, request: web.Request) -> web.Response:
+        status, body = await self._get_details(request, request.match_info["id"])
+        return web.json_response(body, status=status)
+
+    async def passed_on(self, request: web.Request) -> web.Response:
+        book = request.match_info["id"]
+        if request.match_info["what"] == "reviews":
+            status, body = await self._get_reviews(request, book)
+        else:
+            status, body = await self._get(request, f"{self._ratings}/ratings/{book}")
+            if status != 200:
+                status = status or 500
+                body = {"error": "Sorry, product ratings are currently unavailable for this book."}
+        return web.json_response(body, status=status)

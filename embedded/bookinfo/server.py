@@ -1,0 +1,103 @@
+"""What all four services share: calling each other, health, the access log, and an orderly end."""
+
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+# What Istio's sample hands on from request to request: the request's identity and the user, so that the mesh can
+# correlate hops and route by user. Tracing headers of vendors that the lab has no tracer for are left out.
+FORWARDED = ("x-request-id", "traceparent", "tracestate", "b3", "user-agent", "end-user")
+# A proxy keeps connections open for an hour and answers 503 where the server closes one just as it is used again, so
+# the server must be the more patient of the two.
+KEEP_ALIVE_SECONDS = 2 * 60 * 60
+FINISH_SECONDS = 5.0
+
+SESSION: web.AppKey[aiohttp.ClientSession] = web.AppKey("session", aiohttp.ClientSession)
+
+
+def peer(name: str) -> str:
+    """Base URL of another service: NAME_HOSTNAME and NAME_SERVICE_PORT as in the sample, else where the lab has it."""
+    host = os.environ.get(f"{name.upper()}_HOSTNAME") or f"{name}.bookinfo-backends"
+    port = os.environ.get(f"{name.upper()}_SERVICE_PORT") or "9080"
+    return f"http://{host}:{port}"
+
+
+def pod_name() -> str:
+    """The Pod's name, which is its host name on every cluster."""
+    return os.environ.get("HOSTNAME") or socket.gethostname()
+
+
+def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of an incoming request's headers that its outgoing requests carry."""
+    return {name: headers[name] for name in FORWARDED if name in headers}
+
+
+async def fetch(
+    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], seconds: float
+) -> tuple[int, Any]:
+    """GET: the status and the JSON body; status 0 where no (whole) answer came in time, None where it is not JSON."""
+    try:
+        async with session.get(url, headers=headers, timeout=aiohttp.ClientTimeout(total=seconds)) as answer:
+            text = await answer.text()
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return 0, None
+    try:
+        return answer.status, json.loads(text)
+    except ValueError:
+        return answer.status, None
+
+
+def application(name: str) -> web.Application:
+    """An application with `/health` and, for as long as it runs, one connection pool to its peers."""
+    app = web.Application()
+
+    async def health(_request: web.Request) -> web.Response:
+        return web.json_response({"status": f"{name.capitalize()} is healthy"})
+
+    async def pool(app: web.Application) -> AsyncIterator[None]:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            app[SESSION] = session
+            yield
+
+    app.router.add_get("/health", health)
+    app.cleanup_ctx.append(pool)
+    return app
+
+
+class AccessLog(AbstractAccessLogger):
+    """A line per request but for the probes': client, request, user, status, milliseconds."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Writes the line to stdout, which is the container's log."""
+        if request.path != "/health":
+            user = request.headers.get("end-user", "-")
+            print(f'{request.remote} "{request.method} {request.path}" {user} {response.status} {time * 1000:.1f}')
+
+
+def serve(app: web.Application, port: int) -> None:
+    """Serves on all addresses until SIGTERM; then lets requests under way finish.
+
+    Raises SystemExit with one line where the port is taken.
+    """
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    try:
+        web.run_app(
+            app,
+            host="0.0.0.0",
+            port=port,
+            print=lambda *_: print(f"listening on port {port}"),
+            access_log_class=AccessLog,
+            access_log=logging.Logger("access", logging.INFO),
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            shutdown_timeout=FINISH_SECONDS,
+        )
+    except OSError as error:
+        sys.exit(f"cannot listen on port {port}: {error.strerror}")
