@@ -117,6 +117,8 @@ def programs(state: Path, bin_dir: Path) -> list[Program]:
                 "--authorization-mode",
                 "RBAC",
                 "--anonymous-auth=true",
+                # It would taint the new node as not ready, for the left-out node lifecycle controller to take away.
+                "--disable-admission-plugins=TaintNodesByCondition",
                 "--tls-cert-file",
                 str(pki / "apiserver.crt"),
                 "--tls-private-key-file",
