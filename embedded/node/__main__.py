@@ -1,0 +1,67 @@
+"""`python -m embedded.node --config FILE`: kubelet, node proxy and DNS in one process, inside the node's namespaces."""
+
+import argparse
+import asyncio
+import importlib
+import logging
+import signal
+import sys
+
+from embedded.kube import Kube
+
+from .config import NodeConfig, NodeConfigError
+from .kubelet import Kubelet
+from .launch import LauncherGone
+from .streams import Streams
+
+
+async def _part(name: str, config: NodeConfig, kube: Kube) -> None:
+    """The part in module `name`; one that this checkout lacks is left out, loudly."""
+    try:
+        module = importlib.import_module(f"embedded.node.{name}")
+    except ModuleNotFoundError as error:
+        logging.error("the node goes on without %s: %s", name, error)
+        await asyncio.Event().wait()
+    else:
+        await module.run(config, kube)
+
+
+async def serve(config: NodeConfig) -> None:
+    """Runs all parts until one of them fails or a signal asks for the end."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with Kube(config.api, ca_file=config.ca_file, token=config.token) as kube:
+        kubelet = Kubelet(config, kube)
+        parts = [kubelet.run(), Streams(kubelet).run(), _part("proxy", config, kube), _part("dns", config, kube)]
+        tasks: list[asyncio.Task[object]] = [asyncio.create_task(part) for part in (*parts, stop.wait())]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+
+def main() -> int:
+    """The exit status: 0 after a signal, 1 where a part ended, 2 for a bad configuration."""
+    parser = argparse.ArgumentParser(prog="embedded.node", description=__doc__)
+    parser.add_argument("--config", required=True, help="JSON file with the node's settings")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        config = NodeConfig.load(parser.parse_args().config)
+        asyncio.run(serve(config))
+    except NodeConfigError as error:
+        print(f"embedded.node: {error}", file=sys.stderr)
+        return 2
+    except ExceptionGroup as group:
+        gone = group.subgroup(LauncherGone)
+        if gone is None:
+            raise
+        print(f"embedded.node: {gone.exceptions[0]}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

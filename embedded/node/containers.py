@@ -1,0 +1,308 @@
+"""One container of a Pod: its process, its probes, its restarts, and the state that its status shows."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from embedded.kube import Object
+
+from . import images, probes
+from .config import NodeConfig
+from .environment import MissingReference, build, expand
+from .launch import Command, Launcher, LaunchError, Process, read_pipe
+from .logs import LogWriter
+from .mounts import Bind, plan
+from .sandbox import Sandbox
+from .volumes import Tokens
+
+BACKOFF_SECONDS, BACKOFF_MAX, BACKOFF_FORGOTTEN = 10.0, 300.0, 600.0
+CONFIG_RETRY_SECONDS = 1.0
+FOREVER = 1e9
+
+
+class Host(Protocol):
+    """What a container needs of its Pod."""
+
+    config: NodeConfig
+    launcher: Launcher
+    store: Tokens
+    sandbox: Sandbox | None
+    folder: Path
+    capacity: dict[str, str]
+
+    def view(self) -> Object:
+        """The Pod as it is now, with its addresses."""
+
+    def binds(self, container: Object) -> dict[str, Bind]:
+        """The container's mounts."""
+
+    def changed(self) -> None:
+        """Has the Pod's status written."""
+
+    def event(self, kind: str, reason: str, message: str) -> None:
+        """Records an event on the Pod."""
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait before the start that follows the given number of ends in a row; the first is tried at once."""
+    return 0.0 if failures <= 1 else float(min(BACKOFF_SECONDS * 2 ** (failures - 2), BACKOFF_MAX))
+
+
+def now() -> str:
+    """Now as Kubernetes writes times."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+class Container:
+    """Runs `spec` until its restart policy says that it is over."""
+
+    def __init__(self, host: Host, spec: Object, policy: str, restarts: int = 0) -> None:
+        """`policy` is Always, OnFailure or Never; `restarts` counts on from an earlier life of the Pod."""
+        self._host, self.spec, self._policy, self.restarts = host, spec, policy, restarts
+        self.name: str = spec["name"]
+        self.state: Object = {"waiting": {"reason": "ContainerCreating"}}
+        self.last_state: Object = {}
+        self.ready = False
+        self.started = False
+        self.up = asyncio.Event()  # started, by its startup probe if it has one
+        self.process: Process | None = None
+        self.command: Command | None = None
+        self.exit_code: int | None = None
+        self._since = 0.0
+        self._stopping = False
+        self._failures = 0
+
+    def log_path(self, *, previous: bool = False) -> Path:
+        """Where the output of the current (or the previous) run is."""
+        return self._host.folder / "logs" / self.name / f"{self.restarts - (1 if previous else 0)}.log"
+
+    async def run(self) -> int:
+        """Runs it to its final end and returns the exit code."""
+        while True:
+            code = await self._once()
+            if self._policy == "Never" or (self._policy == "OnFailure" and code == 0) or self._stopping:
+                self.exit_code = code
+                return code
+            self._failures = 1 if time.time() - self._since > BACKOFF_FORGOTTEN else self._failures + 1
+            self.last_state = self.state
+            if delay := backoff(self._failures):
+                message = f"back-off {delay:g}s restarting failed container={self.name}"
+                self._wait_state("CrashLoopBackOff", message)
+                self._host.event("Warning", "BackOff", f"Back-off restarting failed container {self.name}")
+                await asyncio.sleep(delay)
+            self.restarts += 1
+            self._host.changed()
+
+    def _wait_state(self, reason: str, message: str = "") -> None:
+        self.state = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
+        self._host.changed()
+
+    async def _image(self) -> images.Image:
+        failures = 0
+        while True:
+            try:
+                return images.find(self._host.config, self.spec["image"])
+            except images.UnknownImage as error:
+                failures += 1
+                self._wait_state("ErrImagePull", str(error))
+                self._host.event("Warning", "Failed", f'Failed to pull image "{self.spec["image"]}": {error}')
+                self._host.event("Warning", "Failed", "Error: ErrImagePull")
+                await asyncio.sleep(1)
+                self._wait_state("ImagePullBackOff", f'Back-off pulling image "{self.spec["image"]}": {error}')
+                await asyncio.sleep(backoff(failures + 1))
+
+    async def _prepare(self) -> tuple[Command, list[list[str]]]:
+        image = await self._image()
+        while True:
+            try:
+                pod = self._host.view()
+                env = await build(pod, self.spec, image.env, self._host.store, self._host.capacity)
+                command = [expand(text, env) for text in self.spec.get("command") or []]
+                args = [expand(text, env) for text in self.spec.get("args") or []]
+                binds = {path: Bind(source, read_only=True) for path, source in image.files.items()}
+                binds |= self._host.binds(self.spec)
+                argv = image.argv(command, args)
+                if not argv:
+                    raise MissingReference("no command specified")
+                return Command(argv, env, self.spec.get("workingDir") or "/"), plan(binds)
+            except MissingReference as error:
+                if self.state.get("waiting", {}).get("message") != str(error):
+                    self._host.event("Warning", "Failed", f"Error: {error}")
+                self._wait_state("CreateContainerConfigError", str(error))
+                await asyncio.sleep(CONFIG_RETRY_SECONDS)
+
+    async def _once(self) -> int:
+        command, mounts = await self._prepare()
+        sandbox = self._host.sandbox
+        assert sandbox is not None
+        log = LogWriter(self.log_path())
+        self._since = time.time()
+        start = now()
+        pipes = [os.pipe(), os.pipe()]
+        null = os.open("/dev/null", os.O_RDONLY)
+        try:
+            root = self._host.folder / "root"
+            root.mkdir(exist_ok=True)
+            handles = [null, pipes[0][1], pipes[1][1]]
+            self.process = await self._host.launcher.run(sandbox.pause, command, str(root), mounts, handles)
+        except LaunchError as error:
+            for reader, _ in pipes:
+                os.close(reader)
+            log.close()
+            self._host.event("Warning", "Failed", f"Error: failed to start container {self.name}: {error}")
+            self._ended(128, "StartError", start, f"failed to start container: {error}")
+            return 128
+        finally:
+            os.close(null)
+            for _, writer in pipes:
+                os.close(writer)
+        self.command = command
+        self.state = {"running": {"startedAt": start}}
+        self._host.event("Normal", "Started", f"Container started: {self.name}")
+        await self._attend(self.process, log, [reader for reader, _ in pipes])
+        code = self.process.code if self.process.code is not None else 137
+        self._ended(code, "Completed" if code == 0 else "Error", start)
+        return code
+
+    async def _attend(self, process: Process, log: LogWriter, readers: list[int]) -> None:
+        """Keeps the logs and asks the probes while the process lives."""
+        copies = [
+            asyncio.create_task(read_pipe(reader, _taker(log, stream), process, FOREVER))
+            for reader, stream in zip(readers, ("stdout", "stderr"), strict=True)
+        ]
+        watch = asyncio.create_task(self._probe(process))
+        try:
+            await asyncio.gather(*copies)
+        finally:
+            for task in (watch, *copies):
+                task.cancel()
+            await asyncio.gather(watch, *copies, return_exceptions=True)
+            log.close()
+
+    def _ended(self, code: int, reason: str, start: str, message: str = "") -> None:
+        self.state = {
+            "terminated": {
+                "exitCode": code,
+                "reason": reason,
+                "startedAt": start,
+                "finishedAt": now(),
+                "containerID": self.identity(),
+                **({"message": message} if message else {}),
+                **({"signal": code - 128} if code > 128 and code != 255 else {}),
+            }
+        }
+        self.ready = self.started = False
+        self.up.clear()
+        self._host.changed()
+
+    def lost(self) -> None:
+        """Tells that the container ended with its Pod's namespaces; the next run is a restart."""
+        if "running" in self.state:
+            self._ended(137, "Error", self.state["running"]["startedAt"])
+        if "terminated" in self.state:
+            self.last_state, self.restarts = self.state, self.restarts + 1
+        self.exit_code, self.process = None, None
+        self._wait_state("ContainerCreating")
+
+    def identity(self) -> str:
+        """A container id in the form that Kubernetes wants."""
+        return f"process://{self._host.view()['metadata']['uid']}/{self.name}/{self.restarts}"
+
+    async def _question(self, probe: Object) -> probes.Answer:
+        sandbox = self._host.sandbox
+        if sandbox is None:
+            return probes.Answer(False, "the Pod has no network")
+        return await probes.ask(probe, self.spec, sandbox.ip, self.capture)
+
+    async def capture(self, argv: list[str], seconds: float) -> tuple[int | None, str]:
+        """Runs a command inside and returns (exit code, output); 126 where it cannot be run."""
+        sandbox, process, command = self._host.sandbox, self.process, self.command
+        if sandbox is None or process is None or command is None:
+            return 126, "the container does not run"
+        inside = Command(argv, command.env, command.cwd)
+        try:
+            return await self._host.launcher.capture(sandbox.pause, process, inside, seconds)
+        except LaunchError as error:
+            return 126, str(error)
+
+    async def _probe(self, process: Process) -> None:
+        if startup := self.spec.get("startupProbe"):
+            passed = asyncio.Event()
+
+            def starting(well: bool, said: str) -> None:
+                if well:
+                    passed.set()
+                else:
+                    self._unwell(process, "Startup", said)
+
+            await self._until(probes.Prober(startup, lambda: self._question(startup)).run(starting), passed)
+        self.started = True
+        self.up.set()
+        self.ready = "readinessProbe" not in self.spec
+        self._host.changed()
+        async with asyncio.TaskGroup() as group:
+            if readiness := self.spec.get("readinessProbe"):
+                group.create_task(probes.Prober(readiness, lambda: self._question(readiness)).run(self._readiness))
+            if liveness := self.spec.get("livenessProbe"):
+
+                def living(well: bool, said: str) -> None:
+                    if not well:
+                        self._unwell(process, "Liveness", said)
+
+                group.create_task(probes.Prober(liveness, lambda: self._question(liveness)).run(living))
+
+    async def _until(self, asking: Any, passed: asyncio.Event) -> None:
+        task = asyncio.create_task(asking)
+        try:
+            await passed.wait()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _readiness(self, well: bool, said: str) -> None:
+        if well != self.ready:
+            self.ready = well
+            self._host.changed()
+        if not well:
+            self._host.event("Warning", "Unhealthy", f"Readiness probe failed: {said}")
+
+    def _unwell(self, process: Process, which: str, said: str) -> None:
+        self._host.event("Warning", "Unhealthy", f"{which} probe failed: {said}")
+        self._host.event("Normal", "Killing", f"Container {self.name} failed {which.lower()} probe, will be restarted")
+        grace = float(self._host.view()["spec"].get("terminationGracePeriodSeconds", 30))
+        self._killing = asyncio.create_task(self._end(process, grace))
+
+    async def _end(self, process: Process, grace: float) -> None:
+        await self._host.launcher.kill(process, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await process.wait()
+        await self._host.launcher.kill(process)
+
+    async def stop(self, grace: float) -> None:
+        """Ends it for good: the preStop hook, SIGTERM, and SIGKILL once `grace` seconds are over."""
+        self._stopping = True
+        process = self.process
+        if process is None or process.ended.is_set():
+            return
+        until = time.monotonic() + grace
+        if hook := (self.spec.get("lifecycle") or {}).get("preStop"):
+            await self._pre_stop(hook, grace)
+        await self._end(process, max(0.0, until - time.monotonic()))
+
+    async def _pre_stop(self, hook: Object, grace: float) -> None:
+        if "sleep" in hook:
+            await asyncio.sleep(min(grace, float(hook["sleep"]["seconds"])))
+            return
+        answer = await self._question({**hook, "timeoutSeconds": max(grace, 1)})
+        if not answer.well:
+            self._host.event("Warning", "FailedPreStopHook", f"preStop hook of {self.name} failed: {answer.said}")
+
+
+def _taker(log: LogWriter, stream: str) -> Callable[[bytes], None]:
+    return lambda data: log.take(stream, data)

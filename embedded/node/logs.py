@@ -1,0 +1,75 @@
+"""A container's output on disk: one line per line of output, `TIME STREAM F TEXT`, as container runtimes write it."""
+
+import datetime
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+ROTATE_BYTES = 16 << 20  # the file before is kept, so a container has at most twice that
+
+
+def stamp() -> str:
+    """Now, in RFC 3339 with microseconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class LogWriter:
+    """Takes both streams of one run of a container and writes whole lines."""
+
+    def __init__(self, path: Path) -> None:
+        """Appends to `path`."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._file = path.open("ab", buffering=0)
+        self._size = self._file.tell()
+        self._rest = {"stdout": b"", "stderr": b""}
+
+    def take(self, stream: str, data: bytes) -> None:
+        """Writes the whole lines of what came."""
+        *lines, rest = (self._rest[stream] + data).split(b"\n")
+        if len(rest) > 1 << 16:
+            lines, rest = [*lines, rest], b""
+        self._rest[stream] = rest
+        self._write(stream, lines)
+
+    def _write(self, stream: str, lines: list[bytes]) -> None:
+        if not lines:
+            return
+        head = f"{stamp()} {stream} F ".encode()
+        block = b"".join(head + line + b"\n" for line in lines)
+        if self._size + len(block) > ROTATE_BYTES:
+            self._file.close()
+            os.replace(self.path, older(self.path))
+            self._file = self.path.open("ab", buffering=0)
+            self._size = 0
+        self._file.write(block)
+        self._size += len(block)
+
+    def close(self) -> None:
+        """Writes what had no line end."""
+        for stream, rest in self._rest.items():
+            if rest:
+                self._write(stream, [rest])
+        self._file.close()
+
+
+def older(path: Path) -> Path:
+    """Where the part before the last rotation is."""
+    return path.with_name(path.name + ".1")
+
+
+def parse(line: bytes) -> tuple[str, str, bytes]:
+    """(time, stream, text with its line end) of one line of the file."""
+    when, stream, _, text = line.split(b" ", 3)
+    return when.decode(), stream.decode(), text
+
+
+def read(path: Path, *, tail: int | None = None, since: str = "", end: int | None = None) -> Iterator[bytes]:
+    """The lines of the file up to byte `end` (and of the rotated one), the last `tail` of them, from `since` on."""
+    lines: list[bytes] = []
+    for part, stop in ((older(path), None), (path, end)):
+        if part.exists():
+            lines += part.read_bytes()[:stop].splitlines(keepends=True)
+    if since:
+        lines = [line for line in lines if parse(line)[0] >= since]
+    yield from lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]

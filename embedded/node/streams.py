@@ -1,0 +1,313 @@
+"""The kubelet's server: `kubectl exec` and `kubectl logs` arrive here, handed on by the API server."""
+
+import asyncio
+import contextlib
+import datetime
+import fcntl
+import json
+import logging
+import os
+import ssl
+import struct
+import termios
+
+from aiohttp import WSMsgType, web
+
+from .config import NodeConfig
+from .containers import Container
+from .kubelet import Kubelet
+from .launch import Command, LaunchError, Process
+from .logs import older, parse, read
+from .pods import Pod
+
+log = logging.getLogger(__name__)
+PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
+ALLOWED_GROUP = "system:masters"
+FOLLOW_SECONDS = 0.2  # how often a followed log is looked at
+CHUNK = 32768
+
+
+def tls(config: NodeConfig) -> ssl.SSLContext:
+    """Only clients with a certificate of the cluster's own authority get in."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(config.kubelet_cert, config.kubelet_key)
+    context.load_verify_locations(config.ca_file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _groups(request: web.Request) -> set[str]:
+    transport = request.transport
+    certificate = transport.get_extra_info("peercert") if transport else None
+    subject = (certificate or {}).get("subject", ())
+    return {value for part in subject for key, value in part if key == "organizationName"}
+
+
+@web.middleware
+async def _authorise(request: web.Request, handler: web.Callable) -> web.StreamResponse:  # type: ignore[name-defined]
+    if ALLOWED_GROUP not in _groups(request):
+        raise web.HTTPForbidden(text="only the API server may ask\n")
+    answer: web.StreamResponse = await handler(request)
+    return answer
+
+
+class Streams:
+    """Serves one kubelet's Pods."""
+
+    def __init__(self, kubelet: Kubelet) -> None:
+        """Finds containers through `kubelet`."""
+        self._kubelet = kubelet
+
+    async def run(self) -> None:
+        """Serves until it is cancelled."""
+        application = web.Application(middlewares=[_authorise])
+        application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
+        application.router.add_route("*", "/exec/{namespace}/{pod}/{container}", self._exec)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        config = self._kubelet.config
+        try:
+            await web.TCPSite(runner, config.node_ip, config.kubelet_port, ssl_context=tls(config)).start()
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+    def _find(self, request: web.Request) -> tuple[Pod, Container]:
+        names = request.match_info
+        found = self._kubelet.find(names["namespace"], names["pod"], names["container"])
+        if found is None:
+            raise web.HTTPNotFound(text=f"container {names['container']} of Pod {names['pod']} is not on this node\n")
+        return found
+
+    # Logs.
+
+    async def _logs(self, request: web.Request) -> web.StreamResponse:
+        _, container = self._find(request)
+        query = request.query
+        previous = query.get("previous") == "true"
+        path = container.log_path(previous=previous)
+        if previous and not path.exists():
+            text = f'previous terminated container "{container.name}" not found\n'
+            raise web.HTTPBadRequest(text=text)
+        if not path.exists() and "waiting" in container.state and not container.restarts:
+            why = container.state["waiting"]["reason"]
+            raise web.HTTPBadRequest(text=f'container "{container.name}" is waiting to start: {why}\n')
+        if not path.exists():  # between two runs: what the last one said
+            path = container.log_path(previous=True)
+        since = query.get("sinceTime", "")
+        if seconds := query.get("sinceSeconds"):
+            moment = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=float(seconds))
+            since = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        tail = int(query["tailLines"]) if "tailLines" in query else None
+        left = int(query["limitBytes"]) if "limitBytes" in query else 1 << 62
+        timestamps = query.get("timestamps") == "true"
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+
+        async def send(lines: list[bytes]) -> None:
+            nonlocal left
+            out = bytearray()
+            for line in lines:
+                when, _, text = parse(line)
+                out += when.encode() + b" " + text if timestamps else text
+            block = bytes(out[:left])
+            left -= len(block)
+            if block:
+                await response.write(block)
+
+        with contextlib.suppress(ConnectionError):
+            position = path.stat().st_size if path.exists() else 0
+            await send(list(read(path, tail=tail, since=since, end=position)))
+            if query.get("follow") == "true" and not previous:
+                process = container.process
+                while left > 0:
+                    over = process is None or process.ended.is_set()
+                    if path.exists() and path.stat().st_size < position:  # rotated: what the old part still had
+                        with older(path).open("rb") as file:
+                            file.seek(position)
+                            await send(file.read().splitlines(keepends=True))
+                        position = 0
+                    if path.exists():
+                        with path.open("rb") as file:
+                            file.seek(position)
+                            fresh = file.read()
+                        position += len(fresh)
+                        await send(fresh.splitlines(keepends=True))
+                    if over:
+                        break
+                    await asyncio.sleep(FOLLOW_SECONDS)
+            await response.write_eof()
+        return response
+
+    # Exec.
+
+    async def _exec(self, request: web.Request) -> web.StreamResponse:
+        pod, container = self._find(request)
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            raise web.HTTPBadRequest(text="this node speaks WebSocket only\n")
+        query = request.query
+        tty = query.get("tty") in ("1", "true")
+        wants_input = query.get("input") in ("1", "true") or query.get("stdin") in ("1", "true")
+        socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=0)
+        await socket.prepare(request)
+        if pod.sandbox is None or container.process is None or container.command is None:
+            await _finish(socket, _failure(f"container {container.name} does not run"))
+            return socket
+        env = container.command.env | ({"TERM": "xterm"} if tty else {})
+        command = Command(list(query.getall("command", [])), env, container.command.cwd)
+        session = _Session(socket, tty=tty, wants_input=wants_input)
+        try:
+            launch = self._kubelet.launcher
+            process = await launch.execute(pod.sandbox.pause, container.process, command, session.handles, tty=tty)
+        except LaunchError as error:
+            session.close()
+            await _finish(socket, _failure(f"error executing command in container: {error}", 127))
+            return socket
+        try:
+            code = await session.relay(process)
+        finally:
+            await self._kubelet.launcher.kill(process)
+        if code is not None:
+            await _finish(socket, _success() if code == 0 else _failure("", code))
+        return socket
+
+
+class _Session:
+    """The streams of one exec: pipes or a terminal on one side, the WebSocket's channels on the other."""
+
+    def __init__(self, socket: web.WebSocketResponse, *, tty: bool, wants_input: bool) -> None:
+        self._socket, self._tty = socket, tty
+        self.outputs: dict[int, int]
+        self.input: int | None = None
+        if tty:
+            master, slave = os.openpty()
+            self.handles = [slave, slave, slave]
+            self.outputs, self.input = {STDOUT: master}, os.dup(master)
+        else:
+            out, err = os.pipe(), os.pipe()
+            if wants_input:
+                source, self.input = os.pipe()
+            else:
+                source = os.open("/dev/null", os.O_RDONLY)
+            self.handles = [source, out[1], err[1]]
+            self.outputs = {STDOUT: out[0], STDERR: err[0]}
+
+    def _release(self) -> None:
+        for handle in set(self.handles):
+            os.close(handle)
+        self.handles = []
+
+    def close(self) -> None:
+        """Closes all descriptors."""
+        self._release()
+        for handle in self.outputs.values():
+            os.close(handle)
+        self.outputs = {}
+        self._close_input()
+
+    def _close_input(self) -> None:
+        if self.input is not None:
+            os.close(self.input)
+            self.input = None
+
+    async def relay(self, process: Process) -> int | None:
+        """Copies until the command has ended; its exit code, or None where the client left before."""
+        self._release()
+        copies = [asyncio.create_task(self._copy_out(*pair, process)) for pair in self.outputs.items()]
+        incoming = asyncio.create_task(self._copy_in())
+        ended = asyncio.create_task(process.wait())
+        try:
+            await asyncio.wait({ended, incoming}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                return None
+            await asyncio.gather(*copies)
+            return ended.result()
+        except ConnectionError:
+            return None
+        finally:
+            for task in (*copies, incoming, ended):
+                task.cancel()
+            await asyncio.gather(*copies, incoming, ended, return_exceptions=True)
+            self.close()
+
+    async def _copy_out(self, channel: int, handle: int, process: Process) -> None:
+        os.set_blocking(handle, False)
+        while True:
+            over = process.ended.is_set()
+            try:
+                data = os.read(handle, CHUNK)
+                if not data:
+                    return
+                await self._socket.send_bytes(bytes([channel]) + data)
+            except BlockingIOError:
+                if over:
+                    return  # a child that outlives the command may hold the pipe open
+                await _readable(handle, process)
+            except OSError as error:
+                if isinstance(error, ConnectionError):
+                    raise
+                return  # a terminal whose last process has ended
+
+    async def _copy_in(self) -> None:
+        """Returns when the client has gone."""
+        async for message in self._socket:
+            if message.type != WSMsgType.BINARY or not message.data:
+                continue
+            channel, data = message.data[0], message.data[1:]
+            if channel == STDIN and self.input is not None:
+                await self._write(data)
+            elif channel == CLOSE and data[:1] == bytes([STDIN]):
+                self._close_input()
+            elif channel == RESIZE and self._tty and self.input is not None:
+                size = json.loads(data)
+                packed = struct.pack("HHHH", size.get("Height", 24), size.get("Width", 80), 0, 0)
+                fcntl.ioctl(self.input, termios.TIOCSWINSZ, packed)
+
+    async def _write(self, data: bytes) -> None:
+        assert self.input is not None
+        os.set_blocking(self.input, False)
+        view = memoryview(data)
+        while view and self.input is not None:
+            try:
+                view = view[os.write(self.input, view) :]
+            except BlockingIOError:
+                await asyncio.sleep(0.01)
+            except OSError:
+                self._close_input()  # the command reads no more
+
+
+async def _readable(handle: int, process: Process) -> None:
+    """Waits until the descriptor has data or the process has ended."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(handle, ready.set)
+    waits = [asyncio.create_task(ready.wait()), asyncio.create_task(process.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loop.remove_reader(handle)
+        for task in waits:
+            task.cancel()
+
+
+def _success() -> dict[str, object]:
+    return {"metadata": {}, "status": "Success"}
+
+
+def _failure(message: str, code: int | None = None) -> dict[str, object]:
+    if code is None:
+        return {"metadata": {}, "status": "Failure", "reason": "InternalError", "message": message, "code": 500}
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "reason": "NonZeroExitCode",
+        "message": message or f"command terminated with non-zero exit code: exit status {code}",
+        "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
+    }
+
+
+async def _finish(socket: web.WebSocketResponse, verdict: dict[str, object]) -> None:
+    with contextlib.suppress(ConnectionError):
+        await socket.send_bytes(bytes([ERROR]) + json.dumps(verdict).encode())
+        await socket.close()
