@@ -1,0 +1,163 @@
+"""An offline stand-in for `pulumi-language-python`: runs programs and policy packs with this clone's interpreter.
+
+Used only where the official plugin cannot be installed. It does not install dependencies, choose toolchains or generate
+code: what it cannot do is an error that says so.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+LOGGED = 32  # the program ended after it told the user why, as with the official language host
+
+
+def start_runner() -> "subprocess.Popen[str]":
+    """A runner that imports the SDK while the engine is still thinking, and then waits for its program."""
+    return subprocess.Popen(
+        [sys.executable, "-u", str(HERE / "runner.py")],
+        stdin=subprocess.PIPE,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        text=True,
+    )
+
+
+# Before the imports below, so that both processes import side by side.
+_first = [start_runner()] if __name__ == "__main__" else []
+
+import grpc  # noqa: E402
+from google.protobuf import empty_pb2  # noqa: E402
+from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2  # noqa: E402
+
+
+class Host(language_pb2_grpc.LanguageRuntimeServicer):
+    """The engine's language runtime service."""
+
+    def __init__(self) -> None:
+        """The first runner was started with the process."""
+        self._children: set[subprocess.Popen[Any]] = set()
+        self._lock = threading.Lock()
+
+    def Handshake(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return language_pb2.LanguageHandshakeResponse()
+
+    def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return plugin_pb2.PluginInfo(version="3.256.0")
+
+    def GetRequiredPackages(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return language_pb2.GetRequiredPackagesResponse()
+
+    def GetRequiredPlugins(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return language_pb2.GetRequiredPluginsResponse()
+
+    def About(self, request: Any, context: Any) -> Any:  # noqa: D102
+        version = ".".join(map(str, sys.version_info[:3]))
+        return language_pb2.AboutResponse(executable=sys.executable, version=version)
+
+    def RuntimeOptionsPrompts(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return language_pb2.RuntimeOptionsResponse()
+
+    def GetProgramDependencies(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return language_pb2.GetProgramDependenciesResponse()
+
+    def Cancel(self, request: Any, context: Any) -> Any:  # noqa: D102
+        self.end_children()
+        return empty_pb2.Empty()
+
+    def Run(self, request: Any, context: Any) -> Any:
+        """Runs the program in a process of its own; its output goes straight to the engine's own log."""
+        entry = Path(request.info.program_directory or request.pwd or ".", request.info.entry_point or request.program)
+        given = {
+            "pwd": request.pwd,
+            "program": str(entry),
+            "project": request.project,
+            "stack": request.stack,
+            "organization": request.organization or "organization",
+            "monitor": request.monitor_address,
+            "engine": request.args[0] if request.args else "",
+            "parallel": request.parallel,
+            "preview": request.dryRun,
+            "config": dict(request.config),
+            "secrets": list(request.configSecretKeys),
+        }
+        with self._lock:
+            child = _first.pop() if _first else start_runner()
+            self._children.add(child)
+        try:
+            child.communicate(json.dumps(given))
+        finally:
+            self._children.discard(child)
+        if child.returncode == LOGGED:
+            return language_pb2.RunResponse(bail=True)
+        if child.returncode:
+            return language_pb2.RunResponse(error=f"Program exited with non-zero exit code: {child.returncode}")
+        return language_pb2.RunResponse()
+
+    def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:
+        """Runs a plugin written in Python, such as a policy pack, and streams its output."""
+        program = request.info.program_directory or request.program
+        child = subprocess.Popen(
+            [sys.executable, "-u", program, *request.args],
+            cwd=request.pwd or None,
+            env={**os.environ, **dict(item.split("=", 1) for item in request.env)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._children.add(child)
+        context.add_callback(child.terminate)
+        assert child.stdout
+        assert child.stderr
+        errors = child.stderr
+        lines: list[bytes] = []
+        reading = threading.Thread(target=lambda: lines.extend(errors), daemon=True)
+        reading.start()
+        for line in child.stdout:
+            yield language_pb2.RunPluginResponse(stdout=line)
+        status = child.wait()
+        reading.join(1)
+        for line in lines:
+            yield language_pb2.RunPluginResponse(stderr=line)
+        self._children.discard(child)
+        yield language_pb2.RunPluginResponse(exitcode=status)
+
+    def InstallDependencies(self, request: Any, context: Any) -> Any:
+        """Not ours to do: `make` installs what the program needs, with hashes."""
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the offline language host installs nothing; run `make`")
+
+    def end_children(self) -> None:
+        """Ends programs that still run."""
+        for child in [*self._children, *_first]:
+            if child.poll() is None:
+                child.terminate()
+
+
+def main() -> int:
+    """Serves on a free port of 127.0.0.1, printed on the first line, until a signal."""
+    server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 400 * 2**20)])
+    host = Host()
+    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(port, flush=True)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    stopped.wait()
+    host.end_children()
+    server.stop(0.1)
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # grpc's threads would keep the interpreter for another second
