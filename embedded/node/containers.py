@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from embedded.kube import Object
 
@@ -76,6 +76,7 @@ class Container:
         self._since = 0.0
         self._stopping = False
         self._failures = 0
+        self._killing: asyncio.Task[None] | None = None
 
     def log_path(self, *, previous: bool = False) -> Path:
         """Where the output of the current (or the previous) run is."""
@@ -175,7 +176,14 @@ class Container:
             asyncio.create_task(read_pipe(reader, _taker(log, stream), process, FOREVER))
             for reader, stream in zip(readers, ("stdout", "stderr"), strict=True)
         ]
-        watch = asyncio.create_task(self._probe(process))
+        health = probes.Health(
+            self.spec,
+            self._question,
+            started=self._has_started,
+            readiness=self._readiness,
+            unwell=lambda which, said: self._unwell(process, which, said),
+        )
+        watch = asyncio.create_task(health.run())
         try:
             await asyncio.gather(*copies)
         finally:
@@ -230,39 +238,10 @@ class Container:
         except LaunchError as error:
             return 126, str(error)
 
-    async def _probe(self, process: Process) -> None:
-        if startup := self.spec.get("startupProbe"):
-            passed = asyncio.Event()
-
-            def starting(well: bool, said: str) -> None:
-                if well:
-                    passed.set()
-                else:
-                    self._unwell(process, "Startup", said)
-
-            await self._until(probes.Prober(startup, lambda: self._question(startup)).run(starting), passed)
+    def _has_started(self) -> None:
         self.started = True
         self.up.set()
-        self.ready = "readinessProbe" not in self.spec
         self._host.changed()
-        async with asyncio.TaskGroup() as group:
-            if readiness := self.spec.get("readinessProbe"):
-                group.create_task(probes.Prober(readiness, lambda: self._question(readiness)).run(self._readiness))
-            if liveness := self.spec.get("livenessProbe"):
-
-                def living(well: bool, said: str) -> None:
-                    if not well:
-                        self._unwell(process, "Liveness", said)
-
-                group.create_task(probes.Prober(liveness, lambda: self._question(liveness)).run(living))
-
-    async def _until(self, asking: Any, passed: asyncio.Event) -> None:
-        task = asyncio.create_task(asking)
-        try:
-            await passed.wait()
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     def _readiness(self, well: bool, said: str) -> None:
         if well != self.ready:
@@ -273,6 +252,8 @@ class Container:
 
     def _unwell(self, process: Process, which: str, said: str) -> None:
         self._host.event("Warning", "Unhealthy", f"{which} probe failed: {said}")
+        if self._killing is not None and not self._killing.done():
+            return
         self._host.event("Normal", "Killing", f"Container {self.name} failed {which.lower()} probe, will be restarted")
         grace = float(self._host.view()["spec"].get("terminationGracePeriodSeconds", 30))
         self._killing = asyncio.create_task(self._end(process, grace))

@@ -10,6 +10,7 @@ import aiohttp
 
 from embedded.kube import Object
 
+EAGER_FIRST_SECONDS, EAGER_LAST_SECONDS = 0.1, 1.0
 Execute = Callable[[list[str], float], Awaitable[tuple[int | None, str]]]
 
 
@@ -74,23 +75,85 @@ async def _http(get: Object, port: int, pod_ip: str) -> Answer:
 class Prober:
     """Asks one probe on its schedule and calls `settled(well, said)` whenever the verdict may have changed.
 
-    The verdict changes after `successThreshold` good or `failureThreshold` bad answers in a row.
+    The verdict changes after `successThreshold` good or `failureThreshold` bad answers in a row. Until the first good
+    answer it asks more often than its period says, so that a Pod is ready as soon as it can be; those extra questions
+    are not counted as failures.
     """
 
-    def __init__(self, probe: Object, question: Callable[[], Awaitable[Answer]]) -> None:
-        """`question` asks once."""
-        self._probe, self._question = probe, question
+    def __init__(self, probe: Object, question: Callable[[], Awaitable[Answer]], *, eager: bool = False) -> None:
+        """`question` asks once; `eager` for probes whose success is waited for (startup and readiness)."""
+        self._probe, self._question, self._eager = probe, question, eager
 
     async def run(self, settled: Callable[[bool, str], None]) -> None:
         """Asks until it is cancelled."""
         good = bad = 0
         period = float(self._probe.get("periodSeconds", 10))
-        await asyncio.sleep(float(self._probe.get("initialDelaySeconds", 0)))
+        delay = float(self._probe.get("initialDelaySeconds", 0))
+        loop = asyncio.get_running_loop()
+        due, eager, pause = loop.time() + delay, self._eager, EAGER_FIRST_SECONDS
+        await asyncio.sleep(0 if eager else delay)
         while True:
             answer = await self._question()
-            good, bad = (good + 1, 0) if answer.well else (0, bad + 1)
+            counts = loop.time() >= due
+            if answer.well:
+                good, bad, eager = good + 1, 0, False
+            elif counts:
+                good, bad = 0, bad + 1
             if good >= int(self._probe.get("successThreshold", 1)):
                 settled(True, "")
-            elif bad >= int(self._probe.get("failureThreshold", 3)):
+            elif counts and bad >= int(self._probe.get("failureThreshold", 3)):
                 settled(False, answer.said)
-            await asyncio.sleep(period)
+            if counts:
+                due = loop.time() + period
+            await asyncio.sleep(min(pause, period) if eager else period)
+            pause = min(pause * 1.5, EAGER_LAST_SECONDS)
+
+
+class Health:
+    """All probes of one run of a container."""
+
+    def __init__(
+        self,
+        spec: Object,
+        question: Callable[[Object], Awaitable[Answer]],
+        *,
+        started: Callable[[], None],
+        readiness: Callable[[bool, str], None],
+        unwell: Callable[[str, str], None],
+    ) -> None:
+        """`started` is called once; `unwell(which probe, what it said)` when the container is to be restarted."""
+        self._spec, self._question = spec, question
+        self._started, self._readiness, self._unwell = started, readiness, unwell
+
+    def _prober(self, kind: str, *, eager: bool = False) -> Prober | None:
+        probe = self._spec.get(kind)
+        return Prober(probe, lambda: self._question(probe), eager=eager) if probe else None
+
+    async def run(self) -> None:
+        """Asks until it is cancelled: first the startup probe alone, then the others."""
+        if startup := self._prober("startupProbe", eager=True):
+            await self._start(startup)
+        self._started()
+        async with asyncio.TaskGroup() as group:
+            if readiness := self._prober("readinessProbe", eager=True):
+                group.create_task(readiness.run(self._readiness))
+            else:
+                self._readiness(True, "")
+            if liveness := self._prober("livenessProbe"):
+                group.create_task(liveness.run(lambda well, said: None if well else self._unwell("Liveness", said)))
+
+    async def _start(self, startup: Prober) -> None:
+        passed = asyncio.Event()
+
+        def settled(well: bool, said: str) -> None:
+            if well:
+                passed.set()
+            else:
+                self._unwell("Startup", said)
+
+        asking = asyncio.create_task(startup.run(settled))
+        try:
+            await passed.wait()
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)

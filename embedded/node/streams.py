@@ -163,7 +163,9 @@ class Streams:
             process = await launch.execute(pod.sandbox.pause, container.process, command, session.handles, tty=tty)
         except LaunchError as error:
             session.close()
-            await _finish(socket, _failure(f"error executing command in container: {error}", 127))
+            with contextlib.suppress(ConnectionError):
+                await socket.send_bytes(bytes([STDERR]) + f"error executing command in container: {error}\n".encode())
+            await _finish(socket, _failure("", 127))
             return socket
         try:
             code = await session.relay(process)
