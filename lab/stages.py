@@ -1,6 +1,6 @@
 """The one table of stages: what each needs and excludes, how the lab walks through it, and what traffic must then show.
 
-The program, the command line, the docs and the tests read these rows. How a stage is built is in `components.stages`,
+The program, the command line, the docs and the tests read these rows. How a stage is built is in `stack.py`,
 by the same keys, so that the table can be read without importing Pulumi.
 """
 

@@ -1,0 +1,125 @@
+"""A workload that really answers with failures: an Envoy with a fault filter in front of another Service."""
+
+import hashlib
+import json
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
+_V3 = "type.googleapis.com/envoy"
+
+
+def build(
+    parent: pulumi.Resource, name: str, namespace: str, baseline: str, port: int, fault: dict[str, Any]
+) -> list[pulumi.Resource]:
+    """Registers ConfigMap, Deployment and Service `name`; `fault` is as a VirtualService has it."""
+    text = json.dumps(envoy_config(f"{baseline}.{namespace}.svc.cluster.local", port, fault), sort_keys=True)
+    # A new name for new content: the Deployment then rolls over, and no Pod starts with the old one.
+    config_name = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    config = kubernetes.core.v1.ConfigMap(
+        f"{name}-config",
+        metadata={"name": config_name, "namespace": namespace},
+        data={"envoy.json": text},
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+    labels = {"app": name}
+    ports: Any = [{"name": "http", "port": port, "targetPort": port}]
+    service = kubernetes.core.v1.Service(
+        name,
+        metadata={"name": name, "namespace": namespace, "labels": labels},
+        spec={"selector": labels, "ports": ports},
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+    template = {"metadata": {"labels": labels}, "spec": _pod(config_name, port)}
+    spec: Any = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    deployment = kubernetes.apps.v1.Deployment(
+        f"{name}-deployment",
+        metadata={"name": name, "namespace": namespace, "labels": labels},
+        spec=spec,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[config]),
+    )
+    return [deployment, service]
+
+
+def _pod(config_name: str, port: int) -> Any:
+    return {
+        "terminationGracePeriodSeconds": 5,
+        "containers": [
+            {
+                "name": "envoy",
+                "image": IMAGE,
+                "args": ["-c", "/etc/faulty/envoy.json", "--concurrency", "1", "--log-level", "warning"],
+                "ports": [{"containerPort": port, "name": "http"}],
+                "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
+                "volumeMounts": [{"name": "config", "mountPath": "/etc/faulty"}],
+            }
+        ],
+        "volumes": [{"name": "config", "configMap": {"name": config_name}}],
+    }
+
+
+def _share(percentage: dict[str, float]) -> dict[str, Any]:
+    # A millionth is Envoy's finest share; a whole percent would round 0.5 to nothing.
+    return {"numerator": round(percentage["value"] * 10_000), "denominator": "MILLION"}
+
+
+def envoy_config(host: str, port: int, fault: dict[str, Any]) -> dict[str, Any]:
+    """Envoy's whole configuration: listens on `port`, forwards to `host:port`, and fails as `fault` says.
+
+    Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/fault_filter
+    """
+    injected: dict[str, Any] = {"@type": f"{_V3}.extensions.filters.http.fault.v3.HTTPFault"}
+    if delay := fault.get("delay"):
+        seconds = int(delay["fixedDelay"].removesuffix("ms")) / 1000
+        injected["delay"] = {"fixed_delay": f"{seconds}s", "percentage": _share(delay["percentage"])}
+    if abort := fault.get("abort"):
+        injected["abort"] = {"http_status": abort["httpStatus"], "percentage": _share(abort["percentage"])}
+    router = {"@type": f"{_V3}.extensions.filters.http.router.v3.Router"}
+    manager = {
+        "@type": f"{_V3}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "faulty",
+        "http_filters": [
+            {"name": "envoy.filters.http.fault", "typed_config": injected},
+            {"name": "envoy.filters.http.router", "typed_config": router},
+        ],
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "baseline", "timeout": "15s"}}],
+                }
+            ]
+        },
+    }
+    return {
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "http",
+                    "address": _address("0.0.0.0", port),
+                    "filter_chains": [
+                        {"filters": [{"name": "envoy.http_connection_manager", "typed_config": manager}]}
+                    ],
+                }
+            ],
+            "clusters": [
+                {
+                    "name": "baseline",
+                    "type": "STRICT_DNS",
+                    "dns_lookup_family": "V4_ONLY",
+                    "connect_timeout": "2s",
+                    "load_assignment": {
+                        "cluster_name": "baseline",
+                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, port)}}]}],
+                    },
+                }
+            ],
+        }
+    }
+
+
+def _address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}

@@ -1,0 +1,81 @@
+"""What the components share: Kubernetes objects of any kind, and checks of arguments."""
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import pulumi
+from pulumi_kubernetes import _utilities
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+class KubernetesObject(pulumi.CustomResource):
+    """An object of any kind, with its status as an output; `CustomResource` of pulumi-kubernetes shows none.
+
+    The type token is the one that pulumi-kubernetes gives the kind, so the state is the same as with its classes.
+    """
+
+    metadata: pulumi.Output[Any]
+    status: pulumi.Output[Any]
+
+    def __init__(self, name: str, document: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        """Registers `document`, as it would be in a YAML file, under the Pulumi name `name`."""
+        api, kind = document["apiVersion"], document["kind"]
+        token = f"kubernetes:{api if '/' in api else f'core/{api}'}:{kind}"
+        # An input of None is left out of the request, but makes the output of that name readable.
+        properties = {"metadata": None, "status": None, **document}
+        version: str = _utilities.get_version()  # type: ignore[no-untyped-call]
+        defaults = pulumi.ResourceOptions(version=version)
+        super().__init__(token, name, properties, pulumi.ResourceOptions.merge(opts, defaults))
+
+
+def wait_for(*conditions: str) -> dict[str, str]:
+    """The annotation that makes the provider wait until all `conditions` hold.
+
+    Source: https://www.pulumi.com/registry/packages/kubernetes/ (await behaviour, `pulumi.com/waitFor`).
+    """
+    return {"pulumi.com/waitFor": conditions[0] if len(conditions) == 1 else json.dumps(conditions)}
+
+
+def refuse(component: str, field: str, value: object, want: str) -> pulumi.RunError:
+    """The error for a bad argument: one line, without a traceback, before the first child is registered."""
+    return pulumi.RunError(f"{component}: {field} is {json.dumps(value, default=str)}: it must be {want}")
+
+
+def number(component: str, field: str, value: Any, low: float, high: float) -> float:
+    """`value` if it is a number from `low` to `high`. Raises RunError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise refuse(component, field, value, f"a number from {low:g} to {high:g}")
+    return value
+
+
+def whole(component: str, field: str, value: Any, low: int, high: int) -> int:
+    """`value` as an int if it is a whole number in range; a component host hands integers over as floats."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != int(value):
+        raise refuse(component, field, value, f"a whole number from {low} to {high}")
+    return int(value)
+
+
+def choice(component: str, field: str, value: Any, kind: type[Choice]) -> Choice:
+    """`value` as a member of the vocabulary `kind`. Raises RunError with all its words."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise refuse(component, field, value, " or ".join(kind)) from None
+
+
+def text(component: str, field: str, value: Any) -> str:
+    """`value` if it is text that is not empty. Raises RunError."""
+    if not isinstance(value, str) or not value:
+        raise refuse(component, field, value, "text that is not empty")
+    return value
+
+
+def names(component: str, field: str, values: Sequence[str]) -> list[str]:
+    """`values` if there is at least one and none twice. Raises RunError."""
+    given = [text(component, field, value) for value in values]
+    if not given or len(set(given)) < len(given):
+        raise refuse(component, field, given, "a list of different names, at least one")
+    return given

@@ -1,0 +1,138 @@
+"""Builds the stages that are on, in the order of the table of stages."""
+
+from collections.abc import Callable
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components import Bookinfo, CanaryRoute, ChaosRule, L7Policy, Waypoint
+from components.canary_route import CanaryRouteArgs
+from components.chaos_rule import ChaosRuleArgs
+from lab.config import LabConfig
+from lab.stages import STAGES
+
+# role -> label `version` of the Pods behind it
+VERSIONS = {"baseline": "v1", "premium": "v2", "stable": "v3"}
+
+
+class Stack:
+    """What the stages share while they are built."""
+
+    def __init__(self, config: LabConfig) -> None:
+        """Registers the provider, and the application where the config asks for it."""
+        self.config = config
+        self.after: list[pulumi.Resource] = []
+        explicit = config.kubeconfig or config.context
+        provider = (
+            kubernetes.Provider("cluster", kubeconfig=config.kubeconfig or None, context=config.context or None)
+            if explicit
+            else None
+        )
+        self._providers: list[pulumi.ProviderResource] | None = [provider] if provider else None
+        if config.deploy_bookinfo:
+            self.after.append(Bookinfo("bookinfo", {}, self.options()))
+        self._versions: list[pulumi.Resource] = []
+
+    def options(self, *more: pulumi.Resource) -> pulumi.ResourceOptions:
+        """Options of a resource that comes after what is there already, and after `more`."""
+        return pulumi.ResourceOptions(providers=self._providers, depends_on=[*self.after, *more])
+
+    def versions(self) -> list[pulumi.Resource]:
+        """The Services of single versions, made once; the user's own Service keeps its selector."""
+        if not self._versions:
+            config = self.config
+            for role, version in VERSIONS.items():
+                name = f"{config.service}-{role}"
+                labels = {"app": config.service, "version": version}
+                service = kubernetes.core.v1.Service(
+                    name,
+                    metadata={"name": name, "namespace": config.namespace, "labels": {"app": config.service}},
+                    spec={"selector": labels, "ports": [{"name": "http", "port": config.port}]},
+                    opts=pulumi.ResourceOptions(
+                        provider=self._providers[0] if self._providers else None, depends_on=self.after
+                    ),
+                )
+                self._versions.append(service)
+        return self._versions
+
+
+def _waypoint(stack: Stack) -> None:
+    config = stack.config
+    waypoint = Waypoint(
+        "waypoint",
+        {
+            "namespace": config.namespace,
+            "access_log": config.on("accessLog"),
+            "kubeconfig": config.kubeconfig,
+            "context": config.context,
+        },
+        stack.options(),
+    )
+    stack.after.append(waypoint)
+    pulumi.export("waypoint", {"name": waypoint.name, "address": waypoint.address, "class": waypoint.gateway_class})
+
+
+def _l7_policy(stack: Stack) -> None:
+    config = stack.config
+    L7Policy(
+        f"{config.service}-l7-policy",
+        {"namespace": config.namespace, "services": [config.service], "rules": [{"methods": ["GET"]}]},
+        stack.options(),
+    )
+
+
+def _route(stack: Stack) -> None:
+    config = stack.config
+    args: CanaryRouteArgs = {
+        "namespace": config.namespace,
+        "service": config.service,
+        "port": config.port,
+        "baseline": f"{config.service}-baseline",
+        "canary": f"{config.service}-stable",
+        "weight": config.canary_weight if config.on("canary") else 0,
+        "kubeconfig": config.kubeconfig,
+        "context": config.context,
+    }
+    if config.on("premium"):
+        backend = {"name": f"{config.service}-premium"}
+        args["cohorts"] = [{"header": "end-user", "value": config.premium_user, "backends": [backend]}]  # type: ignore[list-item]
+    CanaryRoute(config.service, args, stack.options(*stack.versions()))
+
+
+def _chaos(stack: Stack) -> None:
+    config = stack.config
+    args: ChaosRuleArgs = {
+        "namespace": config.namespace,
+        "service": config.service,
+        "port": config.port,
+        "inject": config.fault_at,
+        "baseline": f"{config.service}-baseline",
+    }
+    if config.on("delay"):
+        args["delay"] = {"seconds": config.delay_seconds}
+    if config.on("abort"):
+        args["abort"] = {"status": config.fault_status, "percent": config.fault_percent}
+    if config.on("retries"):
+        args["retries"] = {"attempts": config.retry_attempts, "per_try_timeout": config.per_try_timeout}
+    needed = stack.versions() if config.fault_at == "upstream" else []
+    ChaosRule(f"{config.service}-fault", args, stack.options(*needed))
+
+
+# Toggles that share a builder make one object together.
+BUILDERS: dict[str, Callable[[Stack], None]] = {
+    "waypoint": _waypoint,
+    "l7Policy": _l7_policy,
+    "canary": _route,
+    "premium": _route,
+    "delay": _chaos,
+    "abort": _chaos,
+    "retries": _chaos,
+}
+
+
+def build(config: LabConfig) -> None:
+    """Registers everything that `config` turns on."""
+    stack = Stack(config)
+    on = [BUILDERS[row.key] for row in STAGES if row.key in config.stages and row.key in BUILDERS]
+    for builder in dict.fromkeys(on):
+        builder(stack)
