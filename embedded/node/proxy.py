@@ -11,15 +11,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from embedded.kube import Informer, Kube
+import aiohttp
+
+from embedded.kube import ApiError, Informer, Kube
 from embedded.node.config import NodeConfig
-from embedded.node.proxy_config import Resources, World, resources
+from embedded.node.proxy_config import Resources, Settings, resources
+from embedded.node.proxy_world import World
 from embedded.pki import Authority, write_private
+from embedded.processes import die_with_parent
 
 DEBOUNCE_SECONDS = 0.02
 DRAIN_SECONDS = 30  # how long connections of a filter chain that went away may finish
 CERTIFICATE_DAYS = 30.0
+RESTART_SECONDS = 0.2
 ADMIN = "/run/waypoint-lab/node-proxy.sock"
+PATHS = {
+    "services": "/api/v1/services",
+    "slices": "/apis/discovery.k8s.io/v1/endpointslices",
+    "pods": "/api/v1/pods",
+    "namespaces": "/api/v1/namespaces",
+    "gateways": "/apis/gateway.networking.k8s.io/v1/gateways",
+}
 log = logging.getLogger(__name__)
 
 
@@ -46,15 +58,20 @@ class Files:
             self._put(Path(self.eds_path(name)), [endpoints])
         for name in self._clusters.keys() - new.clusters.keys():
             self._retired.setdefault(name, now)
+        gone: list[Path] = []
         for name in [
             name for name, since in self._retired.items() if name in new.clusters or now - since > DRAIN_SECONDS
         ]:
             del self._retired[name]
             if name not in new.clusters:
                 del self._clusters[name]
+                gone.append(Path(self.eds_path(name)))
         self._clusters.update(new.clusters)
         self._put(self.folder / "cds.json", [self._clusters[name] for name in sorted(self._clusters)])
         self._put(self.folder / "lds.json", list(new.listeners.values()))
+        for path in gone:
+            self._written.pop(path, None)
+            path.unlink(missing_ok=True)
 
     def _put(self, path: Path, items: list[dict[str, Any]]) -> None:
         body = json.dumps(items)
@@ -117,14 +134,26 @@ async def _keep_envoy(folder: Path) -> None:
         Path(ADMIN).unlink(missing_ok=True)
         argv = ["-c", str(folder / "envoy.json"), "--concurrency", "1", "--log-level", "warning"]
         argv += ["--drain-time-s", str(DRAIN_SECONDS), "--drain-strategy", "immediate", "--use-dynamic-base-id"]
-        process = await asyncio.create_subprocess_exec(envoy_binary(), *argv, stdin=asyncio.subprocess.DEVNULL)
+        # An Envoy that outlived this agent would go on sharing the next one's ports, with configuration long stale.
+        process = await asyncio.create_subprocess_exec(
+            envoy_binary(), *argv, stdin=asyncio.subprocess.DEVNULL, preexec_fn=die_with_parent
+        )
         try:
             log.warning("node proxy ended with status %s; starting it again", await process.wait())
         finally:
             if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.terminate()
-        await asyncio.sleep(0.2)
+                process.kill()
+        await asyncio.sleep(RESTART_SECONDS)
+
+
+async def _installed(kube: Kube, path: str) -> bool:
+    """Whether the API server has the collection at `path`; asks until there is an answer."""
+    while True:
+        try:
+            return await kube.get(path) is not None
+        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.info("asking for %s again: %s", path, error)
+            await asyncio.sleep(0.5)
 
 
 async def run(config: NodeConfig, kube: Kube) -> None:
@@ -134,45 +163,35 @@ async def run(config: NodeConfig, kube: Kube) -> None:
     def mark(_event: str, _object: dict[str, Any]) -> None:
         changed.set()
 
-    paths = {
-        "services": "/api/v1/services",
-        "slices": "/apis/discovery.k8s.io/v1/endpointslices",
-        "pods": "/api/v1/pods",
-        "namespaces": "/api/v1/namespaces",
-        "gateways": "/apis/gateway.networking.k8s.io/v1/gateways",
-    }
-    informers = {name: Informer(kube, path, mark) for name, path in paths.items()}
+    informers = {name: Informer(kube, path, mark) for name, path in PATHS.items()}
     tasks = [asyncio.create_task(informer.run()) for informer in informers.values()]
-    # Gateways come with the mesh, which the control plane needs this proxy for: they are not waited for.
-    await asyncio.gather(*(informer.synced.wait() for name, informer in informers.items() if name != "gateways"))
-    folder = Path(config.state_dir) / "proxy"
-    files = Files(folder)
-    (folder / "certs").mkdir(mode=0o700)
-    certificates = Certificates(folder / "certs", config)
-    (folder / "envoy.json").write_text(json.dumps(bootstrap(folder)))
-    world = World(**{name: informer.items for name, informer in informers.items()})
-
-    def write() -> None:
-        files.write(
-            resources(
-                world,
-                trust_domain=config.cluster_domain,
-                ca=config.mesh_ca_cert,
-                certificate=certificates.files,
-                eds_path=files.eds_path,
-            )
-        )
-
-    write()
-    tasks.append(asyncio.create_task(_keep_envoy(folder)))
     try:
+        # Gateways come with the mesh, which the control plane needs this proxy for. But where there are some, going on
+        # without them would carry traffic past its waypoints.
+        later = set() if await _installed(kube, PATHS["gateways"]) else {"gateways"}
+        await asyncio.gather(*(informer.synced.wait() for name, informer in informers.items() if name not in later))
+        folder = Path(config.state_dir) / "proxy"
+        files = Files(folder)
+        (folder / "certs").mkdir(mode=0o700)
+        settings = Settings(
+            trust_domain=config.cluster_domain,
+            pod_cidr=config.pod_cidr,
+            node_ip=config.node_ip,
+            ca=config.mesh_ca_cert,
+            certificate=Certificates(folder / "certs", config).files,
+            eds_path=files.eds_path,
+        )
+        (folder / "envoy.json").write_text(json.dumps(bootstrap(folder)))
+        world = World(**{name: informer.items for name, informer in informers.items()})
+        files.write(resources(world, settings))
+        tasks.append(asyncio.create_task(_keep_envoy(folder)))
         while True:
             # Once a minute without any change too: for retired clusters and ageing certificates.
             with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), 60)
             await asyncio.sleep(DEBOUNCE_SECONDS)
             changed.clear()
-            write()
+            files.write(resources(world, settings))
             for task in tasks:
                 if task.done():
                     task.result()
