@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -14,15 +12,14 @@ from embedded.kube import Object
 from . import images, probes
 from .config import NodeConfig
 from .environment import MissingReference, build, expand
-from .launch import Command, Launcher, LaunchError, Process, read_pipe
-from .logs import LogWriter
+from .launch import Command, Launcher, LaunchError, Process
 from .mounts import Bind, plan
+from .runs import Run
 from .sandbox import Sandbox
 from .volumes import Tokens
 
 BACKOFF_SECONDS, BACKOFF_MAX, BACKOFF_FORGOTTEN = 10.0, 300.0, 600.0
 CONFIG_RETRY_SECONDS = 1.0
-FOREVER = 1e9
 
 
 class Host(Protocol):
@@ -70,13 +67,24 @@ class Container:
         self.ready = False
         self.started = False
         self.up = asyncio.Event()  # started, by its startup probe if it has one
-        self.process: Process | None = None
+        self.current: Run | None = None
+        self.starting = False
         self.command: Command | None = None
         self.exit_code: int | None = None
         self._since = 0.0
         self._stopping = False
         self._failures = 0
         self._killing: asyncio.Task[None] | None = None
+
+    @property
+    def process(self) -> Process | None:
+        """The current (or last) run's process."""
+        return self.current.process if self.current else None
+
+    @property
+    def logging(self) -> bool:
+        """Whether more output may come to the current log."""
+        return self.starting or (self.current is not None and self.current.open)
 
     def log_path(self, *, previous: bool = False) -> Path:
         """Where the output of the current (or the previous) run is."""
@@ -141,56 +149,39 @@ class Container:
         command, mounts = await self._prepare()
         sandbox = self._host.sandbox
         assert sandbox is not None
-        log = LogWriter(self.log_path())
-        self._since = time.time()
-        start = now()
-        pipes = [os.pipe(), os.pipe()]
-        null = os.open("/dev/null", os.O_RDONLY)
+        self._since, start = time.time(), now()
+        self.starting = True
         try:
-            root = self._host.folder / "root"
-            root.mkdir(exist_ok=True)
-            handles = [null, pipes[0][1], pipes[1][1]]
-            self.process = await self._host.launcher.run(sandbox.pause, command, str(root), mounts, handles)
+            log = self.log_path()
+            run = await Run.start(self._host.launcher, sandbox, command, self._host.folder / "root", mounts, log)
         except LaunchError as error:
-            for reader, _ in pipes:
-                os.close(reader)
-            log.close()
             self._host.event("Warning", "Failed", f"Error: failed to start container {self.name}: {error}")
             self._ended(128, "StartError", start, f"failed to start container: {error}")
             return 128
         finally:
-            os.close(null)
-            for _, writer in pipes:
-                os.close(writer)
-        self.command = command
+            self.starting = False
+        self.current, self.command = run, command
         self.state = {"running": {"startedAt": start}}
         self._host.event("Normal", "Started", f"Container started: {self.name}")
-        await self._attend(self.process, log, [reader for reader, _ in pipes])
-        code = self.process.code if self.process.code is not None else 137
+        code = await self._attend(run)
         self._ended(code, "Completed" if code == 0 else "Error", start)
         return code
 
-    async def _attend(self, process: Process, log: LogWriter, readers: list[int]) -> None:
-        """Keeps the logs and asks the probes while the process lives."""
-        copies = [
-            asyncio.create_task(read_pipe(reader, _taker(log, stream), process, FOREVER))
-            for reader, stream in zip(readers, ("stdout", "stderr"), strict=True)
-        ]
+    async def _attend(self, run: Run) -> int:
+        """Asks the probes while the process lives; its exit code."""
         health = probes.Health(
             self.spec,
             self._question,
             started=self._has_started,
             readiness=self._readiness,
-            unwell=lambda which, said: self._unwell(process, which, said),
+            unwell=lambda which, said: self._unwell(run.process, which, said),
         )
         watch = asyncio.create_task(health.run())
         try:
-            await asyncio.gather(*copies)
+            return await run.finish()
         finally:
-            for task in (watch, *copies):
-                task.cancel()
-            await asyncio.gather(watch, *copies, return_exceptions=True)
-            log.close()
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
 
     def _ended(self, code: int, reason: str, start: str, message: str = "") -> None:
         self.state = {
@@ -214,7 +205,7 @@ class Container:
             self._ended(137, "Error", self.state["running"]["startedAt"])
         if "terminated" in self.state:
             self.last_state, self.restarts = self.state, self.restarts + 1
-        self.exit_code, self.process = None, None
+        self.exit_code, self.current = None, None
         self._wait_state("ContainerCreating")
 
     def identity(self) -> str:
@@ -283,7 +274,3 @@ class Container:
         answer = await self._question({**hook, "timeoutSeconds": max(grace, 1)})
         if not answer.well:
             self._host.event("Warning", "FailedPreStopHook", f"preStop hook of {self.name} failed: {answer.said}")
-
-
-def _taker(log: LogWriter, stream: str) -> Callable[[bytes], None]:
-    return lambda data: log.take(stream, data)

@@ -121,9 +121,9 @@ class Streams:
             position = path.stat().st_size if path.exists() else 0
             await send(list(read(path, tail=tail, since=since, end=position)))
             if query.get("follow") == "true" and not previous:
-                process = container.process
+                run = container.restarts
                 while left > 0:
-                    over = process is None or process.ended.is_set()
+                    over = container.restarts != run or not container.logging
                     if path.exists() and path.stat().st_size < position:  # rotated: what the old part still had
                         with older(path).open("rb") as file:
                             file.seek(position)

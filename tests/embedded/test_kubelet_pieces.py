@@ -169,7 +169,7 @@ def test_bookinfo_images_run_the_version_that_they_name() -> None:
 
 
 def test_an_unknown_image_is_refused_by_name() -> None:
-    with pytest.raises(images.UnknownImage, match='"ghcr.io/no/such:1"'):
+    with pytest.raises(images.UnknownImage, match=r"ghcr\.io/no/such:1"):
         images.find(CONFIG, "ghcr.io/no/such:1")
 
 

@@ -1,0 +1,62 @@
+"""One embedded cluster for all tests that need one; started when the first of them asks."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from embedded import cluster
+
+Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def lab(state: Path, *args: str) -> None:
+    """Runs the command `lab`, as a user does; its output is shown where a test fails."""
+    environment = {**os.environ, "WAYPOINT_LAB_STATE": str(state)}
+    done = subprocess.run([sys.executable, "-m", "lab.cli", *args], env=environment, timeout=200, check=False)
+    assert done.returncode == 0, f"lab {args[0]} ended with {done.returncode}"
+
+
+@pytest.fixture(scope="session")
+def cluster_state() -> Iterator[Path]:
+    """The state directory of a running cluster with bookinfo, apart from the user's own; it is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="waypoint-lab-") as folder:
+        state = Path(folder)
+        lab(state, "up", "--api-port", str(free_port()), "--http-port", str(free_port()))
+        try:
+            yield state
+        finally:
+            lab(state, "down")
+
+
+@pytest.fixture(scope="session")
+def cluster_environment(cluster_state: Path) -> dict[str, str]:
+    """The environment of a shell that uses the cluster."""
+    return {**os.environ, **cluster.environment(cluster_state)}
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster_environment: dict[str, str]) -> Kubectl:
+    """Runs kubectl with the given arguments; `check=False` returns failures instead of raising them."""
+
+    def run(*args: str, given: str | None = None, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            ["kubectl", *args], input=given, capture_output=True, text=True, env=cluster_environment, timeout=60
+        )
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done
+
+    return run

@@ -1,0 +1,195 @@
+"""The kubelet part, seen through kubectl on a running cluster."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedded import cluster
+
+Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+NAMESPACE = "kubelet-test"
+WAIT_SECONDS = 20.0
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pods(kubectl: Kubectl) -> Iterator[None]:
+    """The Pods of kubelet_pods.yaml."""
+    kubectl("apply", "-f", str(Path(__file__).with_name("kubelet_pods.yaml")))
+    until("the Pod all is ready", lambda: "true true" in ready(kubectl, "all"))
+    yield
+    kubectl("delete", "namespace", NAMESPACE, "--timeout=50s")
+
+
+def until(what: str, question: Callable[[], Any], seconds: float = WAIT_SECONDS) -> None:
+    """Waits until `question` is answered with something true."""
+    end = time.monotonic() + seconds
+    while not question():
+        assert time.monotonic() < end, f"waited {seconds:g} s in vain until {what}"
+        time.sleep(0.1)
+
+
+def pod(kubectl: Kubectl, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(kubectl("get", "pod", "-n", NAMESPACE, name, "-o", "json").stdout)
+    return found
+
+
+def ready(kubectl: Kubectl, name: str) -> str:
+    got = kubectl("get", "pod", "-n", NAMESPACE, name, "-o", "jsonpath={.status.containerStatuses[*].ready}")
+    return got.stdout
+
+
+def container(kubectl: Kubectl, name: str, which: str) -> dict[str, Any]:
+    return next(each for each in pod(kubectl, name)["status"]["containerStatuses"] if each["name"] == which)
+
+
+def inside(kubectl: Kubectl, name: str, which: str, script: str, **options: Any) -> Any:
+    return kubectl("exec", "-i", "-n", NAMESPACE, name, "-c", which, "--", "sh", "-c", script, **options)
+
+
+def servers(state: Path) -> list[int]:
+    """The servers of this cluster's Pod `all`, by this machine's process ids: its volume shows whose they are."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            mounts = Path(f"/proc/{name}/mountinfo").read_text()
+        except OSError:
+            continue
+        if line.strip().endswith("http.server 8000") and re.search(rf"{state.name}/\S+/shared /shared ", mounts):
+            found.append(int(name))
+    return found
+
+
+def test_init_containers_run_in_order_before_the_others(kubectl: Kubectl) -> None:
+    assert inside(kubectl, "all", "main", "pwd; cat order").stdout == "/shared\none\ntwo\n"
+
+
+def test_a_container_has_its_environment_and_volumes(kubectl: Kubectl) -> None:
+    got = inside(kubectl, "all", "main", "echo $PORT $POD $PW; cd /opt/brand/new; cat password d/labels; test -s token")
+    assert got.stdout == '8000 all s3cret\ns3cretapp="all"'
+
+
+def test_a_read_only_mount_and_the_machines_own_folders_cannot_be_written(kubectl: Kubectl) -> None:
+    for path in ("/opt/brand/new/x", "/usr/x", str(Path(__file__).with_name("x"))):
+        got = inside(kubectl, "all", "main", f"touch {path}", check=False)
+        assert (got.returncode, "Read-only file system" in got.stderr) == (1, True), path
+
+
+def test_the_service_account_token_is_the_pods_own(kubectl: Kubectl) -> None:
+    script = "cat /var/run/secrets/kubernetes.io/serviceaccount/namespace"
+    assert inside(kubectl, "all", "main", script).stdout == NAMESPACE
+
+
+def test_a_changed_config_map_is_seen_inside(kubectl: Kubectl) -> None:
+    kubectl("patch", "configmap", "-n", NAMESPACE, "cm", "-p", '{"data":{"greeting":"changed"}}')
+    until("the container prints it", lambda: "changed" in log(kubectl, "all", "side", "--tail=1"))
+
+
+def log(kubectl: Kubectl, name: str, which: str, *options: str) -> str:
+    return kubectl("logs", "-n", NAMESPACE, name, "-c", which, *options).stdout
+
+
+def test_exec_hands_through_streams_and_exit_code(kubectl: Kubectl) -> None:
+    got = inside(kubectl, "all", "main", "cat; echo bad >&2; exit 3", given="x" * 300_000, check=False)
+    assert (got.returncode, len(got.stdout)) == (3, 300_000)
+    assert got.stderr.splitlines()[0] == "bad"
+    missing = kubectl("exec", "-n", NAMESPACE, "all", "-c", "main", "--", "nosuch", check=False)
+    assert missing.returncode == 127
+    assert '"nosuch": No such file or directory' in missing.stderr
+
+
+def test_logs_follow_until_the_end_and_tell_times(kubectl: Kubectl) -> None:
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z \w+\n", log(kubectl, "all", "side", "--tail=1", "--timestamps"))
+    assert log(kubectl, "all", "side", "--since=1s").count("\n") <= 7
+    job = kubectl("logs", "-n", NAMESPACE, "job/once", "-f")
+    assert job.stdout == "done\n"
+
+
+def test_a_job_completes(kubectl: Kubectl) -> None:
+    kubectl("wait", "-n", NAMESPACE, "job/once", "--for=condition=Complete", "--timeout=20s")
+
+
+def test_a_crashing_container_backs_off_and_keeps_its_last_words(kubectl: Kubectl) -> None:
+    def waiting() -> bool:
+        state: str = container(kubectl, "crash", "c")["state"].get("waiting", {}).get("reason", "")
+        return state == "CrashLoopBackOff"
+
+    until("it backs off", waiting)
+    assert container(kubectl, "crash", "c")["lastState"]["terminated"]["exitCode"] == 4
+    assert kubectl("logs", "-n", NAMESPACE, "crash", "--previous").stdout == "bye\n"
+
+
+def test_an_unknown_image_is_an_event_and_a_reason(kubectl: Kubectl) -> None:
+    reasons = ("ErrImagePull", "ImagePullBackOff")
+    until("it waits", lambda: container(kubectl, "unknown", "c")["state"]["waiting"]["reason"] in reasons)
+    selector = "involvedObject.name=unknown,reason=Failed"
+    until(
+        "the Event is there",
+        lambda: "ghcr.io/no/such:1" in kubectl("get", "events", "-n", NAMESPACE, "--field-selector", selector).stdout,
+    )
+
+
+def test_a_container_waits_for_its_config_map_and_is_killed_after_its_grace_period(kubectl: Kubectl) -> None:
+    until(
+        "it waits",
+        lambda: container(kubectl, "waits", "c")["state"]["waiting"]["reason"] == "CreateContainerConfigError",
+    )
+    kubectl("create", "configmap", "-n", NAMESPACE, "later", "--from-literal=a=b")
+    until("it runs", lambda: ready(kubectl, "waits") == "true")
+    started = time.monotonic()
+    kubectl("delete", "pod", "-n", NAMESPACE, "waits")
+    assert 1.0 <= time.monotonic() - started < 5.0
+
+
+def test_an_unwell_container_is_restarted(kubectl: Kubectl) -> None:
+    before = container(kubectl, "all", "side")["restartCount"]
+    inside(kubectl, "all", "side", "touch /tmp/bad")
+    until("it is restarted", lambda: container(kubectl, "all", "side")["restartCount"] > before)
+    until("it is well again", lambda: ready(kubectl, "all") == "true true")
+
+
+def test_a_deployment_scales_and_replaces_a_deleted_pod(kubectl: Kubectl) -> None:
+    kubectl("scale", "-n", NAMESPACE, "deploy/web", "--replicas=3")
+    kubectl("rollout", "status", "-n", NAMESPACE, "deploy/web", "--timeout=20s")
+    names = kubectl("get", "pods", "-n", NAMESPACE, "-l", "app=web", "-o", "name").stdout.split()
+    assert len(names) == 3
+    kubectl("delete", "-n", NAMESPACE, names[0])
+    kubectl("scale", "-n", NAMESPACE, "deploy/web", "--replicas=1")
+    listing = ("get", "pods", "-n", NAMESPACE, "-l", "app=web", "-o", "name")
+    until("two are gone", lambda: len(kubectl(*listing).stdout.split()) == 1)
+
+
+def test_a_killed_process_comes_back(kubectl: Kubectl, cluster_state: Path) -> None:
+    before = container(kubectl, "all", "main")["restartCount"]
+    (victim,) = servers(cluster_state)
+    os.kill(victim, signal.SIGKILL)
+    until("it is restarted", lambda: container(kubectl, "all", "main")["restartCount"] == before + 1)
+    until("it is ready", lambda: ready(kubectl, "all") == "true true")
+
+
+def test_after_a_kill_of_the_node_agent_all_pods_run_again_and_nothing_is_left_twice(
+    kubectl: Kubectl, cluster_state: Path
+) -> None:
+    old = servers(cluster_state)
+    (agent,) = [part.pid for part in cluster.status(cluster_state).parts if part.name == "node-agent"]
+    before = container(kubectl, "all", "main")["restartCount"]
+    os.kill(agent, signal.SIGKILL)
+    until("its Pods are restarted", lambda: container(kubectl, "all", "main")["restartCount"] > before, 30)
+    until("they are ready", lambda: ready(kubectl, "all") == "true true", 30)
+    new = servers(cluster_state)
+    assert len(new) == 1
+    assert not set(old) & set(new)
+
+    def rest_ready() -> bool:  # Pods that are meant to fail never are
+        return all(part.ready for part in cluster.status(cluster_state).parts if part.name != "pods")
+
+    until("every other part is ready", rest_ready, 30)
