@@ -13,6 +13,7 @@ from embedded.node.config import NodeConfig
 
 Object = dict[str, Any]
 TTL_SECONDS = 5
+DATAGRAM_BYTES = 512
 log = logging.getLogger(__name__)
 
 
@@ -65,8 +66,11 @@ class Zone:
         return sorted(set(found))
 
 
-def answer(zone: Zone, packet: bytes) -> bytes:
-    """The reply to one query; what is not the cluster's is NXDOMAIN."""
+def answer(zone: Zone, packet: bytes, *, udp: bool = False) -> bytes:
+    """The reply to one query; what is not the cluster's is NXDOMAIN.
+
+    Over `udp`, a reply longer than 512 bytes is cut and says so, and the client asks again over TCP (RFC 1035, 4.2.1).
+    """
     query = DNSRecord.parse(packet)
     reply = query.reply()
     reply.header.ra = 0
@@ -77,6 +81,8 @@ def answer(zone: Zone, packet: bytes) -> bytes:
         for address in addresses:
             reply.add_answer(RR(query.q.qname, QTYPE.A, rdata=A(address), ttl=TTL_SECONDS))
     packed: bytes = reply.pack()
+    if udp and len(packed) > DATAGRAM_BYTES:
+        packed = reply.truncate().pack()
     return packed
 
 
@@ -92,7 +98,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         assert self._transport
         # A query that cannot be parsed gets no answer, as from any server.
         with suppress(Exception):
-            self._transport.sendto(answer(self._zone, data), addr)
+            self._transport.sendto(answer(self._zone, data, udp=True), addr)
 
 
 async def run(config: NodeConfig, kube: Kube) -> None:

@@ -21,7 +21,9 @@ from embedded.pki import Authority, write_private
 from embedded.processes import die_with_parent
 
 DEBOUNCE_SECONDS = 0.02
-DRAIN_SECONDS = 30  # how long connections of a filter chain that went away may finish
+# How long connections of a filter chain that went away may finish. Long, because TCP does not tell when a request ends:
+# whoever is behind them closes them in an orderly way sooner.
+DRAIN_SECONDS = 300
 CERTIFICATE_DAYS = 30.0
 RESTART_SECONDS = 0.2
 ADMIN = "/run/waypoint-lab/node-proxy.sock"
@@ -52,26 +54,26 @@ class Files:
         return str(self.folder / "eds" / f"{hashlib.sha256(cluster.encode()).hexdigest()[:24]}.json")
 
     def write(self, new: Resources) -> None:
-        """Endpoints first, then clusters, then the listeners that use them; unused clusters go after the drain."""
+        """Clusters first, then the listeners that use them; clusters that are no longer used go after the drain.
+
+        Endpoints stand inside their clusters: as files of their own each would take Envoy an inotify instance, of which
+        a user has 128, and Envoy ends where there is none left. Connections outlive such a change of their cluster.
+        """
         now = time.monotonic()
-        for name, endpoints in new.endpoints.items():
-            self._put(Path(self.eds_path(name)), [endpoints])
         for name in self._clusters.keys() - new.clusters.keys():
             self._retired.setdefault(name, now)
-        gone: list[Path] = []
         for name in [
             name for name, since in self._retired.items() if name in new.clusters or now - since > DRAIN_SECONDS
         ]:
             del self._retired[name]
             if name not in new.clusters:
                 del self._clusters[name]
-                gone.append(Path(self.eds_path(name)))
-        self._clusters.update(new.clusters)
+        for name, cluster in new.clusters.items():
+            inside = {key: value for key, value in cluster.items() if key != "eds_cluster_config"}
+            assignment = {key: value for key, value in new.endpoints[name].items() if key != "@type"}
+            self._clusters[name] = {**inside, "type": "STATIC", "load_assignment": assignment}
         self._put(self.folder / "cds.json", [self._clusters[name] for name in sorted(self._clusters)])
         self._put(self.folder / "lds.json", list(new.listeners.values()))
-        for path in gone:
-            self._written.pop(path, None)
-            path.unlink(missing_ok=True)
 
     def _put(self, path: Path, items: list[dict[str, Any]]) -> None:
         body = json.dumps(items)
