@@ -113,15 +113,22 @@ def up(state: Path, api_port: int = API_PORT, http_port: int = HTTP_PORT, progre
     Raises ClusterError in one line; a start that fails leaves no process behind.
     """
     with _locked(state):
-        if _running(state) and status(state).ready:
+        run = state / "run"
+        kept = any(processes.read_living(run / role) for role in ("secondary", "primary"))
+        if kept and status(state).ready:
             progress("cluster: already running")
             return
-        if not _running(state):
+        if not kept:
+            if _running(state):
+                progress("cluster: its keepers are gone; starting it anew on the same data")
+                _stop(state)
             _start(state, api_port, http_port, progress)
         try:
             asyncio.run(_until_ready(state, progress))
         except BaseException:
-            _stop(state)
+            # One that ran before is not ours to end because some part of it is slow.
+            if not kept:
+                _stop(state)
             raise
 
 
@@ -252,6 +259,14 @@ async def _ingress(port: int) -> Part:
             return Part("ingress", 0, answer.status == 200, detail)
     except (OSError, aiohttp.ClientError, TimeoutError) as error:
         return Part("ingress", 0, False, f"{url}: {error!r}")
+
+
+def memory(state: Path) -> int:
+    """Bytes that all processes of the cluster use together, a shared page counted once (PSS); 0 where none runs."""
+    everything = set(_running(state))
+    if supervisor := processes.read_living(state / "run" / "supervisor"):
+        everything.update(processes.descendants(supervisor))
+    return sum(processes.proportional_memory(pid) for pid in everything)
 
 
 def down(state: Path, progress: Progress = print) -> None:

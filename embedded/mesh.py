@@ -14,6 +14,8 @@ from embedded.kube import Kube
 
 Object = dict[str, Any]
 MANAGER = "waypoint-lab"
+# What must be ready for the cluster to be ready. A Pod that a user starts elsewhere is that user's affair.
+NAMESPACES = ("istio-system", "bookinfo-frontends", "bookinfo-backends")
 INGRESS_SERVICE = "/api/v1/namespaces/istio-system/services/ingress-istio"
 BOOKINFO = Path(__file__).parent / "bookinfo" / "bookinfo.yaml"
 # istiod runs as a process of the node; ztunnel and the CNI agent have the node proxy in their place. Webhooks would
@@ -151,11 +153,11 @@ async def ingress_address(kube: Kube) -> tuple[str, int] | None:
 
 
 async def pods_not_ready(kube: Kube) -> list[str]:
-    """`namespace/name: why` of every Pod that is not ready, and of each Deployment that lacks one."""
+    """`namespace/name: why` of every Pod of NAMESPACES that is not ready, and of each Deployment that lacks one."""
     answer: list[str] = []
     for pod in (await kube.request("GET", "/api/v1/pods"))["items"]:
         meta, status = pod["metadata"], pod.get("status", {})
-        if meta.get("deletionTimestamp") or status.get("phase") == "Succeeded":
+        if meta["namespace"] not in NAMESPACES or meta.get("deletionTimestamp") or status.get("phase") == "Succeeded":
             continue
         ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
         if not ready:
@@ -163,6 +165,8 @@ async def pods_not_ready(kube: Kube) -> list[str]:
             why = next((reason for reason in waits if reason), status.get("phase", "Pending"))
             answer.append(f"{meta['namespace']}/{meta['name']}: {why}")
     for item in (await kube.request("GET", "/apis/apps/v1/deployments"))["items"]:
+        if item["metadata"]["namespace"] not in NAMESPACES:
+            continue
         wanted, have = item["spec"].get("replicas", 1), item.get("status", {}).get("readyReplicas", 0)
         if have < wanted:
             answer.append(f"{item['metadata']['namespace']}/{item['metadata']['name']}: {have} of {wanted} Pods ready")

@@ -113,6 +113,14 @@ def inner_pid(pid: int) -> int:
     return 0
 
 
+def proportional_memory(pid: int) -> int:
+    """Bytes of memory of one process, each page divided by the number of processes that share it; 0 once it is gone."""
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return 0
+
+
 def wait_until_gone(pids: list[int], seconds: float) -> list[int]:
     """Those of `pids` that are still there after at most `seconds`."""
     limit = time.monotonic() + seconds

@@ -1,0 +1,204 @@
+"""The running cluster: it heals, keeps its data and its secrets, and listens on 127.0.0.1 only."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from embedded import cluster, processes
+from embedded.kube import ApiError
+
+Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+HEAL_SECONDS = 30.0
+GIB = 2**30
+pytestmark = pytest.mark.timeout(180)
+# What each process's command line contains; the supervisor is PID 1 of the cluster, unshare its parent outside.
+PROCESSES = {
+    "etcd": "/bin/etcd --data-dir",
+    "API server": "/bin/kube-apiserver ",
+    "controller manager": "/bin/kube-controller-manager ",
+    "scheduler": "/bin/kube-scheduler ",
+    "istiod": "/bin/istiod discovery",
+    "node agent": "embedded.node --config",
+    "node proxy": "/node/proxy/envoy.json",
+    "pilot-agent of the ingress": "pilot-agent proxy router",
+    "Envoy of the ingress": "envoy-rev.json",
+    "a Pod's own process": "embedded.bookinfo reviews --version v1",
+    "keeper": "--role primary",
+    "second keeper": "--role secondary",
+    "supervisor": " -m embedded.supervisor ",
+}
+
+
+def everyone(state: Path) -> dict[int, str]:
+    """Every process of the cluster by its id outside, with its command line."""
+    found: dict[int, str] = {}
+    for name in ("supervisor", "primary", "secondary"):
+        top = processes.read_living(state / "run" / name)
+        for pid in processes.descendants(top) if name == "supervisor" and top else [top] if top else []:
+            try:
+                found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+            except OSError:
+                continue
+            if name != "supervisor":
+                found[pid] += f"--role {name}"
+    return found
+
+
+def pid_of(state: Path, part: str) -> int:
+    """The process whose command line holds PROCESSES[part]."""
+    found = [pid for pid, line in everyone(state).items() if PROCESSES[part] in line and not line.startswith("unshare")]
+    assert found, f"no process of the cluster is {part}"
+    return min(found)
+
+
+def wait_until_ready(state: Path, unlike: int, since: float) -> None:
+    """Ready, with the killed process gone, within HEAL_SECONDS of `since`."""
+    waits = "nothing"
+    while time.monotonic() - since < HEAL_SECONDS:
+        now = cluster.status(state)
+        if now.ready and not processes.start_time(unlike):
+            return
+        waits = "; ".join(f"{part.name}: {part.detail}" for part in now.parts if not part.ready)
+        time.sleep(0.3)
+    raise AssertionError(f"not ready {HEAL_SECONDS:g} s after the kill; waiting for {waits}")
+
+
+@pytest.mark.parametrize("part", PROCESSES)
+def test_a_killed_process_is_back_within_thirty_seconds_and_no_data_is_lost(
+    cluster_state: Path, kubectl: Kubectl, part: str
+) -> None:
+    name = "kept-" + "".join(letter for letter in part.lower() if letter.isalpha())
+    kubectl("create", "configmap", name, "-n", "default")
+    victim, since = pid_of(cluster_state, part), time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    wait_until_ready(cluster_state, victim, since)
+    assert victim not in everyone(cluster_state)
+    assert pid_of(cluster_state, part) != victim
+    kubectl("delete", "configmap", name, "-n", "default")
+
+
+def test_status_says_at_once_that_a_killed_part_does_not_run(cluster_state: Path) -> None:
+    wait_until_ready(cluster_state, 0, time.monotonic())
+    victim, since = pid_of(cluster_state, "scheduler"), time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    processes.wait_any([victim], 5)
+    assert not cluster.status(cluster_state).ready
+    wait_until_ready(cluster_state, victim, since)
+
+
+def test_a_second_up_changes_nothing(cluster_state: Path) -> None:
+    known = json.loads((cluster_state / "cluster.json").read_text())
+    before, said, began = everyone(cluster_state), list[str](), time.monotonic()
+    cluster.up(cluster_state, known["api_port"], known["http_port"], said.append)
+    assert said == ["cluster: already running"]
+    assert time.monotonic() - began < 5
+    tops = ("etcd", "API server", "istiod", "keeper", "second keeper", "supervisor", "node agent")
+    for part in tops:
+        assert pid_of(cluster_state, part) in before
+
+
+def test_an_up_beside_another_command_says_so(cluster_state: Path) -> None:
+    with cluster._locked(cluster_state), pytest.raises(cluster.ClusterError, match="another `lab up` or `lab down`"):
+        cluster.up(cluster_state, progress=lambda _: None)
+
+
+def test_a_port_in_use_is_named_before_anything_is_started(cluster_state: Path, tmp_path: Path) -> None:
+    taken = json.loads((cluster_state / "cluster.json").read_text())["api_port"]
+    with pytest.raises(cluster.ClusterError, match=f"127.0.0.1:{taken}") as error:
+        cluster.up(tmp_path / "other", taken, 0, lambda _: None)
+    assert "\n" not in str(error.value)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["lock"]
+
+
+def test_on_the_machine_only_loopback_ports_listen(cluster_state: Path) -> None:
+    mine = {os.readlink(f"/proc/{pid}/fd/{fd}") for pid, fd in _descriptors(cluster_state)}
+    listening = []
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if (fields[3] == "0A" or table.startswith("udp")) and f"socket:[{fields[9]}]" in mine:
+                address, _, port = fields[1].partition(":")
+                listening.append((socket.inet_ntoa(int(address, 16).to_bytes(4, "little")), int(port, 16)))
+    known = json.loads((cluster_state / "cluster.json").read_text())
+    assert sorted(listening) == sorted([("127.0.0.1", known["api_port"]), ("127.0.0.1", known["http_port"])])
+
+
+def _descriptors(state: Path) -> list[tuple[int, str]]:
+    found = []
+    for pid in everyone(state):
+        try:
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                os.readlink(f"/proc/{pid}/fd/{fd}")
+                found.append((pid, fd))
+        except OSError:
+            continue
+    return found
+
+
+def test_only_the_owner_can_read_secrets(cluster_state: Path) -> None:
+    assert stat.S_IMODE((cluster_state / "pki").stat().st_mode) == 0o700
+    for name in ("kubeconfig", "passphrase", "pki/token", "pki/tokens.csv", "pki/ca.key", "pki/inner.kubeconfig"):
+        assert stat.S_IMODE((cluster_state / name).stat().st_mode) == 0o600, name
+
+
+def test_without_the_token_the_api_server_gives_nothing_away(cluster_state: Path) -> None:
+    port = json.loads((cluster_state / "cluster.json").read_text())["api_port"]
+    context = ssl.create_default_context(cafile=str(cluster_state / "pki" / "ca.crt"))
+    with pytest.raises(urllib.error.HTTPError, match="403") as error:
+        urllib.request.urlopen(f"https://127.0.0.1:{port}/api/v1/secrets", context=context, timeout=5)
+    error.value.close()
+
+
+def test_the_environment_reaches_the_cluster_and_a_private_backend(
+    cluster_environment: dict[str, str], cluster_state: Path, kubectl: Kubectl
+) -> None:
+    assert kubectl("config", "current-context").stdout.strip() == "waypoint-lab"
+    assert cluster_environment["PULUMI_BACKEND_URL"] == f"file://{cluster_state / 'pulumi'}"
+    assert kubectl("get", "node", "-o", "name").stdout.split() == ["node/waypoint-lab"]
+
+
+def test_all_parts_together_use_at_most_one_and_a_half_gib(cluster_state: Path) -> None:
+    assert 0.3 * GIB < cluster.memory(cluster_state) <= 1.5 * GIB
+
+
+def test_a_pod_of_the_users_own_that_never_starts_does_not_make_the_cluster_unready(
+    cluster_state: Path, kubectl: Kubectl
+) -> None:
+    kubectl("run", "unknown", "-n", "default", "--image=example.invalid/none:1")
+    try:
+        wait_until_ready(cluster_state, 0, time.monotonic())
+    finally:
+        kubectl("delete", "pod", "unknown", "-n", "default", "--wait=false")
+
+
+def test_a_missing_part_of_the_lab_does_make_it_unready(cluster_state: Path, kubectl: Kubectl) -> None:
+    async def ask() -> cluster.Part:
+        async with cluster._kube(cluster_state) as kube:
+            return await cluster._pods(kube)
+
+    wait_until_ready(cluster_state, 0, time.monotonic())
+    kubectl("set", "image", "deploy/ratings-v1", "*=example.invalid/none:1", "-n", "bookinfo-backends")
+    try:
+        limit = time.monotonic() + 20
+        while (part := asyncio.run(ask())).ready:
+            assert time.monotonic() < limit, "an image that does not exist was never noticed"
+            time.sleep(0.2)
+        assert "ratings-v1" in part.detail
+    except (ApiError, aiohttp.ClientError) as error:
+        pytest.fail(f"the API server does not answer: {error}")
+    finally:
+        kubectl("rollout", "undo", "deploy/ratings-v1", "-n", "bookinfo-backends")
+    wait_until_ready(cluster_state, 0, time.monotonic())
