@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import Bookinfo, CanaryRoute, ChaosRule, L7Policy, Waypoint
+from components import Bookinfo, CanaryRoute, ChaosRule, L7Policy, Waypoint, objects
 from components.canary_route import CanaryRouteArgs
 from components.chaos_rule import ChaosRuleArgs
 from lab.config import LabConfig
@@ -46,7 +46,12 @@ class Stack:
                 labels = {"app": config.service, "version": version}
                 service = kubernetes.core.v1.Service(
                     name,
-                    metadata={"name": name, "namespace": config.namespace, "labels": {"app": config.service}},
+                    metadata={
+                        "name": name,
+                        "namespace": config.namespace,
+                        "labels": {"app": config.service},
+                        "annotations": objects.SERVICE_READY,
+                    },
                     spec={"selector": labels, "ports": [{"name": "http", "port": config.port}]},
                     opts=pulumi.ResourceOptions(
                         provider=self._providers[0] if self._providers else None, depends_on=self.after

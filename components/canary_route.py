@@ -71,9 +71,9 @@ class CanaryRouteArgs(TypedDict):
 
 
 class CanaryRoute(pulumi.ComponentResource):
-    """An HTTPRoute with a Service as its parent; waits until the generation just written is accepted and resolved.
+    """An HTTPRoute with a Service as its parent; sends nothing to a backend without ready Pods.
 
-    Raises RunError for bad arguments. Source: https://gateway-api.sigs.k8s.io/mesh/
+    Waits until the generation just written is accepted and resolved. Raises RunError for bad arguments. Source: https://gateway-api.sigs.k8s.io/mesh/
     """
 
     name: pulumi.Output[str]
@@ -91,7 +91,17 @@ class CanaryRoute(pulumi.ComponentResource):
             raise objects.refuse("CanaryRoute", "number of cohorts", len(rules) - 1, f"at most {_MAX_RULES - 1}")
         super().__init__("waypoint-lab:index:CanaryRoute", name, {**args}, opts)
         target = gates.Target(args.get("kubeconfig", ""), args.get("context", ""))
-        served = gates.hook(f"{name}-served", target, ("httproute", namespace, name), gates.route_problem, limit)
+        backends = sorted({str(ref["name"]) for rule in rules for ref in rule["backendRefs"]})
+        filled = gates.hook(
+            f"{name}-backends",
+            target,
+            gates.slices(namespace, backends),
+            gates.endpoints_problem(backends),
+            limit,
+        )
+        served = gates.hook(
+            f"{name}-served", target, gates.one("httproute", namespace, name), gates.route_problem, limit
+        )
         route = objects.KubernetesObject(
             f"{name}-route",
             {
@@ -110,7 +120,10 @@ class CanaryRoute(pulumi.ComponentResource):
                 },
             },
             pulumi.ResourceOptions(
-                parent=self, hooks=pulumi.ResourceHookBinding(after_create=[served], after_update=[served])
+                parent=self,
+                hooks=pulumi.ResourceHookBinding(
+                    before_create=[filled], before_update=[filled], after_create=[served], after_update=[served]
+                ),
             ),
         )
         self.name = route.metadata.apply(lambda metadata: str(metadata["name"]))

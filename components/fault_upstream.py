@@ -7,6 +7,8 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components import objects
+
 IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
 _V3 = "type.googleapis.com/envoy"
 
@@ -28,7 +30,7 @@ def build(
     ports: Any = [{"name": "http", "port": port, "targetPort": port}]
     service = kubernetes.core.v1.Service(
         name,
-        metadata={"name": name, "namespace": namespace, "labels": labels},
+        metadata={"name": name, "namespace": namespace, "labels": labels, "annotations": objects.SERVICE_READY},
         spec={"selector": labels, "ports": ports},
         opts=pulumi.ResourceOptions(parent=parent),
     )

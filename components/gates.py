@@ -3,13 +3,14 @@
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pulumi
 
 POLL_SECONDS = 0.1
 Look = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
+Problem = Callable[[dict[str, Any]], str]  # of an object: why it is not as wanted, empty where it is
 
 
 class Target(NamedTuple):
@@ -60,6 +61,8 @@ def route_problem(route: dict[str, Any]) -> str:
 
 def rollout_problem(deployment: dict[str, Any]) -> str:
     """Why a Deployment is not rolled out; empty once it is. Source: kubectl's own `rollout status`."""
+    if deployment["metadata"].get("deletionTimestamp"):
+        return "it is being deleted"
     status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return "its newest generation is not observed"
@@ -69,19 +72,44 @@ def rollout_problem(deployment: dict[str, Any]) -> str:
     return ""
 
 
-def wait(
-    target: Target,
-    what: tuple[str, str, str],
-    problem: Callable[[dict[str, Any]], str],
-    limit_seconds: float,
-    look: Look = _look,
-) -> None:
-    """Asks for the object `what` (kind, namespace, name) until `problem` finds none.
+def endpoints_problem(services: Sequence[str]) -> Problem:
+    """A check of a list of EndpointSlices: each of `services` must have a ready Pod, or its traffic would be lost."""
+
+    def problem(slices: dict[str, Any]) -> str:
+        ready = {
+            item["metadata"]["labels"].get("kubernetes.io/service-name")
+            for item in slices["items"]
+            # Source: discovery/v1, EndpointConditions: an absent `ready` is to be read as true.
+            for endpoint in item.get("endpoints") or []
+            if endpoint.get("conditions", {}).get("ready", True)
+        }
+        missing = [service for service in services if service not in ready]
+        return f"no Pod of {', '.join(missing)} is ready" if missing else ""
+
+    return problem
+
+
+def one(kind: str, namespace: str, name: str) -> list[str]:
+    """What to ask for: a single object."""
+    return [kind, name, "--namespace", namespace]
+
+
+def slices(namespace: str, services: Sequence[str]) -> list[str]:
+    """What to ask for: the EndpointSlices of some Services."""
+    return [
+        "endpointslices",
+        "--namespace",
+        namespace,
+        f"--selector=kubernetes.io/service-name in ({','.join(services)})",
+    ]
+
+
+def wait(target: Target, what: list[str], problem: Problem, limit_seconds: float, look: Look = _look) -> None:
+    """Asks kubectl for `what` until `problem` finds none.
 
     Raises RuntimeError, with the last problem, after `limit_seconds`.
     """
-    kind, namespace, name = what
-    command = target.kubectl("get", kind, name, "--namespace", namespace, "--output", "json")
+    command = target.kubectl("get", *what, "--output", "json")
     end = time.monotonic() + limit_seconds
     while True:
         answer = look(command)
@@ -89,16 +117,10 @@ def wait(
         if not why:
             return
         if time.monotonic() >= end:
-            raise RuntimeError(f"{kind} {namespace}/{name} is not ready after {limit_seconds:g} s: {why}")
+            raise RuntimeError(f"waited {limit_seconds:g} s for {' '.join(what)}: {why}")
         time.sleep(POLL_SECONDS)
 
 
-def hook(
-    name: str,
-    target: Target,
-    what: tuple[str, str, str],
-    problem: Callable[[dict[str, Any]], str],
-    limit_seconds: float,
-) -> pulumi.ResourceHook:
+def hook(name: str, target: Target, what: list[str], problem: Problem, limit_seconds: float) -> pulumi.ResourceHook:
     """A named hook that waits, as `wait` does; previews do not run it."""
     return pulumi.ResourceHook(name, lambda _args: wait(target, what, problem, limit_seconds))

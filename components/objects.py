@@ -39,6 +39,10 @@ def wait_for(*conditions: str) -> dict[str, str]:
     return {"pulumi.com/waitFor": conditions[0] if len(conditions) == 1 else json.dumps(conditions)}
 
 
+# The provider's own wait for a Service takes at least ten seconds, and looks at endpoints once; routes look themselves.
+SERVICE_READY = wait_for("jsonpath={.spec.clusterIP}")
+
+
 def refuse(component: str, field: str, value: object, want: str) -> pulumi.RunError:
     """The error for a bad argument: one line, without a traceback, before the first child is registered."""
     return pulumi.RunError(f"{component}: {field} is {json.dumps(value, default=str)}: it must be {want}")

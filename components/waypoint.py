@@ -84,7 +84,7 @@ class Waypoint(pulumi.ComponentResource):
         target = gates.Target(args.get("kubeconfig", ""), args.get("context", ""))
         # Before the label, not after the Gateway: a wait that failed is then asked again by the next up.
         rollout = gates.hook(
-            f"{name}-rollout", target, ("deployment", namespace, gateway_name), gates.rollout_problem, limit
+            f"{name}-rollout", target, gates.one("deployment", namespace, gateway_name), gates.rollout_problem, limit
         )
         ready = pulumi.ResourceOptions(
             parent=self,
