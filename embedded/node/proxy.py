@@ -69,6 +69,9 @@ class Files:
             if name not in new.clusters:
                 del self._clusters[name]
         for name, cluster in new.clusters.items():
+            if name not in new.endpoints:
+                self._clusters[name] = cluster
+                continue
             inside = {key: value for key, value in cluster.items() if key != "eds_cluster_config"}
             assignment = {key: value for key, value in new.endpoints[name].items() if key != "@type"}
             self._clusters[name] = {**inside, "type": "STATIC", "load_assignment": assignment}
