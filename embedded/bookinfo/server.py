@@ -100,4 +100,4 @@ def serve(app: web.Application, port: int) -> None:
             shutdown_timeout=FINISH_SECONDS,
         )
     except OSError as error:
-        sys.exit(f"cannot listen on port {port}: {error.strerror}")
+        sys.exit(f"cannot listen on port {port}: {os.strerror(error.errno or 0)}")
