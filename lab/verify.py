@@ -1,0 +1,146 @@
+"""`lab verify`: measures what is on now, and judges it against what the stack declares."""
+
+import argparse
+import json
+import os
+import statistics as numbers
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import yaml
+
+from embedded import cluster
+from lab import live
+from lab.config import ConfigError, LabConfig
+from lab.probe import ProbeError, Row, group, send
+from lab.stages import Expect, Measure, expectations
+from lab.statistics import binomial_interval
+
+CONFIDENCE = 0.99
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One expectation, measured. `interval` is that of the measured share (or the fastest and slowest, in seconds)."""
+
+    what: str
+    passed: bool
+    requests: int
+    declared: float
+    measured: float
+    interval: tuple[float, float]
+    observed: dict[str, int]
+    why: str = ""
+
+
+def _seen(row: Row, measure: Measure) -> str:
+    if measure is Measure.STATUS:
+        return str(row.status) if row.status else row.colour
+    if measure is Measure.COLOUR:
+        return row.colour if row.status == 200 else str(row.status or row.colour)
+    return row.proxied
+
+
+def _scaled(item: Verdict, value: float) -> str:
+    return f"{value:.3f} s" if item.what.endswith(" later") else f"{value:.2%}"
+
+
+def judge(expect: Expect, rows: list[Row]) -> Verdict:
+    """The verdict on `rows`; none at all, or fewer than asked for, is never a pass."""
+    short = "" if len(rows) >= expect.requests else f"only {len(rows)} of {expect.requests} requests were made"
+    if not rows:
+        return Verdict(expect.what, False, 0, expect.share, 0.0, (0.0, 1.0), {}, "no data")
+    if expect.measure is Measure.SECONDS:
+        times = sorted(row.seconds for row in rows if row.status)
+        if not times:
+            return Verdict(expect.what, False, len(rows), expect.low, 0.0, (0.0, 0.0), {"0": len(rows)}, "no answer")
+        middle = numbers.median(times)
+        inside = expect.low <= middle <= expect.high
+        why = short or ("" if inside else f"the median must lie between {expect.low:g} and {expect.high:g} s")
+        seen = Counter(str(row.status) for row in rows)
+        ends = (times[0], times[-1])
+        return Verdict(expect.what, inside and not short, len(rows), expect.low, middle, ends, dict(seen), why)
+    observed = Counter(_seen(row, expect.measure) for row in rows)
+    hits = observed.get(expect.value, 0)
+    interval = binomial_interval(hits, len(rows), CONFIDENCE)
+    # A share of all or nothing has no spread: a single exception is one too many.
+    exact = expect.share in (0.0, 1.0)
+    holds = hits == round(expect.share * len(rows)) if exact else interval.holds(expect.share)
+    why = short or ("" if holds else f"declared {expect.share:.2%}, measured {hits} of {len(rows)}")
+    ends = (interval.low, interval.high)
+    return Verdict(
+        expect.what, holds and not short, len(rows), expect.share, hits / len(rows), ends, dict(observed), why
+    )
+
+
+def measure(config: LabConfig, expects: tuple[Expect, ...]) -> list[Verdict]:
+    """Sends what the expectations need, each kind of request once, and judges all. Raises ProbeError."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for expect in expects:
+        wanted = group(expect)
+        kind = json.dumps([wanted["method"], wanted["headers"]])
+        if kind not in kinds or kinds[kind]["requests"] < wanted["requests"]:
+            kinds[kind] = wanted
+    answers = dict(zip(kinds, send(config, list(kinds.values()), concurrency=_concurrency(config)), strict=True))
+    return [judge(item, answers[json.dumps([group(item)["method"], group(item)["headers"]])]) for item in expects]
+
+
+def _concurrency(config: LabConfig) -> int:
+    return 30 if config.on("delay") else 8
+
+
+def stack_config(folder: os.PathLike[str] | str, stack: str = "dev") -> LabConfig:
+    """The lab's settings of a stack, from its file. Raises ConfigError."""
+    try:
+        with open(os.path.join(folder, f"Pulumi.{stack}.yaml")) as file:
+            given = yaml.safe_load(file) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"there is no Pulumi.{stack}.yaml here; choose a stack that exists") from None
+    return LabConfig.from_stack(given.get("config") or {})
+
+
+def table(verdicts: list[Verdict]) -> str:
+    """Lines for people."""
+    lines = [f"{'what':<28}{'declared':>10}{'measured':>10}{'99 % interval':>20}{'requests':>10}  verdict"]
+    for item in verdicts:
+        ends = f"{_scaled(item, item.interval[0])}-{_scaled(item, item.interval[1])}"
+        shares = f"{_scaled(item, item.declared):>10}{_scaled(item, item.measured):>10}{ends:>20}"
+        verdict = "pass" if item.passed else f"MISS  {item.why}"
+        lines.append(f"{item.what:<28}{shares}{item.requests:>10}  {verdict}")
+    return "\n".join(lines)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `lab verify`."""
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+    parser.add_argument("--stack", default="dev", help="the stack whose config says what to expect (default: dev)")
+
+
+def use_cluster(given: argparse.Namespace) -> None:
+    """Takes the embedded cluster's environment where it was started; else what the shell says."""
+    try:
+        os.environ.update(cluster.environment(given.state))
+    except cluster.ClusterError:
+        if not os.environ.get("KUBECONFIG"):
+            raise
+
+
+def main(given: argparse.Namespace) -> int:
+    """0 if everything holds, 1 if anything misses or could not be measured."""
+    use_cluster(given)
+    try:
+        config = stack_config(cluster.CLONE, given.stack)
+        live.wait(config)
+        verdicts = measure(config, expectations(config))
+    except (ConfigError, ProbeError, live.NotLive, subprocess.SubprocessError) as error:
+        print(f"lab verify: {error}", file=sys.stderr)
+        return 1
+    passed = bool(verdicts) and all(item.passed for item in verdicts)
+    if given.json:
+        print(json.dumps({"passed": passed, "verdicts": [asdict(item) for item in verdicts]}, indent=1))
+    else:
+        print(table(verdicts))
+    return 0 if passed else 1
