@@ -12,7 +12,7 @@ import aiohttp
 
 from embedded.kube import ApiError, Informer, Kube, Object
 
-from .containers import now
+from .host import now
 
 log = logging.getLogger(__name__)
 EVENT_MEMORY = 1000

@@ -5,54 +5,18 @@ import contextlib
 import signal
 import time
 from pathlib import Path
-from typing import Protocol
 
 from embedded.kube import Object
 
 from . import images, probes
-from .config import NodeConfig
 from .environment import MissingReference, build, expand
-from .launch import Command, Launcher, LaunchError, Process
+from .host import BACKOFF_FORGOTTEN, Host, backoff, now
+from .launch import Command, LaunchError, Process
 from .mounts import Bind, plan
 from .runs import Run
-from .sandbox import Sandbox
-from .volumes import Tokens
 
-BACKOFF_SECONDS, BACKOFF_MAX, BACKOFF_FORGOTTEN = 10.0, 300.0, 600.0
 CONFIG_RETRY_SECONDS = 1.0
-
-
-class Host(Protocol):
-    """What a container needs of its Pod."""
-
-    config: NodeConfig
-    launcher: Launcher
-    store: Tokens
-    sandbox: Sandbox | None
-    folder: Path
-    capacity: dict[str, str]
-
-    def view(self) -> Object:
-        """The Pod as it is now, with its addresses."""
-
-    def binds(self, container: Object) -> dict[str, Bind]:
-        """The container's mounts."""
-
-    def changed(self) -> None:
-        """Has the Pod's status written."""
-
-    def event(self, kind: str, reason: str, message: str) -> None:
-        """Records an event on the Pod."""
-
-
-def backoff(failures: int) -> float:
-    """Seconds to wait before the start that follows the given number of ends in a row; the first is tried at once."""
-    return 0.0 if failures <= 1 else float(min(BACKOFF_SECONDS * 2 ** (failures - 2), BACKOFF_MAX))
-
-
-def now() -> str:
-    """Now as Kubernetes writes times."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+HOOK_SECONDS = 60.0  # for a postStart hook; a preStop hook has the grace period
 
 
 class Container:
@@ -130,7 +94,9 @@ class Container:
         while True:
             try:
                 pod = self._host.view()
-                env = await build(pod, self.spec, image.env, self._host.store, self._host.capacity)
+                env = await build(
+                    pod, self.spec, {**image.env, **self._host.service_env()}, self._host.store, self._host.capacity
+                )
                 command = [expand(text, env) for text in self.spec.get("command") or []]
                 args = [expand(text, env) for text in self.spec.get("args") or []]
                 binds = {path: Bind(source, read_only=True) for path, source in image.files.items()}
@@ -176,12 +142,31 @@ class Container:
             readiness=self._readiness,
             unwell=lambda which, said: self._unwell(run.process, which, said),
         )
-        watch = asyncio.create_task(health.run())
+        watch = asyncio.create_task(self._watch(run.process, health))
         try:
             return await run.finish()
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
+
+    async def _watch(self, process: Process, health: probes.Health) -> None:
+        """The postStart hook, then the probes."""
+        if hook := (self.spec.get("lifecycle") or {}).get("postStart"):
+            answer = await self._hook(hook, HOOK_SECONDS)
+            if not answer.well:
+                self._host.event("Warning", "FailedPostStartHook", f"postStart hook of {self.name}: {answer.said}")
+                await self._end(process, self._grace())
+                return
+        await health.run()
+
+    async def _hook(self, hook: Object, seconds: float) -> probes.Answer:
+        if "sleep" in hook:
+            await asyncio.sleep(min(seconds, float(hook["sleep"]["seconds"])))
+            return probes.Answer(True)
+        return await self._question({**hook, "timeoutSeconds": seconds})
+
+    def _grace(self) -> float:
+        return float(self._host.view()["spec"].get("terminationGracePeriodSeconds", 30))
 
     def _ended(self, code: int, reason: str, start: str, message: str = "") -> None:
         self.state = {
@@ -246,8 +231,7 @@ class Container:
         if self._killing is not None and not self._killing.done():
             return
         self._host.event("Normal", "Killing", f"Container {self.name} failed {which.lower()} probe, will be restarted")
-        grace = float(self._host.view()["spec"].get("terminationGracePeriodSeconds", 30))
-        self._killing = asyncio.create_task(self._end(process, grace))
+        self._killing = asyncio.create_task(self._end(process, self._grace()))
 
     async def _end(self, process: Process, grace: float) -> None:
         await self._host.launcher.kill(process, signal.SIGTERM)
@@ -264,13 +248,7 @@ class Container:
             return
         until = time.monotonic() + grace
         if hook := (self.spec.get("lifecycle") or {}).get("preStop"):
-            await self._pre_stop(hook, grace)
+            answer = await self._hook(hook, max(grace, 1.0))
+            if not answer.well:
+                self._host.event("Warning", "FailedPreStopHook", f"preStop hook of {self.name}: {answer.said}")
         await self._end(process, max(0.0, until - time.monotonic()))
-
-    async def _pre_stop(self, hook: Object, grace: float) -> None:
-        if "sleep" in hook:
-            await asyncio.sleep(min(grace, float(hook["sleep"]["seconds"])))
-            return
-        answer = await self._question({**hook, "timeoutSeconds": max(grace, 1)})
-        if not answer.well:
-            self._host.event("Warning", "FailedPreStopHook", f"preStop hook of {self.name} failed: {answer.said}")

@@ -13,7 +13,8 @@ from embedded.kube import ApiError, Informer, Kube, Object
 
 from .cache import ApiStore, Events, micro_time
 from .config import NodeConfig
-from .containers import Container, now
+from .containers import Container
+from .host import now
 from .launch import Launcher, LauncherGone
 from .pods import Pod
 from .sandbox import Addresses, prepare_node
@@ -21,6 +22,7 @@ from .sandbox import Addresses, prepare_node
 log = logging.getLogger(__name__)
 VERSION = "v1.36.3"
 LEASE_SECONDS, HEARTBEAT_SECONDS, STATUS_EVERY = 40, 10.0, 6  # the Node's status with every sixth heartbeat
+AGAIN_SECONDS = 5.0
 # Nothing here enforces a Pod's limits, so requests are only a number to the scheduler: room for the whole lab.
 CPUS = "32"
 FAULTS = (ApiError, aiohttp.ClientError, OSError, TimeoutError)
@@ -123,15 +125,20 @@ class Kubelet:
 
     async def _run_pod(self, pod: Pod) -> None:
         name = f"{pod.pod['metadata']['namespace']}/{pod.pod['metadata']['name']}"
+        again: Object | None = None
         try:
             await pod.run()
         except (LauncherGone, asyncio.CancelledError):
             pass
         except Exception:
-            log.exception("Pod %s", name)
+            log.exception("Pod %s starts again in %g s", name, AGAIN_SECONDS)
+            await asyncio.sleep(AGAIN_SECONDS)
+            again = self._informer.items.get(name)
         finally:
             self._pods.pop(pod.uid, None)
             self._tasks.pop(pod.uid, None)
+        if again is not None and again["metadata"]["uid"] == pod.uid:
+            self._pod_changed("ADDED", again)
 
     def _data_changed(self, namespace: str) -> None:
         for pod in self._pods.values():

@@ -3,48 +3,30 @@
 import asyncio
 import contextlib
 import copy
+import ipaddress
 import logging
 import shutil
 import time
 from pathlib import Path
-from typing import Protocol
 
-import aiohttp
-
-from embedded.kube import ApiError, Kube, Object
+from embedded.kube import ApiError, Object
 
 from . import sandbox as sandboxes
 from . import status
-from .config import NodeConfig
-from .containers import Container, now
+from .containers import Container
 from .environment import MissingReference
-from .launch import Launcher, LaunchError
+from .files import write_etc
+from .host import Node, now
+from .launch import LaunchError
 from .mounts import Bind
-from .sandbox import Addresses, Sandbox, SandboxError
-from .volumes import Tokens, Volumes
+from .sandbox import Sandbox, SandboxError
+from .status_writer import FAULTS, StatusWriter
+from .volumes import Volumes
 
 log = logging.getLogger(__name__)
-FAULTS = (ApiError, aiohttp.ClientError, OSError, TimeoutError)  # of talking to the API server
 SETUP_RETRY_SECONDS = 1.0
+SIDECAR_GRACE_SECONDS = 5.0  # once the containers that they serve are done
 REFRESH_SECONDS = 60.0
-GATHER_SECONDS = 0.02  # changes within this time go to the API server together
-
-
-class Node(Protocol):
-    """What all Pods of the node share."""
-
-    config: NodeConfig
-    kube: Kube
-    launcher: Launcher
-    addresses: Addresses
-    capacity: dict[str, str]
-
-    @property
-    def store(self) -> Tokens:
-        """Where Pods read what they refer to."""
-
-    def event(self, pod: Object, kind: str, reason: str, message: str) -> None:
-        """Records an event on a Pod."""
 
 
 class Pod:
@@ -78,7 +60,7 @@ class Pod:
         self._over = False
         self._ending = asyncio.Event()
         self._forgotten = False  # the API server knows nothing of it any more
-        self._dirty = asyncio.Event()
+        self._writer = StatusWriter(node.kube, self)
         self._refresh = asyncio.Event()
         self._sidecars: list[asyncio.Task[int]] = []
 
@@ -92,7 +74,7 @@ class Pod:
 
     def changed(self) -> None:
         """Has the status written soon."""
-        self._dirty.set()
+        self._writer.dirty.set()
 
     def event(self, kind: str, reason: str, message: str) -> None:
         """Records an event on this Pod."""
@@ -105,6 +87,11 @@ class Pod:
             path = self._volumes.path(mount["name"], mount.get("subPath", ""))
             binds[mount["mountPath"]] = Bind(str(path), bool(mount.get("readOnly")))
         return binds
+
+    def service_env(self) -> dict[str, str]:
+        """Where the API server is, as every container is told: the first address of the Service range."""
+        first = str(ipaddress.ip_network(self.config.service_cidr)[1])
+        return {"KUBERNETES_SERVICE_HOST": first, "KUBERNETES_SERVICE_PORT": "443"}
 
     # What the kubelet tells.
 
@@ -129,7 +116,7 @@ class Pod:
 
     async def run(self) -> None:
         """Runs it to its end and leaves nothing behind."""
-        writer = asyncio.create_task(self._write_statuses())
+        writer = asyncio.create_task(self._writer.run())
         live = asyncio.create_task(self._live())
         ending = asyncio.create_task(self._ending.wait())
         try:
@@ -160,7 +147,7 @@ class Pod:
 
     async def _delete(self) -> None:
         meta = self.pod["metadata"]
-        await self._write_once()
+        await self._writer.write_once()
         path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
         for _ in range(30):
             try:
@@ -186,6 +173,7 @@ class Pod:
                     await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)
                     if work.done():
                         work.result()
+                        await asyncio.gather(*(each.stop(SIDECAR_GRACE_SECONDS) for each in self.init))
                         break
                 finally:
                     for task in (work, lost, *self._sidecars):
@@ -217,7 +205,7 @@ class Pod:
                         self._node.addresses.give_back(ip)
                         raise
                     self._ip = self._wanted_ip = ip
-                    self._write_etc(name, ip)
+                    write_etc(self.folder / "etc", self.config, self.pod, name, ip)
                     self.changed()
                 await self._volumes.sync(self.view())
                 return
@@ -227,21 +215,6 @@ class Pod:
                     reason = "FailedMount" if isinstance(error, MissingReference) else "FailedCreatePodSandBox"
                     self.event("Warning", reason, said)
                 await self._wait_refresh(SETUP_RETRY_SECONDS)
-
-    def _write_etc(self, name: str, ip: str) -> None:
-        etc = self.folder / "etc"
-        etc.mkdir(parents=True, exist_ok=True)
-        spec, namespace, domain = self.pod["spec"], self.pod["metadata"]["namespace"], self.config.cluster_domain
-        search = [f"{namespace}.svc.{domain}", f"svc.{domain}", domain]
-        own = spec.get("dnsConfig") or {}
-        servers = [self.config.node_ip] if spec.get("dnsPolicy") != "None" else []
-        lines = [f"nameserver {each}" for each in servers + (own.get("nameservers") or [])]
-        lines += [f"search {' '.join([*(search if servers else []), *(own.get('searches') or [])])}", "options ndots:5"]
-        (etc / "resolv.conf").write_text("\n".join(lines) + "\n")
-        hosts = [f"127.0.0.1\tlocalhost\n{ip}\t{name}"]
-        hosts += [f"{alias['ip']}\t{' '.join(alias['hostnames'])}" for alias in spec.get("hostAliases") or []]
-        (etc / "hosts").write_text("\n".join(hosts) + "\n")
-        (etc / "hostname").write_text(name + "\n")
 
     async def _run_containers(self) -> None:
         for each in self.init:
@@ -292,31 +265,3 @@ class Pod:
             init=self.init,
             mains=self.mains,
         )
-
-    async def _write_once(self) -> None:
-        meta = self.pod["metadata"]
-        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status"
-        with contextlib.suppress(*FAULTS):
-            await self._node.kube.patch(path, {"metadata": {"uid": self.uid}, "status": self.status()})
-
-    async def _write_statuses(self) -> None:
-        last: Object = {}
-        meta = self.pod["metadata"]
-        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status"
-        while True:
-            await self._dirty.wait()
-            await asyncio.sleep(GATHER_SECONDS)
-            self._dirty.clear()
-            fresh = self.status()
-            if fresh == last:
-                continue
-            try:
-                answer = await self._node.kube.patch(path, {"metadata": {"uid": self.uid}, "status": fresh})
-                self.pod["status"] = answer.get("status")
-                last = fresh
-            except FAULTS as error:
-                if isinstance(error, ApiError) and error.status in (404, 409):
-                    continue  # deleted, or another Pod of this name: the watch will tell
-                log.warning("status of Pod %s not written yet: %s", meta["name"], error)
-                await asyncio.sleep(0.5)
-                self._dirty.set()

@@ -2,7 +2,8 @@
 
 from embedded.kube import Object
 
-from .containers import Container, now
+from .containers import Container
+from .host import now
 
 
 def phase(policy: str, started: bool, init: list[Container], mains: list[Container]) -> str:

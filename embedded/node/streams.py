@@ -3,29 +3,20 @@
 import asyncio
 import contextlib
 import datetime
-import fcntl
-import json
-import logging
-import os
 import ssl
-import struct
-import termios
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from .config import NodeConfig
 from .containers import Container
+from .execs import PROTOCOLS, STDERR, ExecSession, failure, finish, success
 from .kubelet import Kubelet
-from .launch import Command, LaunchError, Process
+from .launch import Command, LaunchError
 from .logs import older, parse, read
 from .pods import Pod
 
-log = logging.getLogger(__name__)
-PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
-STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 ALLOWED_GROUP = "system:masters"
 FOLLOW_SECONDS = 0.2  # how often a followed log is looked at
-CHUNK = 32768
 
 
 def tls(config: NodeConfig) -> ssl.SSLContext:
@@ -153,11 +144,11 @@ class Streams:
         socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=0)
         await socket.prepare(request)
         if pod.sandbox is None or container.process is None or container.command is None:
-            await _finish(socket, _failure(f"container {container.name} does not run"))
+            await finish(socket, failure(f"container {container.name} does not run"))
             return socket
         env = container.command.env | ({"TERM": "xterm"} if tty else {})
         command = Command(list(query.getall("command", [])), env, container.command.cwd)
-        session = _Session(socket, tty=tty, wants_input=wants_input)
+        session = ExecSession(socket, tty=tty, wants_input=wants_input)
         try:
             launch = self._kubelet.launcher
             process = await launch.execute(pod.sandbox.pause, container.process, command, session.handles, tty=tty)
@@ -165,151 +156,12 @@ class Streams:
             session.close()
             with contextlib.suppress(ConnectionError):
                 await socket.send_bytes(bytes([STDERR]) + f"error executing command in container: {error}\n".encode())
-            await _finish(socket, _failure("", 127))
+            await finish(socket, failure("", 127))
             return socket
         try:
             code = await session.relay(process)
         finally:
             await self._kubelet.launcher.kill(process)
         if code is not None:
-            await _finish(socket, _success() if code == 0 else _failure("", code))
+            await finish(socket, success() if code == 0 else failure("", code))
         return socket
-
-
-class _Session:
-    """The streams of one exec: pipes or a terminal on one side, the WebSocket's channels on the other."""
-
-    def __init__(self, socket: web.WebSocketResponse, *, tty: bool, wants_input: bool) -> None:
-        self._socket, self._tty = socket, tty
-        self.outputs: dict[int, int]
-        self.input: int | None = None
-        if tty:
-            master, slave = os.openpty()
-            self.handles = [slave, slave, slave]
-            self.outputs, self.input = {STDOUT: master}, os.dup(master)
-        else:
-            out, err = os.pipe(), os.pipe()
-            if wants_input:
-                source, self.input = os.pipe()
-            else:
-                source = os.open("/dev/null", os.O_RDONLY)
-            self.handles = [source, out[1], err[1]]
-            self.outputs = {STDOUT: out[0], STDERR: err[0]}
-
-    def _release(self) -> None:
-        for handle in set(self.handles):
-            os.close(handle)
-        self.handles = []
-
-    def close(self) -> None:
-        """Closes all descriptors."""
-        self._release()
-        for handle in self.outputs.values():
-            os.close(handle)
-        self.outputs = {}
-        self._close_input()
-
-    def _close_input(self) -> None:
-        if self.input is not None:
-            os.close(self.input)
-            self.input = None
-
-    async def relay(self, process: Process) -> int | None:
-        """Copies until the command has ended; its exit code, or None where the client left before."""
-        self._release()
-        copies = [asyncio.create_task(self._copy_out(*pair, process)) for pair in self.outputs.items()]
-        incoming = asyncio.create_task(self._copy_in())
-        ended = asyncio.create_task(process.wait())
-        try:
-            await asyncio.wait({ended, incoming}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                return None
-            await asyncio.gather(*copies)
-            return ended.result()
-        except ConnectionError:
-            return None
-        finally:
-            for task in (*copies, incoming, ended):
-                task.cancel()
-            await asyncio.gather(*copies, incoming, ended, return_exceptions=True)
-            self.close()
-
-    async def _copy_out(self, channel: int, handle: int, process: Process) -> None:
-        os.set_blocking(handle, False)
-        while True:
-            over = process.ended.is_set()
-            try:
-                data = os.read(handle, CHUNK)
-                if not data:
-                    return
-                await self._socket.send_bytes(bytes([channel]) + data)
-            except BlockingIOError:
-                if over:
-                    return  # a child that outlives the command may hold the pipe open
-                await _readable(handle, process)
-            except OSError as error:
-                if isinstance(error, ConnectionError):
-                    raise
-                return  # a terminal whose last process has ended
-
-    async def _copy_in(self) -> None:
-        """Returns when the client has gone."""
-        async for message in self._socket:
-            if message.type != WSMsgType.BINARY or not message.data:
-                continue
-            channel, data = message.data[0], message.data[1:]
-            if channel == STDIN and self.input is not None:
-                await self._write(data)
-            elif channel == CLOSE and data[:1] == bytes([STDIN]):
-                self._close_input()
-            elif channel == RESIZE and self._tty and self.input is not None:
-                size = json.loads(data)
-                packed = struct.pack("HHHH", size.get("Height", 24), size.get("Width", 80), 0, 0)
-                fcntl.ioctl(self.input, termios.TIOCSWINSZ, packed)
-
-    async def _write(self, data: bytes) -> None:
-        assert self.input is not None
-        os.set_blocking(self.input, False)
-        view = memoryview(data)
-        while view and self.input is not None:
-            try:
-                view = view[os.write(self.input, view) :]
-            except BlockingIOError:
-                await asyncio.sleep(0.01)
-            except OSError:
-                self._close_input()  # the command reads no more
-
-
-async def _readable(handle: int, process: Process) -> None:
-    """Waits until the descriptor has data or the process has ended."""
-    loop, ready = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(handle, ready.set)
-    waits = [asyncio.create_task(ready.wait()), asyncio.create_task(process.wait())]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        loop.remove_reader(handle)
-        for task in waits:
-            task.cancel()
-
-
-def _success() -> dict[str, object]:
-    return {"metadata": {}, "status": "Success"}
-
-
-def _failure(message: str, code: int | None = None) -> dict[str, object]:
-    if code is None:
-        return {"metadata": {}, "status": "Failure", "reason": "InternalError", "message": message, "code": 500}
-    return {
-        "metadata": {},
-        "status": "Failure",
-        "reason": "NonZeroExitCode",
-        "message": message or f"command terminated with non-zero exit code: exit status {code}",
-        "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
-    }
-
-
-async def _finish(socket: web.WebSocketResponse, verdict: dict[str, object]) -> None:
-    with contextlib.suppress(ConnectionError):
-        await socket.send_bytes(bytes([ERROR]) + json.dumps(verdict).encode())
-        await socket.close()

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from embedded.node import environment, images, logs, probes, status, volumes
 from embedded.node.config import NodeConfig, NodeConfigError
-from embedded.node.containers import backoff
+from embedded.node.host import backoff
 from embedded.node.mounts import Bind, plan
 from embedded.node.sandbox import Addresses, SandboxError
 
