@@ -16,6 +16,7 @@ import aiohttp
 from embedded.kube import ApiError, Informer, Kube
 from embedded.node.config import NodeConfig
 from embedded.node.proxy_config import Resources, Settings, resources
+from embedded.node.proxy_follow import Followed
 from embedded.node.proxy_world import World
 from embedded.pki import Authority, write_private
 from embedded.processes import die_with_parent
@@ -188,15 +189,18 @@ async def run(config: NodeConfig, kube: Kube) -> None:
         )
         (folder / "envoy.json").write_text(json.dumps(bootstrap(folder)))
         world = World(**{name: informer.items for name, informer in informers.items()})
-        files.write(resources(world, settings))
+        followed = Followed()
+        again = followed.update(world, time.monotonic())
+        files.write(resources(world, settings, followed))
         tasks.append(asyncio.create_task(_keep_envoy(folder)))
         while True:
             # Once a minute without any change too: for retired clusters and ageing certificates.
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), 60)
+                await asyncio.wait_for(changed.wait(), 60 if again is None else again)
             await asyncio.sleep(DEBOUNCE_SECONDS)
             changed.clear()
-            files.write(resources(world, settings))
+            again = followed.update(world, time.monotonic())
+            files.write(resources(world, settings, followed))
             for task in tasks:
                 if task.done():
                     task.result()

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from embedded.node.proxy_world import HBONE_PORT, Client, World, clients, endpoints, waypoint_of
+from embedded.node.proxy_follow import Followed
+from embedded.node.proxy_world import HBONE_PORT, Client, World, clients, endpoints
 
 Object = dict[str, Any]
 TYPE = "type.googleapis.com/"
@@ -98,7 +99,7 @@ def _chain(name: str, cluster: str, *, source: str = "", tunnel: str = "") -> Ob
     return chain
 
 
-def resources(world: World, settings: Settings) -> Resources:
+def resources(world: World, settings: Settings, followed: Followed) -> Resources:
     """Everything the node proxy needs to carry what Pods and the node send to Services."""
     out = Resources()
     out.clusters[CLOSED] = {
@@ -112,7 +113,7 @@ def resources(world: World, settings: Settings) -> Resources:
         address = service["spec"].get("clusterIP")
         if not address or address == "None" or ":" in address:
             continue
-        waypoint = waypoint_of(world, service)
+        waypoint = followed.waypoint(key)
         for port in service["spec"].get("ports") or []:
             if port.get("protocol", "TCP") != "TCP":
                 continue

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from embedded.node.proxy_config import CLOSED, Resources, Settings, resources
+from embedded.node.proxy_config import CLOSED, Resources, Settings
+from embedded.node.proxy_config import resources as build
+from embedded.node.proxy_follow import Followed
 from embedded.node.proxy_world import World, endpoints, waypoint_of
 
 Object = dict[str, Any]
@@ -76,6 +78,13 @@ def world(**changes: Any) -> World:
         "gateways": {f"{BACK}/waypoint": gateway()},
     }
     return World(**{**given, **changes})
+
+
+def resources(world: World, settings: Settings) -> Resources:
+    """What the proxy starts with in this world."""
+    followed = Followed()
+    followed.update(world, 0)
+    return build(world, settings, followed)
 
 
 def chains(built: Resources) -> dict[str, str]:
