@@ -157,16 +157,19 @@ def _start(state: Path, api_port: int, http_port: int, progress: Progress) -> No
         argv += ["--bin", str(toolchain / "bin"), "--share", str(toolchain / "share")]
         argv += ["--api-fd", str(api.fileno()), "--http-fd", str(http.fileno())]
         with (state / "logs" / "keeper.log").open("ab") as out:
-            keeper = subprocess.Popen(
-                argv,
+            started = subprocess.run(
+                [*argv, "--detach"],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 cwd=CLONE,
                 pass_fds=(api.fileno(), http.fileno()),
                 start_new_session=True,
+                check=False,
+                timeout=20,
             )
-        processes.write_identity(run / "primary", keeper.pid)
+        if started.returncode:
+            raise ClusterError(f"the keeper does not start; see {state / 'logs' / 'keeper.log'}")
 
 
 async def _until_ready(state: Path, progress: Progress) -> None:

@@ -93,7 +93,13 @@ def main() -> int:
     parser.add_argument("--share", type=Path, required=True)
     parser.add_argument("--api-fd", type=int, required=True)
     parser.add_argument("--http-fd", type=int, required=True)
+    parser.add_argument(
+        "--detach", action="store_true", help="return at once; whoever started it has no child to wait for"
+    )
     given = parser.parse_args()
+    if given.detach and (pid := os.fork()):
+        processes.write_identity(given.state / "run" / given.role, pid)
+        return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     processes.write_identity(given.state / "run" / given.role, os.getpid())

@@ -1,0 +1,226 @@
+"""Two clusters at once; a crash of everything; the end of a cluster, which leaves nothing; no root, no namespaces."""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from embedded import cluster, processes
+from embedded.toolchain import build
+
+CLONE = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(300)
+
+
+def two_free_ports() -> tuple[int, int]:
+    """Two different ports of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+def mentions(state: Path) -> list[str]:
+    """Command lines of all processes of this machine that name `state`, but pytest's own."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_text().replace("\0", " ")
+            except OSError:
+                continue
+            if str(state) in line:
+                found.append(line)
+    return found
+
+
+def namespaces(pids: Iterable[int]) -> set[str]:
+    """Every network, mount and process namespace that one of `pids` is in."""
+    found = set()
+    for pid in pids:
+        for kind in ("net", "mnt", "pid"):
+            try:
+                found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+            except OSError:
+                continue
+    return found
+
+
+def all_pids() -> list[int]:
+    """Every process of this machine."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def kubectl(state: Path, *args: str) -> str:
+    """What kubectl prints about the cluster in `state`."""
+    environment = {**os.environ, **cluster.environment(state)}
+    done = subprocess.run(["kubectl", *args], env=environment, capture_output=True, text=True, timeout=30, check=True)
+    return done.stdout
+
+
+@pytest.fixture
+def second() -> Iterator[Path]:
+    """A state directory for a cluster of one test's own."""
+    with tempfile.TemporaryDirectory(prefix="waypoint-lab-two-") as folder:
+        state = Path(folder, "state")
+        try:
+            yield state
+        finally:
+            cluster.down(state, lambda _: None)
+
+
+def test_a_second_cluster_lives_beside_the_first_survives_a_crash_and_leaves_nothing(
+    cluster_state: Path, second: Path
+) -> None:
+    mounts = Path("/proc/self/mountinfo").read_text()
+    api, http = two_free_ports()
+    cluster.up(second, api, http, lambda _: None)
+    assert cluster.status(cluster_state).ready
+    assert cluster.status(second).ready
+    uids = [
+        kubectl(state, "get", "ns", "kube-system", "-o", "jsonpath={.metadata.uid}")
+        for state in (cluster_state, second)
+    ]
+    assert uids[0] != uids[1]
+
+    # As when the machine loses power: everything ends at one moment, and no file is put in order.
+    tops = [processes.read_living(second / "run" / name) for name in ("secondary", "primary", "supervisor")]
+    everything = {pid for top in tops for pid in processes.descendants(top)}
+    for pid in tops[:2]:
+        os.kill(pid, signal.SIGSTOP)
+    for pid in [*tops[:2], tops[2]]:
+        os.kill(pid, signal.SIGKILL)
+    assert processes.wait_until_gone(sorted(everything), 10) == []
+    assert not cluster.status(second).ready
+    cluster.up(second, api, http, lambda _: None)
+    assert kubectl(second, "get", "ns", "kube-system", "-o", "jsonpath={.metadata.uid}") == uids[1]
+
+    # Only the keepers are gone, as when a login session is cleaned up.
+    for name in ("secondary", "primary"):
+        os.kill(processes.read_living(second / "run" / name), signal.SIGSTOP)
+    for name in ("secondary", "primary"):
+        os.kill(processes.read_living(second / "run" / name), signal.SIGKILL)
+    said: list[str] = []
+    limit = time.monotonic() + 5
+    while any(processes.read_living(second / "run" / name) for name in ("secondary", "primary")):
+        assert time.monotonic() < limit, "the keepers do not end"
+    cluster.up(second, api, http, said.append)
+    assert said[0] == "cluster: its keepers are gone; starting it anew on the same data"
+    assert cluster.status(second).ready
+
+    inside = processes.descendants(processes.read_living(second / "run" / "supervisor"))
+    its_own = namespaces(inside) - namespaces([os.getpid()])
+    assert len(its_own) >= 3
+    cluster.down(second, lambda _: None)
+    assert mentions(second) == []
+    assert namespaces(all_pids()) & its_own == set()
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+    for port in (api, http):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=2)
+    assert cluster.status(cluster_state).ready
+
+
+def test_an_interrupted_up_leaves_nothing(second: Path) -> None:
+    api, http = two_free_ports()
+    argv = [sys.executable, "-m", "lab.cli", "--state", str(second), "up", f"--api-port={api}", f"--http-port={http}"]
+    with subprocess.Popen(argv, cwd=CLONE, stderr=subprocess.PIPE, text=True) as starting:
+        limit = time.monotonic() + 20
+        while not (second / "run" / "supervisor").exists():
+            assert time.monotonic() < limit, "the supervisor was not started"
+            time.sleep(0.05)
+        time.sleep(1)
+        refused = subprocess.run(
+            [*argv[:5], "down"], cwd=CLONE, capture_output=True, text=True, check=False, timeout=30
+        )
+        assert refused.stderr == "lab down: another `lab up` or `lab down` of this clone is running; wait for it\n"
+        starting.send_signal(signal.SIGINT)
+        said = starting.communicate(timeout=30)[1]
+    assert starting.returncode == 130
+    assert said.splitlines()[-1] == "lab up: interrupted"
+    assert mentions(second) == []
+    assert not cluster.status(second).ready
+
+
+def test_a_stale_state_directory_of_another_boot_is_no_obstacle(second: Path) -> None:
+    (second / "run").mkdir(parents=True)
+    # The process ids in it belong to somebody else now: us.
+    for name in ("primary", "secondary", "supervisor"):
+        (second / "run" / name).write_text(f"{os.getpid()}:1")
+    (second / "run" / "ending").touch()
+    api, http = two_free_ports()
+    cluster.up(second, api, http, lambda _: None)
+    assert cluster.status(second).ready
+
+
+def test_where_namespaces_are_refused_one_line_says_what_would_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = tmp_path / "bin" / "unshare"
+    refusing.parent.mkdir()
+    refusing.write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{refusing.parent}:{os.environ['PATH']}")
+    with pytest.raises(cluster.ClusterError, match=r"refuses the namespaces .*Operation not permitted") as error:
+        cluster.up(tmp_path / "state", 0, 0, lambda _: None)
+    assert "\n" not in str(error.value)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["lock"]
+
+
+# A home folder that only root may enter would hide the interpreter and the toolchain from the user nobody, so its
+# entries are shown again under a folder that all may enter, in a mount namespace of the test's own.
+AS_NOBODY = """
+set -e
+home=$1; shift
+kept=$(mktemp -d)
+mount --bind "$home" "$kept"
+mount -t tmpfs -o mode=755 tmpfs "$home"
+for entry in "$kept"/.[!.]* "$kept"/*; do
+  [ -d "$entry" ] || continue
+  mkdir "$home/${entry##*/}"
+  mount --bind "$entry" "$home/${entry##*/}"
+done
+umount "$kept"
+rmdir "$kept"
+exec setpriv --reuid nobody --regid "$(id -g nobody)" --clear-groups "$@"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root every other test here is this one")
+def test_the_user_nobody_gets_the_same_cluster_without_root(second: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    second.parent.chmod(0o755)
+    second.mkdir(mode=0o700)
+    shutil.chown(second, nobody.pw_uid, nobody.pw_gid)
+    api, http = two_free_ports()
+    environment = {**os.environ, "HOME": str(second), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["WAYPOINT_LAB_CACHE"] = str(build.cache_dir())
+    environment["WAYPOINT_LAB_STATE"] = str(second)
+
+    def lab(*args: str) -> "subprocess.CompletedProcess[str]":
+        argv = ["unshare", "--mount", "sh", "-c", AS_NOBODY, "sh", str(Path.home()), sys.executable, "-m", "lab.cli"]
+        return subprocess.run(
+            [*argv, *args], env=environment, cwd=CLONE, capture_output=True, text=True, check=False, timeout=120
+        )
+
+    started = lab("up", f"--api-port={api}", f"--http-port={http}")
+    assert started.returncode == 0, started.stderr
+    owner = Path(f"/proc/{processes.read_living(second / 'run' / 'supervisor')}").stat().st_uid
+    assert owner == nobody.pw_uid
+    asked = lab("status", "--json")
+    assert json.loads(asked.stdout)["ready"], asked.stdout
+    command = ("exec", "deploy/productpage-v1", "-n", "bookinfo-frontends", "--", "id", "-u")
+    assert kubectl(second, *command).strip().isdigit()
+    ended = lab("down")
+    assert ended.returncode == 0, ended.stderr
+    assert mentions(second) == []
