@@ -44,7 +44,8 @@ def _seen(row: Row, measure: Measure) -> str:
     return row.proxied
 
 
-def _scaled(item: Verdict, value: float) -> str:
+def scaled(item: Verdict, value: float) -> str:
+    """A share as percent, or a latency in seconds."""
     return f"{value:.3f} s" if item.what.endswith(" later") else f"{value:.2%}"
 
 
@@ -106,8 +107,8 @@ def table(verdicts: list[Verdict]) -> str:
     """Lines for people."""
     lines = [f"{'what':<28}{'declared':>10}{'measured':>10}{'99 % interval':>20}{'requests':>10}  verdict"]
     for item in verdicts:
-        ends = f"{_scaled(item, item.interval[0])}-{_scaled(item, item.interval[1])}"
-        shares = f"{_scaled(item, item.declared):>10}{_scaled(item, item.measured):>10}{ends:>20}"
+        ends = f"{scaled(item, item.interval[0])}-{scaled(item, item.interval[1])}"
+        shares = f"{scaled(item, item.declared):>10}{scaled(item, item.measured):>10}{ends:>20}"
         verdict = "pass" if item.passed else f"MISS  {item.why}"
         lines.append(f"{item.what:<28}{shares}{item.requests:>10}  {verdict}")
     return "\n".join(lines)

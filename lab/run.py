@@ -1,0 +1,261 @@
+"""`lab run`: walks the whole lab, each step by editing the stack's config and a real `pulumi up`, and measures it."""
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pulumi import automation
+
+from embedded import cluster
+from lab import live, verify
+from lab.config import PROJECT, ConfigError, LabConfig
+from lab.probe import Load, ProbeError, kubectl, send
+from lab.stages import BY_NAME, STAGES, Stage, Step, expectations
+from lab.verify import Verdict, measure, use_cluster
+
+STACK = "dev"
+UNDER_LOAD = ("canary", "stable", "premium")  # no request may fail while these change
+CLEAN_SECONDS = 20.0
+POLICIES = "policies"
+
+
+class RunError(Exception):
+    """A step cannot be done; one line."""
+
+
+@dataclass
+class Outcome:
+    """What one stage of the walk showed."""
+
+    name: str
+    title: str
+    verdicts: list[Verdict] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    up_seconds: float = 0.0
+    effective_seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Only with at least one verdict, and none against."""
+        return bool(self.verdicts) and not self.problems and all(item.passed for item in self.verdicts)
+
+    def deciding(self) -> Verdict | None:
+        """The verdict that shows the stage best: the last share or latency, else the first of all."""
+        shares = [item for item in self.verdicts if item.declared not in (0.0, 1.0)]
+        return shares[-1] if shares else next(iter(self.verdicts), None)
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        best = self.deciding()
+        return {
+            "name": self.name,
+            "passed": self.passed,
+            "requests": sum(item.requests for item in self.verdicts),
+            "observed": best.observed if best else {},
+            "declared": best.declared if best else None,
+            "interval": best.interval if best else None,
+            "up_seconds": round(self.up_seconds, 2),
+            "effective_seconds": round(self.effective_seconds, 2),
+            "problems": self.problems,
+            "notes": self.notes,
+            "verdicts": [asdict(item) for item in self.verdicts],
+        }
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def kept(file: Path) -> Iterator[None]:
+    """Puts `file` back byte for byte in the end, whatever happens."""
+    before = file.read_bytes() if file.exists() else None
+    try:
+        yield
+    finally:
+        if before is None:
+            file.unlink(missing_ok=True)
+        elif not file.exists() or file.read_bytes() != before:
+            file.write_bytes(before)
+
+
+class Walk:
+    """One walk through the lab on one stack."""
+
+    def __init__(self, folder: Path) -> None:
+        """Selects or creates the stack; raises RunError where Pulumi refuses."""
+        self._file = folder / f"Pulumi.{STACK}.yaml"
+        try:
+            self._stack = automation.create_or_select_stack(stack_name=STACK, work_dir=str(folder))
+        except automation.CommandError as error:
+            raise RunError(_last_line(error)) from None
+        self._packs = [str(folder / POLICIES)] if (folder / POLICIES / "PulumiPolicy.yaml").exists() else None
+
+    def edit(self, step: Step) -> LabConfig:
+        """Writes the step's toggles and settings into the stack's config; other settings stay."""
+        document = yaml.safe_load(self._file.read_text()) if self._file.exists() else {}
+        config = dict((document or {}).get("config") or {})
+        config[f"{PROJECT}:stages"] = dict.fromkeys(step.on, True)
+        config |= {f"{PROJECT}:{key}": value for key, value in step.settings.items()}
+        self._file.write_text(yaml.safe_dump({**(document or {}), "config": config}, sort_keys=False))
+        return LabConfig.from_stack(config)
+
+    def up(self, *, unchanged: bool = False) -> float:
+        """`pulumi up` with the policy pack; returns its seconds. `unchanged`: fail if anything changes."""
+        began = time.monotonic()
+        try:
+            self._stack.up(policy_packs=self._packs, expect_no_changes=unchanged or None, suppress_progress=True)
+        except automation.CommandError as error:
+            raise RunError(f"pulumi up failed: {_last_line(error)}") from None
+        return time.monotonic() - began
+
+    def stage(self, row: Stage) -> Outcome:
+        """All steps of one stage, measured."""
+        outcome = Outcome(row.name, row.title)
+        for step in row.steps:
+            config = self.edit(step)
+            load = Load(config) if row.name in UNDER_LOAD else None
+            try:
+                outcome.up_seconds += self.up()
+                outcome.effective_seconds += live.wait(config) if config.stages else _until_clean(config)
+            finally:
+                seen = load.stop() if load else []
+            failed = [entry for entry in seen if entry.status != 200]
+            if load:
+                outcome.notes.append(f"{len(seen)} requests during the change, {len(failed)} failed")
+            if load and (failed or not seen):
+                outcome.problems.append(f"{len(failed)} of {len(seen)} requests failed during the change")
+            found = measure(config, expectations(config))
+            outcome.verdicts += [item for item in found if item not in outcome.verdicts]
+            if step.note:
+                outcome.notes.append(step.note)
+        if row.name == "canary":
+            self.up(unchanged=True)
+            outcome.notes.append("a second up changed nothing")
+        return outcome
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip().startswith(("error:", "stderr: error"))]
+    return lines[0] if lines else (str(error).strip().splitlines() or ["no message"])[-1]
+
+
+def _until_clean(config: LabConfig) -> float:
+    """Seconds until no request meets a waypoint any more."""
+    began = time.monotonic()
+    group = {"method": "GET", "path": "/reviews/0", "headers": {}, "requests": 16}
+    while time.monotonic() - began < CLEAN_SECONDS:
+        if all(row.proxied == "no" and row.status == 200 for row in send(config, [group])[0]):
+            break
+        time.sleep(0.2)
+    return time.monotonic() - began
+
+
+def snapshot(config: LabConfig) -> dict[str, Any]:
+    """What the lab must leave as it was: the namespaces' labels, and the user's Service."""
+    found: dict[str, Any] = {}
+    for what in (
+        ("namespace", config.namespace),
+        ("namespace", config.client_namespace),
+        ("service", config.service, "-n", config.namespace),
+    ):
+        done = subprocess.run(
+            kubectl(config, "get", *what, "-o", "json"), capture_output=True, text=True, check=False, timeout=30
+        )
+        if done.returncode:
+            raise RunError((done.stderr.strip().splitlines() or ["kubectl failed"])[-1])
+        item = json.loads(done.stdout)
+        meta = {key: item["metadata"].get(key) for key in ("labels", "annotations")}
+        found[" ".join(what)] = {"metadata": meta, "spec": item.get("spec")}
+    return found
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """Lines for people."""
+    lines = [f"{'stage':<12}{'what':<26}{'declared':>10}{'measured':>10}{'99 % interval':>20}{'requests':>9}  verdict"]
+    for outcome in outcomes:
+        for item in outcome.verdicts:
+            low, high = (verify.scaled(item, end) for end in item.interval)
+            verdict = "pass" if item.passed else f"MISS  {item.why}"
+            lines.append(
+                f"{outcome.name:<12}{item.what:<26}{verify.scaled(item, item.declared):>10}"
+                f"{verify.scaled(item, item.measured):>10}{f'{low}-{high}':>20}{item.requests:>9}  {verdict}"
+            )
+        times = f"up {outcome.up_seconds:.1f} s, effective after {outcome.effective_seconds:.1f} s"
+        lines += [f"{'':<12}{note}" for note in [times, *outcome.notes, *(f"MISS  {p}" for p in outcome.problems)]]
+    return "\n".join(lines)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `lab run`."""
+    names = [row.name for row in STAGES if row.steps]
+    parser.add_argument("--stages", help=f"only these, comma-separated: {', '.join(names)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE as well (- for stdout)")
+
+
+def _chosen(text: str | None) -> list[Stage]:
+    rows = [row for row in STAGES if row.steps]
+    if not text:
+        return rows
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in BY_NAME or not BY_NAME[name].steps:
+            known = ", ".join(row.name for row in rows)
+            raise RunError(f"there is no stage {name!r} to walk; known are {known}")
+    wanted = {*names, "cleanup"}  # nothing of the walk may stay behind
+    return [row for row in rows if row.name in wanted]
+
+
+def walk(folder: Path, rows: list[Stage]) -> list[Outcome]:
+    """Walks `rows` in order. A stage that cannot be done is a miss, and the walk goes on to clean up."""
+    outcomes: list[Outcome] = []
+    with kept(folder / f"Pulumi.{STACK}.yaml"):
+        walking = Walk(folder)
+        _say("run: back to nothing, to have something to compare with")
+        config = walking.edit(Step(()))
+        walking.up()
+        before = snapshot(config)
+        for row in rows:
+            _say(f"run: {row.name}: {row.title}")
+            try:
+                outcome = walking.stage(row)
+            except (RunError, ProbeError, live.NotLive, subprocess.SubprocessError) as error:
+                outcome = Outcome(row.name, row.title, problems=[str(error)])
+            if row.name == "cleanup":
+                changed = [name for name, item in snapshot(config).items() if item != before[name]]
+                outcome.problems += [f"{name} is not as it was before" for name in changed]
+                outcome.notes.append("namespace labels and the Service compared with what was there before")
+            outcomes.append(outcome)
+            _say(f"run: {row.name}: {'passed' if outcome.passed else 'MISSED'}")
+    return outcomes
+
+
+def main(given: argparse.Namespace) -> int:
+    """0 if every stage passed."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    use_cluster(given)
+    try:
+        outcomes = walk(cluster.CLONE, _chosen(given.stages))
+    except (RunError, ConfigError, ProbeError) as error:
+        print(f"lab run: {error}", file=sys.stderr)
+        return 1
+    passed = bool(outcomes) and all(outcome.passed for outcome in outcomes)
+    document = json.dumps({"passed": passed, "stages": [outcome.document() for outcome in outcomes]}, indent=1)
+    if given.json and str(given.json) == "-":
+        print(document)
+    else:
+        if given.json:
+            given.json.write_text(document + "\n")
+        print(table(outcomes))
+        print("every stage passed" if passed else "NOT every stage passed")
+    return 0 if passed else 1
