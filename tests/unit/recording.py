@@ -1,0 +1,67 @@
+"""Pulumi mocks that remember every registration, so that the absence of one can be asserted too."""
+
+import asyncio
+import atexit
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+import pulumi
+from pulumi import resource_hooks
+from pulumi.runtime import mocks
+
+
+class Recording(mocks.Mocks):
+    """Answers each registration with its own inputs, and keeps them by name."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, mocks.MockResourceArgs] = {}
+        self.hooks: list[str] = []
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        assert args.name not in self.made, f"{args.name} registered twice"
+        self.made[args.name] = args
+        outputs = dict(args.inputs)
+        if args.typ.endswith(":Gateway"):
+            outputs["status"] = {"addresses": [{"value": "10.96.0.9"}]}
+        return args.name, outputs
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        raise AssertionError(f"unexpected call of {args.token}")
+
+    def inputs(self, name: str) -> dict[str, Any]:
+        return dict(self.made[name].inputs)
+
+    def kinds(self) -> dict[str, str]:
+        """Name and kind of all that is no component."""
+        return {name: args.typ.rsplit(":", 1)[1] for name, args in self.made.items() if args.custom}
+
+
+# One loop for all programs, as in the language host: the SDK keeps futures of the loop that it first saw.
+_LOOP = asyncio.new_event_loop()
+atexit.register(_LOOP.close)
+
+
+def run(program: Callable[[], object]) -> Recording:
+    """Runs `program` until all that it registered is there. Raises what it raises."""
+    record = Recording()
+
+    def register(hook: pulumi.ResourceHook) -> "asyncio.Future[None]":
+        record.hooks.append(hook.name)
+        done: asyncio.Future[None] = _LOOP.create_future()
+        done.set_result(None)
+        return done
+
+    @pulumi.runtime.test
+    def start() -> None:
+        program()
+
+    # The SDK's mocks know no resource hooks: without a callback server, registering one fails.
+    with patch.object(resource_hooks, "register_resource_hook", register):
+        asyncio.set_event_loop(_LOOP)
+        try:
+            mocks.set_mocks(record, project="waypoint-lab", stack="test", preview=False)
+            start()
+        finally:
+            asyncio.set_event_loop(None)
+    return record
