@@ -93,11 +93,9 @@ class Files:
 class Certificates:
     """A SPIFFE certificate for each client identity, signed by the mesh's authority, issued again at half its life."""
 
-    def __init__(self, folder: Path, config: NodeConfig) -> None:
-        """The authority's files are named in `config`."""
-        self._folder = folder
-        cert = Path(config.mesh_ca_cert)
-        self._authority = Authority(cert.parent, cert.stem, "")
+    def __init__(self, folder: Path, authority: Authority) -> None:
+        """Issues into `folder`, signed by `authority`, which is istiod's as well."""
+        self._folder, self._authority = folder, authority
         self._issued: dict[str, tuple[float, tuple[str, str]]] = {}
 
     def files(self, identity: str) -> tuple[str, str]:
@@ -134,7 +132,8 @@ def envoy_binary() -> str:
     return str(beside) if beside.exists() else "envoy"
 
 
-async def _keep_envoy(folder: Path) -> None:
+async def keep_envoy(folder: Path) -> None:
+    """Runs Envoy on the files in `folder`, and starts it again whenever it ends."""
     Path(ADMIN).parent.mkdir(parents=True, exist_ok=True)
     while True:
         Path(ADMIN).unlink(missing_ok=True)
@@ -179,12 +178,13 @@ async def run(config: NodeConfig, kube: Kube) -> None:
         folder = Path(config.state_dir) / "proxy"
         files = Files(folder)
         (folder / "certs").mkdir(mode=0o700)
+        ca = Path(config.mesh_ca_cert)
         settings = Settings(
             trust_domain=config.cluster_domain,
             pod_cidr=config.pod_cidr,
             node_ip=config.node_ip,
             ca=config.mesh_ca_cert,
-            certificate=Certificates(folder / "certs", config).files,
+            certificate=Certificates(folder / "certs", Authority(ca.parent, ca.stem, "")).files,
             eds_path=files.eds_path,
         )
         (folder / "envoy.json").write_text(json.dumps(bootstrap(folder)))
@@ -192,7 +192,7 @@ async def run(config: NodeConfig, kube: Kube) -> None:
         followed = Followed()
         again = followed.update(world, time.monotonic())
         files.write(resources(world, settings, followed))
-        tasks.append(asyncio.create_task(_keep_envoy(folder)))
+        tasks.append(asyncio.create_task(keep_envoy(folder)))
         while True:
             # Once a minute without any change too: for retired clusters and ageing certificates.
             with suppress(TimeoutError):
