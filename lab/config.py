@@ -118,7 +118,7 @@ def _stages(key: str, value: object) -> frozenset[str]:
 
 
 # key in the stack's config -> (field, how it is read)
-_KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
+KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     "stages": ("stages", _stages),
     "canaryWeight": ("canary_weight", _whole(0, 100)),
     "faultPercent": ("fault_percent", _decimal(0, 100)),
@@ -181,9 +181,9 @@ class LabConfig:
         be on together.
         """
         for key in given:
-            if key not in _KEYS:
-                raise ConfigError(f"{PROJECT}:{key} is not a setting{_did_you_mean(key, list(_KEYS))}")
-        read = {_KEYS[key][0]: _KEYS[key][1](key, value) for key, value in given.items()}
+            if key not in KEYS:
+                raise ConfigError(f"{PROJECT}:{key} is not a setting{_did_you_mean(key, list(KEYS))}")
+        read = {KEYS[key][0]: KEYS[key][1](key, value) for key, value in given.items()}
         return cls(**read)
 
     @classmethod
