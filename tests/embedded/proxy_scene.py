@@ -42,11 +42,7 @@ class Scene:
                 "shop/waypoint": _slice("waypoint", 15008, WAYPOINT),
             },
             "pods": {"a": _pod("inside", INSIDE), "b": _pod("outside", OUTSIDE, {"istio.io/dataplane-mode": "none"})},
-            "namespaces": {
-                "shop": _object(
-                    "shop", None, {"istio.io/use-waypoint": "waypoint", "istio.io/dataplane-mode": "ambient"}
-                )
-            },
+            "namespaces": {"shop": _object("shop", None, labels)},
             "gateways": {
                 "shop/waypoint": _object(
                     "waypoint",
