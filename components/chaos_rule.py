@@ -67,6 +67,8 @@ class ChaosRuleArgs(TypedDict):
     """Limit of a request with all its tries."""
     headers: NotRequired[dict[str, str]]
     """Only requests with these exact headers are touched; all others go straight to the Service."""
+    cluster_domain: NotRequired[str]
+    """The cluster's DNS domain; `cluster.local` unless given."""
 
 
 class ChaosRule(pulumi.ComponentResource):
@@ -95,13 +97,14 @@ class ChaosRule(pulumi.ComponentResource):
             # Its own Service would send each request through this same rule again, without end.
             raise objects.refuse("ChaosRule", "baseline", baseline, f"a Service other than {service}, with upstream")
         super().__init__("waypoint-lab:index:ChaosRule", name, {**args}, opts)
+        domain = f"{namespace}.svc.{args.get('cluster_domain', 'cluster.local')}"
         depends: list[pulumi.Resource] = []
         to = service
         if upstream:
             to = f"{name}-upstream"
-            depends = fault_upstream.build(self, to, namespace, baseline, port, fault)
-        plain = {"route": [_destination(service, namespace, port)]}
-        rule = {"route": [_destination(to, namespace, port)], **policy}
+            depends = fault_upstream.build(self, to, namespace, f"{baseline}.{domain}", port, fault)
+        plain = {"route": [_destination(f"{service}.{domain}", port)]}
+        rule = {"route": [_destination(f"{to}.{domain}", port)], **policy}
         if fault and not upstream:
             rule["fault"] = fault
         rules = [rule]
@@ -114,7 +117,7 @@ class ChaosRule(pulumi.ComponentResource):
                 "apiVersion": "networking.istio.io/v1",
                 "kind": "VirtualService",
                 "metadata": {"name": name, "namespace": namespace},
-                "spec": {"hosts": [_host(service, namespace)], "http": rules},
+                "spec": {"hosts": [f"{service}.{domain}"], "http": rules},
             },
             pulumi.ResourceOptions(parent=self, depends_on=depends),
         )
@@ -122,12 +125,8 @@ class ChaosRule(pulumi.ComponentResource):
         self.register_outputs({"name": self.name})
 
 
-def _host(service: str, namespace: str) -> str:
-    return f"{service}.{namespace}.svc.cluster.local"
-
-
-def _destination(service: str, namespace: str, port: int) -> dict[str, Any]:
-    return {"destination": {"host": _host(service, namespace), "port": {"number": port}}}
+def _destination(host: str, port: int) -> dict[str, Any]:
+    return {"destination": {"host": host, "port": {"number": port}}}
 
 
 def _percent(field: str, given: dict[str, Any]) -> dict[str, float]:

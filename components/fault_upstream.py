@@ -14,10 +14,10 @@ _V3 = "type.googleapis.com/envoy"
 
 
 def build(
-    parent: pulumi.Resource, name: str, namespace: str, baseline: str, port: int, fault: dict[str, Any]
+    parent: pulumi.Resource, name: str, namespace: str, host: str, port: int, fault: dict[str, Any]
 ) -> list[pulumi.Resource]:
-    """Registers ConfigMap, Deployment and Service `name`; `fault` is as a VirtualService has it."""
-    text = json.dumps(envoy_config(f"{baseline}.{namespace}.svc.cluster.local", port, fault), sort_keys=True)
+    """Registers ConfigMap, Deployment and Service `name`, in front of `host`; `fault` is as a VirtualService has it."""
+    text = json.dumps(envoy_config(host, port, fault), sort_keys=True)
     # A new name for new content: the Deployment then rolls over, and no Pod starts with the old one.
     config_name = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     config = kubernetes.core.v1.ConfigMap(
