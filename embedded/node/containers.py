@@ -12,6 +12,7 @@ from . import images, probes
 from .environment import MissingReference, build, expand
 from .host import BACKOFF_FORGOTTEN, Host, backoff, now
 from .launch import Command, LaunchError, Process
+from .logs import remove
 from .mounts import Bind, plan
 from .runs import Run
 
@@ -52,7 +53,10 @@ class Container:
 
     def log_path(self, *, previous: bool = False) -> Path:
         """Where the output of the current (or the previous) run is."""
-        return self._host.folder / "logs" / self.name / f"{self.restarts - (1 if previous else 0)}.log"
+        return self._log(self.restarts - (1 if previous else 0))
+
+    def _log(self, run: int) -> Path:
+        return self._host.folder / "logs" / self.name / f"{run}.log"
 
     async def run(self) -> int:
         """Runs it to its final end and returns the exit code."""
@@ -68,7 +72,11 @@ class Container:
                 self._wait_state("CrashLoopBackOff", message)
                 self._host.event("Warning", "BackOff", f"Back-off restarting failed container {self.name}")
                 await asyncio.sleep(delay)
+                if self._stopping:
+                    self.exit_code = code
+                    return code
             self.restarts += 1
+            remove(self._log(self.restarts - 2))
             self._host.changed()
 
     def _wait_state(self, reason: str, message: str = "") -> None:
@@ -183,6 +191,13 @@ class Container:
         self.ready = self.started = False
         self.up.clear()
         self._host.changed()
+
+    def presume_dead(self, said: Object) -> None:
+        """For a container that may run only once: `said` is its status of before the node agent restarted."""
+        done = (said.get("state") or {}).get("terminated")
+        self.state = {"terminated": done or {"exitCode": 137, "reason": "ContainerStatusUnknown", "finishedAt": now()}}
+        self.restarts = said.get("restartCount", 0)
+        self.exit_code = self.state["terminated"]["exitCode"]
 
     def lost(self) -> None:
         """Tells that the container ended with its Pod's namespaces; the next run is a restart."""

@@ -188,13 +188,13 @@ class Launcher:
         order = {"op": "exec", "pause": pause.pid, "inside": inside.pid, "tty": tty, **vars(command)}
         return await self._start(order, handles)
 
-    async def kill(self, process: Process, number: int = signal.SIGKILL) -> None:
-        """Signals a process unless it has ended."""
+    async def kill(self, process: Process, number: int = signal.SIGKILL, *, group: bool = False) -> None:
+        """Signals a process (or with `group` its whole process group) unless it has ended."""
         if process.ended.is_set():
             return
         # It may end in between; the launcher checks again, since it is who reaps.
         with contextlib.suppress(LaunchError, LauncherGone):
-            await self._ask({"op": "kill", "pid": process.pid, "signal": int(number)})
+            await self._ask({"op": "kill", "pid": process.pid, "signal": int(number), "group": group})
 
     async def capture(
         self, pause: Process, inside: Process, command: Command, seconds: float, limit: int = 10_000
@@ -213,7 +213,7 @@ class Launcher:
         output = bytearray()
         await read_pipe(reader, lambda data: output.extend(data[: max(0, limit - len(output))]), process, seconds)
         if not process.ended.is_set():
-            await self.kill(process)
+            await self.kill(process, group=True)
             return None, output.decode(errors="replace")
         return process.code, output.decode(errors="replace")
 

@@ -80,9 +80,14 @@ def _build_root(root: str, plan: list[list[str]]) -> None:
             os.symlink(source, at)
         elif kind == "tmpfs":
             _mount("tmpfs", at, "tmpfs", MS_NOSUID | MS_NODEV, f"mode={source}")
-        elif kind in ("bind", "bind-ro"):
-            _mount(source, at, flags=MS_BIND | MS_REC)
-            if kind == "bind-ro":
+        elif kind in ("bind", "bind-ro", "show"):
+            try:
+                _mount(source, at, flags=MS_BIND | MS_REC)
+            except OSError:
+                if kind != "show":
+                    raise
+                continue  # a folder of this machine that cannot be shown (another user's mount) is left empty
+            if kind != "bind":
                 _read_only(at)
         elif kind == "proc":
             try:
@@ -203,7 +208,8 @@ class Launcher:
         try:
             if order["op"] == "kill":
                 if order["pid"] in self._mounts:  # else it has been reaped, and its number may be another's
-                    os.kill(order["pid"], order["signal"])
+                    # A command of exec takes its children with it; each has a session of its own.
+                    os.kill(-order["pid"] if order.get("group") else order["pid"], order["signal"])
             else:
                 answer["pid"] = self._start(order, handles)
         except OSError as error:

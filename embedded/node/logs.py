@@ -73,3 +73,9 @@ def read(path: Path, *, tail: int | None = None, since: str = "", end: int | Non
     if since:
         lines = [line for line in lines if parse(line)[0] >= since]
     yield from lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
+
+
+def remove(path: Path) -> None:
+    """Takes away the log of a run, if there is one."""
+    for part in (path, older(path)):
+        part.unlink(missing_ok=True)

@@ -55,14 +55,16 @@ class _Planner:
         if stat.S_ISLNK(mode):
             self.steps.append(["link", os.readlink(path), path])
         elif not stat.S_ISDIR(mode):
-            self.steps += [["file", "", path], ["bind-ro", path, path]]
+            self.steps += [["file", "", path], ["show", path, path]]
         elif self._needs_mirror(path):
             self.steps.append(["dir", "", path])
             for name in sorted(os.listdir(path)):
                 self.place(os.path.join(path, name))
         else:
-            self.steps += [["dir", "", path], ["bind-ro", path, path]]
-            self.steps += [["tmpfs", mode, inner] for inner, mode in SCRATCH.items() if _below(inner, path)]
+            self.steps += [["dir", "", path], ["show", path, path]]
+            for inner, bits in SCRATCH.items():
+                if _below(inner, path) and os.path.isdir(inner):
+                    self.steps.append(["tmpfs", bits, inner])
 
     def bind(self, target: str, bind: Bind) -> None:
         kind = "dir" if os.path.isdir(bind.source) else "file"
@@ -72,9 +74,9 @@ class _Planner:
 
 
 def plan(binds: Mapping[str, Bind]) -> list[list[str]]:
-    """The steps, for the launcher, that build a root with `binds` (path in the container → what is there).
+    """The steps (kind, source or mode, target), for the launcher, that build a root with `binds`.
 
-    A path that goes through one of this machine's symbolic links (`/var/run`) follows it.
+    `binds` are by path in the container; one through a symbolic link of this machine (`/var/run`) follows it.
     """
     needed = {real(target): bind for target, bind in binds.items()}
     # What the lab's own commands need stays visible where it lies below a folder that containers have to themselves.

@@ -53,11 +53,15 @@ class Pod:
             for spec in pod["spec"].get("initContainers") or []
         ]
         self.mains = [Container(self, spec, policy, ran.get(spec["name"], 0)) for spec in pod["spec"]["containers"]]
+        before = {each["name"]: each for each in said.get("containerStatuses") or [] if each.get("containerID")}
+        self._over = policy == "Never" and bool(before)
+        if self._over:
+            for each in self.mains:
+                each.presume_dead(before.get(each.name, {}))
         self._start = said.get("startTime") or now()
         self._wanted_ip: str | None = said.get("podIP")
         self._ip: str | None = None
-        self._initialized = False
-        self._over = False
+        self._initialized = self._over
         self._ending = asyncio.Event()
         self._forgotten = False  # the API server knows nothing of it any more
         self._writer = StatusWriter(node.kube, self)
@@ -117,7 +121,7 @@ class Pod:
     async def run(self) -> None:
         """Runs it to its end and leaves nothing behind."""
         writer = asyncio.create_task(self._writer.run())
-        live = asyncio.create_task(self._live())
+        live = asyncio.create_task(self._live() if not self._over else self._stay_over())
         ending = asyncio.create_task(self._ending.wait())
         try:
             await asyncio.wait({live, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -191,6 +195,10 @@ class Pod:
         finally:
             refresher.cancel()
             await asyncio.gather(refresher, return_exceptions=True)
+
+    async def _stay_over(self) -> None:
+        """Containers that may run only once ended with the node agent's earlier life."""
+        self.changed()
 
     async def _set_up(self) -> None:
         said = ""

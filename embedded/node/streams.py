@@ -161,7 +161,7 @@ class Streams:
         try:
             code = await session.relay(process)
         finally:
-            await self._kubelet.launcher.kill(process)
+            await self._kubelet.launcher.kill(process, group=True)
         if code is not None:
             await finish(socket, success() if code == 0 else failure("", code))
         return socket

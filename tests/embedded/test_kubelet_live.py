@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,6 +108,36 @@ def test_exec_hands_through_streams_and_exit_code(kubectl: Kubectl) -> None:
     assert '"nosuch": No such file or directory' in missing.stderr
 
 
+def test_exec_with_a_terminal_has_a_terminal(kubectl: Kubectl, cluster_environment: dict[str, str]) -> None:
+    command = [
+        "kubectl",
+        "exec",
+        "-it",
+        "-n",
+        NAMESPACE,
+        "all",
+        "-c",
+        "main",
+        "--",
+        "sh",
+        "-c",
+        "tty; stty size; exit 5",
+    ]
+    code = """import os, pty, sys
+status = pty.spawn(sys.argv[1:])
+sys.exit(os.waitstatus_to_exitcode(status))"""
+    got = subprocess.run(
+        [sys.executable, "-c", code, *command],
+        capture_output=True,
+        text=True,
+        env=cluster_environment,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
+    )
+    assert got.returncode == 5, got.stdout + got.stderr
+    assert "/dev/" in got.stdout
+
+
 def test_logs_follow_until_the_end_and_tell_times(kubectl: Kubectl) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z \w+\n", log(kubectl, "all", "side", "--tail=1", "--timestamps"))
     assert log(kubectl, "all", "side", "--since=1s").count("\n") <= 7
@@ -193,3 +224,5 @@ def test_after_a_kill_of_the_node_agent_all_pods_run_again_and_nothing_is_left_t
         return all(part.ready for part in cluster.status(cluster_state).parts if part.name != "pods")
 
     until("every other part is ready", rest_ready, 30)
+    # What may run only once must not run a second time.
+    until("the Pod never has failed", lambda: pod(kubectl, "never")["status"]["phase"] == "Failed")
