@@ -182,7 +182,9 @@ def snapshot(config: LabConfig) -> dict[str, Any]:
 
 def table(outcomes: list[Outcome]) -> str:
     """Lines for people."""
-    lines = [f"{'stage':<12}{'what':<26}{'declared':>10}{'measured':>10}{'99 % interval':>20}{'requests':>9}  verdict"]
+    lines = [
+        f"{'stage':<12}{'what':<26}{'declared':>10}{'measured':>10}{'99.9 % interval':>20}{'requests':>9}  verdict"
+    ]
     for outcome in outcomes:
         for item in outcome.verdicts:
             low, high = (verify.scaled(item, end) for end in item.interval)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lab.config import LabConfig
 
-SHARE_REQUESTS = 2000  # tells 20 % from 25 % at 99 % confidence in more than 99 of 100 runs
+SHARE_REQUESTS = 3000  # tells 20 % from 25 % at 99.9 % confidence in more than 99 of 100 runs
 ALL_REQUESTS = 500  # for what every request must show
 DELAY_REQUESTS = 60  # each takes seconds
 DELAY_SLACK_SECONDS = 0.2  # what a request may take beyond its injected delay

@@ -19,7 +19,7 @@ from lab.probe import ProbeError, Row, group, send
 from lab.stages import Expect, Measure, expectations
 from lab.statistics import binomial_interval
 
-CONFIDENCE = 0.99
+CONFIDENCE = 0.999  # a walk judges several shares: at 99 % one walk in twenty would miss by chance
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def stack_config(folder: os.PathLike[str] | str, stack: str = "dev") -> LabConfi
 
 def table(verdicts: list[Verdict]) -> str:
     """Lines for people."""
-    lines = [f"{'what':<28}{'declared':>10}{'measured':>10}{'99 % interval':>20}{'requests':>10}  verdict"]
+    lines = [f"{'what':<28}{'declared':>10}{'measured':>10}{'99.9 % interval':>20}{'requests':>10}  verdict"]
     for item in verdicts:
         ends = f"{scaled(item, item.interval[0])}-{scaled(item, item.interval[1])}"
         shares = f"{scaled(item, item.declared):>10}{scaled(item, item.measured):>10}{ends:>20}"
