@@ -1,4 +1,4 @@
-"""The embedded cluster as its users see it: start it, stop it, ask how it is, and what a shell needs to use it."""
+"""The embedded cluster as its users see it: start it, stop it; how it is and what a shell needs are handed on."""
 
 import asyncio
 import fcntl
@@ -12,44 +12,34 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
 from embedded import control_plane, mesh, processes
-from embedded.kube import ApiError, Kube
+from embedded.health import Part, Status, ask, connect, memory, running, status
+from embedded.kube import ApiError
 from embedded.pki import write_private
+from embedded.shell import CLONE, ClusterError, environment
 from embedded.toolchain import build
 
-CLONE = Path(__file__).resolve().parents[1]
+__all__ = [
+    "CLONE",
+    "ClusterError",
+    "Part",
+    "Status",
+    "default_state",
+    "down",
+    "environment",
+    "memory",
+    "status",
+    "up",
+]
 API_PORT, HTTP_PORT = 16443, 19080
 UP_SECONDS = 180.0
 DOWN_SECONDS = 20.0
+STARTS = 4  # of one part during one `up`, after which waiting on is pointless
 Progress = Callable[[str], None]
-
-
-class ClusterError(Exception):
-    """The cluster cannot be started, stopped or used; the message is one line that says why and what would help."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of the cluster: its process id outside (0 where it does not run) and how it is."""
-
-    name: str
-    pid: int
-    ready: bool
-    detail: str
-
-
-@dataclass(frozen=True)
-class Status:
-    """How the whole cluster is; `ready` only if every part, every Pod and both ports are."""
-
-    ready: bool
-    parts: list[Part]
 
 
 def default_state() -> Path:
@@ -101,12 +91,6 @@ def _check_namespaces() -> None:
             raise ClusterError(f"the command {command} is missing; install iproute2 and util-linux")
 
 
-def _running(state: Path) -> list[int]:
-    return [
-        pid for name in ("secondary", "primary", "supervisor") if (pid := processes.read_living(state / "run" / name))
-    ]
-
-
 def up(state: Path, api_port: int = API_PORT, http_port: int = HTTP_PORT, progress: Progress = print) -> None:
     """Starts the cluster and returns when bookinfo answers through the ingress; at once where it runs already.
 
@@ -119,7 +103,7 @@ def up(state: Path, api_port: int = API_PORT, http_port: int = HTTP_PORT, progre
             progress("cluster: already running")
             return
         if not kept:
-            if _running(state):
+            if running(state):
                 progress("cluster: its keepers are gone; starting it anew on the same data")
                 _stop(state)
             _start(state, api_port, http_port, progress)
@@ -174,10 +158,14 @@ def _start(state: Path, api_port: int, http_port: int, progress: Progress) -> No
 
 async def _until_ready(state: Path, progress: Progress) -> None:
     began, told, applied, last = time.monotonic(), 0.0, False, ""
-    async with _kube(state) as kube:
+    starts: dict[str, int] = {}
+    async with connect(state) as kube:
         while True:
-            now = await _status(state, kube)
+            now = await ask(state, kube)
             waits = [f"{part.name} ({part.detail})" for part in now.parts if not part.ready]
+            for part in now.parts:
+                if part.starts - starts.setdefault(part.name, part.starts) >= STARTS and not part.ready:
+                    raise ClusterError(_gives_up(state, part))
             parts_ready = bool(now.parts) and all(part.ready for part in now.parts if part.pid)
             if not applied and parts_ready and any(part.name == "istiod" and part.ready for part in now.parts):
                 with suppress(ApiError, OSError, aiohttp.ClientError, TimeoutError):
@@ -197,79 +185,11 @@ async def _until_ready(state: Path, progress: Progress) -> None:
             await asyncio.sleep(0.2)
 
 
-def _kube(state: Path) -> Kube:
-    port = json.loads((state / "cluster.json").read_text())["api_port"]
-    token = (state / "pki" / "token").read_text()
-    return Kube(f"https://127.0.0.1:{port}", ca_file=str(state / "pki" / "ca.crt"), token=token, request_seconds=5)
-
-
-def status(state: Path) -> Status:
-    """How every part is at this moment; nothing is started or changed."""
-    if not _running(state):
-        return Status(False, [])
-
-    async def ask() -> Status:
-        async with _kube(state) as kube:
-            return await _status(state, kube)
-
-    return asyncio.run(ask())
-
-
-async def _status(state: Path, kube: Kube) -> Status:
-    run = state / "run"
-    parts = [_keeper_part(run, "primary"), _keeper_part(run, "secondary")]
-    supervisor = processes.read_living(run / "supervisor")
-    parts.append(Part("supervisor", supervisor, bool(supervisor), "ready" if supervisor else "not running"))
-    rows: list[dict[str, Any]] = []
-    with suppress(OSError, ValueError):
-        file = run / "status.json"
-        if supervisor and time.time() - file.stat().st_mtime < 5:
-            rows = json.loads(file.read_text())["parts"]
-    if not rows:
-        return Status(False, [*parts, Part("parts", 0, False, "the supervisor has not reported yet")])
-    outer = {processes.inner_pid(pid): pid for pid in processes.descendants(supervisor)}
-    for row in rows:
-        pid = outer.get(row["pid"], 0) if row["pid"] else 0
-        ready = bool(row["ready"]) and (pid != 0 or row["name"] == "mesh")
-        parts.append(Part(row["name"], pid, ready, row["detail"]))
-    if all(part.ready for part in parts):
-        parts.append(await _pods(kube))
-        parts.append(await _ingress(json.loads((state / "cluster.json").read_text())["http_port"]))
-    return Status(all(part.ready for part in parts), parts)
-
-
-def _keeper_part(run: Path, role: str) -> Part:
-    pid = processes.read_living(run / role)
-    return Part(f"keeper ({role})", pid, bool(pid), "ready" if pid else "not running")
-
-
-async def _pods(kube: Kube) -> Part:
-    try:
-        waits = await mesh.pods_not_ready(kube)
-        if not waits and not await kube.get("/api/v1/namespaces/bookinfo-backends"):
-            waits = ["bookinfo is not applied"]
-    except (ApiError, OSError, aiohttp.ClientError, TimeoutError) as error:
-        return Part("pods", 0, False, f"the API server does not answer: {error!r}")
-    return Part("pods", 0, not waits, "ready" if not waits else "; ".join(waits[:3]))
-
-
-async def _ingress(port: int) -> Part:
-    url = f"http://127.0.0.1:{port}/productpage"
-    try:
-        timeout = aiohttp.ClientTimeout(total=5)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
-            detail = "ready" if answer.status == 200 else f"{url} answers {answer.status}"
-            return Part("ingress", 0, answer.status == 200, detail)
-    except (OSError, aiohttp.ClientError, TimeoutError) as error:
-        return Part("ingress", 0, False, f"{url}: {error!r}")
-
-
-def memory(state: Path) -> int:
-    """Bytes that all processes of the cluster use together, a shared page counted once (PSS); 0 where none runs."""
-    everything = set(_running(state))
-    if supervisor := processes.read_living(state / "run" / "supervisor"):
-        everything.update(processes.descendants(supervisor))
-    return sum(processes.proportional_memory(pid) for pid in everything)
+def _gives_up(state: Path, part: Part) -> str:
+    log = state / "logs" / f"{part.name}.log"
+    if part.name == "etcd":
+        return f"etcd cannot read its data (see {log}); `rm -r {state / 'etcd'}` starts an empty cluster"
+    return f"{part.name} ends again and again; see {log}"
 
 
 def down(state: Path, progress: Progress = print) -> None:
@@ -278,7 +198,7 @@ def down(state: Path, progress: Progress = print) -> None:
         progress("cluster: not running")
         return
     with _locked(state):
-        if not _running(state):
+        if not running(state):
             progress("cluster: not running")
             return
         _stop(state)
@@ -294,7 +214,7 @@ def _stop(state: Path) -> None:
         if pid := processes.read_living(run / name):
             processes.end(pid, 5)
     supervisor = processes.read_living(run / "supervisor") or supervisor
-    for child in [pid for pid in everything if processes.inner_pid(pid) == 1]:
+    for child in [pid for pid in everything if processes.child_namespace_pid(pid) == 1]:
         processes.end(child, DOWN_SECONDS)
     if supervisor:
         processes.end(supervisor, 5)
@@ -302,22 +222,3 @@ def _stop(state: Path) -> None:
         raise ClusterError(f"these processes do not end: {left}")
     for name in ("secondary", "primary", "supervisor", "status.json"):
         (run / name).unlink(missing_ok=True)
-
-
-def environment(state: Path) -> dict[str, str]:
-    """The variables a shell needs to use this cluster and its stacks. Raises ClusterError before the first up."""
-    try:
-        toolchain = Path(json.loads((state / "cluster.json").read_text())["toolchain"])
-    except (OSError, ValueError, KeyError):
-        raise ClusterError("the cluster was never started here; run `lab up` first") from None
-    path = [str(toolchain / "bin"), str(CLONE / ".venv" / "bin"), os.environ.get("PATH", os.defpath)]
-    # Last: the official plugins win wherever they are installed.
-    path.append(str(CLONE / "embedded" / "plugins" / "bin"))
-    return {
-        "PATH": os.pathsep.join(path),
-        "KUBECONFIG": str(state / "kubeconfig"),
-        "PULUMI_BACKEND_URL": f"file://{state / 'pulumi'}",
-        "PULUMI_CONFIG_PASSPHRASE_FILE": str(state / "passphrase"),
-        "PULUMI_SKIP_UPDATE_CHECK": "true",
-        "PULUMI_HOME": str(state / "pulumi-home"),
-    }

@@ -105,12 +105,17 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def inner_pid(pid: int) -> int:
-    """The id that a process has in its own innermost PID namespace, 0 where it is gone."""
-    with suppress(OSError, StopIteration):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("NSpid:")).split()[-1])
+def child_namespace_pid(pid: int) -> int:
+    """The id of `pid` in the process namespace below ours: in the cluster's own, not in that of a Pod. 0 if none."""
+    with suppress(OSError, StopIteration, IndexError):
+        level = len(_namespace_pids(os.getpid()))
+        return _namespace_pids(pid)[level]
     return 0
+
+
+def _namespace_pids(pid: int) -> list[int]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return [int(one) for one in next(line for line in lines if line.startswith("NSpid:")).split()[1:]]
 
 
 def proportional_memory(pid: int) -> int:

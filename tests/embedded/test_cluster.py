@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -17,7 +18,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from embedded import cluster, processes
+from embedded import cluster, health, processes
 from embedded.kube import ApiError
 
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
@@ -88,6 +89,12 @@ def test_a_killed_process_is_back_within_thirty_seconds_and_no_data_is_lost(
     assert victim not in everyone(cluster_state)
     assert pid_of(cluster_state, part) != victim
     kubectl("delete", "configmap", name, "-n", "default")
+
+
+def test_status_names_each_part_by_the_process_id_that_kill_takes(cluster_state: Path) -> None:
+    parts = {part.name: part.pid for part in cluster.status(cluster_state).parts}
+    for name, part in (("etcd", "etcd"), ("istiod", "istiod"), ("node-agent", "node agent")):
+        assert parts[name] == pid_of(cluster_state, part)
 
 
 def test_status_says_at_once_that_a_killed_part_does_not_run(cluster_state: Path) -> None:
@@ -170,6 +177,19 @@ def test_the_environment_reaches_the_cluster_and_a_private_backend(
     assert kubectl("get", "node", "-o", "name").stdout.split() == ["node/waypoint-lab"]
 
 
+def test_official_plugins_of_the_user_come_before_the_stand_ins(
+    cluster_state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("4.9.0", "4.32.0"):
+        folder = tmp_path / "plugins" / f"resource-kubernetes-v{version}"
+        folder.mkdir(parents=True)
+        (folder / "pulumi-resource-kubernetes").touch(mode=0o755)
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
+    path = cluster.environment(cluster_state)["PATH"]
+    newest = tmp_path / "plugins" / "resource-kubernetes-v4.32.0" / "pulumi-resource-kubernetes"
+    assert shutil.which("pulumi-resource-kubernetes", path=path) == str(newest)
+
+
 def test_all_parts_together_use_at_most_one_and_a_half_gib(cluster_state: Path) -> None:
     assert 0.3 * GIB < cluster.memory(cluster_state) <= 1.5 * GIB
 
@@ -186,8 +206,8 @@ def test_a_pod_of_the_users_own_that_never_starts_does_not_make_the_cluster_unre
 
 def test_a_missing_part_of_the_lab_does_make_it_unready(cluster_state: Path, kubectl: Kubectl) -> None:
     async def ask() -> cluster.Part:
-        async with cluster._kube(cluster_state) as kube:
-            return await cluster._pods(kube)
+        async with health.connect(cluster_state) as kube:
+            return await health.lab_pods(kube)
 
     wait_until_ready(cluster_state, 0, time.monotonic())
     kubectl("set", "image", "deploy/ratings-v1", "*=example.invalid/none:1", "-n", "bookinfo-backends")

@@ -84,7 +84,7 @@ def test_a_second_cluster_lives_beside_the_first_survives_a_crash_and_leaves_not
 ) -> None:
     mounts = Path("/proc/self/mountinfo").read_text()
     api, http = two_free_ports()
-    cluster.up(second, api, http, lambda _: None)
+    cluster.up(second, api, http, print)
     assert cluster.status(cluster_state).ready
     assert cluster.status(second).ready
     uids = [
@@ -102,7 +102,7 @@ def test_a_second_cluster_lives_beside_the_first_survives_a_crash_and_leaves_not
         os.kill(pid, signal.SIGKILL)
     assert processes.wait_until_gone(sorted(everything), 10) == []
     assert not cluster.status(second).ready
-    cluster.up(second, api, http, lambda _: None)
+    cluster.up(second, api, http, print)
     assert kubectl(second, "get", "ns", "kube-system", "-o", "jsonpath={.metadata.uid}") == uids[1]
 
     # Only the keepers are gone, as when a login session is cleaned up.
@@ -159,8 +159,18 @@ def test_a_stale_state_directory_of_another_boot_is_no_obstacle(second: Path) ->
         (second / "run" / name).write_text(f"{os.getpid()}:1")
     (second / "run" / "ending").touch()
     api, http = two_free_ports()
-    cluster.up(second, api, http, lambda _: None)
+    cluster.up(second, api, http, print)
     assert cluster.status(second).ready
+
+
+def test_a_damaged_store_is_named_with_the_way_out(second: Path) -> None:
+    (second / "etcd" / "member" / "snap").mkdir(mode=0o700, parents=True)
+    (second / "etcd" / "member" / "wal").mkdir(mode=0o700)
+    (second / "etcd" / "member" / "snap" / "db").write_bytes(b"no database" * 4096)
+    api, http = two_free_ports()
+    with pytest.raises(cluster.ClusterError, match=r"etcd cannot read its data .*`rm -r .*` starts an empty"):
+        cluster.up(second, api, http, print)
+    assert mentions(second) == []
 
 
 def test_where_namespaces_are_refused_one_line_says_what_would_help(
