@@ -44,22 +44,14 @@ class Files:
     def __init__(self, folder: Path) -> None:
         """Starts from nothing; what an earlier run left is not trusted."""
         shutil.rmtree(folder, ignore_errors=True)
-        (folder / "eds").mkdir(parents=True, mode=0o700)
+        folder.mkdir(parents=True, mode=0o700)
         self.folder = folder
         self._written: dict[Path, str] = {}
         self._retired: dict[str, float] = {}
         self._clusters: dict[str, dict[str, Any]] = {}
 
-    def eds_path(self, cluster: str) -> str:
-        """Where the endpoints of `cluster` are."""
-        return str(self.folder / "eds" / f"{hashlib.sha256(cluster.encode()).hexdigest()[:24]}.json")
-
     def write(self, new: Resources) -> None:
-        """Clusters first, then the listeners that use them; clusters that are no longer used go after the drain.
-
-        Endpoints stand inside their clusters: as files of their own each would take Envoy an inotify instance, of which
-        a user has 128, and Envoy ends where there is none left. Connections outlive such a change of their cluster.
-        """
+        """Clusters first, then the listeners that use them; clusters that are no longer used go after the drain."""
         now = time.monotonic()
         for name in self._clusters.keys() - new.clusters.keys():
             self._retired.setdefault(name, now)
@@ -69,13 +61,7 @@ class Files:
             del self._retired[name]
             if name not in new.clusters:
                 del self._clusters[name]
-        for name, cluster in new.clusters.items():
-            if name not in new.endpoints:
-                self._clusters[name] = cluster
-                continue
-            inside = {key: value for key, value in cluster.items() if key != "eds_cluster_config"}
-            assignment = {key: value for key, value in new.endpoints[name].items() if key != "@type"}
-            self._clusters[name] = {**inside, "type": "STATIC", "load_assignment": assignment}
+        self._clusters.update(new.clusters)
         self._put(self.folder / "cds.json", [self._clusters[name] for name in sorted(self._clusters)])
         self._put(self.folder / "lds.json", list(new.listeners.values()))
 
@@ -103,6 +89,9 @@ class Certificates:
         issued, files = self._issued.get(identity, (0.0, ("", "")))
         if files[0] and time.time() - issued < CERTIFICATE_DAYS * 86400 / 2:
             return files
+        # Envoy has read the old pair long ago.
+        for old in filter(None, files):
+            Path(old).unlink(missing_ok=True)
         cert, key = self._authority.issue("", uri=identity, days=CERTIFICATE_DAYS)
         # A new name each time: Envoy reads a certificate again only when its cluster changes.
         base = self._folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}-{int(time.time())}"
@@ -185,7 +174,6 @@ async def run(config: NodeConfig, kube: Kube) -> None:
             node_ip=config.node_ip,
             ca=config.mesh_ca_cert,
             certificate=Certificates(folder / "certs", Authority(ca.parent, ca.stem, "")).files,
-            eds_path=files.eds_path,
         )
         (folder / "envoy.json").write_text(json.dumps(bootstrap(folder)))
         world = World(**{name: informer.items for name, informer in informers.items()})

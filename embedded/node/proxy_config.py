@@ -18,36 +18,36 @@ CLOSED = "closed"
 
 @dataclass(frozen=True)
 class Settings:
-    """What does not change while the node runs, and where files are.
-
-    `certificate` maps a SPIFFE identity to its (chain, key) files, `eds_path` a cluster's name to its endpoints' file.
-    """
+    """What does not change while the node runs; `certificate` maps a SPIFFE identity to its (chain, key) files."""
 
     trust_domain: str
     pod_cidr: str
     node_ip: str
     ca: str
     certificate: Callable[[str], tuple[str, str]]
-    eds_path: Callable[[str], str]
 
 
 @dataclass
 class Resources:
-    """Envoy's listeners, clusters and endpoints, each by name."""
+    """Envoy's listeners and clusters, each by name."""
 
     listeners: dict[str, Object] = field(default_factory=dict)
     clusters: dict[str, Object] = field(default_factory=dict)
-    endpoints: dict[str, Object] = field(default_factory=dict)
 
 
-def _cluster(name: str, eds_path: str, extra: Object | None = None) -> Object:
+def _cluster(name: str, behind: list[Object], extra: Object | None = None) -> Object:
+    """A cluster with its endpoints inside.
+
+    As files of their own, the endpoints of each cluster would take Envoy an inotify instance, of which a user has 128,
+    and Envoy ends where there is none left. Connections outlive a change of their cluster.
+    """
     limits = {"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}
     return {
         "@type": TYPE + "envoy.config.cluster.v3.Cluster",
         "name": name,
-        "type": "EDS",
+        "type": "STATIC",
         "connect_timeout": "3s",
-        "eds_cluster_config": {"eds_config": {"path_config_source": {"path": eds_path}, "resource_api_version": "V3"}},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": behind}]},
         "circuit_breakers": {"thresholds": [limits]},
         **(extra or {}),
     }
@@ -101,13 +101,7 @@ def _chain(name: str, cluster: str, *, source: str = "", tunnel: str = "") -> Ob
 
 def resources(world: World, settings: Settings, followed: Followed) -> Resources:
     """Everything the node proxy needs to carry what Pods and the node send to Services."""
-    out = Resources()
-    out.clusters[CLOSED] = {
-        "@type": TYPE + "envoy.config.cluster.v3.Cluster",
-        "name": CLOSED,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-    }
+    out = Resources(clusters={CLOSED: _cluster(CLOSED, [])})
     pods = clients(world)
     for key, service in sorted(world.services.items()):
         address = service["spec"].get("clusterIP")
@@ -119,7 +113,7 @@ def resources(world: World, settings: Settings, followed: Followed) -> Resources
                 continue
             number = port["port"]
             plain = f"plain|{key}|{number}"
-            _add(out, settings, plain, endpoints(world, key, port.get("name") or ""))
+            out.clusters[plain] = _cluster(plain, endpoints(world, key, port.get("name") or ""))
             chains = _chains(out, world, settings, pods, waypoint, f"{address}:{number}", plain) if waypoint else []
             name = f"{key}:{number}"
             out.listeners[name] = {
@@ -157,15 +151,6 @@ def _chains(
         cluster = f"hbone|{identity}|{waypoint}"
         if cluster not in out.clusters:
             extra = _hbone(identity, waypoint, settings)
-            _add(out, settings, cluster, endpoints(world, waypoint, port=HBONE_PORT), extra)
+            out.clusters[cluster] = _cluster(cluster, endpoints(world, waypoint, port=HBONE_PORT), extra)
         chains.append(_chain(f"{pod.uid}|{cluster}", cluster, source=source, tunnel=target))
     return chains
-
-
-def _add(out: Resources, settings: Settings, name: str, behind: list[Object], extra: Object | None = None) -> None:
-    out.clusters[name] = _cluster(name, settings.eds_path(name), extra)
-    out.endpoints[name] = {
-        "@type": TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": name,
-        "endpoints": [{"lb_endpoints": behind}],
-    }

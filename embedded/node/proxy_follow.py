@@ -6,7 +6,7 @@ from embedded.node.proxy_world import Object, World, waypoint_of
 
 BOUND = "istio.io/WaypointBound"
 # istiod writes the condition as it decides, and gathers changes for 0.1 s before it sends them to the waypoint.
-SETTLE_SECONDS = 0.3
+SETTLE_SECONDS = 0.2
 # Where no condition comes (istiod is away, or writes no status), the label alone has to do.
 PATIENCE_SECONDS = 3.0
 

@@ -63,7 +63,6 @@ class Scene:
             node_ip="10.244.0.1",
             ca=str(authority.cert_file),
             certificate=proxy.Certificates(folder / "certs", authority).files,
-            eds_path=self.files.eds_path,
         )
         self.followed = Followed()
 
@@ -162,10 +161,13 @@ async def calm(scene: Scene) -> None:
 async def refusal(scene: Scene) -> None:
     """A Service without endpoints, and a waypoint without any, refuse; both serve again afterwards."""
     before = copy.deepcopy(scene.objects["slices"])
+    inside, outside = await Line.open(INSIDE), await Line.open(OUTSIDE)
+    assert (await inside.ask(), await outside.ask()) == (BACKENDS[1], BACKENDS[0])
     scene.objects["slices"] = {}
     scene.write()
     await until("a Service without endpoints", "", OUTSIDE)
     await until("a waypoint without endpoints", "", INSIDE)
+    assert (await inside.ask(), await outside.ask()) == (BACKENDS[1], BACKENDS[0]), "what is under way goes on"
     scene.objects["slices"] = before
     scene.write()
     await until("endpoints came back", BACKENDS[0], OUTSIDE)
