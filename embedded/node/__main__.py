@@ -2,28 +2,17 @@
 
 import argparse
 import asyncio
-import importlib
 import logging
 import signal
 import sys
 
 from embedded.kube import Kube
 
+from . import dns, proxy
 from .config import NodeConfig, NodeConfigError
 from .kubelet import Kubelet
 from .launch import LauncherGone
 from .streams import Streams
-
-
-async def _part(name: str, config: NodeConfig, kube: Kube) -> None:
-    """The part in module `name`; one that this checkout lacks is left out, loudly."""
-    try:
-        module = importlib.import_module(f"embedded.node.{name}")
-    except ModuleNotFoundError as error:
-        logging.error("the node goes on without %s: %s", name, error)
-        await asyncio.Event().wait()
-    else:
-        await module.run(config, kube)
 
 
 async def serve(config: NodeConfig) -> None:
@@ -33,7 +22,7 @@ async def serve(config: NodeConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Kube(config.api, ca_file=config.ca_file, token=config.token) as kube:
         kubelet = Kubelet(config, kube)
-        parts = [kubelet.run(), Streams(kubelet).run(), _part("proxy", config, kube), _part("dns", config, kube)]
+        parts = [kubelet.run(), Streams(kubelet).run(), proxy.run(config, kube), dns.run(config, kube)]
         tasks: list[asyncio.Task[object]] = [asyncio.create_task(part) for part in (*parts, stop.wait())]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:

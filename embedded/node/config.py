@@ -51,5 +51,8 @@ class NodeConfig:
 
     @property
     def token(self) -> str:
-        """The bearer token the agent shows to the API server."""
-        return Path(self.token_file).read_text().strip()
+        """The bearer token the agent shows to the API server; raises NodeConfigError where it cannot be read."""
+        try:
+            return Path(self.token_file).read_text().strip()
+        except OSError as error:
+            raise NodeConfigError(f"token_file: {error}") from None

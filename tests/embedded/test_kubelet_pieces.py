@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +87,17 @@ def test_a_missing_field_and_a_missing_file_are_named(tmp_path: Path) -> None:
         NodeConfig.load(file)
     with pytest.raises(NodeConfigError, match="No such file"):
         NodeConfig.load(tmp_path / "none.json")
+
+
+def test_the_node_agent_refuses_a_bad_configuration_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(SETTINGS | {"token_file": str(tmp_path / "no-token")}))
+    for path in (tmp_path / "none.json", file):
+        got = subprocess.run(
+            [sys.executable, "-m", "embedded.node", "--config", str(path)], capture_output=True, text=True, timeout=30
+        )
+        assert got.returncode == 2
+        assert re.fullmatch(r"embedded\.node: .*No such file or directory: .*\n", got.stderr)
 
 
 # Environment.
