@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from lab.config import LabConfig
-from lab.probe import kubectl
+from lab.probe import kubectl, send
 
 Object = dict[str, Any]
 LIMIT_SECONDS = 30.0
@@ -111,4 +111,23 @@ def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
             return passed
         if passed > limit_seconds:
             raise NotLive(f"not live after {limit_seconds:.0f} s: {missing}")
+        time.sleep(POLL_SECONDS)
+
+
+def wait_for_traffic(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
+    """Seconds until the client's requests take the declared way: through the waypoint, or past it.
+
+    A node's proxy goes over to a new waypoint a moment after the label. Raises NotLive, ProbeError.
+    """
+    wanted = "yes" if config.on("waypoint") else "no"
+    group = {"method": "GET", "path": "/reviews/0", "headers": {}, "requests": 8}
+    began = time.monotonic()
+    while True:
+        rows = send(config, [group])[0]
+        passed = time.monotonic() - began
+        if rows and all(row.proxied == wanted and row.status for row in rows):
+            return passed
+        if passed > limit_seconds:
+            way = "through the waypoint" if wanted == "yes" else "past the waypoint"
+            raise NotLive(f"requests do not go {way} after {limit_seconds:.0f} s")
         time.sleep(POLL_SECONDS)

@@ -135,6 +135,7 @@ def main(given: argparse.Namespace) -> int:
     try:
         config = stack_config(cluster.CLONE, given.stack)
         live.wait(config)
+        live.wait_for_traffic(config)
         verdicts = measure(config, expectations(config))
     except (ConfigError, ProbeError, live.NotLive, subprocess.SubprocessError) as error:
         print(f"lab verify: {error}", file=sys.stderr)
