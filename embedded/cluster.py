@@ -38,6 +38,7 @@ __all__ = [
 API_PORT, HTTP_PORT = 16443, 19080
 UP_SECONDS = 180.0
 DOWN_SECONDS = 20.0
+KEEPER_SECONDS = 10.0
 STARTS = 4  # of one part during one `up`, after which waiting on is pointless
 Progress = Callable[[str], None]
 
@@ -176,6 +177,8 @@ async def _until_ready(state: Path, progress: Progress) -> None:
                 progress(f"cluster: ready in {time.monotonic() - began:.1f} s")
                 return
             passed = time.monotonic() - began
+            if passed > KEEPER_SECONDS and not running(state):
+                raise ClusterError(f"the keepers ended (see {state / 'logs' / 'keeper.log'}); was {state} removed?")
             last = "; ".join(waits[:3]) or "the keeper to start"
             if passed > UP_SECONDS:
                 raise ClusterError(f"not ready after {UP_SECONDS:.0f} s; still waiting for {last}")

@@ -97,12 +97,17 @@ def main() -> int:
         "--detach", action="store_true", help="return at once; whoever started it has no child to wait for"
     )
     given = parser.parse_args()
-    if given.detach and (pid := os.fork()):
-        processes.write_identity(given.state / "run" / given.role, pid)
-        return 0
+    written, tell = os.pipe()
+    if given.detach and os.fork():
+        os.close(tell)
+        return 0 if os.read(written, 1) else 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     processes.write_identity(given.state / "run" / given.role, os.getpid())
+    with suppress(BrokenPipeError):
+        os.write(tell, b"1")
+    os.close(written)
+    os.close(tell)
     Keeper(given).run()
     return 0
 

@@ -45,7 +45,8 @@ def read_living(file: Path) -> int:
 
 def write_identity(file: Path, pid: int) -> None:
     """Writes the identity of `pid` so that readers see all of it or nothing."""
-    new = file.with_suffix(".new")
+    # Named after the writer: the old keeper and the new one may both write at the same moment.
+    new = file.with_name(f"{file.name}.{os.getpid()}.new")
     new.write_text(identity(pid))
     new.replace(file)
 
