@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -16,9 +17,9 @@ import yaml
 from pulumi import automation
 
 from embedded import cluster
-from lab import live, verify
+from lab import live, snapshot, verify
 from lab.config import PROJECT, ConfigError, LabConfig
-from lab.probe import Load, ProbeError, kubectl
+from lab.probe import Load, ProbeError
 from lab.stages import BY_NAME, STAGES, Stage, Step, expectations
 from lab.verify import Verdict, measure, use_cluster
 
@@ -30,6 +31,9 @@ POLICIES = "policies"
 
 class RunError(Exception):
     """A step cannot be done; one line."""
+
+
+FAILURES = (RunError, ProbeError, live.NotLive, snapshot.SnapshotError, subprocess.SubprocessError)
 
 
 @dataclass
@@ -76,13 +80,20 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def kept(file: Path) -> Iterator[None]:
-    """Puts `file` back byte for byte in the end, whatever happens."""
+    """Puts `file` back byte for byte in the end, whatever happens: being told to end is an interruption, too."""
     before = file.read_bytes() if file.exists() else None
+    handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         if before is None:
             file.unlink(missing_ok=True)
         elif not file.exists() or file.read_bytes() != before:
@@ -134,7 +145,9 @@ class Walk:
                 seen = load.stop() if load else []
             failed = [entry for entry in seen if entry.status != 200]
             if load:
-                outcome.notes.append(f"{len(seen)} requests during the change, {len(failed)} failed")
+                again = sum(entry.reconnected for entry in seen)
+                reopened = f", {again} on a kept connection that had to be opened again" if again else ""
+                outcome.notes.append(f"{len(seen)} requests during the change, {len(failed)} failed{reopened}")
             if load and (failed or not seen):
                 outcome.problems.append(f"{len(failed)} of {len(seen)} requests failed during the change")
             found = measure(config, expectations(config))
@@ -150,25 +163,6 @@ class Walk:
 def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip().startswith(("error:", "stderr: error"))]
     return lines[0] if lines else (str(error).strip().splitlines() or ["no message"])[-1]
-
-
-def snapshot(config: LabConfig) -> dict[str, Any]:
-    """What the lab must leave as it was: the namespaces' labels, and the user's Service."""
-    found: dict[str, Any] = {}
-    for what in (
-        ("namespace", config.namespace),
-        ("namespace", config.client_namespace),
-        ("service", config.service, "-n", config.namespace),
-    ):
-        done = subprocess.run(
-            kubectl(config, "get", *what, "-o", "json"), capture_output=True, text=True, check=False, timeout=30
-        )
-        if done.returncode:
-            raise RunError((done.stderr.strip().splitlines() or ["kubectl failed"])[-1])
-        item = json.loads(done.stdout)
-        meta = {key: item["metadata"].get(key) for key in ("labels", "annotations")}
-        found[" ".join(what)] = {"metadata": meta, "spec": item.get("spec")}
-    return found
 
 
 def table(outcomes: list[Outcome]) -> str:
@@ -217,19 +211,18 @@ def walk(folder: Path, rows: list[Stage]) -> list[Outcome]:
         _say("run: back to nothing, to have something to compare with")
         config = walking.edit(Step(()))
         walking.up()
-        before = snapshot(config)
+        before = snapshot.take(config)
         if rows[0].name not in CHANGES_THE_WAY:  # every stage needs the waypoint, so it comes first in any case
             rows = [BY_NAME["waypoint"], *rows]
         for row in rows:
             _say(f"run: {row.name}: {row.title}")
             try:
                 outcome = walking.stage(row)
-            except (RunError, ProbeError, live.NotLive, subprocess.SubprocessError) as error:
+            except FAILURES as error:
                 outcome = Outcome(row.name, row.title, problems=[str(error)])
-            if row.name == "cleanup":
-                changed = [name for name, item in snapshot(config).items() if item != before[name]]
-                outcome.problems += [f"{name} is not as it was before" for name in changed]
-                outcome.notes.append("namespace labels and the Service compared with what was there before")
+            if row.name == "cleanup" and not outcome.problems:
+                outcome.problems += snapshot.wait(config, before)
+                outcome.notes.append("namespaces, the Service and all objects compared with what was there before")
             outcomes.append(outcome)
             _say(f"run: {row.name}: {'passed' if outcome.passed else 'MISSED'}")
     return outcomes
@@ -241,7 +234,7 @@ def main(given: argparse.Namespace) -> int:
     use_cluster(given)
     try:
         outcomes = walk(cluster.CLONE, _chosen(given.stages))
-    except (RunError, ConfigError, ProbeError) as error:
+    except (*FAILURES, ConfigError) as error:
         print(f"lab run: {error}", file=sys.stderr)
         return 1
     passed = bool(outcomes) and all(outcome.passed for outcome in outcomes)

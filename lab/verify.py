@@ -60,8 +60,11 @@ def judge(expect: Expect, rows: list[Row]) -> Verdict:
             return Verdict(expect.what, False, len(rows), expect.low, 0.0, (0.0, 0.0), {"0": len(rows)}, "no answer")
         middle = numbers.median(times)
         inside = expect.low <= middle <= expect.high
+        # Only answers have a latency: a median over the few that came would hide all those that did not.
+        silent = len(rows) - len(times)
+        short = short or (f"{silent} of {len(rows)} requests had no answer" if silent else "")
         why = short or ("" if inside else f"the median must lie between {expect.low:g} and {expect.high:g} s")
-        seen = Counter(str(row.status) for row in rows)
+        seen = Counter(_seen(row, Measure.STATUS) for row in rows)
         ends = (times[0], times[-1])
         return Verdict(expect.what, inside and not short, len(rows), expect.low, middle, ends, dict(seen), why)
     observed = Counter(_seen(row, expect.measure) for row in rows)

@@ -1,0 +1,83 @@
+"""What a walk leaves behind, and what it says of a cluster that it changed."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import snapshot
+from lab.config import LabConfig
+from lab.probe import Row
+from lab.run import kept
+from lab.stages import Expect, Measure
+from lab.verify import judge
+
+
+def taken(*, selector: str = "reviews", labels: dict[str, str] | None = None, objects: tuple[str, ...] = ()) -> Any:
+    return {
+        "namespace backends": {"labels": labels or {}, "annotations": {}, "spec": {}},
+        "service reviews": {"labels": {}, "annotations": {}, "spec": {"selector": {"app": selector}}},
+        "objects": ["service/reviews", *objects],
+    }
+
+
+def test_a_cluster_that_is_as_it_was_has_no_differences() -> None:
+    assert snapshot.differences(taken(), taken()) == []
+
+
+def test_a_changed_selector_is_named_with_both_values() -> None:
+    (line,) = snapshot.differences(taken(), taken(selector="other"))
+    assert line.startswith("service reviews is not as it was: spec was ")
+    assert '"reviews"' in line
+    assert '"other"' in line
+
+
+def test_a_label_that_stays_is_a_difference() -> None:
+    left = snapshot.differences(taken(), taken(labels={"istio.io/use-waypoint": "waypoint"}))
+    assert [line.split(" is ")[0] for line in left] == ["namespace backends"]
+
+
+def test_objects_left_behind_and_gone_are_named() -> None:
+    assert snapshot.differences(taken(), taken(objects=("httproute/reviews",))) == ["httproute/reviews is left behind"]
+    assert snapshot.differences(taken(objects=("service/mine",)), taken()) == ["service/mine is gone"]
+
+
+def test_the_comparison_waits_for_what_is_collected_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [taken(objects=("service/waypoint",)), taken(objects=("service/waypoint",)), taken()]
+    monkeypatch.setattr(snapshot, "take", lambda _config: answers.pop(0))
+    monkeypatch.setattr(snapshot, "POLL_SECONDS", 0.001)
+    assert snapshot.wait(LabConfig(), taken(), 5) == []
+    assert answers == []
+
+
+def test_the_comparison_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "take", lambda _config: taken(objects=("service/waypoint",)))
+    monkeypatch.setattr(snapshot, "POLL_SECONDS", 0.001)
+    assert snapshot.wait(LabConfig(), taken(), 0.02) == ["service/waypoint is left behind"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_walk_that_is_told_to_end_puts_the_stacks_file_back(tmp_path: Path, number: signal.Signals) -> None:
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_bytes(b"encryptionsalt: v1:abc\n")
+    before = signal.getsignal(number)
+
+    def ended() -> None:
+        with kept(file):
+            file.write_text("config: {}\n")
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        ended()
+    assert file.read_bytes() == b"encryptionsalt: v1:abc\n"
+    assert signal.getsignal(number) == before
+
+
+def test_a_latency_of_the_few_that_were_answered_is_no_pass() -> None:
+    rows = [Row(200, "none", "yes", 2.05, False)] + [Row(0, "TimeoutError", "no", 15.0, False)] * 59
+    verdict = judge(Expect("2 s later", Measure.SECONDS, low=2.0, high=2.2, requests=60), rows)
+    assert not verdict.passed
+    assert verdict.why == "59 of 60 requests had no answer"
+    assert verdict.observed == {"200": 1, "TimeoutError": 59}
