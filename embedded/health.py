@@ -72,7 +72,9 @@ async def ask(state: Path, kube: Kube) -> Status:
             rows = json.loads(file.read_text())["parts"]
     if not rows:
         return Status(False, [*parts, Part("parts", 0, False, "the supervisor has not reported yet")])
-    outer = {processes.child_namespace_pid(pid): pid for pid in processes.descendants(supervisor)}
+    # A killed process that its parent has not collected yet has an id, but no start time.
+    living = (pid for pid in processes.descendants(supervisor) if processes.start_time(pid))
+    outer = {processes.child_namespace_pid(pid): pid for pid in living}
     for row in rows:
         pid = outer.get(row["pid"], 0) if row["pid"] else 0
         ready = bool(row["ready"]) and (pid != 0 or row["name"] == "mesh")

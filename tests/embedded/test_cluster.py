@@ -85,6 +85,7 @@ def test_a_killed_process_is_back_within_thirty_seconds_and_no_data_is_lost(
     kubectl("create", "configmap", name, "-n", "default")
     victim, since = pid_of(cluster_state, part), time.monotonic()
     os.kill(victim, signal.SIGKILL)
+    assert processes.wait_any([victim], 5) == [victim]
     wait_until_ready(cluster_state, victim, since)
     assert victim not in everyone(cluster_state)
     assert pid_of(cluster_state, part) != victim
