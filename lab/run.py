@@ -43,6 +43,7 @@ class Outcome:
     name: str
     title: str
     verdicts: list[Verdict] = field(default_factory=list)
+    own: list[Verdict] = field(default_factory=list)  # what the stage itself declares, under its last step
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     up_seconds: float = 0.0
@@ -53,19 +54,15 @@ class Outcome:
         """Only with at least one verdict, and none against."""
         return bool(self.verdicts) and not self.problems and all(item.passed for item in self.verdicts)
 
-    def deciding(self) -> Verdict | None:
-        """The verdict that shows the stage best: the last share or latency, else the first of all."""
-        shares = [item for item in self.verdicts if item.declared not in (0.0, 1.0)]
-        return shares[-1] if shares else next(iter(self.verdicts), None)
-
     def document(self) -> dict[str, Any]:
-        """For `--json`."""
-        best = self.deciding()
+        """For `--json`: `declared` and `interval` are of the first thing that the stage itself declares."""
+        best = next(iter(self.own), None)
+        observed = {value: count for item in self.own for value, count in item.observed.items()}
         return {
             "name": self.name,
             "passed": self.passed,
             "requests": sum(item.requests for item in self.verdicts),
-            "observed": best.observed if best else {},
+            "observed": observed,
             "declared": best.declared if best else None,
             "interval": best.interval if best else None,
             "up_seconds": round(self.up_seconds, 2),
@@ -152,6 +149,10 @@ class Walk:
                 outcome.problems.append(f"{len(failed)} of {len(seen)} requests failed during the change")
             found = measure(config, expectations(config))
             outcome.verdicts += [item for item in found if item not in outcome.verdicts]
+            declared = [item.what for item in row.expects(config)]
+            outcome.own = sorted(
+                (item for item in found if item.what in declared), key=lambda v: declared.index(v.what)
+            )
             if step.note:
                 outcome.notes.append(step.note)
         if row.name == "canary":

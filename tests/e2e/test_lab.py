@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lab.verify import stack_config
 CLONE = embedded.CLONE
 STACK_FILE = CLONE / "Pulumi.dev.yaml"
 WALK_SECONDS = 900
+LOG_SECONDS = 15  # Envoy writes its access log in intervals
 UP = ("up", "--yes", "--skip-preview", "--non-interactive", "--suppress-progress")
 GET = (
     "import urllib.request; print(urllib.request.urlopen('http://reviews.bookinfo-backends:9080/reviews/0').getcode())"
@@ -50,6 +52,10 @@ def test_the_walk_passes_every_stage_and_leaves_the_config_as_it_was(
     assert stages["canary"]["requests"] >= 1000
     low, high = stages["canary"]["interval"]
     assert low <= 0.2 <= high
+    assert stages["l7-policy"]["observed"].keys() == {"200", "403"}
+    assert stages["delay"]["interval"][0] >= 2.0
+    low, high = stages["abort"]["interval"]
+    assert low <= 0.5 <= high
     low, high = stages["retries"]["interval"]
     assert low <= 0.0625 <= high
     for name in ("canary", "stable", "premium"):
@@ -97,10 +103,12 @@ def test_the_labs_own_commands_run_word_for_word(cluster_environment: dict[str, 
     pod = ("kubectl", "exec", "deploy/productpage-v1", "-n", "bookinfo-frontends", "--", "python3", "-c")
     assert run(cluster_environment, *pod, GET).stdout.strip() == "200"
     assert run(cluster_environment, *pod, DELETE).stdout.strip() == "403"
-    log = run(
-        cluster_environment, "bash", "-c", "kubectl logs -n bookinfo-backends deploy/waypoint | grep -i 'rbac\\|403'"
-    )
-    assert "403" in log.stdout
+    logs = "kubectl logs -n bookinfo-backends deploy/waypoint | grep -i 'rbac\\|403'"
+    until = time.monotonic() + LOG_SECONDS
+    while "403" not in (found := run(cluster_environment, "bash", "-c", logs).stdout):
+        assert time.monotonic() < until, "the refused request is not in the waypoint's access log"
+        time.sleep(0.2)
+    assert "rbac_access_denied_matched_policy" in found
 
 
 @pytest.mark.timeout(300)

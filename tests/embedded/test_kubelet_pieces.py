@@ -249,7 +249,7 @@ def test_a_mount_point_that_does_not_exist_is_made_in_a_mirror_of_its_folder() -
     steps = plan({"/etc/istio/proxy": Bind("/somewhere")})
     assert ["show", "/etc", "/etc"] not in steps
     assert ["show", "/etc/passwd", "/etc/passwd"] in steps
-    assert steps[-1] == ["bind", "/somewhere", "/etc/istio/proxy"]
+    assert ["bind", "/somewhere", "/etc/istio/proxy"] in steps
 
 
 def test_a_folder_without_new_mount_points_is_shown_whole_and_read_only() -> None:
