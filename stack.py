@@ -44,16 +44,20 @@ class Stack:
             for role, version in VERSIONS.items():
                 name = f"{config.service}-{role}"
                 labels = {"app": config.service, "version": version}
-                service = kubernetes.core.v1.Service(
+                service = objects.KubernetesObject(
                     name,
-                    metadata={
-                        "name": name,
-                        "namespace": config.namespace,
-                        "labels": {"app": config.service},
-                        "annotations": objects.SERVICE_READY,
+                    {
+                        "apiVersion": "v1",
+                        "kind": "Service",
+                        "metadata": {
+                            "name": name,
+                            "namespace": config.namespace,
+                            "labels": {"app": config.service},
+                            "annotations": objects.SERVICE_READY,
+                        },
+                        "spec": {"selector": labels, "ports": [{"name": "http", "port": config.port}]},
                     },
-                    spec={"selector": labels, "ports": [{"name": "http", "port": config.port}]},
-                    opts=pulumi.ResourceOptions(
+                    pulumi.ResourceOptions(
                         provider=self._providers[0] if self._providers else None, depends_on=self.after
                     ),
                 )

@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 import pulumi
-import pulumi_kubernetes as kubernetes
 
 from components import objects
 
@@ -20,27 +19,41 @@ def build(
     text = json.dumps(envoy_config(host, port, fault), sort_keys=True)
     # A new name for new content: the Deployment then rolls over, and no Pod starts with the old one.
     config_name = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    config = kubernetes.core.v1.ConfigMap(
+    own = pulumi.ResourceOptions(parent=parent)
+    metadata = {"name": name, "namespace": namespace, "labels": {"app": name}}
+    config = objects.KubernetesObject(
         f"{name}-config",
-        metadata={"name": config_name, "namespace": namespace},
-        data={"envoy.json": text},
-        opts=pulumi.ResourceOptions(parent=parent),
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": config_name, "namespace": namespace},
+            "data": {"envoy.json": text},
+        },
+        own,
     )
-    labels = {"app": name}
-    ports: Any = [{"name": "http", "port": port, "targetPort": port}]
-    service = kubernetes.core.v1.Service(
+    service = objects.KubernetesObject(
         name,
-        metadata={"name": name, "namespace": namespace, "labels": labels, "annotations": objects.SERVICE_READY},
-        spec={"selector": labels, "ports": ports},
-        opts=pulumi.ResourceOptions(parent=parent),
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {**metadata, "annotations": objects.SERVICE_READY},
+            "spec": {
+                "selector": metadata["labels"],
+                "ports": [{"name": "http", "port": port, "targetPort": port}],
+            },
+        },
+        own,
     )
-    template = {"metadata": {"labels": labels}, "spec": _pod(config_name, port)}
-    spec: Any = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
-    deployment = kubernetes.apps.v1.Deployment(
+    template = {"metadata": {"labels": metadata["labels"]}, "spec": _pod(config_name, port)}
+    deployment = objects.KubernetesObject(
         f"{name}-deployment",
-        metadata={"name": name, "namespace": namespace, "labels": labels},
-        spec=spec,
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=[config]),
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {"replicas": 1, "selector": {"matchLabels": metadata["labels"]}, "template": template},
+        },
+        pulumi.ResourceOptions(parent=parent, depends_on=[config]),
     )
     return [deployment, service]
 

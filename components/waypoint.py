@@ -4,7 +4,6 @@ from enum import StrEnum
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
-import pulumi_kubernetes as kubernetes
 
 from components import gates, objects
 
@@ -93,15 +92,12 @@ class Waypoint(pulumi.ComponentResource):
         )
         labels = {_LABEL: gateway_name}
         if enrol is Enrol.NAMESPACE:
-            kubernetes.core.v1.NamespacePatch(
-                f"{name}-enrolment", metadata={"name": namespace, "labels": labels}, opts=ready
-            )
+            place = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
+            objects.KubernetesObject(f"{name}-enrolment", place, ready, patch=True)
         for service in services:
-            kubernetes.core.v1.ServicePatch(
-                f"{name}-enrolment-{service}",
-                metadata={"name": service, "namespace": namespace, "labels": labels},
-                opts=ready,
-            )
+            metadata = {"name": service, "namespace": namespace, "labels": labels}
+            enrolled = {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
+            objects.KubernetesObject(f"{name}-enrolment-{service}", enrolled, ready, patch=True)
         if args.get("access_log", False):
             objects.KubernetesObject(
                 f"{name}-access-log",
