@@ -154,7 +154,9 @@ class Launcher:
         """Serves over `channel`."""
         self._channel = channel
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        self._mounts: dict[int, str] = {}  # each live child -> its own mount namespace if it is a container
+        # Each live child -> its own mount namespace, if it is a container. Held open until the child is reaped: the
+        # kernel gives the number of one that is gone to the next, and the sweep would end somebody else's processes.
+        self._mounts: dict[int, int | None] = {}
 
     def serve(self) -> None:
         """Answers requests and reports ends; returns when the agent is gone."""
@@ -184,18 +186,20 @@ class Launcher:
             if not pid:
                 return
             mounts = self._mounts.pop(pid, None)
-            if mounts:
+            if mounts is not None:
                 self._sweep(mounts)
+                os.close(mounts)
             code = os.waitstatus_to_exitcode(status)
             self._tell({"exit": pid, "code": code if code >= 0 else 128 - code})
 
-    def _sweep(self, mounts: str) -> None:
+    def _sweep(self, mounts: int) -> None:
         """Ends what a container's main process left: the container's own mount namespace tells whose it was."""
+        wanted = os.fstat(mounts)
         for _ in range(5):
             found = False
             for name in os.listdir("/proc"):
                 try:
-                    if name.isdigit() and os.readlink(f"/proc/{name}/ns/mnt") == mounts:
+                    if name.isdigit() and os.path.samestat(os.stat(f"/proc/{name}/ns/mnt"), wanted):
                         os.kill(int(name), signal.SIGKILL)
                         found = True
                 except OSError:
@@ -239,10 +243,10 @@ class Launcher:
             os.waitpid(pid, 0)
             number, text = said.decode().split(" ", 1)
             raise OSError(int(number), text)
-        self._mounts[pid] = ""
+        self._mounts[pid] = None
         if order["op"] == "run":
             with contextlib.suppress(OSError):  # it has ended already
-                self._mounts[pid] = os.readlink(f"/proc/{pid}/ns/mnt")
+                self._mounts[pid] = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         return pid
 
     def _become(self, order: dict[str, Any], handles: list[int], tell: int) -> None:
@@ -251,6 +255,9 @@ class Launcher:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._channel.close()
+            for mounts in self._mounts.values():  # a Pod's first process executes nothing, which would close them
+                if mounts is not None:
+                    os.close(mounts)
             if order["op"] == "pause":
                 _pause(order, tell)
             _run(order, handles)

@@ -17,7 +17,7 @@ class SandboxError(Exception):
 
 
 async def command(*argv: str, given: str = "") -> str:
-    """Runs a system command, fed with `given`; raises SandboxError with its last line of complaint."""
+    """Runs a system command, fed with `given`; raises SandboxError with its first line of complaint."""
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -30,7 +30,7 @@ async def command(*argv: str, given: str = "") -> str:
         raise SandboxError(f"{argv[0]} did not end within {COMMAND_SECONDS} s") from None
     text = output.decode(errors="replace").strip()
     if process.returncode:
-        raise SandboxError(f"{' '.join(argv)}: {text.splitlines()[-1] if text else process.returncode}")
+        raise SandboxError(f"{' '.join(argv)}: {text.splitlines()[0] if text else process.returncode}")
     return text
 
 

@@ -149,6 +149,21 @@ def test_a_job_completes(kubectl: Kubectl) -> None:
     kubectl("wait", "-n", NAMESPACE, "job/once", "--for=condition=Complete", "--timeout=20s")
 
 
+def test_containers_that_end_at_once_take_no_others_with_them(kubectl: Kubectl) -> None:
+    shell = {"name": "c", "image": "python:3.11", "command": ["sh", "-c", "echo done"]}
+    spec = {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [shell]}}}
+    meta = [{"name": f"short-{number}", "namespace": NAMESPACE, "labels": {"short": "yes"}} for number in range(20)]
+    jobs = [{"apiVersion": "batch/v1", "kind": "Job", "metadata": item, "spec": spec} for item in meta]
+    kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": jobs}))
+
+    def ended() -> list[dict[str, int]]:
+        listed = json.loads(kubectl("get", "jobs", "-n", NAMESPACE, "-l", "short=yes", "-o", "json").stdout)["items"]
+        return [job["status"] for job in listed if job["status"].get("succeeded") or job["status"].get("failed")]
+
+    until("all have ended", lambda: len(ended()) == len(jobs), 60)
+    assert [status.get("failed", 0) for status in ended()] == [0] * len(jobs)
+
+
 def test_a_crashing_container_backs_off_and_keeps_its_last_words(kubectl: Kubectl) -> None:
     def waiting() -> bool:
         state: str = container(kubectl, "crash", "c")["state"].get("waiting", {}).get("reason", "")
