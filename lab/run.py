@@ -103,11 +103,25 @@ class Walk:
     def __init__(self, folder: Path) -> None:
         """Selects or creates the stack; raises RunError where Pulumi refuses."""
         self._file = folder / f"Pulumi.{STACK}.yaml"
+        self._forget_lost_salt(folder)
         try:
             self._stack = automation.create_or_select_stack(stack_name=STACK, work_dir=str(folder))
         except automation.CommandError as error:
             raise RunError(_last_line(error)) from None
         self._packs = [str(folder / POLICIES)] if (folder / POLICIES / "PulumiPolicy.yaml").exists() else None
+
+    def _forget_lost_salt(self, folder: Path) -> None:
+        """A salt without a stack is left from a backend that is gone, and so is its passphrase: nothing can use it.
+
+        With a secret beside it the file stays as it is, and Pulumi says what is wrong.
+        """
+        document = yaml.safe_load(self._file.read_text()) if self._file.exists() else None
+        if not isinstance(document, dict) or "encryptionsalt" not in document or "secure:" in self._file.read_text():
+            return
+        known = automation.LocalWorkspace(work_dir=str(folder)).list_stacks()
+        if not any(stack.name == STACK for stack in known):
+            del document["encryptionsalt"]
+            self._file.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def edit(self, step: Step) -> LabConfig:
         """Writes the step's toggles and settings into the stack's config; other settings stay."""
