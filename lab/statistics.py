@@ -1,9 +1,11 @@
 """Exact intervals for shares, so that a verdict never rests on a normal approximation.
 
-Source: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial" (1934).
+Source: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial" (1934);
+for the median, David and Nagaraja, "Order Statistics", section 7.1: each value lies below it with probability one half.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _STEPS = 200  # bisection halves [0, 1] until floats cannot tell its ends apart
@@ -63,3 +65,18 @@ def binomial_interval(successes: int, trials: int, confidence: float = 0.99) -> 
     low = 0.0 if successes == 0 else _share_whose_tail_is(half, successes, trials)
     high = 1.0 if successes == trials else _share_whose_tail_is(1 - half, successes + 1, trials)
     return Interval(low, high)
+
+
+def median_interval(values: Sequence[float], confidence: float = 0.99) -> Interval:
+    """The distribution-free interval of a median, between two of the measured `values` (at least 1, in any order).
+
+    The whole range where the sample is too small for `confidence`. Raises ValueError where there is no data.
+    """
+    if not values:
+        raise ValueError("no data: an interval needs at least one request")
+    ordered, count = sorted(values), len(values)
+    half = (1 - confidence) / 2
+    rank = 0
+    while rank < count // 2 and 1 - _tail(rank + 2, count, 0.5) <= half:
+        rank += 1
+    return Interval(ordered[rank], ordered[count - 1 - rank])

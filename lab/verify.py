@@ -17,14 +17,14 @@ from lab import live
 from lab.config import ConfigError, LabConfig
 from lab.probe import ProbeError, Row, group, send
 from lab.stages import Expect, Measure, expectations
-from lab.statistics import binomial_interval
+from lab.statistics import binomial_interval, median_interval
 
 CONFIDENCE = 0.999  # a walk judges several shares: at 99 % one walk in twenty would miss by chance
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One expectation, measured. `interval` is that of the measured share (or the fastest and slowest, in seconds)."""
+    """One expectation, measured. `interval` is that of the measured share, or of the median of a latency in seconds."""
 
     what: str
     passed: bool
@@ -65,7 +65,8 @@ def judge(expect: Expect, rows: list[Row]) -> Verdict:
         short = short or (f"{silent} of {len(rows)} requests had no answer" if silent else "")
         why = short or ("" if inside else f"the median must lie between {expect.low:g} and {expect.high:g} s")
         seen = Counter(_seen(row, Measure.STATUS) for row in rows)
-        ends = (times[0], times[-1])
+        spread = median_interval(times, CONFIDENCE)
+        ends = (spread.low, spread.high)
         return Verdict(expect.what, inside and not short, len(rows), expect.low, middle, ends, dict(seen), why)
     observed = Counter(_seen(row, expect.measure) for row in rows)
     hits = observed.get(expect.value, 0)

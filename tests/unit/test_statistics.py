@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from lab.statistics import binomial_interval
+from lab.statistics import Interval, binomial_interval, median_interval
 
 
 def test_the_interval_is_the_published_one() -> None:
@@ -46,3 +46,21 @@ def test_the_interval_misses_the_truth_no_more_often_than_stated() -> None:
         successes = sum(generator.random() < 0.2 for _ in range(200))
         misses += not binomial_interval(successes, 200, 0.95).holds(0.2)
     assert misses <= 400 * 0.05 + 10
+
+
+def test_the_interval_of_a_median_has_the_published_ranks() -> None:
+    # 95 % of 20 values: from the 6th to the 15th (binomial tables; 1 - 2 P(X <= 5) = 0.9586).
+    interval = median_interval([float(value) for value in range(20, 0, -1)], 0.95)
+    assert (interval.low, interval.high) == (6.0, 15.0)
+
+
+def test_the_interval_of_a_median_covers_it_as_often_as_it_says() -> None:
+    source = random.Random(7)
+    intervals = [median_interval([source.expovariate(1) for _ in range(60)], 0.9) for _ in range(500)]
+    assert sum(item.holds(0.6931) for item in intervals) >= 0.87 * len(intervals)
+
+
+def test_a_median_of_too_few_values_spans_all_of_them() -> None:
+    assert median_interval([2.0, 1.0, 3.0], 0.99) == Interval(1.0, 3.0)
+    with pytest.raises(ValueError, match="no data"):
+        median_interval([])
