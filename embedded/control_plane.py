@@ -170,7 +170,8 @@ def programs(state: Path, bin_dir: Path) -> list[Program]:
                 str(pki / "controller-manager"),
             ],
             "https://127.0.0.1:10257/healthz",
-            needs=("kube-apiserver",),
+            # The garbage collector looks for new kinds every 30 s only: what is deleted in the foreground would hang.
+            needs=("kube-apiserver", "mesh"),
             env=small,
         ),
         Program(
