@@ -16,7 +16,10 @@ from typing import Any
 
 import grpc
 from google.protobuf import any_pb2, empty_pb2
-from pulumi.runtime.proto import (
+
+from embedded.plugins import awaiting
+from embedded.plugins.client import ApiError, Client, KubeconfigError, Unreachable
+from embedded.plugins.protocol import (
     engine_pb2,
     engine_pb2_grpc,
     plugin_pb2,
@@ -24,9 +27,6 @@ from pulumi.runtime.proto import (
     provider_pb2_grpc,
     status_pb2,
 )
-
-from embedded.plugins import awaiting
-from embedded.plugins.client import ApiError, Client, KubeconfigError, Unreachable
 from embedded.plugins.values import UNKNOWN, decode, differences, encode, has_unknown, project
 
 Object = dict[str, Any]
