@@ -131,7 +131,12 @@ class Client:
         return known
 
     def request(
-        self, method: str, path: str, body: Object | None = None, params: dict[str, str] | None = None, kind: str = ""
+        self,
+        method: str,
+        path: str,
+        body: Object | list[Object] | None = None,
+        params: dict[str, str] | None = None,
+        kind: str = "",
     ) -> Object:
         """One request; raises ApiError for a refusal and Unreachable when there is no server."""
         url = self._prefix + path + ("?" + urlencode(params) if params else "")
@@ -177,6 +182,11 @@ class Client:
         base = f"/api/{version}" if "/" not in version else f"/apis/{version}"
         middle = f"/namespaces/{quote(meta.get('namespace') or self.namespace)}" if namespaced else ""
         return f"{base}{middle}/{plural}/{quote(meta['name'])}"
+
+    def create(self, item: Object, manager: str, *, dry_run: bool = False) -> Object:
+        """Creates the object; raises ApiError 409 where it exists."""
+        params = {"fieldManager": manager, **({"dryRun": "All"} if dry_run else {})}
+        return self.request("POST", self.path(item).rsplit("/", 1)[0], item, params)
 
     def get(self, item: Object) -> Object | None:
         """The live object, or None."""

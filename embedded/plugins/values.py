@@ -25,9 +25,37 @@ def _plain(value: Any) -> Any:
 
 
 def decode(struct: struct_pb2.Struct) -> Object:
-    """Plain Python of a Struct: whole numbers as int, nulls dropped, secrets opened (the engine closes them again)."""
+    """Plain Python of a Struct: whole numbers as int, nulls dropped, secrets opened."""
     plain: Object = _plain(json_format.MessageToDict(struct))
     return plain
+
+
+def sealed(struct: struct_pb2.Struct) -> Object:
+    """The same with its secrets still closed: a map of what `conceal` must close again."""
+    found: Object = json_format.MessageToDict(struct)
+    return found
+
+
+def _secret(value: Any) -> Object:
+    return value if isinstance(value, dict) and value.get(SIGNATURE) == SECRET else {SIGNATURE: SECRET, "value": value}
+
+
+def conceal(value: Object, given: Object) -> Object:
+    """`value` with everything closed that is a secret in `given`, and all data of a Secret.
+
+    Lists are closed as a whole, as the official provider does: their items may have moved.
+    """
+    if value.get("kind") == "Secret":
+        return {key: _secret(item) if key in ("data", "stringData") else item for key, item in value.items()}
+    closed = dict(value)
+    for key, item in given.items():
+        if key not in closed:
+            continue
+        if isinstance(item, dict) and item.get(SIGNATURE) != SECRET and isinstance(closed[key], dict):
+            closed[key] = conceal(closed[key], item)
+        elif SECRET in json.dumps(item):
+            closed[key] = _secret(closed[key])
+    return closed
 
 
 def encode(value: Object) -> struct_pb2.Struct:

@@ -1,0 +1,242 @@
+"""The Pulumi plugins with the real engine and the real API server: what programs may count on."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Kubectl
+from tests.embedded.pulumi_program import Program
+
+NAMESPACE = "plugin-test"
+IMAGE = "python:3.11"
+OFFICIAL = "use the official pulumi-kubernetes plugin"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _namespace(kubectl: Kubectl) -> Iterator[None]:
+    kubectl("create", "namespace", NAMESPACE)
+    yield
+    kubectl("delete", "namespace", NAMESPACE)
+
+
+@pytest.fixture
+def program(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Program]:
+    made = Program(tmp_path, cluster_environment)
+    yield made
+    made.destroy()
+
+
+def meta(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "namespace": NAMESPACE, **more}
+
+
+def config_map(name: str, data: dict[str, str], **metadata: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(name, **metadata), "data": data}
+
+
+def service(name: str, target: int = 80, annotations: dict[str, str] | None = None, **metadata: Any) -> dict[str, Any]:
+    quick = {"pulumi.com/skipAwait": "true"} if annotations is None else annotations
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta(name, annotations=quick, **metadata),
+        "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 80, "targetPort": target}]},
+    }
+
+
+def deployment(name: str, image: str = IMAGE, **annotations: str) -> dict[str, Any]:
+    labels = {"app": name}
+    container = {"name": "c", "image": image, "command": ["sleep", "600"]}
+    spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": meta(name, annotations={f"pulumi.com/{key}": value for key, value in annotations.items()}),
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec}},
+    }
+
+
+def row(name: str, document: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return {"name": name, "document": document, "options": options}
+
+
+def live(kubectl: Kubectl, kind: str, name: str) -> Any:
+    found = kubectl("get", kind, name, "-n", NAMESPACE, "-o", "json", check=False)
+    return json.loads(found.stdout) if found.returncode == 0 else None
+
+
+def managers(kubectl: Kubectl, kind: str, name: str) -> set[tuple[str, str]]:
+    found = json.loads(kubectl("get", kind, name, "-n", NAMESPACE, "-o", "json", "--show-managed-fields").stdout)
+    return {(entry["manager"], entry["operation"]) for entry in found["metadata"]["managedFields"]}
+
+
+# Previews and diffs.
+
+
+def test_a_preview_is_a_dry_run_on_the_server(program: Program, kubectl: Kubectl) -> None:
+    program.write(row("a", config_map("dry", {"k": "v"})))
+    (step,) = program.preview()
+    assert step["op"] == "create"
+    assert live(kubectl, "configmap", "dry") is None
+    program.write(row("a", service("dry", target=70000)))
+    said = program.pulumi("preview", fails=True)
+    assert "spec.ports[0].targetPort: Invalid value: 70000" in said
+
+
+def test_a_diff_names_exactly_the_fields_that_change(program: Program) -> None:
+    program.write(row("a", service("diff", 80, labels={"old": "x", "same": "y"})))
+    program.up()
+    program.write(row("a", service("diff", 81, labels={"new": "x", "same": "y"})))
+    (step,) = program.preview()
+    assert step["op"] == "update"
+    kinds = {path: detail["kind"] for path, detail in step["detailedDiff"].items()}
+    assert kinds == {
+        "spec.ports[0].targetPort": "update",
+        "metadata.labels.old": "delete",
+        "metadata.labels.new": "add",
+    }
+    program.up()
+    assert "2 unchanged" in program.up("--expect-no-changes")
+
+
+def test_what_must_be_new_is_replaced_and_a_fixed_name_is_freed_first(program: Program, kubectl: Kubectl) -> None:
+    program.write(row("a", config_map("fixed", {"k": "1"})))
+    program.up()
+    before = live(kubectl, "configmap", "fixed")["metadata"]["uid"]
+    program.write(row("a", config_map("fixed", {"k": "2"})))
+    (step,) = program.preview()
+    assert step["op"] == "replace"
+    assert {path: detail["kind"] for path, detail in step["detailedDiff"].items()} == {"data.k": "update-replace"}
+    program.up()
+    after = live(kubectl, "configmap", "fixed")
+    assert after["data"] == {"k": "2"}
+    assert after["metadata"]["uid"] != before
+
+
+def test_a_name_is_made_up_once_and_replaced_side_by_side(program: Program, kubectl: Kubectl) -> None:
+    document = config_map("x", {"k": "1"})
+    del document["metadata"]["name"]
+    program.write(row("auto", document))
+    program.up()
+    first = program.state()["auto"]["outputs"]["metadata"]["name"]
+    assert re.fullmatch(r"auto-[0-9a-f]{8}", first)
+    program.up("--expect-no-changes")
+    program.write(row("auto", {**document, "data": {"k": "2"}}))
+    program.up()
+    second = program.state()["auto"]["outputs"]["metadata"]["name"]
+    assert second != first
+    assert live(kubectl, "configmap", first) is None
+
+
+# Ownership.
+
+
+def test_another_managers_field_is_a_conflict_until_it_is_forced(program: Program, kubectl: Kubectl) -> None:
+    program.write(row("a", service("owned", labels={"tier": "one"})))
+    program.up()
+    assert managers(kubectl, "service", "owned") == {("pulumi-kubernetes", "Update")}
+    program.write(row("a", service("owned", labels={"tier": "two"})))
+    program.up()
+    manager = program.state()["a"]["outputs"]["__fieldManager"]
+    assert re.fullmatch(r"pulumi-kubernetes-[0-9a-f]{8}", manager)
+    assert managers(kubectl, "service", "owned") == {(manager, "Apply")}
+    kubectl("label", "service", "owned", "-n", NAMESPACE, "tier=taken", "--overwrite", "--field-manager=somebody")
+    program.write(row("a", service("owned", labels={"tier": "three"})))
+    said = program.up(fails=True)
+    assert 'conflict with "somebody"' in said
+    assert "metadata.labels.tier" in said
+    forced = {"pulumi.com/skipAwait": "true", "pulumi.com/patchForce": "true"}
+    program.write(row("a", service("owned", labels={"tier": "three"}, annotations=forced)))
+    program.up()
+    assert live(kubectl, "service", "owned")["metadata"]["labels"] == {"tier": "three"}
+
+
+def test_an_object_that_exists_is_refused_and_stays_as_it_was(program: Program, kubectl: Kubectl) -> None:
+    kubectl("create", "configmap", "mine", "-n", NAMESPACE, "--from-literal=k=mine")
+    program.write(row("a", config_map("mine", {"k": "theirs"})))
+    assert "already exists" in program.up(fails=True)
+    program.destroy()
+    assert live(kubectl, "configmap", "mine")["data"] == {"k": "mine"}
+
+
+def test_a_patch_owns_its_fields_alone_and_gives_them_up(program: Program, kubectl: Kubectl) -> None:
+    kubectl("create", "configmap", "patched", "-n", NAMESPACE, "--from-literal=k=v")
+    kubectl("label", "configmap", "patched", "-n", NAMESPACE, "own=stays")
+    document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("patched", labels={"lab": "yes"})}
+    program.write({"name": "p", "document": document, "patch": True})
+    program.up()
+    assert live(kubectl, "configmap", "patched")["metadata"]["labels"] == {"own": "stays", "lab": "yes"}
+    assert program.state()["p"]["type"] == "kubernetes:core/v1:ConfigMapPatch"
+    program.up("--expect-no-changes")
+    program.destroy()
+    after = live(kubectl, "configmap", "patched")
+    assert after["metadata"]["labels"] == {"own": "stays"}
+    assert after["data"] == {"k": "v"}
+
+
+# Waiting.
+
+
+def test_an_unmet_wait_is_remembered_and_waited_for_again(program: Program, kubectl: Kubectl) -> None:
+    wait = {"pulumi.com/waitFor": "jsonpath={.data.ready}=yes", "pulumi.com/timeoutSeconds": "1"}
+    program.write(row("a", config_map("waits", {"k": "v"}, annotations=wait)))
+    said = program.up(fails=True)
+    assert "{.data.ready} is absent" in said
+    assert program.state()["a"]["initErrors"]
+    assert "{.data.ready} is absent" in program.up(fails=True)
+    kubectl("patch", "configmap", "waits", "-n", NAMESPACE, "--type=merge", "-p", '{"data":{"ready":"yes"}}')
+    program.up()
+    assert "initErrors" not in program.state()["a"]
+
+
+def test_conditions_and_rollouts_are_waited_for(program: Program, kubectl: Kubectl) -> None:
+    program.write(
+        row("plain", deployment("plain")),
+        row("condition", deployment("condition", waitFor="condition=Available")),
+        row("service", service("plain", annotations={}), depends_on=["plain"]),
+    )
+    program.up()
+    for name in ("plain", "condition"):
+        assert live(kubectl, "deployment", name)["status"]["availableReplicas"] == 1
+    assert program.state()["plain"]["outputs"]["status"]["availableReplicas"] == 1
+
+
+def test_a_rollout_and_a_service_that_never_get_ready_say_why(program: Program) -> None:
+    program.write(
+        row("stuck", deployment("stuck", image="no.example/such:1", timeoutSeconds="2")),
+        row("alone", service("alone", annotations={"pulumi.com/timeoutSeconds": "2"})),
+    )
+    said = program.up(fails=True)
+    assert "Deployment plugin-test/stuck is not ready after 2 s: 0 of 1 replicas available" in said
+    assert "Service plugin-test/alone is not ready after 2 s: it has no ready endpoint" in said
+
+
+def test_a_wait_that_cannot_be_read_is_refused_before_anything_changes(program: Program, kubectl: Kubectl) -> None:
+    program.write(row("a", config_map("unreadable", {}, annotations={"pulumi.com/waitFor": "ready"})))
+    assert "must start with condition= or jsonpath=" in program.up(fails=True)
+    assert live(kubectl, "configmap", "unreadable") is None
+
+
+def test_a_deletion_waits_until_the_object_is_gone(program: Program, kubectl: Kubectl) -> None:
+    program.write(row("a", config_map("held", {}, finalizers=["example.com/hold"])))
+    program.up()
+    going = program.start("destroy", "--yes", "--skip-preview")
+    kubectl("wait", "configmap/held", "-n", NAMESPACE, "--for=jsonpath={.metadata.deletionTimestamp}", "--timeout=30s")
+    assert going.poll() is None
+    kubectl(
+        "patch",
+        "configmap",
+        "held",
+        "-n",
+        NAMESPACE,
+        "--type=json",
+        "-p",
+        '[{"op":"remove","path":"/metadata/finalizers"}]',
+    )
+    said, _ = going.communicate(timeout=30)
+    assert going.returncode == 0, said
+    assert live(kubectl, "configmap", "held") is None
