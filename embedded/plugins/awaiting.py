@@ -130,6 +130,17 @@ def checks(client: Client, inputs: Object) -> list[Callable[[Object], str]]:
         except ValueError:
             raise BadWait(f"pulumi.com/waitFor: {wait_for!r} is not a JSON list") from None
         return [_one(str(expression)) for expression in expressions]
+    return _kinds_own(client, inputs)
+
+
+def problems(client: Client, inputs: Object, live: Object) -> list[str]:
+    """Why `live` is not what its kind calls ready; a refresh looks at it once and does not wait."""
+    if annotations(inputs).get("pulumi.com/skipAwait", "").lower() == "true":
+        return []
+    return [problem for check in _kinds_own(client, inputs) if (problem := check(live))]
+
+
+def _kinds_own(client: Client, inputs: Object) -> list[Callable[[Object], str]]:
     version, kind = inputs.get("apiVersion", ""), inputs.get("kind")
     if version.startswith("apps/") and kind == "Deployment":
         return [deployment]

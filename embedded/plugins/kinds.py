@@ -3,8 +3,10 @@
 Source: pulumi-kubernetes 4.32, provider/pkg/provider/diff.go.
 """
 
+import base64
 import re
 from collections.abc import Iterable
+from typing import Any
 
 _SELECTOR = r"spec\.selector\b"
 _POD_KEEPS = "containers|initContainers|activeDeadlineSeconds|tolerations|ephemeralContainers"
@@ -57,3 +59,15 @@ def api_version(token: str) -> str:
     short = ("networking", "rbac", "storage", "discovery", "apiextensions", "coordination", "admissionregistration")
     full = {"rbac": "rbac.authorization.k8s.io"}.get(group, f"{group}.k8s.io")
     return f"{full}/{rest}" if group in short else version
+
+
+def normalized(inputs: dict[str, Any]) -> dict[str, Any]:
+    """`inputs` in the form that the server gives back: the plain texts of a Secret are written into its data.
+
+    Source: pulumi-kubernetes 4.32, provider/pkg/clients/unstructured.go.
+    """
+    if (inputs.get("apiVersion"), inputs.get("kind")) != ("v1", "Secret") or not inputs.get("stringData"):
+        return inputs
+    coded = {key: base64.b64encode(str(value).encode()).decode() for key, value in inputs["stringData"].items()}
+    rest = {key: value for key, value in inputs.items() if key != "stringData"}
+    return {**rest, "data": {**(inputs.get("data") or {}), **coded}}

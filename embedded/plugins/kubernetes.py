@@ -21,7 +21,7 @@ from google.protobuf import empty_pb2
 from embedded.plugins import awaiting, ownership
 from embedded.plugins.client import ApiError, Unreachable
 from embedded.plugins.connection import OFFICIAL, Connected, Object, Refused, flag, id_of
-from embedded.plugins.kinds import api_version, is_patch, kind_of, replaced, token_of
+from embedded.plugins.kinds import api_version, is_patch, kind_of, normalized, replaced, token_of
 from embedded.plugins.protocol import provider_pb2, provider_pb2_grpc
 from embedded.plugins.values import conceal, decode, differences, encode, has_unknown, project, sealed
 
@@ -52,6 +52,8 @@ class Provider(Connected):
             except (ApiError, Unreachable):
                 pass  # a kind that this same update will define
         news["metadata"] = meta
+        if not has_unknown(news):
+            news = normalized(news)
         return provider_pb2.CheckResponse(inputs=encode(conceal(news, sealed(request.news))), failures=failures)
 
     def _impossible(self, urn: str, news: Object) -> list[str]:
@@ -216,11 +218,10 @@ class Provider(Connected):
         expected = olds.get("__inputs") or inputs
         seen = project(live, expected) if expected else _as_inputs(live)
         given = sealed(request.inputs)
-        return provider_pb2.ReadResponse(
-            id=request.id,
-            properties=self._state(live, seen, given, olds, manager),
-            inputs=encode(conceal(seen, given)),
-        )
+        state = self._state(live, seen, given, olds, manager)
+        if expected and (problems := awaiting.problems(self._cluster(), expected, live)):
+            self._half_done(context, state, conceal(seen, given), live, f"{request.id}: {'; '.join(problems)}")
+        return provider_pb2.ReadResponse(id=request.id, properties=state, inputs=encode(conceal(seen, given)))
 
     def Delete(self, request: Any, context: Any) -> Any:
         """Deletes and waits until it is gone; a Patch gives its fields up instead."""

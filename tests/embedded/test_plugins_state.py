@@ -1,0 +1,197 @@
+"""The Pulumi plugins with the real engine: what is kept, refreshed, imported, concealed, cancelled and refused."""
+
+import base64
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Kubectl
+from tests.embedded.documents import NAMESPACE, config_map, live, meta, row, service
+from tests.embedded.pulumi_program import Program
+
+OFFICIAL = "use the official pulumi-kubernetes plugin"
+CANARY = "s3cr3t-canary-value"
+
+
+def test_the_state_has_the_official_providers_fields(program: Program) -> None:
+    program.write(row("a", config_map("facts", {"k": "v"})))
+    program.up()
+    kept = program.state()["a"]
+    assert kept["id"] == f"{NAMESPACE}/facts"
+    assert kept["inputs"] == config_map("facts", {"k": "v"})
+    assert kept["outputs"]["__inputs"] == kept["inputs"]
+    assert kept["outputs"]["__initialApiVersion"] == "v1"
+    assert kept["outputs"]["__fieldManager"].startswith("pulumi-kubernetes-")
+    assert kept["outputs"]["metadata"]["uid"]
+
+
+# Refresh.
+
+
+def test_a_refresh_sees_what_others_changed_and_the_next_up_puts_it_back(program: Program, kubectl: Kubectl) -> None:
+    program.write(row("a", service("drift", labels={"tier": "one"})))
+    program.up()
+    program.pulumi("refresh", "--yes", "--skip-preview", "--expect-no-changes")
+    kubectl("label", "service", "drift", "-n", NAMESPACE, "tier=two", "--overwrite")
+    program.pulumi("refresh", "--yes", "--skip-preview")
+    assert program.state()["a"]["inputs"]["metadata"]["labels"] == {"tier": "two"}
+    (step,) = program.preview()
+    assert step["op"] == "update"
+    assert list(step["detailedDiff"]) == ["metadata.labels.tier"]
+
+
+def test_a_refresh_forgets_what_is_gone_and_the_next_up_makes_it_again(program: Program, kubectl: Kubectl) -> None:
+    program.write(row("a", config_map("lost", {"k": "v"})))
+    program.up()
+    kubectl("delete", "configmap", "lost", "-n", NAMESPACE)
+    program.pulumi("refresh", "--yes", "--skip-preview")
+    assert "a" not in program.state()
+    program.up()
+    assert live(kubectl, "configmap", "lost")["data"] == {"k": "v"}
+
+
+def test_a_refresh_tells_that_a_rollout_is_no_longer_ready(program: Program, kubectl: Kubectl) -> None:
+    program.write(row("a", service("unready", annotations={"pulumi.com/waitFor": "jsonpath={.spec.clusterIP}"})))
+    program.up()
+    program.pulumi("refresh", "--yes", "--skip-preview")
+    assert "it has no ready endpoint" in program.state()["a"]["initErrors"][0]
+
+
+# Import and get.
+
+
+def test_an_object_is_imported_as_it_is_and_then_managed(program: Program, kubectl: Kubectl) -> None:
+    kubectl("create", "configmap", "adopted", "-n", NAMESPACE, "--from-literal=k=v")
+    uid = live(kubectl, "configmap", "adopted")["metadata"]["uid"]
+    program.write(row("a", config_map("adopted", {"k": "v"}), import_=f"{NAMESPACE}/adopted"))
+    program.up()
+    program.write(row("a", config_map("adopted", {"k": "v"})))
+    program.up("--expect-no-changes")
+    program.write(row("a", config_map("adopted", {"k": "v"}, labels={"ours": "yes"})))
+    program.up()
+    now = live(kubectl, "configmap", "adopted")
+    assert now["metadata"]["uid"] == uid
+    assert now["metadata"]["labels"] == {"ours": "yes"}
+
+
+def test_an_import_that_differs_from_the_program_is_refused(program: Program, kubectl: Kubectl) -> None:
+    kubectl("create", "configmap", "differs", "-n", NAMESPACE, "--from-literal=k=v")
+    program.write(row("a", config_map("differs", {"k": "other"}), import_=f"{NAMESPACE}/differs"))
+    said = program.pulumi("up", "--yes", "--skip-preview", fails=True)
+    assert "may not be replaced" in said
+    assert "data.k" in said
+    assert live(kubectl, "configmap", "differs")["data"] == {"k": "v"}
+
+
+def test_an_object_that_is_only_read_stays_when_the_stack_goes(program: Program, kubectl: Kubectl) -> None:
+    kubectl("create", "configmap", "read", "-n", NAMESPACE, "--from-literal=k=v")
+    program.write(row("a", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("read")}, id=f"{NAMESPACE}/read"))
+    program.up()
+    assert program.state()["a"]["external"] is True
+    assert program.state()["a"]["outputs"]["data"] == {"k": "v"}
+    program.destroy()
+    assert live(kubectl, "configmap", "read")["data"] == {"k": "v"}
+
+
+def test_reading_what_is_not_there_is_an_error(program: Program) -> None:
+    document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("nowhere")}
+    program.write(row("a", document, id=f"{NAMESPACE}/nowhere"))
+    assert "nowhere" in program.up(fails=True)
+
+
+# Secrets.
+
+
+def test_secrets_reach_the_cluster_and_nothing_else(program: Program, kubectl: Kubectl) -> None:
+    program.pulumi("config", "set", "--secret", "password", CANARY)
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta("hidden"), "stringData": {"p": "config:password"}}
+    marked = config_map("marked", {"open": "yes", "p": "config:password"})
+    program.write(row("secret", secret), row("marked", marked))
+    said = program.pulumi("preview", "--diff") + program.up("--diff")
+    coded = base64.b64encode(CANARY.encode()).decode()
+    assert live(kubectl, "secret", "hidden")["data"] == {"p": coded}
+    assert live(kubectl, "configmap", "marked")["data"]["p"] == CANARY
+    # What the server made of it, as with the official provider.
+    assert set(program.state()["secret"]["inputs"]) == {"apiVersion", "kind", "metadata", "data"}
+    program.pulumi("refresh", "--yes", "--skip-preview", "--expect-no-changes")
+    program.up("--expect-no-changes")
+    said += program.pulumi("stack", "export") + program.pulumi("stack", "output", "--json")
+    assert CANARY not in said
+    assert coded not in said
+    assert program.state()["marked"]["inputs"]["data"]["open"] == "yes"
+
+
+# Cancellation.
+
+
+def test_an_interrupted_wait_ends_soon_and_the_object_stays_in_the_state(program: Program, kubectl: Kubectl) -> None:
+    wait = {"pulumi.com/waitFor": "jsonpath={.data.ready}=yes"}
+    program.write(row("a", config_map("stopped", {"k": "v"}, annotations=wait)))
+    running = program.start("up", "--yes", "--skip-preview")
+    kubectl("wait", "--for=create", "configmap/stopped", "-n", NAMESPACE, "--timeout=30s")
+    running.send_signal(signal.SIGINT)
+    said, _ = running.communicate(timeout=30)
+    assert running.returncode != 0
+    assert f"cancelled while waiting for ConfigMap {NAMESPACE}/stopped" in said
+    assert program.state()["a"]["id"] == f"{NAMESPACE}/stopped"
+
+
+# Refusals.
+
+
+def unsupported() -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
+    release = {"name": "r", "type": "kubernetes:helm.sh/v3:Release", "properties": {"chart": "x"}}
+    chart = {"name": "c", "type": "kubernetes:helm.sh/v4:Chart", "properties": {"chart": "x"}, "remote": True}
+    folder = {"name": "k", "type": "kubernetes:kustomize/v2:Directory", "properties": {"directory": "."}}
+    client_side = {"enable_server_side_apply": False}
+    return [
+        (release, None),
+        (chart, None),
+        ({**folder, "remote": True}, None),
+        (row("a", config_map("a", {})), client_side),
+    ]
+
+
+@pytest.mark.parametrize(("resource", "provider"), unsupported())
+def test_what_is_not_supported_names_the_official_plugin(
+    program: Program, resource: dict[str, Any], provider: dict[str, Any] | None
+) -> None:
+    program.write(resource, provider=provider)
+    assert OFFICIAL in program.up(fails=True)
+
+
+def test_a_cluster_that_cannot_be_used_is_one_line(program: Program, tmp_path: Path) -> None:
+    resource = row("a", config_map("never", {}))
+    program.write(resource, provider={"context": "no-such-context"})
+    assert "context 'no-such-context' is not in" in program.up(fails=True)
+    program.write(resource, provider={"kubeconfig": str(tmp_path / "missing.yaml")})
+    assert f"cannot read kubeconfig {tmp_path}/missing.yaml" in program.up(fails=True)
+    nobody = {"clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}], "users": [{"name": "u"}]}
+    nobody |= {"contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}  # type: ignore[dict-item]
+    program.write(resource, provider={"kubeconfig": json.dumps(nobody)})
+    assert "configured Kubernetes cluster is unreachable" in program.up(fails=True)
+
+
+# Policy packs.
+
+
+def test_a_policy_pack_stops_a_preview_before_anything_changes(program: Program, kubectl: Kubectl) -> None:
+    refs = [{"name": "one", "port": 80, "weight": 80}, {"name": "two", "port": 80, "weight": 30}]
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": meta("unbalanced"),
+        "spec": {
+            "parentRefs": [{"group": "", "kind": "Service", "name": "one", "port": 80}],
+            "rules": [{"backendRefs": refs}],
+        },
+    }
+    pack = Path("policies").resolve()
+    program.write(row("r", route))
+    said = program.pulumi("preview", "--policy-pack", str(pack), fails=True)
+    assert "weights of rule 1 add up to 110, not to 100" in said
+    assert "weights of rule 1" in program.pulumi("up", "--yes", "--policy-pack", str(pack), fails=True)
+    assert live(kubectl, "httproute", "unbalanced") is None
