@@ -58,7 +58,7 @@ def _plugins(state: Path) -> dict[str, str]:
         return {}
     ours = cluster.CLONE / "embedded" / "plugins" / "bin"
     answer = {}
-    for name in ("pulumi-language-python", "pulumi-resource-kubernetes"):
+    for name in ("pulumi-language-python", "pulumi-resource-kubernetes", "pulumi-resource-command"):
         found = shutil.which(name, path=path)
         kind = "offline stand-in" if found and Path(found).parent == ours else "official, from PATH"
         answer[name] = f"{kind}" if found else "missing"

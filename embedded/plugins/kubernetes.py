@@ -6,23 +6,17 @@ components, invokes, client-side apply) is an error that names the official plug
 """
 
 import hashlib
-import os
 import re
 import secrets
-import signal
-import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import grpc
 from google.protobuf import empty_pb2
 
 from embedded.plugins import awaiting, ownership
 from embedded.plugins.client import ApiError, Unreachable
 from embedded.plugins.connection import OFFICIAL, Connected, Object, Refused, flag, id_of
 from embedded.plugins.kinds import api_version, is_patch, kind_of, normalized, replaced, token_of
-from embedded.plugins.protocol import provider_pb2, provider_pb2_grpc
+from embedded.plugins.protocol import provider_pb2, serve
 from embedded.plugins.values import conceal, decode, differences, encode, has_unknown, project, sealed
 
 AUTONAMED = "pulumi.com/autonamed"
@@ -268,21 +262,5 @@ def _as_inputs(live: Object) -> Object:
     return found
 
 
-def main() -> None:
-    """Serves on a free port of 127.0.0.1, printed on the first line, until a signal."""
-    server = grpc.server(ThreadPoolExecutor(64), options=[("grpc.max_receive_message_length", 400 * 2**20)])
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Provider(next(iter(sys.argv[1:]), "")), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    print(port, flush=True)
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    stopped.wait()
-    server.stop(0.1)
-    sys.stdout.flush()
-    os._exit(0)  # grpc's threads would keep the interpreter for another second
-
-
 if __name__ == "__main__":
-    main()
+    serve(Provider)

@@ -1,11 +1,19 @@
-"""The engine's protocol alone: the generated stubs of the Pulumi SDK, without the SDK around them.
+"""The engine's protocol alone: the generated stubs of the Pulumi SDK, without the SDK around them, and how to serve it.
 
 Importing `pulumi` takes a tenth of a second, which every update would wait for; a provider needs nothing of it.
 """
 
 import importlib.util
+import os
+import signal
 import sys
+import threading
 import types
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
 
 
 def _bare(name: str) -> None:
@@ -32,4 +40,31 @@ from pulumi.runtime.proto import (  # noqa: E402
     status_pb2,
 )
 
-__all__ = ["engine_pb2", "engine_pb2_grpc", "plugin_pb2", "provider_pb2", "provider_pb2_grpc", "status_pb2"]
+__all__ = [
+    "engine_pb2",
+    "engine_pb2_grpc",
+    "plugin_pb2",
+    "provider_pb2",
+    "provider_pb2_grpc",
+    "serve",
+    "status_pb2",
+]
+
+
+def serve(provider: Callable[[str], Any]) -> None:
+    """Serves a provider on a free port of 127.0.0.1, printed on the first line, until a signal.
+
+    `provider` is given the address where the engine takes log lines.
+    """
+    server = grpc.server(ThreadPoolExecutor(64), options=[("grpc.max_receive_message_length", 400 * 2**20)])
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider(next(iter(sys.argv[1:]), "")), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(port, flush=True)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    stopped.wait()
+    server.stop(0.1)
+    sys.stdout.flush()
+    os._exit(0)  # grpc's threads would keep the interpreter for another second

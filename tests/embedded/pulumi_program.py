@@ -42,7 +42,7 @@ for row in document["resources"]:
     if "type" in row and row.get("remote"):
         made[name] = pulumi.ComponentResource(row["type"], name, row["properties"], given, remote=True)
     elif "type" in row:
-        made[name] = pulumi.CustomResource(row["type"], name, row["properties"], given)
+        made[name] = pulumi.CustomResource(row["type"], name, opened(row["properties"]), given)
     else:
         made[name] = KubernetesObject(name, opened(row["document"]), given, patch=row.get("patch", False))
         pulumi.export(name, made[name].metadata)
@@ -114,10 +114,10 @@ class Program:
 
     def state(self) -> dict[str, Object]:
         """The Kubernetes resources of the stack, by their Pulumi names."""
+        return self.resources("kubernetes:")
+
+    def resources(self, kind: str) -> dict[str, Object]:
+        """The resources of the stack whose type begins with `kind`, by their Pulumi names."""
         said = self.pulumi("stack", "export")
-        resources = json.loads(said[said.index("{") :])["deployment"].get("resources", [])
-        return {
-            item["urn"].split("::")[-1]: item
-            for item in resources
-            if item["type"].startswith("kubernetes:") and not item.get("delete")
-        }
+        found = json.loads(said[said.index("{") :])["deployment"].get("resources", [])
+        return {item["urn"].split("::")[-1]: item for item in found if item["type"].startswith(kind)}
