@@ -8,6 +8,7 @@ import pulumi_kubernetes as kubernetes
 from components import Bookinfo, CanaryRoute, ChaosRule, L7Policy, Waypoint, objects
 from components.canary_route import CanaryRouteArgs
 from components.chaos_rule import ChaosRuleArgs
+from components.kind_cluster import KindCluster
 from lab.config import LabConfig
 from lab.stages import STAGES
 
@@ -22,16 +23,30 @@ class Stack:
         """Registers the provider, and the application where the config asks for it."""
         self.config = config
         self.after: list[pulumi.Resource] = []
-        explicit = config.kubeconfig or config.context
-        provider = (
-            kubernetes.Provider("cluster", kubeconfig=config.kubeconfig or None, context=config.context or None)
-            if explicit
-            else None
-        )
+        provider = self._provider()
         self._providers: list[pulumi.ProviderResource] | None = [provider] if provider else None
         if config.deploy_bookinfo:
             self.after.append(Bookinfo("bookinfo", {}, self.options()))
         self._versions: list[pulumi.Resource] = []
+
+    def _provider(self) -> kubernetes.Provider | None:
+        """The cluster's own provider; none where the environment's cluster is meant."""
+        config = self.config
+        if config.target == "kind":
+            cluster = KindCluster(
+                "kind",
+                {
+                    "cluster_name": config.kind_name,
+                    "kubeconfig": config.kubeconfig,
+                    "istio_hub": config.istio_hub,
+                    "istio_tag": config.istio_tag,
+                    **({"config": config.kind_config} if config.kind_config else {}),
+                },
+            )
+            return kubernetes.Provider("cluster", kubeconfig=cluster.kubeconfig)
+        if not config.kubeconfig and not config.context:
+            return None
+        return kubernetes.Provider("cluster", kubeconfig=config.kubeconfig or None, context=config.context or None)
 
     def options(self, *more: pulumi.Resource) -> pulumi.ResourceOptions:
         """Options of a resource that comes after what is there already, and after `more`."""

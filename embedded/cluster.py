@@ -19,8 +19,7 @@ import aiohttp
 from embedded import control_plane, mesh, processes
 from embedded.health import Part, Status, ask, connect, memory, running, status
 from embedded.kube import ApiError
-from embedded.pki import write_private
-from embedded.shell import CLONE, ClusterError, environment
+from embedded.shell import CLONE, ClusterError, environment, make_backend
 from embedded.toolchain import build
 
 __all__ = [
@@ -126,15 +125,14 @@ def _start(state: Path, api_port: int, http_port: int, progress: Progress) -> No
             raise ClusterError(str(error)) from None
         run = state / "run"
         shutil.rmtree(run / "istiod", ignore_errors=True)
-        for folder in (run, state / "logs", state / "pulumi", state / "node"):
+        for folder in (run, state / "logs", state / "node"):
             folder.mkdir(mode=0o700, exist_ok=True)
         for left in ("ending", "status.json", "primary", "secondary", "supervisor"):
             (run / left).unlink(missing_ok=True)
         token_file = state / "pki" / "token"
         token = token_file.read_text() if token_file.exists() else secrets.token_urlsafe(32)
         control_plane.make_credentials(state, token, api_port)
-        if not (state / "passphrase").exists():
-            write_private(state / "passphrase", secrets.token_urlsafe(24).encode())
+        make_backend(state)
         ports = {"api_port": api_port, "http_port": http_port, "toolchain": str(toolchain)}
         (state / "cluster.json").write_text(json.dumps(ports))
         progress("cluster: starting etcd, API server, controller manager, scheduler, node agent and istiod")

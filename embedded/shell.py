@@ -3,7 +3,11 @@
 import json
 import os
 import re
+import secrets
 from pathlib import Path
+
+from embedded.pki import write_private
+from embedded.toolchain import build
 
 CLONE = Path(__file__).resolve().parents[1]
 
@@ -20,21 +24,39 @@ def _official_plugins() -> list[str]:
     return [str(path) for path in sorted(found, key=lambda path: numbers[path], reverse=True)]
 
 
-def environment(state: Path) -> dict[str, str]:
-    """The variables a shell needs to use this cluster and its stacks. Raises ClusterError before the first up."""
+def environment(state: Path, *, embedded: bool = True) -> dict[str, str]:
+    """The variables a shell needs to use this cluster and its stacks. Raises ClusterError before the first up.
+
+    `embedded=False`: for stacks on other clusters; kubeconfig and Pulumi backend stay the user's own where they are
+    set, and nothing has to have been started.
+    """
     try:
         toolchain = Path(json.loads((state / "cluster.json").read_text())["toolchain"])
     except (OSError, ValueError, KeyError):
-        raise ClusterError("the cluster was never started here; run `lab up` first") from None
+        if embedded:
+            raise ClusterError("the cluster was never started here; run `lab up` first") from None
+        toolchain = build.root()
     path = [str(toolchain / "bin"), str(CLONE / ".venv" / "bin"), os.environ.get("PATH", os.defpath)]
     # Last: the official plugins win wherever they are installed. PATH wins over Pulumi's own plugin folder, so what
     # lies there has to be named here.
     path += [*_official_plugins(), str(CLONE / "embedded" / "plugins" / "bin")]
-    return {
-        "PATH": os.pathsep.join(path),
-        "KUBECONFIG": str(state / "kubeconfig"),
+    tools = {"PATH": os.pathsep.join(path), "WAYPOINT_LAB_SHARE": str(toolchain / "share")}
+    backend = {
         "PULUMI_BACKEND_URL": f"file://{state / 'pulumi'}",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(state / "passphrase"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_HOME": str(state / "pulumi-home"),
     }
+    if embedded:
+        return {**tools, **backend, "KUBECONFIG": str(state / "kubeconfig")}
+    if os.environ.get("PULUMI_BACKEND_URL"):
+        return tools
+    make_backend(state)
+    return {**tools, **backend}
+
+
+def make_backend(state: Path) -> None:
+    """The folder of the file backend, and a random passphrase that only its owner can read."""
+    (state / "pulumi").mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (state / "passphrase").exists():
+        write_private(state / "passphrase", secrets.token_urlsafe(24).encode())

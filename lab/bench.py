@@ -21,10 +21,11 @@ from embedded import cluster, processes
 from lab import live
 from lab.config import ConfigError, LabConfig
 from lab.probe import ProbeError, kubectl
-from lab.run import STACK, RunError, Walk, kept
+from lab.run import RunError, Walk, kept
 from lab.stages import Step
-from lab.verify import use_cluster
+from lab.target import use_target
 
+STACK = "dev"  # on the embedded cluster
 ROUNDS = 5
 RATIO_LIMIT = 1.5
 MEMORY_LIMIT_MIB = 1536.0
@@ -147,7 +148,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(given: argparse.Namespace) -> int:
     """0 if the ratios and the memory are within their limits."""
-    use_cluster(given)
+    use_target(given.state, LabConfig())
     os.environ["PULUMI_SKIP_UPDATE_CHECK"] = "true"
     try:
         memory = idle_memory(given.state)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from embedded import cluster
+from lab.config import ConfigError
+from lab.target import stack_config
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -66,7 +68,8 @@ def _plugins(state: Path) -> dict[str, str]:
 
 
 def _env(given: argparse.Namespace) -> int:
-    for name, value in cluster.environment(given.state).items():
+    target = stack_config(cluster.CLONE, given.stack).target if given.stack else "embedded"
+    for name, value in cluster.environment(given.state, embedded=target == "embedded").items():
         print(f"export {name}={shlex.quote(value)}")
     return 0
 
@@ -74,6 +77,10 @@ def _env(given: argparse.Namespace) -> int:
 def _up_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--api-port", type=int, default=cluster.API_PORT, help="the API server's port on 127.0.0.1")
     parser.add_argument("--http-port", type=int, default=cluster.HTTP_PORT, help="the ingress's port on 127.0.0.1")
+
+
+def _env_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stack", help="the stack whose cluster is meant (default: one on the embedded cluster)")
 
 
 def _json_argument(parser: argparse.ArgumentParser) -> None:
@@ -89,12 +96,13 @@ OWN: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Command]] =
     "up": ("start the embedded cluster with bookinfo", _up_arguments, _up),
     "down": ("stop it; its data stays for the next up", _nothing, _down),
     "status": ("say how every part is", _json_argument, _status),
-    "env": ("print the exports a shell needs", _nothing, _env),
+    "env": ("print the exports a shell needs", _env_arguments, _env),
 }
 # Those that measure live in modules of their own, loaded only when asked for: they import Pulumi.
 MODULES = {
     "run": ("walk the whole lab and measure every stage", "lab.run"),
     "verify": ("measure what is on now", "lab.verify"),
+    "doctor": ("say what the stack's cluster lacks for the lab", "lab.doctor"),
     "bench": ("time a weight step beside kubectl and an idle up", "lab.bench"),
 }
 
@@ -119,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     given.state = given.state.resolve()
     try:
         return chosen[given.command](given)
-    except cluster.ClusterError as error:
+    except (cluster.ClusterError, ConfigError) as error:
         _say(f"lab {given.command}: {error}")
         return 1
     except BrokenPipeError:

@@ -92,10 +92,13 @@ def _duration(key: str, value: object) -> str:
     return str(value)
 
 
-def _fault_at(key: str, value: object) -> str:
-    if value not in ("waypoint", "upstream"):
-        raise _bad(key, value, "waypoint or upstream")
-    return str(value)
+def _one_of(*words: str) -> Callable[[str, object], str]:
+    def read(key: str, value: object) -> str:
+        if value not in words:
+            raise _bad(key, value, f"{', '.join(words[:-1])} or {words[-1]}")
+        return str(value)
+
+    return read
 
 
 def _stages(key: str, value: object) -> frozenset[str]:
@@ -127,15 +130,20 @@ KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     "retryAttempts": ("retry_attempts", _whole(1, 20)),
     "perTryTimeout": ("per_try_timeout", _duration),
     "premiumUser": ("premium_user", _text),
-    "faultAt": ("fault_at", _fault_at),
+    "faultAt": ("fault_at", _one_of("waypoint", "upstream")),
     "namespace": ("namespace", _name),
     "service": ("service", _name),
     "port": ("port", _whole(1, 65535)),
     "clientNamespace": ("client_namespace", _name),
     "clientWorkload": ("client_workload", _text),
     "deployBookinfo": ("deploy_bookinfo", _truth),
+    "target": ("target", _one_of("embedded", "kind", "existing")),
     "kubeconfig": ("kubeconfig", _optional),
     "context": ("context", _optional),
+    "kindName": ("kind_name", _name),
+    "kindConfig": ("kind_config", _optional),
+    "istioHub": ("istio_hub", _text),
+    "istioTag": ("istio_tag", _text),
 }
 
 
@@ -143,7 +151,8 @@ KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
 class LabConfig:
     """All that a stack may set. Percentages and weights are 0 to 100, `delay_seconds` seconds.
 
-    `stages` are the toggles that are on. Empty `kubeconfig` and `context` mean the ambient ones.
+    `stages` are the toggles that are on. Empty `kubeconfig` and `context` mean the ambient ones; a relative path is
+    relative to the project.
     """
 
     stages: frozenset[str] = field(default_factory=frozenset)
@@ -161,8 +170,13 @@ class LabConfig:
     client_namespace: str = "bookinfo-frontends"
     client_workload: str = "deploy/productpage-v1"
     deploy_bookinfo: bool = False
+    target: str = "embedded"
     kubeconfig: str = ""
     context: str = ""
+    kind_name: str = "waypoint-lab"
+    kind_config: str = ""
+    istio_hub: str = "docker.io/istio"
+    istio_tag: str = "1.31.0"
 
     def on(self, toggle: str) -> bool:
         """Whether a stage's toggle is on."""
@@ -184,6 +198,13 @@ class LabConfig:
             if key not in KEYS:
                 raise ConfigError(f"{PROJECT}:{key} is not a setting{_did_you_mean(key, list(KEYS))}")
         read = {KEYS[key][0]: KEYS[key][1](key, value) for key, value in given.items()}
+        target = read.get("target", "embedded")
+        for key in ("kubeconfig", "context"):
+            if read.get(key) and target != "existing":
+                raise ConfigError(f"{PROJECT}:{key} is for clusters of your own: set {PROJECT}:target to existing")
+        if target == "kind":
+            read["kubeconfig"] = f".lab/kind/{read.get('kind_name', cls.kind_name)}.kubeconfig"
+            read.setdefault("deploy_bookinfo", True)
         return cls(**read)
 
     @classmethod

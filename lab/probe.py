@@ -10,6 +10,7 @@ from typing import Any
 from lab.config import LabConfig
 from lab.stages import Expect
 
+PROJECT_FOLDER = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).with_name("probe_script.py").read_text()
 # The program comes in the first line of standard input, so that the rest of it can tell when to stop.
 COMMAND = ("python3", "-u", "-c", "import sys; exec(eval(sys.stdin.readline()))")
@@ -37,7 +38,8 @@ class Row:
 
 def kubectl(config: LabConfig, *arguments: str) -> list[str]:
     """A kubectl command for the cluster of `config`."""
-    chosen = [f"--kubeconfig={config.kubeconfig}"] if config.kubeconfig else []
+    # Relative paths are relative to the project, wherever the command line is.
+    chosen = [f"--kubeconfig={PROJECT_FOLDER / Path(config.kubeconfig).expanduser()}"] if config.kubeconfig else []
     chosen += [f"--context={config.context}"] if config.context else []
     return ["kubectl", *chosen, *arguments]
 

@@ -21,9 +21,9 @@ from lab import live, snapshot, verify
 from lab.config import PROJECT, ConfigError, LabConfig
 from lab.probe import Load, ProbeError
 from lab.stages import BY_NAME, STAGES, Stage, Step, expectations
-from lab.verify import Verdict, measure, use_cluster
+from lab.target import stack_config, use_target
+from lab.verify import Verdict, measure
 
-STACK = "dev"
 UNDER_LOAD = ("canary", "stable", "premium")  # no request may fail while these change
 CHANGES_THE_WAY = ("waypoint", "cleanup")  # traffic takes another way, which the waypoint cannot know
 POLICIES = "policies"
@@ -100,12 +100,13 @@ def kept(file: Path) -> Iterator[None]:
 class Walk:
     """One walk through the lab on one stack."""
 
-    def __init__(self, folder: Path) -> None:
-        """Selects or creates the stack; raises RunError where Pulumi refuses."""
-        self._file = folder / f"Pulumi.{STACK}.yaml"
+    def __init__(self, folder: Path, name: str = "dev") -> None:
+        """Selects or creates the stack `name`; raises RunError where Pulumi refuses."""
+        self._name = name
+        self._file = folder / f"Pulumi.{name}.yaml"
         self._forget_lost_salt(folder)
         try:
-            self._stack = automation.create_or_select_stack(stack_name=STACK, work_dir=str(folder))
+            self._stack = automation.create_or_select_stack(stack_name=name, work_dir=str(folder))
         except automation.CommandError as error:
             raise RunError(_last_line(error)) from None
         self._packs = [str(folder / POLICIES)] if (folder / POLICIES / "PulumiPolicy.yaml").exists() else None
@@ -119,7 +120,7 @@ class Walk:
         if not isinstance(document, dict) or "encryptionsalt" not in document or "secure:" in self._file.read_text():
             return
         known = automation.LocalWorkspace(work_dir=str(folder)).list_stacks()
-        if not any(stack.name == STACK for stack in known):
+        if not any(stack.name == self._name for stack in known):
             del document["encryptionsalt"]
             self._file.write_text(yaml.safe_dump(document, sort_keys=False))
 
@@ -202,6 +203,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lab run`."""
     names = [row.name for row in STAGES if row.steps]
     parser.add_argument("--stages", help=f"only these, comma-separated: {', '.join(names)}")
+    parser.add_argument("--stack", default="dev", help="the stack that is walked; its config names the cluster")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE as well (- for stdout)")
 
 
@@ -218,11 +220,11 @@ def _chosen(text: str | None) -> list[Stage]:
     return [row for row in rows if row.name in wanted]
 
 
-def walk(folder: Path, rows: list[Stage]) -> list[Outcome]:
+def walk(folder: Path, rows: list[Stage], stack: str = "dev") -> list[Outcome]:
     """Walks `rows` in order. A stage that cannot be done is a miss, and the walk goes on to clean up."""
     outcomes: list[Outcome] = []
-    with kept(folder / f"Pulumi.{STACK}.yaml"):
-        walking = Walk(folder)
+    with kept(folder / f"Pulumi.{stack}.yaml"):
+        walking = Walk(folder, stack)
         _say("run: back to nothing, to have something to compare with")
         config = walking.edit(Step(()))
         walking.up()
@@ -246,9 +248,9 @@ def walk(folder: Path, rows: list[Stage]) -> list[Outcome]:
 def main(given: argparse.Namespace) -> int:
     """0 if every stage passed."""
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    use_cluster(given)
     try:
-        outcomes = walk(cluster.CLONE, _chosen(given.stages))
+        use_target(given.state, stack_config(cluster.CLONE, given.stack))
+        outcomes = walk(cluster.CLONE, _chosen(given.stages), given.stack)
     except (*FAILURES, ConfigError) as error:
         print(f"lab run: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import statistics as numbers
 import subprocess
 import sys
@@ -10,14 +9,13 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import yaml
-
 from embedded import cluster
 from lab import live
 from lab.config import ConfigError, LabConfig
 from lab.probe import ProbeError, Row, group, send
 from lab.stages import Expect, Measure, expectations
 from lab.statistics import binomial_interval, median_interval
+from lab.target import stack_config, use_target
 
 CONFIDENCE = 0.999  # a walk judges several shares: at 99 % one walk in twenty would miss by chance
 
@@ -97,16 +95,6 @@ def _concurrency(config: LabConfig) -> int:
     return 30 if config.on("delay") else 8
 
 
-def stack_config(folder: os.PathLike[str] | str, stack: str = "dev") -> LabConfig:
-    """The lab's settings of a stack, from its file. Raises ConfigError."""
-    try:
-        with open(os.path.join(folder, f"Pulumi.{stack}.yaml")) as file:
-            given = yaml.safe_load(file) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"there is no Pulumi.{stack}.yaml here; choose a stack that exists") from None
-    return LabConfig.from_stack(given.get("config") or {})
-
-
 def table(verdicts: list[Verdict]) -> str:
     """Lines for people."""
     lines = [f"{'what':<28}{'declared':>10}{'measured':>10}{'99.9 % interval':>20}{'requests':>10}  verdict"]
@@ -124,20 +112,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stack", default="dev", help="the stack whose config says what to expect (default: dev)")
 
 
-def use_cluster(given: argparse.Namespace) -> None:
-    """Takes the embedded cluster's environment where it was started; else what the shell says."""
-    try:
-        os.environ.update(cluster.environment(given.state))
-    except cluster.ClusterError:
-        if not os.environ.get("KUBECONFIG"):
-            raise
-
-
 def main(given: argparse.Namespace) -> int:
     """0 if everything holds, 1 if anything misses or could not be measured."""
-    use_cluster(given)
     try:
         config = stack_config(cluster.CLONE, given.stack)
+        use_target(given.state, config)
         live.wait(config)
         live.wait_for_traffic(config)
         verdicts = measure(config, expectations(config))

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from embedded import cluster as embedded
-from lab.verify import stack_config
+from lab.target import stack_config
 
 CLONE = embedded.CLONE
 STACK_FILE = CLONE / "Pulumi.dev.yaml"

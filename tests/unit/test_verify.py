@@ -11,7 +11,8 @@ from lab.live import problem, weights
 from lab.probe import Row
 from lab.run import Outcome, RunError, _chosen, kept
 from lab.stages import BY_NAME, Expect, Measure
-from lab.verify import Verdict, judge, stack_config, table
+from lab.target import stack_config
+from lab.verify import Verdict, judge, table
 
 
 def rows(count: int, *, status: int = 200, colour: str = "none", seconds: float = 0.01) -> list[Row]:
