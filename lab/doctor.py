@@ -62,6 +62,16 @@ def _items(config: LabConfig, *what: str) -> list[Object]:
     return items
 
 
+def _documents(text: str) -> list[Object]:
+    """What kubectl prints for several objects that it created: one JSON document after the other."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(text):
+        item, at = decoder.raw_decode(text, at)
+        found.append(item)
+        at += len(text[at:]) - len(text[at:].lstrip())
+    return found
+
+
 def _crds(config: LabConfig) -> list[Finding]:
     row = f"{{range .items[*]}}{{.metadata.name}}={BUNDLE}{{'\\n'}}{{end}}".replace("'", '"')
     text = _ask(config, "get", "crd", *findings.CRDS, "--ignore-not-found", "--output", f"jsonpath={row}")
@@ -111,11 +121,11 @@ def _permissions(config: LabConfig, user: str = "") -> list[Finding]:
     wanted = [_review(config.namespace, user, group, kind, verb) for group, kind, verbs in rows for verb in verbs]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
     try:
-        answer = json.loads(_ask(config, "create", "--filename", "-", "--output", "json", given=text))
+        answer = _documents(_ask(config, "create", "--filename", "-", "--output", "json", given=text))
     except NoAnswer as error:
         whose = "istiod's permissions" if user else "your permissions"
         return [Finding(whose, State.UNKNOWN, f"cannot be asked for ({error})")]
-    return findings.permissions(answer["items"])
+    return findings.permissions(answer)
 
 
 def _istiod(config: LabConfig) -> list[Finding]:

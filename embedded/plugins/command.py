@@ -97,9 +97,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         kinds = provider_pb2.PropertyDiff
         replaces = [path for path in found if path.split("[")[0].split(".")[0] == "triggers"]
         detail = {
-            path: kinds(
-                kind=kinds.Kind.Value(change.upper() + ("_REPLACE" if path in replaces else "")), inputDiff=True
-            )
+            path: kinds(kind=kinds.Kind.Value(change.upper() + ("_REPLACE" if path in replaces else "")))
             for path, change in found.items()
         }
         some = provider_pb2.DiffResponse.DIFF_SOME if found else provider_pb2.DiffResponse.DIFF_NONE

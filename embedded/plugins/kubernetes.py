@@ -92,7 +92,7 @@ class Provider(Connected):
         detail = {}
         for path, change in found.items():
             name = change.upper() + ("_REPLACE" if path in replaces else "")
-            detail[path] = kinds(kind=kinds.Kind.Value(name), inputDiff=True)
+            detail[path] = kinds(kind=kinds.Kind.Value(name), inputDiff=change == "delete")
         some = provider_pb2.DiffResponse.DIFF_SOME if found else provider_pb2.DiffResponse.DIFF_NONE
         same_place = all(
             (olds.get("metadata") or {}).get(key) == (news.get("metadata") or {}).get(key)

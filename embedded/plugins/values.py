@@ -73,7 +73,7 @@ def differences(old: Any, new: Any, path: str = "") -> dict[str, str]:
     if isinstance(old, dict) and isinstance(new, dict):
         found: dict[str, str] = {}
         for key in sorted(old.keys() | new.keys()):
-            name = key if key.replace("_", "").isalnum() else f'["{key}"]'
+            name = f'["{key}"]' if any(mark in key for mark in '."[]') else key
             where = f"{path}{name}" if name.startswith("[") or not path else f"{path}.{name}"
             if key not in old:
                 found[where] = "add"
