@@ -50,7 +50,7 @@ GATEWAY_API = """
 set -eu
 folder="${WAYPOINT_LAB_SHARE:?is not set; run: eval \\"\\$(.venv/bin/lab env)\\"}/gateway-api/standard"
 for file in "$folder"/gateway*.yaml; do
-  kubectl --kubeconfig "$KIND_KUBECONFIG" apply --server-side -f "$file"
+  kubectl --kubeconfig "$KIND_KUBECONFIG" apply --server-side --force-conflicts -f "$file"
 done
 kubectl --kubeconfig "$KIND_KUBECONFIG" wait --for=condition=Established --timeout=60s \\
   crd/gateways.gateway.networking.k8s.io crd/httproutes.gateway.networking.k8s.io
