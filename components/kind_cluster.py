@@ -45,6 +45,7 @@ DELETE = """
 set -eu
 kind delete cluster --name "$KIND_NAME" --kubeconfig "$KIND_KUBECONFIG"
 rm -f "$KIND_KUBECONFIG" "$KIND_KUBECONFIG.owner"
+rmdir "$(dirname "$KIND_KUBECONFIG")" 2>/dev/null || true
 """
 GATEWAY_API = """
 set -eu

@@ -67,6 +67,14 @@ def _truth(key: str, value: object) -> bool:
     raise _bad(key, value, "true or false")
 
 
+def _truth_or_auto(key: str, value: object) -> bool | None:
+    if value == "auto":
+        return None
+    if value in (True, False, "true", "false"):
+        return _truth(key, value)
+    raise _bad(key, value, "true, false or auto")
+
+
 def _name(key: str, value: object) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise _bad(key, value, "a Kubernetes name: lower-case letters, digits and -")
@@ -136,7 +144,7 @@ KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     "port": ("port", _whole(1, 65535)),
     "clientNamespace": ("client_namespace", _name),
     "clientWorkload": ("client_workload", _text),
-    "deployBookinfo": ("deploy_bookinfo", _truth),
+    "deployBookinfo": ("deploy_bookinfo", _truth_or_auto),
     "target": ("target", _one_of("embedded", "kind", "existing")),
     "kubeconfig": ("kubeconfig", _optional),
     "context": ("context", _optional),
@@ -204,7 +212,8 @@ class LabConfig:
                 raise ConfigError(f"{PROJECT}:{key} is for clusters of your own: set {PROJECT}:target to existing")
         if target == "kind":
             read["kubeconfig"] = f".lab/kind/{read.get('kind_name', cls.kind_name)}.kubeconfig"
-            read.setdefault("deploy_bookinfo", True)
+        if read.get("deploy_bookinfo") is None:
+            read["deploy_bookinfo"] = target == "kind"
         return cls(**read)
 
     @classmethod

@@ -177,8 +177,10 @@ class Walk:
 
 
 def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip().startswith(("error:", "stderr: error"))]
-    return lines[0] if lines else (str(error).strip().splitlines() or ["no message"])[-1]
+    said = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in said if line.startswith(("error:", "stderr: error"))]
+    telling = [line for line in lines if line != "error: update failed"]
+    return (telling or lines or [line for line in said if line] or ["no message"])[0 if lines else -1]
 
 
 def table(outcomes: list[Outcome]) -> str:

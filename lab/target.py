@@ -28,7 +28,11 @@ def use_target(state: Path, config: LabConfig) -> None:
     """
     embedded = config.target == "embedded"
     try:
-        os.environ.update(cluster.environment(state, embedded=embedded))
+        variables = cluster.environment(state, embedded=embedded)
+        toolchain = variables["PATH"].split(os.pathsep)[0]
+        if toolchain in os.environ.get("PATH", "").split(os.pathsep):
+            del variables["PATH"]  # the shell has it already, in the order that its user chose
+        os.environ.update(variables)
     except cluster.ClusterError:
         if embedded and not os.environ.get("KUBECONFIG"):
             raise

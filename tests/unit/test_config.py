@@ -59,7 +59,7 @@ def test_other_namespaces_of_a_stack_are_left_alone() -> None:
         ),
         (
             {"deployBookinfo": "yes"},
-            'waypoint-lab:deployBookinfo is "yes": it must be true or false',
+            'waypoint-lab:deployBookinfo is "yes": it must be true, false or auto',
         ),
         (
             {"namespace": "Not_OK"},
