@@ -5,7 +5,7 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from components import gates, objects
+from . import gates, objects
 
 _READY = 'jsonpath={.status.parents[0].conditions[?(@.type=="%s")].status}=True'
 _MAX_WEIGHT = 1_000_000  # Source: Gateway API, BackendRef.weight
@@ -16,7 +16,9 @@ class HeaderMatch(StrEnum):
     """How a cohort's header value is compared."""
 
     EXACT = "Exact"
+    """All of it, letter by letter."""
     REGEX = "RegularExpression"
+    """A regular expression (RE2) for all of it."""
 
 
 class Backend(TypedDict):
@@ -37,8 +39,8 @@ class Cohort(TypedDict):
     """Name of the header."""
     value: str
     """Its value, or a regular expression for all of it."""
-    match: NotRequired[str]
-    """`Exact` (the default) or `RegularExpression`."""
+    match: NotRequired[HeaderMatch]
+    """How the value is compared: `Exact` (the default) or `RegularExpression`."""
     backends: list[Backend]
     """Where the group goes."""
 

@@ -5,14 +5,16 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from components import fault_upstream, objects
+from . import fault_upstream, objects
 
 
 class Inject(StrEnum):
     """Where faults come from: the waypoint's own filter, or a workload behind it that really fails."""
 
     WAYPOINT = "waypoint"
+    """The waypoint's fault filter, which retries do not see."""
     UPSTREAM = "upstream"
+    """A workload behind the waypoint, whose failures are retried as any other's."""
 
 
 class Delay(TypedDict):
@@ -55,8 +57,8 @@ class ChaosRuleArgs(TypedDict):
     """Its port, 1 to 65535."""
     baseline: NotRequired[str]
     """The Service that `upstream` puts its failures in front of; must not be `service` itself."""
-    inject: NotRequired[str]
-    """`waypoint` (the default) or `upstream`."""
+    inject: NotRequired[Inject]
+    """Where delay and abort come from: `waypoint` (the default) or `upstream`."""
     delay: NotRequired[Delay]
     """A delay."""
     abort: NotRequired[Abort]

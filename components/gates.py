@@ -1,5 +1,6 @@
 """Waits that the provider's own `pulumi.com/waitFor` cannot express, as resource hooks; each has a limit."""
 
+import asyncio
 import json
 import subprocess
 import time
@@ -104,21 +105,21 @@ def slices(namespace: str, services: Sequence[str]) -> list[str]:
     ]
 
 
-def wait(target: Target, what: list[str], problem: Problem, limit_seconds: float, look: Look = _look) -> None:
-    """Asks kubectl for `what` until `problem` finds none.
+async def wait(target: Target, what: list[str], problem: Problem, limit_seconds: float, look: Look = _look) -> None:
+    """Asks kubectl for `what` until `problem` finds none; the event loop is free meanwhile, for all other components.
 
     Raises RuntimeError, with the last problem, after `limit_seconds`.
     """
     command = target.kubectl("get", *what, "--output", "json")
     end = time.monotonic() + limit_seconds
     while True:
-        answer = look(command)
+        answer = await asyncio.to_thread(look, command)
         why = answer.stderr.strip() if answer.returncode else problem(json.loads(answer.stdout))
         if not why:
             return
         if time.monotonic() >= end:
             raise RuntimeError(f"waited {limit_seconds:g} s for {' '.join(what)}: {why}")
-        time.sleep(POLL_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def hook(name: str, target: Target, what: list[str], problem: Problem, limit_seconds: float) -> pulumi.ResourceHook:

@@ -5,14 +5,16 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from components import objects
+from . import objects
 
 
 class Action(StrEnum):
     """What happens to a request that a rule matches."""
 
     ALLOW = "ALLOW"
+    """It is let through, and what no rule matches is refused."""
     DENY = "DENY"
+    """It is refused, whatever other policies allow."""
 
 
 class L7Rule(TypedDict):
@@ -39,8 +41,8 @@ class L7PolicyArgs(TypedDict):
     """Where the Services and the policy are."""
     services: list[str]
     """The Services it is bound to; each must have a waypoint."""
-    action: NotRequired[str]
-    """`ALLOW` (the default) or `DENY`."""
+    action: NotRequired[Action]
+    """What happens to a request that a rule matches: `ALLOW` (the default) or `DENY`."""
     rules: list[L7Rule]
     """Any of them may match."""
     everything: NotRequired[bool]

@@ -51,6 +51,9 @@ SERVICE_READY = wait_for("jsonpath={.spec.clusterIP}")
 
 def refuse(component: str, field: str, value: object, want: str) -> pulumi.RunError:
     """The error for a bad argument: one line, without a traceback, before the first child is registered."""
+    if isinstance(value, pulumi.Output):
+        want = "known when the program runs: give the value itself, and depends_on for the order"
+        return pulumi.RunError(f"{component}: {field} is an output: it must be {want}")
     return pulumi.RunError(f"{component}: {field} is {json.dumps(value, default=str)}: it must be {want}")
 
 
