@@ -8,7 +8,9 @@ import json
 from typing import Any
 
 import pulumi
+from pulumi.errors import InputPropertiesError
 from pulumi.provider import ConstructResult
+from pulumi.provider.experimental.analyzer import PropertyDefinition, TypeDefinition
 from pulumi.provider.experimental.component import ComponentProvider
 from pulumi.provider.server import ComponentInitError
 
@@ -32,15 +34,20 @@ class Package(ComponentProvider):
         # Python 3.13 takes the indentation off docstrings itself; earlier ones would give another schema.
         self.schema = json.dumps(_tidy(json.loads(self.schema or "")))
 
+    def get_type_definition(self, prop: PropertyDefinition) -> TypeDefinition | None:
+        """None for a vocabulary too: the component itself says best which words it knows."""
+        found = super().get_type_definition(prop)
+        return None if found and found.enum else found
+
     def construct(
         self, name: str, resource_type: str, inputs: Any, options: pulumi.ResourceOptions | None = None
     ) -> ConstructResult:
-        """Builds one component. Raises RunError for bad arguments, without a traceback of this package."""
+        """Builds one component. Raises InputPropertiesError, which the engine shows as it is, for bad arguments."""
         try:
             return super().construct(name, resource_type, inputs, options)
         except ComponentInitError as error:
             if isinstance(error.inner, pulumi.RunError):
-                raise error.inner from None
+                raise InputPropertiesError(str(error.inner), []) from None
             raise
 
 
