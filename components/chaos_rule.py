@@ -18,16 +18,16 @@ class Inject(StrEnum):
 
 
 class Delay(TypedDict):
-    """A fixed delay."""
+    """A fixed delay before a request goes on."""
 
     seconds: float
-    """0.001 to 3600."""
+    """Its length, 0.001 to 3600 seconds."""
     percent: NotRequired[float]
     """Share of requests, 0 to 100; all unless given."""
 
 
 class Abort(TypedDict):
-    """An answer without the service."""
+    """An answer without the Service."""
 
     status: int
     """HTTP status, 200 to 599."""
@@ -43,7 +43,7 @@ class Retries(TypedDict):
     per_try_timeout: NotRequired[str]
     """Limit of each try, such as 500ms."""
     retry_on: NotRequired[str]
-    """Envoy's retry conditions; 5xx unless given."""
+    """Envoy's retry conditions, with commas between them; 5xx unless given."""
 
 
 class ChaosRuleArgs(TypedDict):
@@ -60,13 +60,13 @@ class ChaosRuleArgs(TypedDict):
     inject: NotRequired[Inject]
     """Where delay and abort come from: `waypoint` (the default) or `upstream`."""
     delay: NotRequired[Delay]
-    """A delay."""
+    """The delay, where there is to be one."""
     abort: NotRequired[Abort]
-    """An abort."""
+    """The abort, where there is to be one."""
     retries: NotRequired[Retries]
-    """A retry policy."""
+    """The retry policy, where there is to be one."""
     timeout: NotRequired[str]
-    """Limit of a request with all its tries."""
+    """Limit of a request with all its tries, such as 10s."""
     headers: NotRequired[dict[str, str]]
     """Only requests with these exact headers are touched; all others go straight to the Service."""
     cluster_domain: NotRequired[str]

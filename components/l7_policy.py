@@ -21,13 +21,13 @@ class L7Rule(TypedDict):
     """One rule: a request must match every field that is given, by any of its values."""
 
     methods: NotRequired[list[str]]
-    """HTTP methods."""
+    """HTTP methods, such as GET."""
     paths: NotRequired[list[str]]
     """Paths; a leading or trailing * is a wildcard."""
     hosts: NotRequired[list[str]]
-    """Host headers."""
+    """Values of the Host header."""
     headers: NotRequired[dict[str, list[str]]]
-    """Values by header name."""
+    """For each header by its name, the values it may have."""
     principals: NotRequired[list[str]]
     """Identities of the caller, such as cluster.local/ns/NS/sa/ACCOUNT."""
     namespaces: NotRequired[list[str]]

@@ -162,8 +162,9 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
         said: queue.Queue[Any] = queue.Queue()
 
         def read(stream: str) -> None:
-            for line in getattr(child, stream):
-                said.put(language_pb2.RunPluginResponse(**{stream: line}))
+            with getattr(child, stream) as lines:
+                for line in lines:
+                    said.put(language_pb2.RunPluginResponse(**{stream: line}))
             said.put(None)
 
         streams = ("stdout", "stderr")
