@@ -299,6 +299,7 @@ def example(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Pro
     made.folder = tmp_path / "examples" / "greeter"
     shutil.copytree(CLONE / "examples" / "greeter", made.folder, ignore=ignored)
     made.pulumi("stack", "init", "example")
+    made.pulumi("install")
     yield made
     made.destroy()
 

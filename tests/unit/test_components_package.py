@@ -196,6 +196,8 @@ def test_hosted_and_imported_components_are_the_same() -> None:
     hosted = construct("CanaryRoute", inputs)
     assert hosted.kinds() == imported.kinds()
     assert hosted.inputs("given-route") == imported.inputs("given-route")
+    # Also what the component itself is recorded with: a stack may go from one way to the other.
+    assert hosted.inputs("given") == imported.inputs("given")
     assert hosted.made["given"].typ == imported.made["given"].typ == "waypoint-lab:index:CanaryRoute"
 
 
