@@ -91,8 +91,8 @@ class CanaryRoute(pulumi.ComponentResource):
         rules.append({"backendRefs": _refs(_weighted(args), port)})
         if len(rules) > _MAX_RULES:
             raise objects.refuse("CanaryRoute", "number of cohorts", len(rules) - 1, f"at most {_MAX_RULES - 1}")
+        target = gates.target("CanaryRoute", args)
         super().__init__("waypoint-lab:index:CanaryRoute", name, {**args}, opts)
-        target = gates.Target(args.get("kubeconfig", ""), args.get("context", ""))
         backends = sorted({str(ref["name"]) for rule in rules for ref in rule["backendRefs"]})
         filled = gates.hook(
             f"{name}-backends",

@@ -4,10 +4,12 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pulumi
+
+from . import objects
 
 POLL_SECONDS = 0.1
 Look = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
@@ -25,6 +27,14 @@ class Target(NamedTuple):
         chosen = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
         chosen += [f"--context={self.context}"] if self.context else []
         return ["kubectl", *chosen, "--request-timeout=10s", *arguments]
+
+
+def target(component: str, args: Mapping[str, Any]) -> Target:
+    """The cluster that `args` name with `kubeconfig` and `context`. Raises RunError where one of them is an output."""
+    for field in ("kubeconfig", "context"):
+        if isinstance(args.get(field), pulumi.Output):
+            raise objects.refuse(component, field, args[field], "text")
+    return Target(args.get("kubeconfig", ""), args.get("context", ""))
 
 
 def _look(command: list[str]) -> "subprocess.CompletedProcess[str]":

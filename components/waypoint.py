@@ -82,11 +82,11 @@ class Waypoint(pulumi.ComponentResource):
             services = objects.names("Waypoint", "services", services)
         elif services:
             raise objects.refuse("Waypoint", "services", services, "absent unless enrol is services")
+        target = gates.target("Waypoint", args)
         super().__init__("waypoint-lab:index:Waypoint", name, {**args}, opts)
         own = pulumi.ResourceOptions(parent=self)
 
         gateway = objects.KubernetesObject(f"{name}-gateway", _gateway(namespace, gateway_name, scope), own)
-        target = gates.Target(args.get("kubeconfig", ""), args.get("context", ""))
         # Before the label, not after the Gateway: a wait that failed is then asked again by the next up.
         rollout = gates.hook(
             f"{name}-rollout", target, gates.one("deployment", namespace, gateway_name), gates.rollout_problem, limit

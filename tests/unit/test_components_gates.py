@@ -88,6 +88,22 @@ def test_a_wait_ends_as_soon_as_nothing_is_wrong() -> None:
     assert " ".join(answers.commands[0]) == want
 
 
+def test_a_wait_leaves_the_loop_to_all_others() -> None:
+    done = asyncio.Event()
+
+    def still(item: dict[str, Any]) -> str:
+        return "" if done.is_set() else "the other one has not come yet"
+
+    async def other() -> None:
+        done.set()
+
+    async def both() -> None:
+        waiting = gates.wait(Target(), gates.one("httproute", "n", "r"), still, 5, Answers((0, "{}")))
+        await asyncio.gather(waiting, other())
+
+    asyncio.run(both())
+
+
 def test_a_wait_that_runs_out_says_for_what_and_why() -> None:
     with pytest.raises(RuntimeError, match=r"^waited 0\.2 s for httproute r --namespace n: still wrong$"):
         asyncio.run(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pulumi
 import pytest
 import yaml
 from pulumi.errors import InputPropertiesError, InputPropertyError
@@ -202,6 +203,17 @@ def test_hosted_and_imported_components_are_the_same() -> None:
 
 
 ROUTE = {"namespace": "n", "service": "s", "port": 80}
+
+
+@pytest.mark.parametrize("field", ["namespace", "kubeconfig", "context"])
+@pytest.mark.parametrize("kind", ["CanaryRoute", "Waypoint"])
+def test_an_output_is_refused_in_one_line(kind: str, field: str) -> None:
+    def program() -> None:
+        inputs = {**ROUTE, "baseline": "a", "canary": "b", "weight": 1, field: pulumi.Output.from_input("n")}
+        package.Package().construct("given", f"waypoint-lab:index:{kind}", inputs)
+
+    with pytest.raises(InputPropertiesError, match=f"^{kind}: {field} is an output: it must be known when the program"):
+        run(program)
 
 
 @pytest.mark.parametrize(
