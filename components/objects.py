@@ -67,6 +67,8 @@ def number(component: str, field: str, value: Any, low: float, high: float) -> f
 def whole(component: str, field: str, value: Any, low: int, high: int) -> int:
     """`value` as an int if it is a whole number in range; a component host hands integers over as floats."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != int(value):
+        # As it was written: a host's 120.0 was 120.
+        value = int(value) if isinstance(value, float) and value.is_integer() else value
         raise refuse(component, field, value, f"a whole number from {low} to {high}")
     return int(value)
 

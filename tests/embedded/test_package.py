@@ -111,6 +111,8 @@ def test_a_hosted_component_takes_the_clusters_that_it_is_given(
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(kubectl("config", "view", "--raw", "--flatten").stdout)
     program.environment["KUBECONFIG"] = str(tmp_path / "nowhere")
+    project = {"name": "plugin-test", "runtime": "python", "packages": {"waypoint-lab": "../the-package"}}
+    (program.folder / "Pulumi.yaml").write_text(json.dumps(project))
     given = {"kubeconfig": str(kubeconfig)}
     waypoint = {**WAYPOINT, "inputs": {**WAYPOINT["inputs"], **given, "enrol": "nothing", "services": []}}
     program.write(waypoint, route(50, **given), provider=given)
@@ -126,7 +128,7 @@ def test_a_hosted_component_takes_the_clusters_that_it_is_given(
     [
         (
             {**ROUTE, "baseline": "a", "canary": "b", "weight": 120},
-            "CanaryRoute: weight is 120.0: it must be a whole number from 0 to 100",
+            "CanaryRoute: weight is 120: it must be a whole number from 0 to 100",
         ),
         ({"service": "greeter", "port": PORT}, "Missing required input 'namespace' on 'CanaryRoute'"),
     ],
