@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 import pulumi
 import yaml
 
-from components import objects
+from . import objects
 
 DEFAULT_FILE = Path(__file__).parents[1] / "embedded" / "bookinfo" / "bookinfo.yaml"
 

@@ -5,7 +5,7 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from components import gates, objects
+from . import gates, objects
 
 _READY = 'jsonpath={.status.parents[0].conditions[?(@.type=="%s")].status}=True'
 _MAX_WEIGHT = 1_000_000  # Source: Gateway API, BackendRef.weight
@@ -16,7 +16,9 @@ class HeaderMatch(StrEnum):
     """How a cohort's header value is compared."""
 
     EXACT = "Exact"
+    """All of it, letter by letter."""
     REGEX = "RegularExpression"
+    """A regular expression (RE2) for all of it."""
 
 
 class Backend(TypedDict):
@@ -37,8 +39,8 @@ class Cohort(TypedDict):
     """Name of the header."""
     value: str
     """Its value, or a regular expression for all of it."""
-    match: NotRequired[str]
-    """`Exact` (the default) or `RegularExpression`."""
+    match: NotRequired[HeaderMatch]
+    """How the value is compared: `Exact` (the default) or `RegularExpression`."""
     backends: list[Backend]
     """Where the group goes."""
 
@@ -89,8 +91,8 @@ class CanaryRoute(pulumi.ComponentResource):
         rules.append({"backendRefs": _refs(_weighted(args), port)})
         if len(rules) > _MAX_RULES:
             raise objects.refuse("CanaryRoute", "number of cohorts", len(rules) - 1, f"at most {_MAX_RULES - 1}")
+        target = gates.target("CanaryRoute", args)
         super().__init__("waypoint-lab:index:CanaryRoute", name, {**args}, opts)
-        target = gates.Target(args.get("kubeconfig", ""), args.get("context", ""))
         backends = sorted({str(ref["name"]) for rule in rules for ref in rule["backendRefs"]})
         filled = gates.hook(
             f"{name}-backends",

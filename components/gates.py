@@ -1,12 +1,15 @@
 """Waits that the provider's own `pulumi.com/waitFor` cannot express, as resource hooks; each has a limit."""
 
+import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pulumi
+
+from . import objects
 
 POLL_SECONDS = 0.1
 Look = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
@@ -24,6 +27,14 @@ class Target(NamedTuple):
         chosen = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
         chosen += [f"--context={self.context}"] if self.context else []
         return ["kubectl", *chosen, "--request-timeout=10s", *arguments]
+
+
+def target(component: str, args: Mapping[str, Any]) -> Target:
+    """The cluster that `args` name with `kubeconfig` and `context`. Raises RunError where one of them is an output."""
+    for field in ("kubeconfig", "context"):
+        if isinstance(args.get(field), pulumi.Output):
+            raise objects.refuse(component, field, args[field], "text")
+    return Target(args.get("kubeconfig", ""), args.get("context", ""))
 
 
 def _look(command: list[str]) -> "subprocess.CompletedProcess[str]":
@@ -104,21 +115,21 @@ def slices(namespace: str, services: Sequence[str]) -> list[str]:
     ]
 
 
-def wait(target: Target, what: list[str], problem: Problem, limit_seconds: float, look: Look = _look) -> None:
-    """Asks kubectl for `what` until `problem` finds none.
+async def wait(target: Target, what: list[str], problem: Problem, limit_seconds: float, look: Look = _look) -> None:
+    """Asks kubectl for `what` until `problem` finds none; the event loop is free meanwhile, for all other components.
 
     Raises RuntimeError, with the last problem, after `limit_seconds`.
     """
     command = target.kubectl("get", *what, "--output", "json")
     end = time.monotonic() + limit_seconds
     while True:
-        answer = look(command)
+        answer = await asyncio.to_thread(look, command)
         why = answer.stderr.strip() if answer.returncode else problem(json.loads(answer.stdout))
         if not why:
             return
         if time.monotonic() >= end:
             raise RuntimeError(f"waited {limit_seconds:g} s for {' '.join(what)}: {why}")
-        time.sleep(POLL_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def hook(name: str, target: Target, what: list[str], problem: Problem, limit_seconds: float) -> pulumi.ResourceHook:

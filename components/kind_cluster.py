@@ -7,7 +7,7 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 from pulumi_command import local
 
-from components import objects
+from . import objects
 
 DEFAULT_CONFIG = Path(__file__).with_suffix(".yaml")
 CREATE_MINUTES, DELETE_MINUTES = 15, 5

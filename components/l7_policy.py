@@ -5,27 +5,29 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from components import objects
+from . import objects
 
 
 class Action(StrEnum):
     """What happens to a request that a rule matches."""
 
     ALLOW = "ALLOW"
+    """It is let through, and what no rule matches is refused."""
     DENY = "DENY"
+    """It is refused, whatever other policies allow."""
 
 
 class L7Rule(TypedDict):
     """One rule: a request must match every field that is given, by any of its values."""
 
     methods: NotRequired[list[str]]
-    """HTTP methods."""
+    """HTTP methods, such as GET."""
     paths: NotRequired[list[str]]
     """Paths; a leading or trailing * is a wildcard."""
     hosts: NotRequired[list[str]]
-    """Host headers."""
+    """Values of the Host header."""
     headers: NotRequired[dict[str, list[str]]]
-    """Values by header name."""
+    """For each header by its name, the values it may have."""
     principals: NotRequired[list[str]]
     """Identities of the caller, such as cluster.local/ns/NS/sa/ACCOUNT."""
     namespaces: NotRequired[list[str]]
@@ -39,8 +41,8 @@ class L7PolicyArgs(TypedDict):
     """Where the Services and the policy are."""
     services: list[str]
     """The Services it is bound to; each must have a waypoint."""
-    action: NotRequired[str]
-    """`ALLOW` (the default) or `DENY`."""
+    action: NotRequired[Action]
+    """What happens to a request that a rule matches: `ALLOW` (the default) or `DENY`."""
     rules: list[L7Rule]
     """Any of them may match."""
     everything: NotRequired[bool]

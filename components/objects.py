@@ -51,6 +51,9 @@ SERVICE_READY = wait_for("jsonpath={.spec.clusterIP}")
 
 def refuse(component: str, field: str, value: object, want: str) -> pulumi.RunError:
     """The error for a bad argument: one line, without a traceback, before the first child is registered."""
+    if isinstance(value, pulumi.Output):
+        want = "known when the program runs: give the value itself, and depends_on for the order"
+        return pulumi.RunError(f"{component}: {field} is an output: it must be {want}")
     return pulumi.RunError(f"{component}: {field} is {json.dumps(value, default=str)}: it must be {want}")
 
 
@@ -64,6 +67,8 @@ def number(component: str, field: str, value: Any, low: float, high: float) -> f
 def whole(component: str, field: str, value: Any, low: int, high: int) -> int:
     """`value` as an int if it is a whole number in range; a component host hands integers over as floats."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != int(value):
+        # As it was written: a host's 120.0 was 120.
+        value = int(value) if isinstance(value, float) and value.is_integer() else value
         raise refuse(component, field, value, f"a whole number from {low} to {high}")
     return int(value)
 

@@ -5,7 +5,7 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from components import gates, objects
+from . import gates, objects
 
 _GATEWAY = "gateway.networking.k8s.io"
 _LABEL = "istio.io/use-waypoint"
@@ -15,16 +15,22 @@ class WaypointFor(StrEnum):
     """Which traffic the waypoint takes: to Services, to workloads' own addresses, or both."""
 
     SERVICE = "service"
+    """Requests to Services."""
     WORKLOAD = "workload"
+    """Requests to workloads' own addresses."""
     ALL = "all"
+    """Both."""
 
 
 class Enrol(StrEnum):
     """What gets the label that sends traffic through the waypoint."""
 
     NAMESPACE = "namespace"
+    """The namespace, and so every Service in it."""
     SERVICES = "services"
+    """The Services that are named."""
     NOTHING = "nothing"
+    """Nothing yet: the waypoint is there, but no traffic goes through it."""
 
 
 class WaypointArgs(TypedDict):
@@ -34,10 +40,10 @@ class WaypointArgs(TypedDict):
     """Where the waypoint runs, and the namespace that may be enrolled."""
     gateway: NotRequired[str]
     """Name of the Gateway; `waypoint` unless given."""
-    waypoint_for: NotRequired[str]
-    """`service` (the default), `workload` or `all`."""
-    enrol: NotRequired[str]
-    """`namespace` (the default), `services` or `nothing`."""
+    waypoint_for: NotRequired[WaypointFor]
+    """Which traffic it takes: `service` (the default), `workload` or `all`."""
+    enrol: NotRequired[Enrol]
+    """What is enrolled: `namespace` (the default), `services` or `nothing`."""
     services: NotRequired[list[str]]
     """The Services to enrol, with `enrol: services`."""
     access_log: NotRequired[bool]
@@ -76,11 +82,11 @@ class Waypoint(pulumi.ComponentResource):
             services = objects.names("Waypoint", "services", services)
         elif services:
             raise objects.refuse("Waypoint", "services", services, "absent unless enrol is services")
+        target = gates.target("Waypoint", args)
         super().__init__("waypoint-lab:index:Waypoint", name, {**args}, opts)
         own = pulumi.ResourceOptions(parent=self)
 
         gateway = objects.KubernetesObject(f"{name}-gateway", _gateway(namespace, gateway_name, scope), own)
-        target = gates.Target(args.get("kubeconfig", ""), args.get("context", ""))
         # Before the label, not after the Gateway: a wait that failed is then asked again by the next up.
         rollout = gates.hook(
             f"{name}-rollout", target, gates.one("deployment", namespace, gateway_name), gates.rollout_problem, limit

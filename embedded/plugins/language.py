@@ -4,8 +4,10 @@ Used only where the official plugin cannot be installed. It does not install dep
 code: what it cannot do is an error that says so.
 """
 
+import importlib.metadata
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -35,11 +37,53 @@ _first = [start_runner()] if __name__ == "__main__" else []
 
 import grpc  # noqa: E402
 from google.protobuf import empty_pb2  # noqa: E402
+from packaging.requirements import Requirement  # noqa: E402
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2  # noqa: E402
+
+
+def missing(requirements: str) -> list[str]:
+    """What `requirements`, the text of a requirements file, asks for and this interpreter does not have.
+
+    Raises InvalidRequirement for a line that is no requirement, such as an option of pip's.
+    """
+    found = []
+    for line in requirements.replace("\\\n", " ").splitlines():
+        # Hashes say what to download, which was done; a comment starts a line or follows a blank.
+        text = f" {line}".split(" --hash=")[0].split(" #")[0].strip()
+        if not text:
+            continue
+        wanted = Requirement(text)
+        if wanted.marker and not wanted.marker.evaluate():
+            continue
+        try:
+            if importlib.metadata.version(wanted.name) not in wanted.specifier:
+                found.append(text)
+        except importlib.metadata.PackageNotFoundError:
+            found.append(text)
+    return found
+
+
+def official(what: str) -> Any:
+    """A call of the service that is an error, because only the official language host can do `what`."""
+
+    def refuse(self: Any, request: Any, context: Any) -> Any:
+        context.abort(
+            grpc.StatusCode.UNIMPLEMENTED,
+            f"{what} takes the official pulumi-language-python, which comes with the Pulumi CLI: "
+            "put it on PATH before this project's stand-in",
+        )
+
+    return refuse
 
 
 class Host(language_pb2_grpc.LanguageRuntimeServicer):
     """The engine's language runtime service."""
+
+    GeneratePackage = official("generating an SDK")
+    Link = official("linking an SDK into a project")
+    Pack = official("packing an SDK")
+    GenerateProgram = GenerateProject = official("generating a program")
+    Template = official("a project template")
 
     def __init__(self) -> None:
         """The first runner was started with the process."""
@@ -102,36 +146,50 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
         return language_pb2.RunResponse()
 
     def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:
-        """Runs a plugin written in Python, such as a policy pack, and streams its output."""
+        """Runs a plugin written in Python, such as a policy pack or a component package, and streams its output."""
         program = request.info.program_directory or request.program
         child = subprocess.Popen(
             [sys.executable, "-u", program, *request.args],
             cwd=request.pwd or None,
-            env={**os.environ, **dict(item.split("=", 1) for item in request.env)},
+            # The engine's environment and no more: this host's own has this clone on PYTHONPATH.
+            env=dict(item.split("=", 1) for item in request.env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         self._children.add(child)
         context.add_callback(child.terminate)
-        assert child.stdout
-        assert child.stderr
-        errors = child.stderr
-        lines: list[bytes] = []
-        reading = threading.Thread(target=lambda: lines.extend(errors), daemon=True)
-        reading.start()
-        for line in child.stdout:
-            yield language_pb2.RunPluginResponse(stdout=line)
+        said: queue.Queue[Any] = queue.Queue()
+
+        def read(stream: str) -> None:
+            with getattr(child, stream) as lines:
+                for line in lines:
+                    said.put(language_pb2.RunPluginResponse(**{stream: line}))
+            said.put(None)
+
+        streams = ("stdout", "stderr")
+        for stream in streams:
+            threading.Thread(target=read, args=(stream,), daemon=True).start()
+        for _ in streams:
+            yield from iter(said.get, None)
         status = child.wait()
-        reading.join(1)
-        for line in lines:
-            yield language_pb2.RunPluginResponse(stderr=line)
         self._children.discard(child)
         yield language_pb2.RunPluginResponse(exitcode=status)
 
-    def InstallDependencies(self, request: Any, context: Any) -> Any:
-        """Not ours to do: `make` installs what the program needs, with hashes."""
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the offline language host installs nothing; run `make`")
+    def InstallDependencies(self, request: Any, context: Any) -> Iterator[Any]:
+        """Installs nothing, which is enough where all that the folder asks for is there."""
+        file = Path(request.info.program_directory or request.directory, "requirements.txt")
+        try:
+            absent = missing(file.read_text())
+        except (OSError, ValueError) as error:
+            context.abort(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"the offline language host installs nothing: {file}: {str(error).splitlines()[0]}",
+            )
+        if absent:
+            said = f"{file} asks for {', '.join(absent)}, which {sys.executable} does not have"
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"the offline language host installs nothing: {said}")
+        yield from ()
 
     def end_children(self) -> None:
         """Ends programs that still run."""

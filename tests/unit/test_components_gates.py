@@ -1,3 +1,4 @@
+import asyncio
 import json
 import subprocess
 from typing import Any
@@ -81,18 +82,36 @@ def _why(item: dict[str, Any]) -> str:
 
 def test_a_wait_ends_as_soon_as_nothing_is_wrong() -> None:
     answers = Answers((1, "not found"), (0, json.dumps({"why": "early"})), (0, json.dumps({"why": ""})))
-    gates.wait(Target("/k", "c"), gates.one("httproute", "n", "r"), _why, 5, answers)
+    asyncio.run(gates.wait(Target("/k", "c"), gates.one("httproute", "n", "r"), _why, 5, answers))
     assert len(answers.commands) == 3
     want = "kubectl --kubeconfig=/k --context=c --request-timeout=10s get httproute r --namespace n --output json"
     assert " ".join(answers.commands[0]) == want
 
 
+def test_a_wait_leaves_the_loop_to_all_others() -> None:
+    done = asyncio.Event()
+
+    def still(item: dict[str, Any]) -> str:
+        return "" if done.is_set() else "the other one has not come yet"
+
+    async def other() -> None:
+        done.set()
+
+    async def both() -> None:
+        waiting = gates.wait(Target(), gates.one("httproute", "n", "r"), still, 5, Answers((0, "{}")))
+        await asyncio.gather(waiting, other())
+
+    asyncio.run(both())
+
+
 def test_a_wait_that_runs_out_says_for_what_and_why() -> None:
     with pytest.raises(RuntimeError, match=r"^waited 0\.2 s for httproute r --namespace n: still wrong$"):
-        gates.wait(Target(), gates.one("httproute", "n", "r"), _why, 0.2, Answers((0, '{"why": "still wrong"}')))
+        asyncio.run(
+            gates.wait(Target(), gates.one("httproute", "n", "r"), _why, 0.2, Answers((0, '{"why": "still wrong"}')))
+        )
 
 
 def test_a_missing_kubectl_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="kubectl is not on PATH"):
-        gates.wait(Target(), gates.one("httproute", "n", "r"), _why, 1)
+        asyncio.run(gates.wait(Target(), gates.one("httproute", "n", "r"), _why, 1))

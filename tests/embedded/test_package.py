@@ -1,0 +1,201 @@
+"""The component package as the real engine hosts it, and the example, on the real mesh."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedded.cluster import CLONE
+from lab.statistics import binomial_interval
+from tests.conftest import Kubectl
+from tests.embedded.package_scene import (
+    CHAOS,
+    CLOCK,
+    GREETER,
+    NAMESPACE,
+    POLICY,
+    PORT,
+    PROGRAM,
+    ROUTE,
+    WAYPOINT,
+    application,
+    ask,
+    live,
+    restored,
+    route,
+)
+from tests.embedded.pulumi_program import Program
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _application(kubectl: Kubectl) -> Iterator[None]:
+    kubectl("apply", "-f", "-", given=application())
+    kubectl("wait", "-n", NAMESPACE, "pod", "--all", "--for=condition=Ready", "--timeout=50s")
+    yield
+    kubectl("delete", "namespace", NAMESPACE)
+
+
+@pytest.fixture
+def program(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Program]:
+    """A project beside a copy of the package, in a place that knows nothing of this clone."""
+    made = Program(tmp_path, cluster_environment)
+    made.environment.pop("PYTHONPATH")
+    shutil.copytree(
+        CLONE / "components", tmp_path / "the-package", ignore=shutil.ignore_patterns("__pycache__", "venv")
+    )
+    (made.folder / "__main__.py").write_text(PROGRAM)
+    plugin = {"name": "waypoint-lab", "path": "../the-package"}
+    project = {"name": "plugin-test", "runtime": "python", "plugins": {"providers": [plugin]}}
+    (made.folder / "Pulumi.yaml").write_text(json.dumps(project))
+    yield made
+    made.destroy()
+
+
+@pytest.mark.timeout(300)
+def test_remote_components_do_what_they_declare_and_leave_nothing(program: Program, kubectl: Kubectl) -> None:
+    before = live(kubectl)
+    program.write(WAYPOINT, route(25), POLICY, CHAOS)
+    steps = program.preview()
+    assert {"create"} == {step["op"] for step in steps}
+    assert live(kubectl) == before
+    program.up()
+    exported = json.loads(program.pulumi("stack", "output", "--json"))
+    gateway = json.loads(kubectl("get", "gateway", "waypoint", "-n", NAMESPACE, "-o", "json").stdout)
+    address = gateway["status"]["addresses"][0]["value"]
+    assert exported["waypoint"] == {"name": "waypoint", "address": address, "gatewayClass": "istio-waypoint"}
+    assert exported["clock-faults"] == {"name": "clock-faults"}
+    (shares, _), (cohort, _), (refused, _), (failed, longest) = ask(
+        kubectl,
+        "client",
+        NAMESPACE,
+        (400, GREETER, "GET", {}),
+        (40, GREETER, "GET", {"x-team": "testers"}),
+        (10, GREETER, "DELETE", {}),
+        (10, CLOCK, "GET", {}),
+    )
+    assert {"good day", "hi there"} == set(shares)
+    assert binomial_interval(shares["hi there"], 400, 0.9999).holds(0.25), shares
+    assert cohort == {"hi there": 40}
+    assert refused == {"403": 10}
+    assert failed == {"418": 10}
+    assert longest >= 0.2
+    program.up("--expect-no-changes")
+    program.write(WAYPOINT, route(100), POLICY, CHAOS)
+    changed = {step["urn"].split("::")[-1]: step["op"] for step in program.preview()}
+    assert {name for name, op in changed.items() if op == "update"} == {"greeter", "greeter-route"}
+    program.up()
+    ((all_new, _),) = ask(kubectl, "client", NAMESPACE, (100, GREETER, "GET", {}))
+    assert all_new == {"hi there": 100}
+    program.destroy()
+    restored(kubectl, before)
+
+
+@pytest.mark.timeout(200)
+def test_a_hosted_wait_fails_the_update_before_the_route_is_written(program: Program, kubectl: Kubectl) -> None:
+    lost = {**ROUTE, "service": "clock", "backends": [{"name": "clock"}, {"name": "nobody"}], "limitSeconds": 2}
+    program.write(WAYPOINT, {"kind": "CanaryRoute", "name": "lost", "inputs": lost})
+    said = program.up(fails=True)
+    assert "no Pod of nobody is ready" in said
+    assert "HTTPRoute/lost" not in live(kubectl)
+
+
+@pytest.mark.timeout(200)
+def test_a_hosted_component_takes_the_clusters_that_it_is_given(
+    program: Program, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    before = live(kubectl)
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(kubectl("config", "view", "--raw", "--flatten").stdout)
+    program.environment["KUBECONFIG"] = str(tmp_path / "nowhere")
+    project = {"name": "plugin-test", "runtime": "python", "packages": {"waypoint-lab": "../the-package"}}
+    (program.folder / "Pulumi.yaml").write_text(json.dumps(project))
+    given = {"kubeconfig": str(kubeconfig)}
+    waypoint = {**WAYPOINT, "inputs": {**WAYPOINT["inputs"], **given, "enrol": "nothing", "services": []}}
+    program.write(waypoint, route(50, **given), provider=given)
+    program.up()
+    assert "Gateway/waypoint" in live(kubectl)
+    program.up("--expect-no-changes")
+    program.destroy()
+    restored(kubectl, before)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (
+            {**ROUTE, "baseline": "a", "canary": "b", "weight": 120},
+            "CanaryRoute: weight is 120: it must be a whole number from 0 to 100",
+        ),
+        ({"service": "greeter", "port": PORT}, "Missing required input 'namespace' on 'CanaryRoute'"),
+    ],
+)
+def test_a_bad_argument_of_a_remote_component_is_said(program: Program, inputs: dict[str, Any], said: str) -> None:
+    program.write({"kind": "CanaryRoute", "name": "bad", "inputs": inputs})
+    assert said in program.up(fails=True)
+    assert program.state() == {}
+
+
+def test_pulumi_prints_the_schema_and_says_what_generating_an_sdk_takes(program: Program) -> None:
+    printed = program.pulumi("package", "get-schema", "../the-package")
+    found = json.loads(printed[printed.index("{\n") :])
+    reviewed = json.loads((CLONE / "components" / "schema.json").read_text())
+    assert found["resources"].keys() == reviewed["resources"].keys()
+    assert found["types"].keys() == reviewed["types"].keys()
+    said = program.pulumi("package", "add", "../the-package", fails=True)
+    assert "generating an SDK takes the official pulumi-language-python" in said
+    (program.folder.parent / "the-package" / "requirements.txt").write_text("no-such-package==1\n")
+    said = program.pulumi("package", "get-schema", "../the-package", fails=True)
+    assert "asks for no-such-package==1" in said
+
+
+# The example.
+
+
+@pytest.fixture
+def example(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Program]:
+    """The example beside a copy of the components, as somebody would take them along."""
+    made = Program(tmp_path, cluster_environment)
+    made.environment.pop("PYTHONPATH")
+    ignored = shutil.ignore_patterns("__pycache__", "venv", "Pulumi.dev.yaml")
+    shutil.copytree(CLONE / "components", tmp_path / "components", ignore=ignored)
+    made.folder = tmp_path / "examples" / "greeter"
+    shutil.copytree(CLONE / "examples" / "greeter", made.folder, ignore=ignored)
+    made.pulumi("stack", "init", "example")
+    made.pulumi("install")
+    yield made
+    made.destroy()
+
+
+@pytest.mark.timeout(300)
+def test_the_example_serves_both_versions_and_leaves_nothing(example: Program, kubectl: Kubectl) -> None:
+    example.up()
+    rows = [
+        (400, "http://greeter:8080", "GET", {}),
+        (40, "http://greeter:8080", "GET", {"x-team": "testers"}),
+        (10, "http://greeter:8080", "DELETE", {}),
+        (60, "http://clock:8080", "GET", {}),
+    ]
+    (shares, _), (cohort, _), (refused, _), (clock, longest) = ask(kubectl, "deploy/client", "greetings", *rows)
+    assert {"good day", "hi there"} == set(shares)
+    assert binomial_interval(shares["hi there"], 400, 0.9999).holds(0.20), shares
+    assert cohort == {"hi there": 40}
+    assert refused == {"403": 10}
+    assert {"half past nine", "503"} == set(clock)
+    assert binomial_interval(clock["503"], 60, 0.9999).holds(0.5), clock
+    assert longest >= 0.2
+    example.up("--expect-no-changes")
+    example.pulumi("config", "set", "canaryWeight", "100")
+    example.up()
+    ((all_new, _),) = ask(kubectl, "deploy/client", "greetings", (100, "http://greeter:8080", "GET", {}))
+    assert all_new == {"hi there": 100}
+    example.destroy()
+    gone = kubectl("get", "namespace", "greetings", check=False)
+    assert "NotFound" in gone.stderr
+    found = subprocess.run(
+        ["pulumi", "stack", "export"], cwd=example.folder, env=example.environment, capture_output=True, text=True
+    )
+    assert "resources" not in json.loads(found.stdout)["deployment"]
