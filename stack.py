@@ -8,7 +8,7 @@ import pulumi_kubernetes as kubernetes
 from components import Bookinfo, CanaryRoute, ChaosRule, L7Policy, Waypoint, objects
 from components.canary_route import CanaryRouteArgs
 from components.chaos_rule import ChaosRuleArgs, Inject
-from components.kind_cluster import KindCluster
+from components.kind_cluster import KindCluster, KindClusterArgs
 from lab.config import LabConfig
 from lab.stages import STAGES
 
@@ -33,16 +33,15 @@ class Stack:
         """The cluster's own provider; none where the environment's cluster is meant."""
         config = self.config
         if config.target == "kind":
-            cluster = KindCluster(
-                "kind",
-                {
-                    "cluster_name": config.kind_name,
-                    "kubeconfig": config.kubeconfig,
-                    "istio_hub": config.istio_hub,
-                    "istio_tag": config.istio_tag,
-                    **({"config": config.kind_config} if config.kind_config else {}),
-                },
-            )
+            args: KindClusterArgs = {
+                "cluster_name": config.kind_name,
+                "kubeconfig": config.kubeconfig,
+                "istio_hub": config.istio_hub,
+                "istio_tag": config.istio_tag,
+            }
+            if config.kind_config:
+                args["config"] = config.kind_config
+            cluster = KindCluster("kind", args)
             return kubernetes.Provider("cluster", kubeconfig=cluster.kubeconfig)
         if not config.kubeconfig and not config.context:
             return None
