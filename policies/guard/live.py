@@ -1,0 +1,183 @@
+"""Asks kubectl, pulumi and istioctl, each at most once, while the pack does something else."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .objects import Key, Object, Objects
+
+LIMIT_SECONDS = 5.0
+_GATEWAY_API, _ISTIO = "gateway.networking.k8s.io", "networking.istio.io"
+KINDS = (
+    "namespaces",
+    "services",
+    "horizontalpodautoscalers.autoscaling",
+    f"gateways.{_GATEWAY_API}",
+    f"httproutes.{_GATEWAY_API}",
+    f"virtualservices.{_ISTIO}",
+    f"destinationrules.{_ISTIO}",
+    f"serviceentries.{_ISTIO}",
+    "authorizationpolicies.security.istio.io",
+)
+
+
+class Target(NamedTuple):
+    """A cluster, as the Kubernetes provider is told: path or text of a kubeconfig, and a context in it.
+
+    Empty means what the environment says.
+    """
+
+    kubeconfig: str = ""
+    context: str = ""
+
+
+class Cannot(Exception):
+    """One line: what could not be read, and why."""
+
+
+class Asked:
+    """A command that runs in the background; its answer is waited for at most LIMIT_SECONDS."""
+
+    def __init__(self, command: Sequence[str], given: str | None = None) -> None:
+        """Starts it. A command that is not there is an answer, too."""
+        self._name = command[0]
+        # A file, not a pipe: nobody empties a pipe before the answer is wanted.
+        self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process: subprocess.Popen[str] | None = None
+        self._answer: str | Cannot | None = None
+        stdin = subprocess.DEVNULL
+        with tempfile.TemporaryFile("w+") as document:
+            document.write(given or "")
+            document.seek(0)
+            with suppress(FileNotFoundError):
+                self._process = subprocess.Popen(
+                    command, stdin=document if given else stdin, stdout=self._out, stderr=self._said, text=True
+                )
+
+    def answer(self) -> str:
+        """Its standard output. Raises Cannot where it failed, is missing or takes too long."""
+        if self._answer is None:
+            self._answer = self._wait()
+        if isinstance(self._answer, Cannot):
+            raise self._answer
+        return self._answer
+
+    def _wait(self) -> str | Cannot:
+        if self._process is None:
+            return Cannot(f"{self._name} is not on PATH")
+        try:
+            status = self._process.wait(LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return Cannot(f"{self._name} gave no answer within {LIMIT_SECONDS:g} s")
+        self._out.seek(0)
+        self._said.seek(0)
+        if status:
+            last = (self._said.read().strip().splitlines() or [f"exit status {status}"])[-1]
+            return Cannot(f"{self._name}: {last.removeprefix('error: ')}")
+        return self._out.read()
+
+
+class Cluster:
+    """The objects of one cluster, read once in the background."""
+
+    def __init__(self, target: Target) -> None:
+        """Starts kubectl."""
+        command = ["kubectl", *_chosen(target), f"--request-timeout={LIMIT_SECONDS:g}s", "get", ",".join(KINDS)]
+        self._asked = Asked([*command, "--all-namespaces", "--output=json"])
+        self._objects: Objects | None = None
+
+    def objects(self) -> Objects:
+        """All objects of KINDS. Raises Cannot."""
+        if self._objects is None:
+            items = json.loads(self._asked.answer())["items"]
+            self._objects = [Object(item["kind"], item) for item in items]
+        return self._objects
+
+
+def _chosen(target: Target) -> list[str]:
+    path = target.kubeconfig
+    if "\n" in path or path.lstrip().startswith("{"):  # the provider takes a kubeconfig's own text, too
+        handle, name = tempfile.mkstemp(prefix="kubeconfig-")
+        with os.fdopen(handle, "w") as file:
+            file.write(path)
+        _TEXTS.append(Path(name))
+        path = name
+    chosen = [f"--kubeconfig={Path(path).expanduser()}"] if path else []
+    return [*chosen, *([f"--context={target.context}"] if target.context else [])]
+
+
+_TEXTS: list[Path] = []  # kubeconfigs that came as text
+
+
+def forget_texts() -> None:
+    """Removes the kubeconfigs that had to be written to files."""
+    while _TEXTS:
+        _TEXTS.pop().unlink(missing_ok=True)
+
+
+class Recorded:
+    """What the stack has applied before: in a preview it is still in the cluster, though the program may drop it."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """Starts `pulumi stack export`; secrets in it stay encrypted."""
+        names = [environment.get(f"PULUMI_{part}", "") for part in ("ORGANIZATION", "PROJECT", "STACK")]
+        stack = "/".join(names) if all(names) else names[-1]
+        self._asked = Asked(["pulumi", "stack", "export", "--stack", stack, "--non-interactive"])
+
+    def objects(self) -> Objects:
+        """The Kubernetes objects of the stack's last state. Raises Cannot."""
+        resources = (json.loads(self._asked.answer()).get("deployment") or {}).get("resources") or []
+        return [
+            Object(kind_of(item["type"]), item.get("outputs") or {}, item["urn"])
+            for item in resources
+            if item["type"].startswith("kubernetes:")
+        ]
+
+
+def kind_of(token: str) -> str:
+    """The kind in a Pulumi type token such as `kubernetes:apps/v1:Deployment`."""
+    return token.rpartition(":")[2]
+
+
+def without(live: Objects, recorded: Objects) -> list[Object]:
+    """What is in the cluster without the stack: not its objects, and of those it patches not its labels."""
+    whole = {item.key for item in recorded if not item.patch}
+    patched: dict[Key, set[str]] = {}
+    for item in recorded:
+        if item.patch:
+            patched.setdefault(item.key, set()).update(item.labels)
+    left = [item for item in live if item.key not in whole]
+    return [_unlabelled(item, patched[item.key]) if item.key in patched else item for item in left]
+
+
+def _unlabelled(item: Object, names: set[str]) -> Object:
+    labels = {name: value for name, value in item.labels.items() if name not in names}
+    return Object(item.kind, {**item.properties, "metadata": {**item.metadata, "labels": labels}})
+
+
+def analysis(objects: Objects) -> Sequence[Mapping[str, Any]]:
+    """What `istioctl analyze` says of these objects as files; nothing where istioctl is not there. Raises Cannot."""
+    documents = [json.dumps(_plain(item.properties)) for item in objects if item.properties.get("apiVersion")]
+    if not documents or not shutil.which("istioctl"):
+        return []
+    command = ["istioctl", "analyze", "--use-kube=false", "--output=json", "--failure-threshold=Error", "-"]
+    return list(json.loads(Asked(command, "\n---\n".join(documents)).answer()))
+
+
+def _plain(value: Any) -> Any:
+    """As Kubernetes writes it: Pulumi hands each number over as a float, and adds fields of its own."""
+    if isinstance(value, Mapping):
+        kept = {name: value[name] for name in value if not name.startswith("__") and value[name] is not None}
+        return {name: _plain(item) for name, item in kept.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
