@@ -3,6 +3,7 @@
 import atexit
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from guard import live
 from guard.objects import Object, World
@@ -65,10 +66,13 @@ class Reading:
         except live.Cannot as why:
             return World(objects, problem=str(why), stack=stack_name())
 
-    def analysed(self, world: World) -> World:
-        """`world` with what Istio's analysers say of all its objects."""
-        messages = live.analysis([*(item for item in world.objects if not item.patch), *world.live])
-        return World(world.objects, world.live, world.problem, world.stack, messages)
+
+def analysed(world: World) -> World:
+    """`world` with what Istio's analysers say of all its objects. Raises live.Cannot."""
+    objects = [
+        item for kind in sorted({item.base for item in (*world.objects, *world.live)}) for item in world.all(kind)
+    ]
+    return replace(world, messages=live.analysis([item for item in objects if not item.patch]))
 
 
 def stack_name() -> str:
@@ -114,7 +118,11 @@ def as_a_whole(row: Policy) -> StackValidationPolicy:
         for target, objects in by_cluster(args):
             world = READING.whole(objects, target)
             if Needs.ISTIOCTL in row.needs:
-                world = READING.analysed(world)
+                try:
+                    world = analysed(world)
+                except live.Cannot as why:
+                    report(f"{why}; nothing was analysed", None)
+                    continue
             for urn, line in row.broken(world, args.get_config() or {}):
                 report(line, urn or None)
 

@@ -14,19 +14,12 @@ def istio_analysis(world: World, settings: Settings) -> Findings:
     Codes in `suppress` do not count. Nothing is claimed where istioctl is not on PATH.
     """
     least = LEVELS.index(settings["minimumLevel"])
-    own = {f"{item.base} {item.namespace}/{item.name}".replace(" /", " "): item for item in world.objects}
+    own = {item.title: item for item in world.objects}
     for message in world.messages:
         code, level = str(message.get("code")), str(message.get("level"))
-        item = own.get(_origin(str(message.get("origin"))))
+        item = own.get(str(message.get("origin")))
         if item and LEVELS.index(level) >= least and not matches_any(code, settings["suppress"]):
             yield item, f"{level} {code}: {message.get('message')}"
-
-
-def _origin(text: str) -> str:
-    """`VirtualService reviews.shop` as istioctl writes it, in the way this pack does: `VirtualService shop/reviews`."""
-    kind, _, place = text.partition(" ")
-    name, _, namespace = place.rpartition(".")
-    return f"{kind} {namespace}/{name}" if name else text
 
 
 def cluster_was_read(world: World, _settings: Settings) -> Findings:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -44,7 +45,7 @@ class Cannot(Exception):
 class Asked:
     """A command that runs in the background; its answer is waited for at most LIMIT_SECONDS."""
 
-    def __init__(self, command: Sequence[str], given: str | None = None) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         """Starts it. A command that is not there is an answer, too."""
         self._name = command[0]
         # A file, not a pipe: nobody empties a pipe before the answer is wanted.
@@ -52,14 +53,10 @@ class Asked:
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process: subprocess.Popen[str] | None = None
         self._answer: str | Cannot | None = None
-        stdin = subprocess.DEVNULL
-        with tempfile.TemporaryFile("w+") as document:
-            document.write(given or "")
-            document.seek(0)
-            with suppress(FileNotFoundError):
-                self._process = subprocess.Popen(
-                    command, stdin=document if given else stdin, stdout=self._out, stderr=self._said, text=True
-                )
+        with suppress(FileNotFoundError):
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._said, text=True
+            )
 
     def answer(self) -> str:
         """Its standard output. Raises Cannot where it failed, is missing or takes too long."""
@@ -166,11 +163,22 @@ def _unlabelled(item: Object, names: set[str]) -> Object:
 
 def analysis(objects: Objects) -> Sequence[Mapping[str, Any]]:
     """What `istioctl analyze` says of these objects as files; nothing where istioctl is not there. Raises Cannot."""
-    documents = [json.dumps(_plain(item.properties)) for item in objects if item.properties.get("apiVersion")]
-    if not documents or not shutil.which("istioctl"):
+    given = [item for item in objects if item.properties.get("apiVersion")]
+    if not given or not shutil.which("istioctl"):
         return []
-    command = ["istioctl", "analyze", "--use-kube=false", "--output=json", "--failure-threshold=Error", "-"]
-    return list(json.loads(Asked(command, "\n---\n".join(documents)).answer()))
+    command = ["istioctl", "analyze", "--use-kube=false", "--all-namespaces", "--output=json", "-"]
+    text = "\n---\n".join(json.dumps(_plain(item.properties)) for item in given)
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+        found: list[Mapping[str, Any]] = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise Cannot(f"istioctl gave no answer within {LIMIT_SECONDS:g} s") from None
+    except ValueError:
+        raise Cannot(f"istioctl: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}") from None
+    # It leaves out what it cannot parse, and only says so beside its answer.
+    for number, why in re.findall(r"^\s*\* error processing -\[(\d+)\]: (.*)", done.stderr, re.MULTILINE):
+        found.append({"code": "unreadable", "level": "Error", "message": why, "origin": given[int(number)].title})
+    return found
 
 
 def _plain(value: Any) -> Any:
