@@ -4,6 +4,7 @@ import atexit
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from guard import live
 from guard.objects import Object, World
@@ -139,7 +140,7 @@ def by_cluster(args: StackValidationArgs) -> Iterator[tuple[live.Target | None, 
     return ((target, tuple(objects)) for target, objects in found.items())
 
 
-def described(row: Policy) -> dict[str, object]:
+def described(row: Policy) -> dict[str, Any]:
     """What the two kinds of policies of the SDK have in common."""
     schema = PolicyConfigSchema(properties={name: dict(given) for name, given in row.parameters.items()})
     return {
