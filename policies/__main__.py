@@ -1,13 +1,12 @@
 """The policy pack: hands each stack's objects to the rules, and reports what they find."""
 
 import atexit
-import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from guard import live
 from guard.objects import Object, World
+from guard.reading import Reading, analysed
 from guard.table import TABLE, Needs, Policy
 from pulumi_policy import (
     EnforcementLevel,
@@ -22,63 +21,8 @@ from pulumi_policy import (
 )
 from pulumi_policy.proxy import UnknownValueError
 
-PREVIEW = os.environ.get("PULUMI_DRY_RUN") == "true"
-UNKNOWN = "the kubeconfig of its provider is known only when the stack is applied"
-
-
-class Reading:
-    """What is read of the outside: every cluster once, and once more after an update, when it has changed."""
-
-    def __init__(self) -> None:
-        """Nothing is read before the first Kubernetes object comes."""
-        self._before: dict[live.Target, live.Cluster] = {}
-        self._after: dict[live.Target, live.Cluster] = self._before if PREVIEW else {}
-        self._recorded: live.Recorded | None = None
-
-    def begin(self, target: live.Target | None) -> None:
-        """Starts reading in the background."""
-        if target is not None and target not in self._before:
-            self._before[target] = live.Cluster(target)
-        if PREVIEW and self._recorded is None:
-            self._recorded = live.Recorded(os.environ)
-
-    def before(self, objects: tuple[Object, ...], target: live.Target | None) -> World:
-        """`objects` beside the cluster as it is before anything is applied."""
-        if target is None:
-            return World(objects, problem=UNKNOWN)
-        try:
-            return World(objects, self._before[target].objects(), stack=stack_name())
-        except live.Cannot as why:
-            return World(objects, problem=str(why), stack=stack_name())
-
-    def whole(self, objects: tuple[Object, ...], target: live.Target | None) -> World:
-        """All objects of the stack beside what the cluster has without it."""
-        if target is None:
-            return World(objects, problem=UNKNOWN, stack=stack_name())
-        self.begin(target)
-        if target not in self._after:
-            self._after[target] = live.Cluster(target)
-        try:
-            found = self._after[target].objects()
-            # After an update the cluster has lost what the stack dropped; in a preview it still has it.
-            if self._recorded:
-                found = live.without(found, self._recorded.objects())
-            return World(objects, found, stack=stack_name())
-        except live.Cannot as why:
-            return World(objects, problem=str(why), stack=stack_name())
-
-
-def analysed(world: World) -> World:
-    """`world` with what Istio's analysers say of all its objects. Raises live.Cannot."""
-    objects = [
-        item for kind in sorted({item.base for item in (*world.objects, *world.live)}) for item in world.all(kind)
-    ]
-    return replace(world, messages=live.analysis([item for item in objects if not item.patch]))
-
-
-def stack_name() -> str:
-    """The stack that is previewed or updated."""
-    return os.environ.get("PULUMI_STACK", "")
+READING = Reading()
+KUBERNETES = "kubernetes:"
 
 
 def target_of(provider: PolicyProviderResource | None) -> live.Target | None:
@@ -90,22 +34,20 @@ def target_of(provider: PolicyProviderResource | None) -> live.Target | None:
         return None
 
 
-READING = Reading()
-atexit.register(live.forget_texts)
-
-
 def one_by_one(row: Policy) -> ResourceValidationPolicy:
     """A rule that judges each object by itself: the engine asks before the object is applied."""
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        if not args.resource_type.startswith("kubernetes:"):
+        if not args.resource_type.startswith(KUBERNETES):
             return
         target = target_of(args.provider)
         READING.begin(target)
         item = Object(live.kind_of(args.resource_type), args.props, args.urn)
         if item.base not in row.kinds:
             return
-        world = READING.before((item,), target) if Needs.CLUSTER in row.needs else World((item,), stack=stack_name())
+        world = World((item,), stack=READING.stack)
+        if Needs.CLUSTER in row.needs:
+            world = READING.before((item,), target)
         for _urn, line in row.broken(world, args.get_config() or {}):
             report(line, None)
 
@@ -134,9 +76,9 @@ def by_cluster(args: StackValidationArgs) -> Iterator[tuple[live.Target | None, 
     """The stack's Kubernetes objects, those of each cluster together."""
     found: dict[live.Target | None, list[Object]] = {}
     for item in args.resources:
-        if item.resource_type.startswith("kubernetes:"):
-            target = target_of(item.provider)
-            found.setdefault(target, []).append(Object(live.kind_of(item.resource_type), item.props, item.urn))
+        if item.resource_type.startswith(KUBERNETES):
+            made = Object(live.kind_of(item.resource_type), item.props, item.urn)
+            found.setdefault(target_of(item.provider), []).append(made)
     return ((target, tuple(objects)) for target, objects in found.items())
 
 
@@ -153,6 +95,7 @@ def described(row: Policy) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    atexit.register(live.forget_texts)
     PolicyPack(
         name="waypoint-lab",
         enforcement_level=EnforcementLevel.MANDATORY,
