@@ -34,6 +34,11 @@ def target_of(provider: PolicyProviderResource | None) -> live.Target | None:
         return None
 
 
+def stack_of(urn: str) -> str:
+    """The stack that a resource is of, by its URN: the engine does not tell each pack the name."""
+    return urn.removeprefix("urn:pulumi:").partition("::")[0]
+
+
 def one_by_one(row: Policy) -> ResourceValidationPolicy:
     """A rule that judges each object by itself: the engine asks before the object is applied."""
 
@@ -41,13 +46,14 @@ def one_by_one(row: Policy) -> ResourceValidationPolicy:
         if not args.resource_type.startswith(KUBERNETES):
             return
         target = target_of(args.provider)
-        READING.begin(target)
+        stack = stack_of(args.urn)
+        READING.begin(stack, target)
         item = Object(live.kind_of(args.resource_type), args.props, args.urn)
         if item.base not in row.kinds:
             return
-        world = World((item,), stack=READING.stack)
+        world = World((item,), stack=stack)
         if Needs.CLUSTER in row.needs:
-            world = READING.before((item,), target)
+            world = READING.before((item,), stack, target)
         for _urn, line in row.broken(world, args.get_config() or {}):
             report(line, None)
 
@@ -59,7 +65,7 @@ def as_a_whole(row: Policy) -> StackValidationPolicy:
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
         for target, objects in by_cluster(args):
-            world = READING.whole(objects, target)
+            world = READING.whole(objects, stack_of(objects[0].urn), target)
             if Needs.ISTIOCTL in row.needs:
                 try:
                     world = analysed(world)

@@ -122,12 +122,10 @@ def forget_texts() -> None:
 
 
 class Recorded:
-    """What the stack has applied before: in a preview it is still in the cluster, though the program may drop it."""
+    """What the stack has applied before: it is in the cluster still, though the program may drop it now."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        """Starts `pulumi stack export`; secrets in it stay encrypted."""
-        names = [environment.get(f"PULUMI_{part}", "") for part in ("ORGANIZATION", "PROJECT", "STACK")]
-        stack = "/".join(names) if all(names) else names[-1]
+    def __init__(self, stack: str) -> None:
+        """Starts `pulumi stack export` for the project of this directory; secrets stay encrypted."""
         self._asked = Asked(["pulumi", "stack", "export", "--stack", stack, "--non-interactive"])
 
     def objects(self) -> Objects:

@@ -219,7 +219,7 @@ TABLE: tuple[Policy, ...] = (
             "minimumLevel": {
                 "type": "string",
                 "enum": list(checks.LEVELS),
-                "default": "Warning",
+                "default": "Error",  # many a warning is of taste: each DENY by method is one
                 "description": "the least severe messages that count",
             },
             "suppress": _texts(list(checks.UNSEEN_BY_US), "codes that do not count; * and ? are wildcards"),

@@ -140,10 +140,15 @@ def program(
 
 
 def preview(
-    program: Program, rows: list[dict[str, Any]], config: Config | None = None, *, fails: bool
+    program: Program,
+    rows: list[dict[str, Any]],
+    config: Config | None = None,
+    *,
+    fails: bool,
+    provider: Config | None = None,
 ) -> list[Violation]:
-    """What the pack says of these resources, each row of a message once."""
-    program.write(*rows)
+    """What the pack says of these resources."""
+    program.write(*rows, provider=provider)
     events, settings = program.folder / "events.json", program.folder / "policies.json"
     events.unlink(missing_ok=True)
     settings.write_text(json.dumps(config or {}))
@@ -189,15 +194,42 @@ def test_an_advisory_is_shown_and_does_not_block_and_a_disabled_policy_is_silent
     assert {violation.policy for violation in blocked} - {violation.policy for violation in shown} == {silent}
 
 
-def test_a_parameter_changes_the_verdict(program: Program) -> None:
-    faulty = [service("c", CALM), rule("slow", "c", CALM, fault={"delay": SHORT})]
-    enrolled = [GOOD[4], GOOD[5]]
-    assert preview(program, [*FIVE_PERCENT[:3], *enrolled, *faulty], fails=False) == []
-    (found,) = preview(
-        program, [*FIVE_PERCENT[:3], *enrolled, *faulty], {"fault-limits": {"maxDelaySeconds": 1}}, fails=True
-    )
-    assert found.policy == "fault-limits"
-    assert "delays by 2 s; the limit is 1 s" in found.message
+def test_parameters_change_the_verdict(program: Program) -> None:
+    enrolled = [item for item in GOOD if item["name"] in ("enrolled", f"{CALM}-gateway-calm")]
+    rows = [*FIVE_PERCENT[:3], *enrolled, service("c", CALM), rule("slow", "c", CALM, fault={"delay": SHORT})]
+    assert preview(program, rows, fails=False) == []
+    changed: Config = {"fault-limits": {"maxDelaySeconds": 1}, "no-faults-in-production": {"stacks": ["test"]}}
+    found = {violation.policy: violation.message for violation in preview(program, rows, changed, fails=True)}
+    assert found.keys() == changed.keys()
+    assert "delays by 2 s; the limit is 1 s" in found["fault-limits"]
+    assert "stack test is production" in found["no-faults-in-production"]
+
+
+def test_an_update_without_a_preview_is_stopped_before_the_route_is_written(program: Program, kubectl: Kubectl) -> None:
+    program.write(*canary(90))
+    said = program.up("--policy-pack", str(CLONE / "policies"), fails=True)
+    assert "the live route sends 5 %: a jump of 85" in said
+    served = kubectl("get", "httproute", "shop", "-n", LIVE, "-o", "jsonpath={.spec.rules[0].backendRefs[*].weight}")
+    assert served.stdout == "95 5"
+
+
+def test_what_the_stack_itself_drops_is_no_second_owner(program: Program) -> None:
+    enrolled = [item for item in GOOD if item["name"] in ("lent", f"{LIVE}-gateway-many", f"{LIVE}-configmap-many")]
+    fault = rule("slow", "shop", timeout="5s")
+    assert preview(program, [*FIVE_PERCENT[:-1], *enrolled, fault], fails=False) == []
+
+
+def test_the_cluster_of_the_programs_own_provider_is_read(program: Program) -> None:
+    given = program.environment
+    program.environment = {name: value for name, value in given.items() if name != "KUBECONFIG"} | {"HOME": "/nowhere"}
+    try:
+        provider = {"kubeconfig": given["KUBECONFIG"]}
+        found = preview(program, canary(90), fails=True, provider=provider)
+    finally:
+        program.environment = given
+    policies = {violation.policy for violation in found}
+    assert "canary-jump" in policies
+    assert "cluster-was-read" not in policies
 
 
 def test_a_cluster_that_cannot_be_read_is_said_and_does_not_block(program: Program, tmp_path: Path) -> None:
