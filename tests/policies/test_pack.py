@@ -1,6 +1,7 @@
 """The pack through the real engine on a real cluster: every policy blocks its bad program and passes its good one."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,8 +136,13 @@ def program(
     )
     made.write(*FIVE_PERCENT)
     made.up()
+    shutil.copytree(CLONE / "policies", pack(made))  # it is to need nothing of this project
     yield made
     made.destroy()
+
+
+def pack(program: Program) -> Path:
+    return program.folder.parent / "pack"
 
 
 def preview(
@@ -152,8 +158,8 @@ def preview(
     events, settings = program.folder / "events.json", program.folder / "policies.json"
     events.unlink(missing_ok=True)
     settings.write_text(json.dumps(config or {}))
-    pack = ("--policy-pack", str(CLONE / "policies"), "--policy-pack-config", str(settings))
-    said = program.pulumi("preview", *pack, "--event-log", str(events), fails=fails)
+    given = ("--policy-pack", str(pack(program)), "--policy-pack-config", str(settings))
+    said = program.pulumi("preview", *given, "--event-log", str(events), fails=fails)
     found = []
     for line in events.read_text().splitlines():
         if event := json.loads(line).get("policyEvent"):
@@ -207,7 +213,7 @@ def test_parameters_change_the_verdict(program: Program) -> None:
 
 def test_an_update_without_a_preview_is_stopped_before_the_route_is_written(program: Program, kubectl: Kubectl) -> None:
     program.write(*canary(90))
-    said = program.up("--policy-pack", str(CLONE / "policies"), fails=True)
+    said = program.up("--policy-pack", str(pack(program)), fails=True)
     assert "the live route sends 5 %: a jump of 85" in said
     served = kubectl("get", "httproute", "shop", "-n", LIVE, "-o", "jsonpath={.spec.rules[0].backendRefs[*].weight}")
     assert served.stdout == "95 5"
