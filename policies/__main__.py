@@ -1,6 +1,5 @@
 """The policy pack: hands each stack's objects to the rules, and reports what they find."""
 
-import atexit
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -101,7 +100,6 @@ def described(row: Policy) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    atexit.register(live.forget_texts)
     PolicyPack(
         name="waypoint-lab",
         enforcement_level=EnforcementLevel.MANDATORY,

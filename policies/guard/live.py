@@ -1,13 +1,12 @@
 """Asks kubectl, pulumi and istioctl, each at most once, while the pack does something else."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,45 +41,34 @@ class Cannot(Exception):
     """One line: what could not be read, and why."""
 
 
-class Asked:
-    """A command that runs in the background; its answer is waited for at most LIMIT_SECONDS."""
+_BACKGROUND = ThreadPoolExecutor(4, "asking")
 
-    def __init__(self, command: Sequence[str]) -> None:
-        """Starts it. A command that is not there is an answer, too."""
-        self._name = command[0]
-        # A file, not a pipe: nobody empties a pipe before the answer is wanted.
-        self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self._process: subprocess.Popen[str] | None = None
-        self._answer: str | Cannot | None = None
-        with suppress(FileNotFoundError):
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._said, text=True
+
+def _ask(command: Sequence[str], given: str = "") -> str:
+    """A command's standard output. `given` is a file for it, whose path stands for `{}` in `command`. Raises Cannot."""
+    try:
+        # It may hold credentials: a file without a name cannot be left behind.
+        with tempfile.TemporaryFile("w+") as file:
+            file.write(given)
+            file.seek(0)
+            path = f"/dev/fd/{file.fileno()}"
+            done = subprocess.run(
+                [argument.replace("{}", path) for argument in command],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=LIMIT_SECONDS,
+                check=False,
+                pass_fds=[file.fileno()],
             )
-
-    def answer(self) -> str:
-        """Its standard output. Raises Cannot where it failed, is missing or takes too long."""
-        if self._answer is None:
-            self._answer = self._wait()
-        if isinstance(self._answer, Cannot):
-            raise self._answer
-        return self._answer
-
-    def _wait(self) -> str | Cannot:
-        if self._process is None:
-            return Cannot(f"{self._name} is not on PATH")
-        try:
-            status = self._process.wait(LIMIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            return Cannot(f"{self._name} gave no answer within {LIMIT_SECONDS:g} s")
-        self._out.seek(0)
-        self._said.seek(0)
-        if status:
-            last = (self._said.read().strip().splitlines() or [f"exit status {status}"])[-1]
-            return Cannot(f"{self._name}: {last.removeprefix('error: ')}")
-        return self._out.read()
+    except FileNotFoundError:
+        raise Cannot(f"{command[0]} is not on PATH") from None
+    except subprocess.TimeoutExpired:
+        raise Cannot(f"{command[0]} gave no answer within {LIMIT_SECONDS:g} s") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise Cannot(f"{command[0]}: {last.removeprefix('error: ')}")
+    return done.stdout
 
 
 class Cluster:
@@ -88,37 +76,22 @@ class Cluster:
 
     def __init__(self, target: Target) -> None:
         """Starts kubectl."""
-        command = ["kubectl", *_chosen(target), f"--request-timeout={LIMIT_SECONDS:g}s", "get", ",".join(KINDS)]
-        self._asked = Asked([*command, "--all-namespaces", "--output=json"])
+        command = ["kubectl", f"--request-timeout={LIMIT_SECONDS:g}s", "get", ",".join(KINDS), "--all-namespaces"]
+        chosen = [f"--context={target.context}"] if target.context else []
+        text = target.kubeconfig
+        if "\n" in text or text.lstrip().startswith("{"):  # the provider takes a kubeconfig's own text, too
+            chosen.append("--kubeconfig={}")
+        elif text:
+            chosen.append(f"--kubeconfig={Path(text).expanduser()}")
+        self._asked = _BACKGROUND.submit(_ask, [*command, *chosen, "--output=json"], text)
         self._objects: Objects | None = None
 
     def objects(self) -> Objects:
         """All objects of KINDS. Raises Cannot."""
         if self._objects is None:
-            items = json.loads(self._asked.answer())["items"]
+            items = json.loads(self._asked.result())["items"]
             self._objects = [Object(item["kind"], item) for item in items]
         return self._objects
-
-
-def _chosen(target: Target) -> list[str]:
-    path = target.kubeconfig
-    if "\n" in path or path.lstrip().startswith("{"):  # the provider takes a kubeconfig's own text, too
-        handle, name = tempfile.mkstemp(prefix="kubeconfig-")
-        with os.fdopen(handle, "w") as file:
-            file.write(path)
-        _TEXTS.append(Path(name))
-        path = name
-    chosen = [f"--kubeconfig={Path(path).expanduser()}"] if path else []
-    return [*chosen, *([f"--context={target.context}"] if target.context else [])]
-
-
-_TEXTS: list[Path] = []  # kubeconfigs that came as text
-
-
-def forget_texts() -> None:
-    """Removes the kubeconfigs that had to be written to files."""
-    while _TEXTS:
-        _TEXTS.pop().unlink(missing_ok=True)
 
 
 class Recorded:
@@ -126,11 +99,11 @@ class Recorded:
 
     def __init__(self, stack: str) -> None:
         """Starts `pulumi stack export` for the project of this directory; secrets stay encrypted."""
-        self._asked = Asked(["pulumi", "stack", "export", "--stack", stack, "--non-interactive"])
+        self._asked = _BACKGROUND.submit(_ask, ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"])
 
     def objects(self) -> Objects:
         """The Kubernetes objects of the stack's last state. Raises Cannot."""
-        resources = (json.loads(self._asked.answer()).get("deployment") or {}).get("resources") or []
+        resources = (json.loads(self._asked.result()).get("deployment") or {}).get("resources") or []
         return [
             Object(kind_of(item["type"]), item.get("outputs") or {}, item["urn"])
             for item in resources

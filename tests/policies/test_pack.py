@@ -229,7 +229,7 @@ def test_the_cluster_of_the_programs_own_provider_is_read(program: Program) -> N
     given = program.environment
     program.environment = {name: value for name, value in given.items() if name != "KUBECONFIG"} | {"HOME": "/nowhere"}
     try:
-        provider = {"kubeconfig": given["KUBECONFIG"]}
+        provider = {"kubeconfig": Path(given["KUBECONFIG"]).read_text()}
         found = preview(program, canary(90), fails=True, provider=provider)
     finally:
         program.environment = given
