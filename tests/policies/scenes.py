@@ -8,6 +8,9 @@ NAMESPACE = "n"
 AMBIENT = {"istio.io/dataplane-mode": "ambient"}
 ENROLLED = {"istio.io/use-waypoint": "w"}
 
+# A policy, what it looks at, its settings, and its one violation; empty where it is kept.
+Case = tuple[str, World, dict[str, Any], str]
+
 
 def thing(kind: str, name: str, spec: Any = None, **more: Any) -> Object:
     """An object in the namespace `n`; `more` are its labels, annotations or namespace, and `data`."""
