@@ -98,11 +98,12 @@ OWN: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Command]] =
     "status": ("say how every part is", _json_argument, _status),
     "env": ("print the exports a shell needs", _env_arguments, _env),
 }
-# Those that measure live in modules of their own, loaded only when asked for: they import Pulumi.
+# Those that measure live in modules of their own, loaded only when asked for: most import Pulumi.
 MODULES = {
     "run": ("walk the whole lab and measure every stage", "lab.run"),
     "verify": ("measure what is on now", "lab.verify"),
     "doctor": ("say what the stack's cluster lacks for the lab", "lab.doctor"),
+    "policies": ("list the policies of the pack, their levels and parameters", "lab.policies"),
     "bench": ("time a weight step beside kubectl and an idle up", "lab.bench"),
 }
 

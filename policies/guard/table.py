@@ -1,0 +1,237 @@
+"""The one table of policies: the pack, `lab policies`, the docs and the tests read these rows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from . import authorization, checks, faults, retries, routes, targets, waypoints
+from .objects import Findings, Settings, World
+
+Schema = Mapping[str, Any]  # JSON schema of one parameter, with `default` and `description`
+
+
+class Level(StrEnum):
+    """What happens where a policy is broken."""
+
+    MANDATORY = "mandatory"  # the update is stopped
+    ADVISORY = "advisory"  # it is said
+    DISABLED = "disabled"  # it is not looked at
+
+
+class Needs(StrEnum):
+    """What a rule has to be given besides the stack's objects."""
+
+    CLUSTER = "cluster"  # the objects that the cluster has already
+    ISTIOCTL = "istioctl"  # the messages of Istio's analysers
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A row. `description` says in one line what must hold, `remedy` what to do where it does not.
+
+    `kinds`: the rule judges each object of these kinds by itself, before it is applied; without, the stack as a whole.
+    """
+
+    name: str
+    description: str
+    remedy: str
+    rule: Callable[[World, Settings], Findings]
+    level: Level = Level.MANDATORY
+    kinds: tuple[str, ...] = ()
+    needs: frozenset[Needs] = frozenset()
+    parameters: Mapping[str, Schema] = field(default_factory=dict)
+
+    def settings(self, given: Settings) -> Settings:
+        """All parameters: as given, else their defaults."""
+        return {**{name: schema["default"] for name, schema in self.parameters.items()}, **given}
+
+    def broken(self, world: World, given: Settings) -> list[tuple[str, str]]:
+        """For each violation the object's URN and one line: what is wrong, where, and what to do."""
+        found = self.rule(world, self.settings(given))
+        return [(item.urn, f"{item.title}: {what}; {self.remedy}") for item, what in found]
+
+
+def _number(default: float, description: str, minimum: float = 0, **more: float) -> Schema:
+    return {"type": "number", "default": default, "minimum": minimum, **more, "description": description}
+
+
+def _texts(default: list[str], description: str) -> Schema:
+    return {"type": "array", "items": {"type": "string"}, "default": default, "description": description}
+
+
+_CLUSTER = frozenset({Needs.CLUSTER})
+_PRODUCTION: Mapping[str, Schema] = {
+    "stacks": _texts(["prod", "production"], "stacks that are production; * and ? are wildcards"),
+    "namespaceLabels": {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "default": {"environment": "production"},
+        "description": "labels, any of which makes a namespace production",
+    },
+}
+
+TABLE: tuple[Policy, ...] = (
+    Policy(
+        "weights-add-up",
+        "Weights of an HTTPRoute's rule add up, and someone answers",
+        "make them add up, or change the parameter total",
+        routes.weights_add_up,
+        kinds=("HTTPRoute",),
+        parameters={"total": _number(100, "what the weights of several backends make up", 1)},
+    ),
+    Policy(
+        "canary-jump",
+        "A backend's share does not jump beyond what is served now",
+        "go there in smaller steps",
+        routes.canary_jump,
+        kinds=("HTTPRoute",),
+        needs=_CLUSTER,
+        parameters={
+            "maxPoints": _number(80, "percentage points that a share may grow in one update", maximum=100),
+            "baselines": _texts(["*-baseline", "*-primary"], "backends that may take any share at once: the way back"),
+        },
+    ),
+    Policy(
+        "targets-exist",
+        "Routes and policies name Services, ports and Gateways that exist",
+        "correct the name or the port, or add what is missing",
+        targets.targets_exist,
+        needs=_CLUSTER,
+    ),
+    Policy(
+        "one-owner-per-service",
+        "No HTTPRoute and VirtualService on one Service",
+        "keep one of the two",
+        routes.one_owner_per_service,
+        needs=_CLUSTER,
+    ),
+    Policy(
+        "target-refs-only",
+        "Beside a waypoint policies are bound by targetRefs",
+        "bind it by targetRefs",
+        authorization.target_refs_only,
+        needs=_CLUSTER,
+    ),
+    Policy(
+        "allow-allows-something",
+        "An ALLOW policy has rules",
+        "add a rule, or name the policy in the parameter exceptions",
+        authorization.allow_allows_something,
+        kinds=("AuthorizationPolicy",),
+        parameters={"exceptions": _texts([], "policies (namespace/name) that are meant to refuse everything")},
+    ),
+    Policy(
+        "deny-shadows-allow",
+        "No DENY policy covers all that an ALLOW policy allows",
+        "narrow the DENY, or drop the ALLOW",
+        authorization.deny_shadows_allow,
+        needs=_CLUSTER,
+    ),
+    Policy(
+        "layer-7-has-a-waypoint",
+        "Layer-7 rules in an ambient namespace have a waypoint that enforces them",
+        "enrol the Service or its namespace in a waypoint",
+        authorization.layer_7_has_a_waypoint,
+        needs=_CLUSTER,
+    ),
+    Policy(
+        "fault-limits",
+        "Injected faults stay within limits",
+        "inject less, or change the limit",
+        faults.fault_limits,
+        kinds=("VirtualService", "ConfigMap"),
+        parameters={
+            "maxPercent": _number(100, "share of requests that may be aborted, in percent", maximum=100),
+            "maxDelaySeconds": _number(10, "longest delay, in seconds"),
+            "maxSeconds": _number(3600, f"longest time that a fault may stay (annotation {faults.DURATION})"),
+            "requireDuration": {
+                "type": "boolean",
+                "default": False,
+                "description": f"whether each fault needs the annotation {faults.DURATION}",
+            },
+        },
+    ),
+    Policy(
+        "no-faults-in-production",
+        "No fault is injected in production",
+        "inject it elsewhere",
+        faults.no_faults_in_production,
+        needs=_CLUSTER,
+        parameters=_PRODUCTION,
+    ),
+    Policy(
+        "retries-within-timeout",
+        "All tries together end before the caller gives up",
+        "retry less, or shorten perTryTimeout",
+        retries.retries_within_timeout,
+        kinds=("VirtualService",),
+        parameters={
+            "callerTimeoutSeconds": _number(0, "how long callers wait, in seconds; 0: only the rule's timeout counts")
+        },
+    ),
+    Policy(
+        "retried-abort",
+        "No retries on a rule's own injected abort: they do nothing",
+        "inject the abort behind the waypoint, or drop the retries",
+        retries.retried_abort,
+        level=Level.ADVISORY,
+        kinds=("VirtualService",),
+    ),
+    Policy(
+        "retried-writes",
+        "Writes are not repeated without a budget",
+        "match safe methods, retry on conditions before the request is seen, or set a DestinationRule's retryBudget",
+        retries.retried_writes,
+        level=Level.ADVISORY,
+        needs=_CLUSTER,
+        parameters={"maxAttempts": _number(0, "retries of a write that may be without a budget")},
+    ),
+    Policy(
+        "enrolled-with-its-gateway",
+        "A label that enrols names a waypoint that exists",
+        "add the waypoint, or take the label away: traffic would pass every policy by",
+        waypoints.enrolled_with_its_gateway,
+        needs=_CLUSTER,
+    ),
+    Policy(
+        "waypoint-listens-for-hbone",
+        "A waypoint listens for HBONE on port 15008, and for nothing else",
+        "give it that one listener",
+        waypoints.waypoint_listens_for_hbone,
+        kinds=("Gateway",),
+    ),
+    Policy(
+        "waypoint-replicas",
+        "In production a waypoint has several replicas",
+        "set replicas by a ConfigMap named in infrastructure.parametersRef, or by an autoscaler, in this stack",
+        waypoints.waypoint_replicas,
+        needs=_CLUSTER,
+        parameters={"minReplicas": _number(2, "replicas of a waypoint in production", 1), **_PRODUCTION},
+    ),
+    Policy(
+        "istio-analysis",
+        "Istio's own analysers find nothing in the stack (nothing is claimed without istioctl on PATH)",
+        "see istioctl analyze",
+        checks.istio_analysis,
+        needs=frozenset({Needs.CLUSTER, Needs.ISTIOCTL}),
+        parameters={
+            "minimumLevel": {
+                "type": "string",
+                "enum": list(checks.LEVELS),
+                "default": "Error",  # many a warning is of taste: each DENY by method is one
+                "description": "the least severe messages that count",
+            },
+            "suppress": _texts(list(checks.UNSEEN_BY_US), "codes that do not count; * and ? are wildcards"),
+        },
+    ),
+    Policy(
+        "cluster-was-read",
+        "The cluster could be read, so that rules could compare with it",
+        "make it reachable by kubectl; what needs the cluster has looked at the stack alone",
+        checks.cluster_was_read,
+        level=Level.ADVISORY,
+        needs=_CLUSTER,
+    ),
+)
+BY_NAME: Mapping[str, Policy] = {row.name: row for row in TABLE}

@@ -1,0 +1,76 @@
+"""Objects for tests of rules, short to write."""
+
+from typing import Any
+
+from policies.guard.objects import Object, World
+
+NAMESPACE = "n"
+AMBIENT = {"istio.io/dataplane-mode": "ambient"}
+ENROLLED = {"istio.io/use-waypoint": "w"}
+
+# A policy, what it looks at, its settings, and its one violation; empty where it is kept.
+Case = tuple[str, World, dict[str, Any], str]
+
+
+def thing(kind: str, name: str, spec: Any = None, **more: Any) -> Object:
+    """An object in the namespace `n`; `more` are its labels, annotations or namespace, and `data`."""
+    data = {"data": more.pop("data")} if "data" in more else {}
+    return Object(kind, {"metadata": {"name": name, "namespace": NAMESPACE, **more}, "spec": spec or {}, **data})
+
+
+def namespace(name: str = NAMESPACE, patch: bool = False, **labels: str) -> Object:
+    """A Namespace with these labels; `_` in a label's name stands for what Python does not take."""
+    return Object("NamespacePatch" if patch else "Namespace", {"metadata": {"name": name, "labels": labels}})
+
+
+def service(name: str = "reviews", *ports: int, **labels: str) -> Object:
+    """A Service with these ports."""
+    return thing("Service", name, {"ports": [{"port": port} for port in ports or (80,)]}, labels=labels)
+
+
+def gateway(name: str = "w", port: int = 15008, protocol: str = "HBONE", **spec: Any) -> Object:
+    """A waypoint."""
+    listeners = [{"port": port, "protocol": protocol}]
+    return thing("Gateway", name, {"gatewayClassName": "istio-waypoint", "listeners": listeners, **spec})
+
+
+def rule(*weights: int, names: tuple[str, ...] = (), **more: Any) -> Any:
+    """A rule of an HTTPRoute with a backend for each weight: s0, s1, … or `names`."""
+    refs = [{"name": name, "weight": weight} for name, weight in zip(names or ("s0", "s1"), weights, strict=False)]
+    return {"backendRefs": refs, **more}
+
+
+def route(*rules: Any, name: str = "r", service: str = "reviews") -> Object:
+    """An HTTPRoute of a Service."""
+    return thing("HTTPRoute", name, {"parentRefs": [{"kind": "Service", "name": service}], "rules": list(rules)})
+
+
+def virtual_service(host: str = "reviews", *rules: Any, name: str = "v", **metadata: Any) -> Object:
+    """A VirtualService of one host."""
+    return thing("VirtualService", name, {"hosts": [host], "http": list(rules)}, **metadata)
+
+
+def authorization(name: str = "p", *rules: Any, action: str = "ALLOW", **spec: Any) -> Object:
+    """An AuthorizationPolicy."""
+    given = {"rules": list(rules)} if rules else {}
+    return thing("AuthorizationPolicy", name, {"action": action, **given, **spec})
+
+
+def on(*services: str) -> dict[str, Any]:
+    """The targetRefs of a policy."""
+    return {"targetRefs": [{"kind": "Service", "name": name} for name in services]}
+
+
+def operation(**fields: list[str]) -> dict[str, Any]:
+    """A rule of an AuthorizationPolicy on requests."""
+    return {"to": [{"operation": fields}]}
+
+
+def source(**fields: list[str]) -> dict[str, Any]:
+    """A rule of an AuthorizationPolicy on callers."""
+    return {"from": [{"source": fields}]}
+
+
+def world(*objects: Object, live: tuple[Object, ...] = (), **more: Any) -> World:
+    """A stack of these objects beside a cluster."""
+    return World(objects, live, **more)

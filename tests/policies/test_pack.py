@@ -1,0 +1,252 @@
+"""The pack through the real engine on a real cluster: every policy blocks its bad program and passes its good one."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from embedded.cluster import CLONE
+from policies.guard.table import TABLE, Level
+from tests.conftest import Kubectl
+from tests.embedded.pulumi_program import Program
+
+# Two namespaces of an ambient mesh; `live` is production.
+LIVE, CALM = "policy-live", "policy-calm"
+GATEWAY_API, ISTIO, SECURITY = "gateway.networking.k8s.io/v1", "networking.istio.io/v1", "security.istio.io/v1"
+ADVISORY = {row.name for row in TABLE if row.level is Level.ADVISORY}
+GET = [{"to": [{"operation": {"methods": ["GET"]}}]}]
+USE = "istio.io/use-waypoint"
+Config = dict[str, Any]
+
+
+class Violation(NamedTuple):
+    """What the engine told the user."""
+
+    policy: str
+    level: str
+    message: str
+
+
+def row(api: str, kind: str, name: str, spec: Any = None, place: str = LIVE, **more: Any) -> dict[str, Any]:
+    body = {name: more.pop(name) for name in ("data",) if name in more} | ({"spec": spec} if spec else {})
+    document = {"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": place, **more}, **body}
+    return {"name": f"{place}-{kind}-{name}".lower(), "document": document}
+
+
+def service(name: str, place: str = LIVE, **labels: str) -> dict[str, Any]:
+    ports = [{"name": "http", "port": 80}]
+    quick = {"pulumi.com/skipAwait": "true"}
+    return row("v1", "Service", name, {"ports": ports}, place, labels=labels, annotations=quick)
+
+
+def route(name: str, *backends: tuple[str, int], place: str = LIVE, parent: str = "", **match: Any) -> dict[str, Any]:
+    refs = [{"name": backend, "port": 80, "weight": weight} for backend, weight in backends]
+    parents = [{"group": "", "kind": "Service", "name": parent or name, "port": 80}]
+    return row(
+        GATEWAY_API, "HTTPRoute", name, {"parentRefs": parents, "rules": [{"backendRefs": refs, **match}]}, place
+    )
+
+
+def rule(name: str, to: str, place: str = LIVE, host: str = "", annotations: Any = None, **rule: Any) -> dict[str, Any]:
+    there = [{"destination": {"host": f"{to}.{place}.svc.cluster.local"}}]
+    spec = {"hosts": [f"{host or to}.{place}.svc.cluster.local"], "http": [{"route": there, **rule}]}
+    return row(ISTIO, "VirtualService", name, spec, place, annotations=annotations or {})
+
+
+def authorization(name: str, place: str = LIVE, service: str = "", **spec: Any) -> dict[str, Any]:
+    bound = {"targetRefs": [{"group": "", "kind": "Service", "name": service}]} if service else {}
+    return row(SECURITY, "AuthorizationPolicy", name, {"action": "ALLOW", **bound, **spec}, place)
+
+
+def waypoint(name: str, port: int, place: str, **spec: Any) -> dict[str, Any]:
+    listeners = [{"name": "mesh", "port": port, "protocol": "HBONE"}]
+    return row(
+        GATEWAY_API, "Gateway", name, {"gatewayClassName": "istio-waypoint", "listeners": listeners, **spec}, place
+    )
+
+
+def canary(weight: int) -> list[dict[str, Any]]:
+    names = ("shop", "shop-old", "shop-next")
+    return [*map(service, names), route("shop", ("shop-old", 100 - weight), ("shop-next", weight))]
+
+
+FIVE_PERCENT = canary(5)
+DELAY, ABORT = {"delay": {"fixedDelay": "20s", "percentage": {"value": 100}}}, {"abort": {"httpStatus": 503}}
+RETRIES = {"attempts": 3, "perTryTimeout": "1s", "retryOn": "5xx"}
+BAD = [
+    *canary(90),
+    service("a"),
+    service("b"),
+    service("c"),
+    service("lost", **{USE: "nowhere"}),
+    route("weights", ("a", 80), ("b", 30), parent="a"),
+    route("missing", ("nobody", 1), parent="b"),
+    rule("hidden", "b"),
+    rule("slow", "c", fault=DELAY, timeout="2s", retries=RETRIES),
+    rule("again", "c", fault=ABORT, retries=RETRIES),
+    authorization("picks", selector={"matchLabels": {"app": "a"}}, rules=GET),
+    authorization("empty", service="a"),
+    authorization("some", service="c", rules=GET),
+    authorization("none", service="c", action="DENY", rules=[{}]),
+    waypoint("one", 8080, LIVE),
+]
+REPLICAS = {"deployment": "spec:\n  replicas: 2\n"}
+PARAMETERS = {"parametersRef": {"group": "", "kind": "ConfigMap", "name": "many"}}
+LASTS = {"waypoint-lab/fault-seconds": "600"}
+ENROLLED = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CALM, "labels": {USE: "calm"}}}
+SHORT = {**DELAY["delay"], "fixedDelay": "2s"}
+ONLY_GET = [{"method": {"exact": "GET"}}]
+GOOD = [
+    *FIVE_PERCENT[:-1],
+    {**canary(50)[-1]},
+    {"name": "enrolled", "document": ENROLLED, "patch": True},
+    waypoint("calm", 15008, CALM),
+    row("v1", "ConfigMap", "many", data=REPLICAS),
+    waypoint("many", 15008, LIVE, infrastructure=PARAMETERS),
+    {"name": "lent", "document": {**ENROLLED, "metadata": {"name": LIVE, "labels": {USE: "many"}}}, "patch": True},
+    service("a", CALM),
+    service("b", CALM),
+    rule("slow", "a", CALM, fault={"delay": SHORT}, annotations=LASTS),
+    rule("again", "b", CALM, timeout="4s", retries=RETRIES, match=ONLY_GET),
+    authorization("some", CALM, service="a", rules=GET),
+    authorization("none", CALM, service="a", action="DENY", rules=[{"to": [{"operation": {"paths": ["/admin*"]}}]}]),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _namespaces(kubectl: Kubectl) -> Iterator[None]:
+    for name, labels in ((LIVE, ["environment=production"]), (CALM, [])):
+        kubectl("create", "namespace", name)
+        kubectl("label", "namespace", name, "istio.io/dataplane-mode=ambient", *labels)
+    yield
+    kubectl("delete", "namespace", LIVE, CALM, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def program(
+    tmp_path_factory: pytest.TempPathFactory, cluster_environment: dict[str, str], _namespaces: None
+) -> Iterator[Program]:
+    """A stack that has applied a canary of 5 %."""
+    made = Program(tmp_path_factory.mktemp("pack"), cluster_environment)
+    made.environment["PULUMI_DEBUG_COMMANDS"] = (
+        "true"  # shows the flag --event-log, as Pulumi's own Automation API does
+    )
+    made.write(*FIVE_PERCENT)
+    made.up()
+    shutil.copytree(CLONE / "policies", pack(made))  # it is to need nothing of this project
+    yield made
+    made.destroy()
+
+
+def pack(program: Program) -> Path:
+    return program.folder.parent / "pack"
+
+
+def preview(
+    program: Program,
+    rows: list[dict[str, Any]],
+    config: Config | None = None,
+    *,
+    fails: bool,
+    provider: Config | None = None,
+) -> list[Violation]:
+    """What the pack says of these resources."""
+    program.write(*rows, provider=provider)
+    events, settings = program.folder / "events.json", program.folder / "policies.json"
+    events.unlink(missing_ok=True)
+    settings.write_text(json.dumps(config or {}))
+    given = ("--policy-pack", str(pack(program)), "--policy-pack-config", str(settings))
+    said = program.pulumi("preview", *given, "--event-log", str(events), fails=fails)
+    found = []
+    for line in events.read_text().splitlines():
+        if event := json.loads(line).get("policyEvent"):
+            told = event["message"].strip()
+            assert told.splitlines()[-1] in said, "a violation that the user is not shown"
+            found.append(Violation(event["policyName"], event["enforcementLevel"], told))
+    return found
+
+
+@pytest.fixture(scope="module")
+def blocked(program: Program) -> list[Violation]:
+    """What the pack says of the bad program, which must not pass."""
+    return preview(program, BAD, fails=True)
+
+
+@pytest.mark.parametrize("name", [row.name for row in TABLE if row.name != "cluster-was-read"])
+def test_every_policy_reports_its_bad_program_at_its_own_level(name: str, blocked: list[Violation]) -> None:
+    levels = {violation.level for violation in blocked if violation.policy == name}
+    assert levels == {"advisory" if name in ADVISORY else "mandatory"}
+
+
+def test_a_canary_jump_from_5_to_90_is_stopped_with_the_live_weight(blocked: list[Violation]) -> None:
+    (message,) = [violation.message for violation in blocked if violation.policy == "canary-jump"]
+    assert "rule 1 sends 90 % to shop-next; the live route sends 5 %: a jump of 85" in message
+
+
+def test_every_policy_passes_its_good_program(program: Program) -> None:
+    assert preview(program, GOOD, fails=False) == []
+
+
+def test_an_advisory_is_shown_and_does_not_block_and_a_disabled_policy_is_silent(
+    program: Program, blocked: list[Violation]
+) -> None:
+    silent = "one-owner-per-service"
+    config: Config = {row.name: {"enforcementLevel": "advisory"} for row in TABLE}
+    shown = preview(program, BAD, config | {silent: {"enforcementLevel": "disabled"}}, fails=False)
+    assert {violation.level for violation in shown} == {"advisory"}
+    assert {violation.policy for violation in blocked} - {violation.policy for violation in shown} == {silent}
+
+
+def test_parameters_change_the_verdict(program: Program) -> None:
+    enrolled = [item for item in GOOD if item["name"] in ("enrolled", f"{CALM}-gateway-calm")]
+    rows = [*FIVE_PERCENT[:3], *enrolled, service("c", CALM), rule("slow", "c", CALM, fault={"delay": SHORT})]
+    assert preview(program, rows, fails=False) == []
+    changed: Config = {"fault-limits": {"maxDelaySeconds": 1}, "no-faults-in-production": {"stacks": ["test"]}}
+    found = {violation.policy: violation.message for violation in preview(program, rows, changed, fails=True)}
+    assert found.keys() == changed.keys()
+    assert "delays by 2 s; the limit is 1 s" in found["fault-limits"]
+    assert "stack test is production" in found["no-faults-in-production"]
+
+
+def test_an_update_without_a_preview_is_stopped_before_the_route_is_written(program: Program, kubectl: Kubectl) -> None:
+    program.write(*canary(90))
+    said = program.up("--policy-pack", str(pack(program)), fails=True)
+    assert "the live route sends 5 %: a jump of 85" in said
+    served = kubectl("get", "httproute", "shop", "-n", LIVE, "-o", "jsonpath={.spec.rules[0].backendRefs[*].weight}")
+    assert served.stdout == "95 5"
+
+
+def test_what_the_stack_itself_drops_is_no_second_owner(program: Program) -> None:
+    enrolled = [item for item in GOOD if item["name"] in ("lent", f"{LIVE}-gateway-many", f"{LIVE}-configmap-many")]
+    fault = rule("slow", "shop", timeout="5s")
+    assert preview(program, [*FIVE_PERCENT[:-1], *enrolled, fault], fails=False) == []
+
+
+def test_the_cluster_of_the_programs_own_provider_is_read(program: Program) -> None:
+    given = program.environment
+    program.environment = {name: value for name, value in given.items() if name != "KUBECONFIG"} | {"HOME": "/nowhere"}
+    try:
+        provider = {"kubeconfig": Path(given["KUBECONFIG"]).read_text()}
+        found = preview(program, canary(90), fails=True, provider=provider)
+    finally:
+        program.environment = given
+    policies = {violation.policy for violation in found}
+    assert "canary-jump" in policies
+    assert "cluster-was-read" not in policies
+
+
+def test_a_cluster_that_cannot_be_read_is_said_and_does_not_block(program: Program, tmp_path: Path) -> None:
+    broken = tmp_path / "kubectl"
+    broken.write_text("#!/bin/sh\necho 'error: connection refused' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    before = program.environment
+    program.environment = {**before, "PATH": f"{tmp_path}:{before['PATH']}"}
+    try:
+        (found,) = preview(program, FIVE_PERCENT, fails=False)
+    finally:
+        program.environment = before
+    assert (found.policy, found.level) == ("cluster-was-read", "advisory")
+    assert "kubectl: connection refused" in found.message
