@@ -17,6 +17,7 @@ POLL_SECONDS = 0.05
 SLOW_POLL_SECONDS = 0.5
 DEFAULT_SECONDS = {"Deployment": 600, "Service": 600, "Pod": 300, "StatefulSet": 600, "Job": 600}
 OTHER_SECONDS = 600
+SETTLE_SECONDS = 10.0  # for which the official provider waits for Pods of a Service; none at all is fine after that
 STEP = re.compile(r"""\.([\w-]+|\\.)|\[\?\(@\.([\w-]+)\s*==\s*["']([^"']*)["']\)\]|\[(\d+|\*)\]""")
 
 
@@ -118,7 +119,7 @@ def pod(live: Object) -> str:
     return f"phase {status.get('phase', 'Pending')}"
 
 
-def checks(client: Client, inputs: Object) -> list[Callable[[Object], str]]:
+def checks(client: Client, inputs: Object, settle_seconds: float = SETTLE_SECONDS) -> list[Callable[[Object], str]]:
     """What to wait for. Raises BadWait for an annotation that cannot be read."""
     given = annotations(inputs)
     if given.get("pulumi.com/skipAwait", "").lower() == "true":
@@ -130,28 +131,34 @@ def checks(client: Client, inputs: Object) -> list[Callable[[Object], str]]:
         except ValueError:
             raise BadWait(f"pulumi.com/waitFor: {wait_for!r} is not a JSON list") from None
         return [_one(str(expression)) for expression in expressions]
-    return _kinds_own(client, inputs)
+    return _kinds_own(client, inputs, settle_seconds)
 
 
 def problems(client: Client, inputs: Object, live: Object) -> list[str]:
     """Why `live` is not what its kind calls ready; a refresh looks at it once and does not wait."""
     if annotations(inputs).get("pulumi.com/skipAwait", "").lower() == "true":
         return []
-    return [problem for check in _kinds_own(client, inputs) if (problem := check(live))]
+    return [problem for check in _kinds_own(client, inputs, 0) if (problem := check(live))]
 
 
-def _kinds_own(client: Client, inputs: Object) -> list[Callable[[Object], str]]:
+def _kinds_own(client: Client, inputs: Object, settle_seconds: float) -> list[Callable[[Object], str]]:
     version, kind = inputs.get("apiVersion", ""), inputs.get("kind")
     if version.startswith("apps/") and kind == "Deployment":
         return [deployment]
     if version == "v1" and kind == "Pod":
         return [pod]
     if version == "v1" and kind == "Service":
-        return [_service(client)]
+        return [_service(client, settle_seconds)]
     return []
 
 
-def _service(client: Client) -> Callable[[Object], str]:
+def _service(client: Client, settle_seconds: float) -> Callable[[Object], str]:
+    """As the official provider, but without its ten seconds of settling where a Pod is ready.
+
+    Source: pulumi-kubernetes 4.32, provider/pkg/await/service.go.
+    """
+    began = time.monotonic()
+
     def endpoints(live: Object) -> str:
         spec, meta = live["spec"], live["metadata"]
         if spec.get("type") == "ExternalName" or spec.get("clusterIP") == "None" or not spec.get("selector"):
@@ -160,10 +167,13 @@ def _service(client: Client) -> Callable[[Object], str]:
             return "the load balancer has no address"
         base = f"/apis/discovery.k8s.io/v1/namespaces/{meta['namespace']}/endpointslices"
         listed = client.request("GET", base, params={"labelSelector": f"kubernetes.io/service-name={meta['name']}"})
-        for item in listed.get("items") or []:
-            if any(e.get("conditions", {}).get("ready") is not False for e in item.get("endpoints") or []):
-                return ""
-        return "it has no ready endpoint: does its selector match Pods?"
+        found = [e.get("conditions") or {} for item in listed.get("items") or [] for e in item.get("endpoints") or []]
+        waiting = [one for one in found if one.get("ready") is False and not one.get("terminating")]
+        if waiting:
+            return f"{len(waiting)} of its Pods are not ready"
+        if not found and time.monotonic() - began < settle_seconds:
+            return "it has no Pods: does its selector match any?"
+        return ""
 
     return endpoints
 
@@ -185,7 +195,7 @@ def until(
     tell: Callable[[str], None],
 ) -> Object:
     """Waits for all that `inputs` ask for; returns the live object. Raises WaitFailed, BadWait."""
-    todo = checks(client, inputs)
+    todo = checks(client, inputs, min(seconds, SETTLE_SECONDS))
     if not todo:
         return live
     began, told, waits = time.monotonic(), 0.0, SLOW_POLL_SECONDS

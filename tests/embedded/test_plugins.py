@@ -4,7 +4,7 @@ import json
 import re
 
 from tests.conftest import Kubectl
-from tests.embedded.documents import NAMESPACE, config_map, deployment, live, meta, row, service
+from tests.embedded.documents import NAMESPACE, config_map, deployment, live, meta, row, service, unready_deployment
 from tests.embedded.pulumi_program import Program
 
 
@@ -147,11 +147,14 @@ def test_conditions_and_rollouts_are_waited_for(program: Program, kubectl: Kubec
 def test_a_rollout_and_a_service_that_never_get_ready_say_why(program: Program) -> None:
     program.write(
         row("stuck", deployment("stuck", image="no.example/such:1", timeoutSeconds="2")),
-        row("alone", service("alone", annotations={"pulumi.com/timeoutSeconds": "2"})),
+        row("unready", unready_deployment("unready")),
+        row("waiting", service("unready", annotations={"pulumi.com/timeoutSeconds": "2"}), depends_on=["unready"]),
+        row("alone", service("alone", annotations={"pulumi.com/timeoutSeconds": "1"})),
     )
     said = program.up(fails=True)
     assert "Deployment plugin-test/stuck is not ready after 2 s: 0 of 1 replicas available" in said
-    assert "Service plugin-test/alone is not ready after 2 s: it has no ready endpoint" in said
+    assert "Service plugin-test/unready is not ready after 2 s: 1 of its Pods are not ready" in said
+    assert "Service plugin-test/alone" not in said.replace("waiting for Service plugin-test/alone", "")
 
 
 def test_a_wait_that_cannot_be_read_is_refused_before_anything_changes(program: Program, kubectl: Kubectl) -> None:

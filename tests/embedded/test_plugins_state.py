@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Kubectl
-from tests.embedded.documents import NAMESPACE, config_map, live, meta, row, service
+from tests.embedded.documents import NAMESPACE, config_map, live, meta, row, service, unready_deployment
 from tests.embedded.pulumi_program import Program
 
 OFFICIAL = "use the official pulumi-kubernetes plugin"
@@ -54,10 +54,15 @@ def test_a_refresh_forgets_what_is_gone_and_the_next_up_makes_it_again(program: 
 
 
 def test_a_refresh_tells_that_a_rollout_is_no_longer_ready(program: Program, kubectl: Kubectl) -> None:
-    program.write(row("a", service("unready", annotations={"pulumi.com/waitFor": "jsonpath={.spec.clusterIP}"})))
+    program.write(
+        row("pods", unready_deployment("unready")),
+        row("a", service("unready", annotations={"pulumi.com/waitFor": "jsonpath={.spec.clusterIP}"})),
+    )
     program.up()
+    slices = ("endpointslice", "-l", "kubernetes.io/service-name=unready", "-n", NAMESPACE)
+    kubectl("wait", *slices, "--for=jsonpath={.endpoints[0].conditions.ready}=false", "--timeout=30s")
     program.pulumi("refresh", "--yes", "--skip-preview")
-    assert "it has no ready endpoint" in program.state()["a"]["initErrors"][0]
+    assert "1 of its Pods are not ready" in program.state()["a"]["initErrors"][0]
 
 
 # Import and get.
