@@ -140,16 +140,18 @@ def examine(config: LabConfig) -> list[Finding]:
     except (NoAnswer, KeyError, ValueError) as error:
         mend = "set waypoint-lab:kubeconfig and waypoint-lab:context, or KUBECONFIG"
         return [Finding("API server", State.MISSING, f"{context} cannot be used: {error}", mend)]
-    checks = [_crds, _mesh, _permissions, _istiod]
+    checks = {"CRDs": _crds, "Istio": _mesh, "your permissions": _permissions, "istiod's permissions": _istiod}
     if not config.deploy_bookinfo:  # else the stack makes them
-        checks += [_namespaces, _service, _client]
+        checks |= {"namespaces": _namespaces, "Service": _service, "client": _client}
     found = [Finding("API server", State.OK, f"{context}, Kubernetes {version}")]
     with ThreadPoolExecutor(len(checks)) as pool:
-        for answer in [pool.submit(check, config) for check in checks]:
+        for what, answer in [(what, pool.submit(check, config)) for what, check in checks.items()]:
             try:
                 found += answer.result()
             except NoAnswer as error:
-                found.append(Finding("cluster", State.MISSING, str(error), "kubectl get all -A shows what is wrong"))
+                # What one may not look at can still be there; what does not answer cannot be used.
+                state = State.UNKNOWN if "forbidden" in str(error) else State.MISSING
+                found.append(Finding(what, state, f"cannot be asked for ({error})"))
     return found
 
 

@@ -158,7 +158,7 @@ def permissions(reviews: list[Object]) -> list[Finding]:
         mend = "ask for a Role with them" if who == "SelfSubjectAccessReview" else AMBIENT
         namespace = own[0]["spec"]["resourceAttributes"]["namespace"]
         if denied:
-            found.append(_missing(what, f"not allowed in {namespace}: {', '.join(denied)}", f"{mend}"))
+            found.append(_missing(what, f"not allowed in {namespace}: {', '.join(denied)}", mend))
         else:
             found.append(_ok(what, f"sufficient in {namespace}"))
     return found

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from embedded import cluster as embedded
+from tests.conftest import Kubectl
 
 CLONE = embedded.CLONE
 UP = ("pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--suppress-progress")
@@ -111,6 +112,32 @@ def test_what_a_cluster_lacks_is_one_line_each_before_anything_changes(foreign: 
     refused = foreign(*UP)
     assert refused.returncode != 0
     assert 'no-such-context cannot be used: context "no-such-context" does not exist' in refused.stdout
+
+
+@pytest.fixture
+def viewer(cluster_state: Path, kubectl: Kubectl, tmp_path: Path) -> Iterator[Path]:
+    """The kubeconfig of somebody who may look at things, and no more."""
+    name = "targets-test-viewer"
+    kubectl("create", "serviceaccount", name, "-n", "default")
+    kubectl("create", "clusterrolebinding", name, "--clusterrole=view", f"--serviceaccount=default:{name}")
+    token = kubectl("create", "token", name, "-n", "default").stdout.strip()
+    document = yaml.safe_load((cluster_state / "kubeconfig").read_text())
+    document["users"] = [{"name": item["name"], "user": {"token": token}} for item in document["users"]]
+    file = tmp_path / "viewer.yaml"
+    file.write_text(yaml.safe_dump(document))
+    yield file
+    kubectl("delete", "clusterrolebinding", name)
+    kubectl("delete", "serviceaccount", name, "-n", "default")
+
+
+@pytest.mark.timeout(300)
+def test_missing_permissions_are_said_before_anything_changes(foreign: Run, viewer: Path) -> None:
+    assert foreign("pulumi", "config", "set", "kubeconfig", str(viewer)).returncode == 0
+    doctor = foreign(*lab("doctor"))
+    (permissions,) = (line for line in doctor.stdout.splitlines() if "your permissions" in line)
+    assert permissions.startswith("MISSING your permissions: not allowed in bookinfo-backends: create gateways, patch ")
+    assert "unknown istiod's permissions: cannot be asked for" in doctor.stdout
+    assert "the cluster is not ready for the lab: your permissions: not allowed" in foreign(*UP).stdout
 
 
 # A cluster made by kind.
