@@ -16,7 +16,8 @@ from typing import Any
 import grpc
 from google.protobuf import empty_pb2
 
-from embedded.plugins.protocol import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2, provider_pb2_grpc, serve
+from embedded.plugins.base import Base
+from embedded.plugins.protocol import provider_pb2, serve
 from embedded.plugins.values import UNKNOWN, decode, differences, encode, sealed
 
 Object = dict[str, Any]
@@ -48,22 +49,10 @@ def problems(inputs: Object) -> list[tuple[str, str]]:
     return found
 
 
-class Provider(provider_pb2_grpc.ResourceProviderServicer):
+class Provider(Base):
     """The engine's provider service."""
 
-    def __init__(self, engine: str) -> None:
-        """`engine` is where to log."""
-        self._cancelled = threading.Event()
-        self._engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(engine)) if engine else None
-
-    def Handshake(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return provider_pb2.ProviderHandshakeResponse(accept_secrets=True, accept_resources=False)
-
-    def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return plugin_pb2.PluginInfo(version=VERSION)
-
-    def GetSchema(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return provider_pb2.GetSchemaResponse(schema=f'{{"name":"command","version":"{VERSION}"}}')
+    name, version, official = "command", VERSION, OFFICIAL
 
     def CheckConfig(self, request: Any, context: Any) -> Any:  # noqa: D102
         return provider_pb2.CheckResponse(inputs=request.news)
@@ -73,13 +62,6 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Configure(self, request: Any, context: Any) -> Any:  # noqa: D102
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
-
-    def Cancel(self, request: Any, context: Any) -> Any:  # noqa: D102
-        self._cancelled.set()
-        return empty_pb2.Empty()
-
-    def Invoke(self, request: Any, context: Any) -> Any:  # noqa: D102
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{request.tok}: {OFFICIAL}")
 
     def Check(self, request: Any, context: Any) -> Any:
         """Refuses what is unknown or not supported."""
@@ -147,9 +129,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def _tell(self, urn: str, logged: str) -> Any:
         def tell(stream: str, line: str) -> None:
-            if self._engine and logged in (stream, "stdoutAndStderr"):
-                told = engine_pb2.LogRequest(severity=engine_pb2.INFO, message=line, urn=urn, ephemeral=True)
-                self._engine.Log(told, timeout=5)
+            if logged in (stream, "stdoutAndStderr"):
+                self._log(urn, line)
 
         return tell
 

@@ -1,20 +1,13 @@
 """The provider's connection: configuration, the cluster, what it tells the engine, and what it refuses."""
 
-import threading
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, empty_pb2
+from google.protobuf import any_pb2
 
+from embedded.plugins.base import Base
 from embedded.plugins.client import ApiError, Client, KubeconfigError, Unreachable
-from embedded.plugins.protocol import (
-    engine_pb2,
-    engine_pb2_grpc,
-    plugin_pb2,
-    provider_pb2,
-    provider_pb2_grpc,
-    status_pb2,
-)
+from embedded.plugins.protocol import provider_pb2, status_pb2
 from embedded.plugins.values import UNKNOWN, conceal, decode, differences, encode
 
 Object = dict[str, Any]
@@ -49,27 +42,17 @@ def flag(text: object) -> bool:
     return str(text).lower() == "true"
 
 
-class Connected(provider_pb2_grpc.ResourceProviderServicer):
-    """The part of the engine's provider service that is not about single resources."""
+class Connected(Base):
+    """The part of the provider that is not about single resources."""
+
+    name, version, official = "kubernetes", VERSION, OFFICIAL
 
     def __init__(self, engine: str) -> None:
         """`engine` is where to log."""
+        super().__init__(engine)
         self._client: Client | None = None
         self._problem = ""
         self._config: Object = {}
-        self._cancelled = threading.Event()
-        self._engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(engine)) if engine else None
-
-    # What the engine asks first.
-
-    def Handshake(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return provider_pb2.ProviderHandshakeResponse(accept_secrets=True, accept_resources=False)
-
-    def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return plugin_pb2.PluginInfo(version=VERSION)
-
-    def GetSchema(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return provider_pb2.GetSchemaResponse(schema=f'{{"name":"kubernetes","version":"{VERSION}"}}')
 
     def CheckConfig(self, request: Any, context: Any) -> Any:
         """Refuses what is unknown or not supported, before anything is changed."""
@@ -103,19 +86,6 @@ class Connected(provider_pb2_grpc.ResourceProviderServicer):
             acceptSecrets=True, supportsPreview=True, acceptResources=False, acceptOutputs=False
         )
 
-    def Cancel(self, request: Any, context: Any) -> Any:  # noqa: D102
-        self._cancelled.set()
-        return empty_pb2.Empty()
-
-    def Invoke(self, request: Any, context: Any) -> Any:  # noqa: D102
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{request.tok}: {OFFICIAL}")
-
-    def Construct(self, request: Any, context: Any) -> Any:  # noqa: D102
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{request.type}: {OFFICIAL}")
-
-    def Call(self, request: Any, context: Any) -> Any:  # noqa: D102
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{request.tok}: {OFFICIAL}")
-
     # Helpers.
 
     def _cluster(self) -> Client:
@@ -124,12 +94,7 @@ class Connected(provider_pb2_grpc.ResourceProviderServicer):
         return self._client
 
     def _tell(self, urn: str) -> Any:
-        def tell(text: str) -> None:
-            if self._engine:
-                line = engine_pb2.LogRequest(severity=engine_pb2.INFO, message=text, urn=urn, ephemeral=True)
-                self._engine.Log(line, timeout=5)
-
-        return tell
+        return lambda text: self._log(urn, text)
 
     def _body(self, inputs: Object) -> Object:
         return {key: value for key, value in inputs.items() if not key.startswith("__")}
