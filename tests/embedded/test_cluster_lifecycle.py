@@ -137,7 +137,7 @@ def test_an_interrupted_up_leaves_nothing(second: Path) -> None:
     api, http = two_free_ports()
     argv = [sys.executable, "-m", "lab.cli", "--state", str(second), "up", f"--api-port={api}", f"--http-port={http}"]
     with subprocess.Popen(argv, cwd=CLONE, stderr=subprocess.PIPE, text=True) as starting:
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 60
         while not (second / "run" / "supervisor").exists():
             assert time.monotonic() < limit, "the supervisor was not started"
             time.sleep(0.05)
@@ -147,7 +147,7 @@ def test_an_interrupted_up_leaves_nothing(second: Path) -> None:
         )
         assert refused.stderr == "lab down: another `lab up` or `lab down` of this clone is running; wait for it\n"
         starting.send_signal(signal.SIGINT)
-        said = starting.communicate(timeout=30)[1]
+        said = starting.communicate(timeout=120)[1]
     assert starting.returncode == 130
     assert said.splitlines()[-1] == "lab up: interrupted"
     assert mentions(second) == []
