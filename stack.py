@@ -7,7 +7,7 @@ import pulumi_kubernetes as kubernetes
 
 from components import Bookinfo, CanaryRoute, ChaosRule, L7Policy, Waypoint, objects
 from components.canary_route import CanaryRouteArgs
-from components.chaos_rule import ChaosRuleArgs
+from components.chaos_rule import ChaosRuleArgs, Inject
 from lab.config import LabConfig
 from lab.stages import STAGES
 
@@ -114,7 +114,7 @@ def _chaos(stack: Stack) -> None:
         "namespace": config.namespace,
         "service": config.service,
         "port": config.port,
-        "inject": config.fault_at,
+        "inject": Inject(config.fault_at),
         "baseline": f"{config.service}-baseline",
     }
     if config.on("delay"):

@@ -1,10 +1,10 @@
 """Layer-7 traffic management on Istio Ambient as Pulumi components, for any Service of any mesh."""
 
-from components.bookinfo import Bookinfo, BookinfoArgs
-from components.canary_route import Backend, CanaryRoute, CanaryRouteArgs, Cohort, HeaderMatch
-from components.chaos_rule import Abort, ChaosRule, ChaosRuleArgs, Delay, Inject, Retries
-from components.l7_policy import Action, L7Policy, L7PolicyArgs, L7Rule
-from components.waypoint import Enrol, Waypoint, WaypointArgs, WaypointFor
+from .bookinfo import Bookinfo, BookinfoArgs
+from .canary_route import Backend, CanaryRoute, CanaryRouteArgs, Cohort, HeaderMatch
+from .chaos_rule import Abort, ChaosRule, ChaosRuleArgs, Delay, Inject, Retries
+from .l7_policy import Action, L7Policy, L7PolicyArgs, L7Rule
+from .waypoint import Enrol, Waypoint, WaypointArgs, WaypointFor
 
 __all__ = [
     "Abort",

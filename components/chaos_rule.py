@@ -5,27 +5,29 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from components import fault_upstream, objects
+from . import fault_upstream, objects
 
 
 class Inject(StrEnum):
     """Where faults come from: the waypoint's own filter, or a workload behind it that really fails."""
 
     WAYPOINT = "waypoint"
+    """The waypoint's fault filter, which retries do not see."""
     UPSTREAM = "upstream"
+    """A workload behind the waypoint, whose failures are retried as any other's."""
 
 
 class Delay(TypedDict):
-    """A fixed delay."""
+    """A fixed delay before a request goes on."""
 
     seconds: float
-    """0.001 to 3600."""
+    """Its length, 0.001 to 3600 seconds."""
     percent: NotRequired[float]
     """Share of requests, 0 to 100; all unless given."""
 
 
 class Abort(TypedDict):
-    """An answer without the service."""
+    """An answer without the Service."""
 
     status: int
     """HTTP status, 200 to 599."""
@@ -41,7 +43,7 @@ class Retries(TypedDict):
     per_try_timeout: NotRequired[str]
     """Limit of each try, such as 500ms."""
     retry_on: NotRequired[str]
-    """Envoy's retry conditions; 5xx unless given."""
+    """Envoy's retry conditions, with commas between them; 5xx unless given."""
 
 
 class ChaosRuleArgs(TypedDict):
@@ -55,16 +57,16 @@ class ChaosRuleArgs(TypedDict):
     """Its port, 1 to 65535."""
     baseline: NotRequired[str]
     """The Service that `upstream` puts its failures in front of; must not be `service` itself."""
-    inject: NotRequired[str]
-    """`waypoint` (the default) or `upstream`."""
+    inject: NotRequired[Inject]
+    """Where delay and abort come from: `waypoint` (the default) or `upstream`."""
     delay: NotRequired[Delay]
-    """A delay."""
+    """The delay, where there is to be one."""
     abort: NotRequired[Abort]
-    """An abort."""
+    """The abort, where there is to be one."""
     retries: NotRequired[Retries]
-    """A retry policy."""
+    """The retry policy, where there is to be one."""
     timeout: NotRequired[str]
-    """Limit of a request with all its tries."""
+    """Limit of a request with all its tries, such as 10s."""
     headers: NotRequired[dict[str, str]]
     """Only requests with these exact headers are touched; all others go straight to the Service."""
     cluster_domain: NotRequired[str]

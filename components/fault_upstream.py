@@ -6,7 +6,7 @@ from typing import Any
 
 import pulumi
 
-from components import objects
+from . import objects
 
 IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
 _V3 = "type.googleapis.com/envoy"
