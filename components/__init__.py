@@ -4,6 +4,8 @@ from .bookinfo import Bookinfo, BookinfoArgs
 from .canary_route import Backend, CanaryRoute, CanaryRouteArgs, Cohort, HeaderMatch
 from .chaos_rule import Abort, ChaosRule, ChaosRuleArgs, Delay, Inject, Retries
 from .l7_policy import Action, L7Policy, L7PolicyArgs, L7Rule
+from .service_traffic import ServiceTraffic, ServiceTrafficArgs
+from .timekeeper import Duration
 from .waypoint import Enrol, Waypoint, WaypointArgs, WaypointFor
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "ChaosRuleArgs",
     "Cohort",
     "Delay",
+    "Duration",
     "Enrol",
     "HeaderMatch",
     "Inject",
@@ -25,6 +28,8 @@ __all__ = [
     "L7PolicyArgs",
     "L7Rule",
     "Retries",
+    "ServiceTraffic",
+    "ServiceTrafficArgs",
     "Waypoint",
     "WaypointArgs",
     "WaypointFor",

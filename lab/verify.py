@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from embedded import cluster
-from lab import live
+from lab import faults, live
 from lab.config import ConfigError, LabConfig
 from lab.probe import ProbeError, Row, group, send
 from lab.stages import Expect, Measure, expectations
@@ -137,7 +137,10 @@ def main(given: argparse.Namespace) -> int:
     """0 if everything holds, 1 if anything misses or could not be measured."""
     use_cluster(given)
     try:
-        config = stack_config(cluster.CLONE, given.stack)
+        declared = stack_config(cluster.CLONE, given.stack)
+        config = faults.now(declared)
+        if config != declared:
+            print("lab verify: the declared fault is over; what is left of the stack is measured", file=sys.stderr)
         live.wait(config)
         live.wait_for_traffic(config)
         verdicts = measure(config, expectations(config))
