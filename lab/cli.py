@@ -95,6 +95,7 @@ OWN: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Command]] =
 MODULES = {
     "run": ("walk the whole lab and measure every stage", "lab.run"),
     "verify": ("measure what is on now", "lab.verify"),
+    "chaos": ("say what a fault hits, measure it, or walk a schedule of faults", "lab.chaos"),
     "bench": ("time a weight step beside kubectl and an idle up", "lab.bench"),
 }
 
