@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import Bookinfo, CanaryRoute, ChaosRule, L7Policy, ServiceTraffic, Waypoint, objects
+from components import Bookinfo, CanaryRoute, ChaosRule, FailClosed, L7Policy, ServiceTraffic, Waypoint, objects
 from components.canary_route import Backend, CanaryRouteArgs, Cohort
 from components.chaos_rule import ChaosRuleArgs, Inject
 from components.service_traffic import ServiceTrafficArgs
-from lab import faults
+from lab import enforcer, faults
 from lab.config import LabConfig
 from lab.stages import STAGES
 
@@ -81,6 +81,15 @@ def _waypoint(stack: Stack) -> None:
         stack.options(),
     )
     stack.after.append(waypoint)
+    if config.fail_closed:
+        if line := enforcer.warning(config):
+            pulumi.warn(line)
+        # After the enrolment: clients that still come past the waypoint would be refused.
+        FailClosed(
+            f"{config.service}-fail-closed",
+            {"namespace": config.namespace, "labels": {"app": config.service}},
+            stack.options(),
+        )
     pulumi.export("waypoint", {"name": waypoint.name, "address": waypoint.address, "class": waypoint.gateway_class})
 
 

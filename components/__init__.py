@@ -3,6 +3,7 @@
 from .bookinfo import Bookinfo, BookinfoArgs
 from .canary_route import Backend, CanaryRoute, CanaryRouteArgs, Cohort, HeaderMatch
 from .chaos_rule import Abort, ChaosRule, ChaosRuleArgs, Delay, Inject, Retries
+from .fail_closed import FailClosed, FailClosedArgs
 from .l7_policy import Action, L7Policy, L7PolicyArgs, L7Rule
 from .service_traffic import ServiceTraffic, ServiceTrafficArgs
 from .timekeeper import Duration
@@ -22,6 +23,8 @@ __all__ = [
     "Delay",
     "Duration",
     "Enrol",
+    "FailClosed",
+    "FailClosedArgs",
     "HeaderMatch",
     "Inject",
     "L7Policy",
