@@ -46,9 +46,8 @@ def test_moving_between_the_forms_drops_no_request(scene: Scene) -> None:
     scene.up("canary", canaryWeight="20")
     load = Load(stack_config(CLONE))
     try:
-        for _ in range(2):
-            scene.up("canary", canaryWeight="20", owner="combined")
-            scene.up("canary", canaryWeight="20", owner="separate")
+        scene.up("canary", canaryWeight="20", owner="combined")
+        scene.up("canary", canaryWeight="20", owner="separate")
         scene.up("canary", "abort", canaryWeight="20", owner="combined", faultHeader="end-user=jane")
         assert scene.share(503, 50, headers=JANE) > 0
         scene.up("canary", canaryWeight="20", owner="separate")
@@ -61,7 +60,7 @@ def test_moving_between_the_forms_drops_no_request(scene: Scene) -> None:
 
 @pytest.mark.timeout(150)
 def test_a_fault_of_30_seconds_is_gone_at_35_although_nothing_runs(scene: Scene) -> None:
-    settings = {"owner": "combined", "canaryWeight": "20", "faultPercent": "100", "faultSeconds": "30"}
+    settings = {"owner": "combined", "canaryWeight": "100", "faultPercent": "100", "faultSeconds": "30"}
     scene.up("canary", "abort", **settings)
     began = time.monotonic()
     assert scene.share(503, 20) == 1.0
@@ -201,9 +200,9 @@ def scheduled(folder: Path, url: str, *faults: dict[str, object]) -> str:
 
 @pytest.mark.timeout(120)
 def test_a_schedule_walks_its_faults_and_takes_all_back(scene: Scene, application: str, tmp_path: Path) -> None:
-    scene.up("canary", canaryWeight="20")
+    scene.up("canary", canaryWeight="100")
     before = STACK_FILE.read_bytes()
-    faults = [{"at": 0, "seconds": 8, "percent": 10}, {"at": 9, "seconds": 6, "delay": 0.2, "header": "end-user=jane"}]
+    faults = [{"at": 0, "seconds": 7, "percent": 100}, {"at": 8, "seconds": 6, "delay": 0.2, "header": "end-user=jane"}]
     done = scene.lab("chaos", "--schedule", scheduled(tmp_path, application, *faults))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0.2 s later" in done.stdout
