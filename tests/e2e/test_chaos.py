@@ -17,7 +17,7 @@ import yaml
 
 from lab.probe import Load
 from lab.verify import stack_config
-from tests.e2e.chaos_scene import BASE, CLONE, STACK_FILE, Scene, opened, until
+from tests.e2e.chaos_scene import BASE, CLONE, STACK_FILE, UP, Scene, opened, until
 
 NAMESPACE = "bookinfo-backends"
 JANE = {"end-user": "jane"}
@@ -79,14 +79,15 @@ def test_a_fault_of_30_seconds_is_gone_at_35_although_nothing_runs(scene: Scene)
 
 @pytest.mark.timeout(120)
 def test_a_timekeeper_may_touch_one_object_only_and_weights_move_while_it_waits(scene: Scene) -> None:
-    common = {"owner": "combined", "faultPercent": "100", "faultSeconds": "6", "faultAt": "upstream"}
+    common = {"owner": "combined", "faultPercent": "100", "faultSeconds": "12", "faultAt": "upstream"}
     scene.up("canary", "abort", canaryWeight="20", **common)
     who = f"--as=system:serviceaccount:{NAMESPACE}:reviews-traffic-timekeeper"
     may = ("kubectl", "auth", "can-i", "update", "-n", NAMESPACE, who)
     assert scene.run(*may, "virtualservices.networking.istio.io/reviews-traffic").stdout.strip() == "yes"
     assert scene.run(*may, "virtualservices.networking.istio.io/other").stdout.strip() == "no"
-    scene.up("canary", "abort", canaryWeight="40", **common)
-    until(lambda: scene.share(200, 4) == 1.0, 15, "the fault is gone")
+    scene.write("canary", "abort", canaryWeight="40", **common)
+    assert scene.run("pulumi", *UP).returncode == 0
+    until(lambda: scene.share(200, 8) == 1.0, 25, "the fault is gone")
     red = sum(row.colour == "red" for row in scene.send(1000)) / 1000
     assert 0.33 < red < 0.47, "the weight of the last update stays"
 
