@@ -5,10 +5,12 @@ from collections.abc import Callable
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import Bookinfo, CanaryRoute, ChaosRule, L7Policy, Waypoint, objects
-from components.canary_route import CanaryRouteArgs
+from components import Bookinfo, CanaryRoute, ChaosRule, FailClosed, L7Policy, ServiceTraffic, Waypoint, objects
+from components.canary_route import Backend, CanaryRouteArgs, Cohort
 from components.chaos_rule import ChaosRuleArgs, Inject
 from components.kind_cluster import KindCluster, KindClusterArgs
+from components.service_traffic import ServiceTrafficArgs
+from lab import enforcer, faults
 from lab.config import LabConfig
 from lab.stages import STAGES
 
@@ -19,9 +21,10 @@ VERSIONS = {"baseline": "v1", "premium": "v2", "stable": "v3"}
 class Stack:
     """What the stages share while they are built."""
 
-    def __init__(self, config: LabConfig) -> None:
+    def __init__(self, config: LabConfig, record: faults.Record) -> None:
         """Registers the provider, and the application where the config asks for it."""
         self.config = config
+        self.record = record
         self.after: list[pulumi.Resource] = []
         provider = self._provider()
         self._providers: list[pulumi.ProviderResource] | None = [provider] if provider else None
@@ -92,6 +95,15 @@ def _waypoint(stack: Stack) -> None:
         stack.options(),
     )
     stack.after.append(waypoint)
+    if config.fail_closed:
+        if line := enforcer.warning(config):
+            pulumi.warn(line)
+        # After the enrolment: clients that still come past the waypoint would be refused.
+        FailClosed(
+            f"{config.service}-fail-closed",
+            {"namespace": config.namespace, "labels": {"app": config.service}},
+            stack.options(),
+        )
     pulumi.export("waypoint", {"name": waypoint.name, "address": waypoint.address, "class": waypoint.gateway_class})
 
 
@@ -102,6 +114,20 @@ def _l7_policy(stack: Stack) -> None:
         {"namespace": config.namespace, "services": [config.service], "rules": [{"methods": ["GET"]}]},
         stack.options(),
     )
+
+
+def _backends(config: LabConfig) -> list[Backend]:
+    weight = config.canary_weight if config.on("canary") else 0
+    return [
+        {"name": f"{config.service}-baseline", "weight": 100 - weight},
+        {"name": f"{config.service}-stable", "weight": weight},
+    ]
+
+
+def _cohorts(config: LabConfig) -> list[Cohort]:
+    backend: Backend = {"name": f"{config.service}-premium"}
+    cohort: Cohort = {"header": "end-user", "value": config.premium_user, "backends": [backend]}
+    return [cohort] if config.on("premium") else []
 
 
 def _route(stack: Stack) -> None:
@@ -117,28 +143,63 @@ def _route(stack: Stack) -> None:
         "context": config.context,
     }
     if config.on("premium"):
-        backend = {"name": f"{config.service}-premium"}
-        args["cohorts"] = [{"header": "end-user", "value": config.premium_user, "backends": [backend]}]  # type: ignore[list-item]
+        args["cohorts"] = _cohorts(config)
     CanaryRoute(config.service, args, stack.options(*stack.versions()))
 
 
-def _chaos(stack: Stack) -> None:
+def _faults(stack: Stack) -> ServiceTrafficArgs:
+    """Delay, abort, retries and timeout as both components that know them take them."""
     config = stack.config
-    args: ChaosRuleArgs = {
+    args: ServiceTrafficArgs = {
         "namespace": config.namespace,
         "service": config.service,
         "port": config.port,
         "inject": Inject(config.fault_at),
         "baseline": f"{config.service}-baseline",
+        "kubeconfig": config.kubeconfig,
+        "context": config.context,
     }
     if config.on("delay"):
         args["delay"] = {"seconds": config.delay_seconds}
     if config.on("abort"):
         args["abort"] = {"status": config.fault_status, "percent": config.fault_percent}
     if config.on("retries"):
-        args["retries"] = {"attempts": config.retry_attempts, "per_try_timeout": config.per_try_timeout}
+        args["retries"] = {
+            "attempts": config.retry_attempts,
+            "per_try_timeout": config.per_try_timeout,
+            "writes": config.retry_writes,
+        }
+        if config.retry_backoff:
+            args["retries"]["backoff"] = config.retry_backoff
+        if config.retry_budget_percent is not None:
+            args["retries"]["budget_percent"] = config.retry_budget_percent
+    if config.request_timeout:
+        args["timeout"] = config.request_timeout
+    if fault := faults.fault_id(config):
+        args["duration"] = {"seconds": config.fault_seconds, "id": fault}
+        if fault in stack.record.over:
+            args["duration"]["over"] = fault
+    return args
+
+
+def _chaos(stack: Stack) -> None:
+    config = stack.config
+    args: ChaosRuleArgs = {**_faults(stack)}  # type: ignore[typeddict-item]
+    if config.fault_header and config.faulty:
+        args["headers"] = dict([config.fault_header])
     needed = stack.versions() if config.fault_at == "upstream" else []
-    ChaosRule(f"{config.service}-fault", args, stack.options(*needed))
+    ChaosRule(config.rule_name, args, stack.options(*needed))
+
+
+def _traffic(stack: Stack) -> None:
+    config = stack.config
+    args = _faults(stack)
+    if config.fault_header and config.faulty:
+        args["fault_headers"] = dict([config.fault_header])
+    if config.on("canary") or config.on("premium"):
+        args["backends"] = _backends(config)
+        args["cohorts"] = _cohorts(config)
+    ServiceTraffic(config.rule_name, args, stack.options(*stack.versions()))
 
 
 # Toggles that share a builder make one object together.
@@ -151,11 +212,16 @@ BUILDERS: dict[str, Callable[[Stack], None]] = {
     "abort": _chaos,
     "retries": _chaos,
 }
+COMBINED: dict[str, Callable[[Stack], None]] = {
+    **BUILDERS,
+    **dict.fromkeys(("canary", "premium", "delay", "abort", "retries"), _traffic),
+}
 
 
-def build(config: LabConfig) -> None:
-    """Registers everything that `config` turns on."""
-    stack = Stack(config)
-    on = [BUILDERS[row.key] for row in STAGES if row.key in config.stages and row.key in BUILDERS]
+def build(config: LabConfig, record: faults.Record = faults.Record()) -> None:  # noqa: B008 - a constant
+    """Registers everything that `config` turns on; `record` is what the cluster knows of its faults."""
+    stack = Stack(config, record)
+    builders = COMBINED if config.combined else BUILDERS
+    on = [builders[row.key] for row in STAGES if row.key in config.stages and row.key in builders]
     for builder in dict.fromkeys(on):
         builder(stack)

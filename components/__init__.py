@@ -3,7 +3,10 @@
 from .bookinfo import Bookinfo, BookinfoArgs
 from .canary_route import Backend, CanaryRoute, CanaryRouteArgs, Cohort, HeaderMatch
 from .chaos_rule import Abort, ChaosRule, ChaosRuleArgs, Delay, Inject, Retries
+from .fail_closed import FailClosed, FailClosedArgs
 from .l7_policy import Action, L7Policy, L7PolicyArgs, L7Rule
+from .service_traffic import ServiceTraffic, ServiceTrafficArgs
+from .timekeeper import Duration
 from .waypoint import Enrol, Waypoint, WaypointArgs, WaypointFor
 
 __all__ = [
@@ -18,13 +21,18 @@ __all__ = [
     "ChaosRuleArgs",
     "Cohort",
     "Delay",
+    "Duration",
     "Enrol",
+    "FailClosed",
+    "FailClosedArgs",
     "HeaderMatch",
     "Inject",
     "L7Policy",
     "L7PolicyArgs",
     "L7Rule",
     "Retries",
+    "ServiceTraffic",
+    "ServiceTrafficArgs",
     "Waypoint",
     "WaypointArgs",
     "WaypointFor",

@@ -1,11 +1,12 @@
 """Faults, retries and timeouts of one Service's traffic, for everyone or for one user group."""
 
 from enum import StrEnum
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import pulumi
 
-from . import fault_upstream, objects
+from . import fault_upstream, gates, http_rules, objects, retry_budget, timekeeper
+from .timekeeper import Duration
 
 
 class Inject(StrEnum):
@@ -42,8 +43,16 @@ class Retries(TypedDict):
     """Retries after the first try, 0 to 100."""
     per_try_timeout: NotRequired[str]
     """Limit of each try, such as 500ms."""
+    backoff: NotRequired[str]
+    """Base interval between tries, doubled from try to try, with jitter; 25ms unless given."""
     retry_on: NotRequired[str]
     """Envoy's retry conditions, with commas between them; 5xx unless given."""
+    writes: NotRequired[bool]
+    """Retry requests of other methods than GET, HEAD and OPTIONS too: what they do may then be done twice."""
+    budget_percent: NotRequired[float]
+    """Retries at one moment, as a share of the requests under way, 0 to 100; Envoy's own limit of 3 unless given."""
+    budget_minimum: NotRequired[int]
+    """Retries at one moment that the budget always allows, 0 to 1000; 3 unless given."""
 
 
 class ChaosRuleArgs(TypedDict):
@@ -69,6 +78,18 @@ class ChaosRuleArgs(TypedDict):
     """Limit of a request with all its tries, such as 10s."""
     headers: NotRequired[dict[str, str]]
     """Only requests with these exact headers are touched; all others go straight to the Service."""
+    duration: NotRequired[Duration]
+    """How long delay and abort last; until the next update unless given."""
+    source_labels: NotRequired[dict[str, str]]
+    """Refused: a waypoint does not tell source workloads apart."""
+    source_namespace: NotRequired[str]
+    """Refused: a waypoint does not tell source namespaces apart."""
+    limit_seconds: NotRequired[float]
+    """How long to wait for the Job that ends the fault, 1 to 3600; 120 unless given."""
+    kubeconfig: NotRequired[str]
+    """Path of the kubeconfig that the wait uses; the ambient one unless given."""
+    context: NotRequired[str]
+    """Context in it; the current one unless given."""
     cluster_domain: NotRequired[str]
     """The cluster's DNS domain; `cluster.local` unless given."""
 
@@ -89,71 +110,49 @@ class ChaosRule(pulumi.ComponentResource):
         service = objects.text("ChaosRule", "service", args["service"])
         port = objects.whole("ChaosRule", "port", args["port"], 1, 65535)
         inject = objects.choice("ChaosRule", "inject", args.get("inject", "waypoint"), Inject)
-        fault = _fault(args)
-        policy = _policy(args)
+        http_rules.no_source("ChaosRule", args)
+        fault = http_rules.fault("ChaosRule", args.get("delay"), args.get("abort"))
+        retries = args.get("retries")
+        policy = http_rules.policy("ChaosRule", retries, args.get("timeout"))
         if not fault and not policy:
             raise objects.refuse("ChaosRule", "rule", {}, "more than nothing: give delay, abort, retries or timeout")
-        baseline = args.get("baseline", "")
+        baseline, headers = args.get("baseline", ""), args.get("headers", {})
         upstream = bool(fault) and inject is Inject.UPSTREAM
         if upstream and baseline in ("", service):
             # Its own Service would send each request through this same rule again, without end.
             raise objects.refuse("ChaosRule", "baseline", baseline, f"a Service other than {service}, with upstream")
+        limit = objects.number("ChaosRule", "limit_seconds", args.get("limit_seconds", 120), 1, 3600)
+        duration = args.get("duration") if fault else None
+        length = timekeeper.checked("ChaosRule", duration, [fault, headers, inject]) if duration else None
+        budget = retry_budget.checked("ChaosRule", retries)
         super().__init__("waypoint-lab:index:ChaosRule", name, {**args}, opts)
         domain = f"{namespace}.svc.{args.get('cluster_domain', 'cluster.local')}"
         depends: list[pulumi.Resource] = []
-        to = service
+        to = f"{name}-upstream" if upstream else service
         if upstream:
-            to = f"{name}-upstream"
             depends = fault_upstream.build(self, to, namespace, f"{baseline}.{domain}", port, fault)
-        plain = {"route": [_destination(f"{service}.{domain}", port)]}
-        rule = {"route": [_destination(f"{to}.{domain}", port)], **policy}
-        if fault and not upstream:
-            rule["fault"] = fault
-        rules = [rule]
-        if headers := args.get("headers"):
-            match = [{"headers": {header: {"exact": value} for header, value in headers.items()}}]
-            rules = [{"match": match, **rule}, plain]
+        retry_budget.build(self, name, namespace, f"{to}.{domain}", budget)
+        target = gates.Target(args.get("kubeconfig", ""), args.get("context", ""))
+        hosts = {f"{to}.{domain}": f"{service}.{domain}"} if upstream else {}
+        guard = timekeeper.guard(self, (name, namespace, name), length, duration, hosts, target, limit)
+        plain = [http_rules.destination(f"{service}.{domain}", port)]
+        way = plain if guard.over else [http_rules.destination(f"{to}.{domain}", port)]
+        treatment = http_rules.Treatment(
+            {} if upstream or guard.over else fault, {}, policy, bool(retries and retries.get("writes", False))
+        )
+        match = {"headers": {header: {"exact": value} for header, value in headers.items()}} if headers else {}
+        rules = http_rules.rules([http_rules.Base(way, match)], treatment)
+        if headers:
+            rules.append({"route": plain})
         virtual_service = objects.KubernetesObject(
             f"{name}-rule",
             {
                 "apiVersion": "networking.istio.io/v1",
                 "kind": "VirtualService",
-                "metadata": {"name": name, "namespace": namespace},
+                "metadata": {"name": name, "namespace": namespace, "annotations": guard.annotations},
                 "spec": {"hosts": [f"{service}.{domain}"], "http": rules},
             },
-            pulumi.ResourceOptions(parent=self, depends_on=depends),
+            pulumi.ResourceOptions(parent=self, depends_on=[*depends, *guard.depends], hooks=guard.hooks),
         )
         self.name = virtual_service.metadata.apply(lambda metadata: str(metadata["name"]))
         self.register_outputs({"name": self.name})
-
-
-def _destination(host: str, port: int) -> dict[str, Any]:
-    return {"destination": {"host": host, "port": {"number": port}}}
-
-
-def _percent(field: str, given: dict[str, Any]) -> dict[str, float]:
-    return {"value": objects.number("ChaosRule", f"percent of {field}", given.get("percent", 100), 0, 100)}
-
-
-def _fault(args: ChaosRuleArgs) -> dict[str, Any]:
-    fault: dict[str, Any] = {}
-    if delay := args.get("delay"):
-        length = objects.number("ChaosRule", "seconds of delay", delay["seconds"], 0.001, 3600)
-        fault["delay"] = {"fixedDelay": f"{round(length * 1000)}ms", "percentage": _percent("delay", {**delay})}
-    if abort := args.get("abort"):
-        status = objects.whole("ChaosRule", "status of abort", abort["status"], 200, 599)
-        fault["abort"] = {"httpStatus": status, "percentage": _percent("abort", {**abort})}
-    return fault
-
-
-def _policy(args: ChaosRuleArgs) -> dict[str, Any]:
-    policy: dict[str, Any] = {}
-    if retries := args.get("retries"):
-        policy["retries"] = {
-            "attempts": objects.whole("ChaosRule", "attempts of retries", retries["attempts"], 0, 100),
-            "retryOn": retries.get("retry_on", "5xx"),
-            **({"perTryTimeout": retries["per_try_timeout"]} if "per_try_timeout" in retries else {}),
-        }
-    if timeout := args.get("timeout"):
-        policy["timeout"] = timeout
-    return policy

@@ -16,13 +16,22 @@ from pulumi.provider.server import ComponentInitError
 
 from .canary_route import CanaryRoute
 from .chaos_rule import ChaosRule
+from .fail_closed import FailClosed
 from .l7_policy import L7Policy
+from .service_traffic import ServiceTraffic
 from .waypoint import Waypoint
 
 NAME = "waypoint-lab"
 VERSION = "0.1.0"
 # Bookinfo is not among them: it is the lab's own application, and its file is no part of this folder.
-COMPONENTS: list[type[pulumi.ComponentResource]] = [Waypoint, L7Policy, CanaryRoute, ChaosRule]
+COMPONENTS: list[type[pulumi.ComponentResource]] = [
+    Waypoint,
+    L7Policy,
+    CanaryRoute,
+    ChaosRule,
+    ServiceTraffic,
+    FailClosed,
+]
 
 
 class Package(ComponentProvider):

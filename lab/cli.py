@@ -104,6 +104,7 @@ MODULES = {
     "verify": ("measure what is on now", "lab.verify"),
     "doctor": ("say what the stack's cluster lacks for the lab", "lab.doctor"),
     "policies": ("list the policies of the pack, their levels and parameters", "lab.policies"),
+    "chaos": ("say what a fault hits, measure it, or walk a schedule of faults", "lab.chaos"),
     "bench": ("time a weight step beside kubectl and an idle up", "lab.bench"),
 }
 

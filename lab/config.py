@@ -12,6 +12,7 @@ from lab import stages as table
 PROJECT = "waypoint-lab"
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -109,6 +110,31 @@ def _one_of(*words: str) -> Callable[[str, object], str]:
     return read
 
 
+def _optional_duration(key: str, value: object) -> str:
+    return "" if value in ("", None) else _duration(key, value)
+
+
+def _optional_decimal(low: float, high: float) -> Callable[[str, object], float | None]:
+    read = _decimal(low, high)
+    return lambda key, value: None if value in ("", None) else read(key, value)
+
+
+def _header(key: str, value: object) -> tuple[str, str] | None:
+    if value in ("", None):
+        return None
+    name, _, content = _text(key, value).partition("=")
+    if not _HEADER.fullmatch(name) or not content.strip():
+        raise _bad(key, value, "a header and its exact value, such as end-user=jane")
+    return name.lower(), content
+
+
+def _source(key: str, value: object) -> str:
+    if value not in ("", None):
+        want = "empty: a waypoint does not tell its clients apart in routes (Istio issue 51565); use faultHeader"
+        raise _bad(key, value, want)
+    return ""
+
+
 def _stages(key: str, value: object) -> frozenset[str]:
     given = value
     if isinstance(value, str):
@@ -122,10 +148,7 @@ def _stages(key: str, value: object) -> frozenset[str]:
         if toggle not in table.TOGGLES:
             known = list(table.TOGGLES)
             raise ConfigError(f"{PROJECT}:stages has no toggle {toggle}{_did_you_mean(str(toggle), known)}")
-    on = frozenset(toggle for toggle, state in given.items() if _truth(f"stages.{toggle}", state))
-    if why := table.problem(on):
-        raise ConfigError(why)
-    return on
+    return frozenset(toggle for toggle, state in given.items() if _truth(f"stages.{toggle}", state))
 
 
 # key in the stack's config -> (field, how it is read)
@@ -139,6 +162,16 @@ KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     "perTryTimeout": ("per_try_timeout", _duration),
     "premiumUser": ("premium_user", _text),
     "faultAt": ("fault_at", _one_of("waypoint", "upstream")),
+    "owner": ("owner", _one_of("separate", "combined")),
+    "faultSeconds": ("fault_seconds", _decimal(0, 3600)),
+    "faultStart": ("fault_start", _optional),
+    "faultHeader": ("fault_header", _header),
+    "faultSource": ("fault_source", _source),
+    "retryWrites": ("retry_writes", _truth),
+    "retryBackoff": ("retry_backoff", _optional_duration),
+    "retryBudgetPercent": ("retry_budget_percent", _optional_decimal(0, 100)),
+    "requestTimeout": ("request_timeout", _optional_duration),
+    "failClosed": ("fail_closed", _truth),
     "namespace": ("namespace", _name),
     "service": ("service", _name),
     "port": ("port", _whole(1, 65535)),
@@ -159,8 +192,8 @@ KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
 class LabConfig:
     """All that a stack may set. Percentages and weights are 0 to 100, `delay_seconds` seconds.
 
-    `stages` are the toggles that are on. Empty `kubeconfig` and `context` mean the ambient ones; a relative path is
-    relative to the project.
+    `stages` are the toggles that are on. `fault_seconds` of 0 means until the next update. Empty `kubeconfig` and
+    `context` mean the ambient ones; a relative path is relative to the project.
     """
 
     stages: frozenset[str] = field(default_factory=frozenset)
@@ -172,6 +205,16 @@ class LabConfig:
     per_try_timeout: str = "500ms"
     premium_user: str = "premium-user"
     fault_at: str = "waypoint"
+    owner: str = "separate"
+    fault_seconds: float = 0.0
+    fault_start: str = ""
+    fault_header: tuple[str, str] | None = None
+    fault_source: str = ""
+    retry_writes: bool = False
+    retry_backoff: str = ""
+    retry_budget_percent: float | None = None
+    request_timeout: str = ""
+    fail_closed: bool = False
     namespace: str = "bookinfo-backends"
     service: str = "reviews"
     port: int = 9080
@@ -195,6 +238,21 @@ class LabConfig:
         """`per_try_timeout` in seconds."""
         return seconds(self.per_try_timeout)
 
+    @property
+    def combined(self) -> bool:
+        """Whether one component owns all of the Service's traffic."""
+        return self.owner == "combined"
+
+    @property
+    def faulty(self) -> bool:
+        """Whether a delay or an abort is on."""
+        return self.on("delay") or self.on("abort")
+
+    @property
+    def rule_name(self) -> str:
+        """Name of the VirtualService that carries the fault."""
+        return f"{self.service}-{'traffic' if self.combined else 'fault'}"
+
     @classmethod
     def from_mapping(cls, given: Mapping[str, object]) -> "LabConfig":
         """Reads keys as a stack has them, without the project's name; raw strings and typed values both do.
@@ -214,7 +272,10 @@ class LabConfig:
             read["kubeconfig"] = f".lab/kind/{read.get('kind_name', cls.kind_name)}.kubeconfig"
         if read.get("deploy_bookinfo") is None:
             read["deploy_bookinfo"] = target == "kind"
-        return cls(**read)
+        config = cls(**read)
+        if why := table.problem(config.stages, exclusive=not config.combined):
+            raise ConfigError(why)
+        return config
 
     @classmethod
     def from_stack(cls, config: Mapping[str, object]) -> "LabConfig":

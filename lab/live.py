@@ -5,8 +5,10 @@ belong to the old configuration. The config dump of the waypoint says what Envoy
 """
 
 import json
+import re
 import subprocess
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from lab.config import LabConfig
@@ -50,6 +52,36 @@ def weights(route: Object) -> dict[str, float]:
     return {service: share for service, share in found.items() if share}
 
 
+def serving(routes: list[Object], headers: Mapping[str, str] | None = None, method: str = "GET") -> Object | None:
+    """The first of `routes` that takes a request with these headers, as Envoy would choose it.
+
+    Of a route's match only headers are looked at; what cannot be decided here does not match.
+    """
+    request = {":method": method, **(headers or {})}
+    return next((route for route in routes if all(_takes(m, request) for m in _header_matches(route))), None)
+
+
+def _header_matches(route: Object) -> list[Object]:
+    found: list[Object] = route.get("match", {}).get("headers", [])
+    return found
+
+
+def _takes(match: Object, request: Mapping[str, str]) -> bool:
+    value = request.get(match["name"].lower())
+    text = match.get("string_match", {})
+    if value is None:
+        found = False
+    elif "exact" in text:
+        found = text["exact"] == value
+    elif "safe_regex" in text:
+        found = re.fullmatch(text["safe_regex"]["regex"], value) is not None
+    elif "prefix" in text:
+        found = value.startswith(text["prefix"])
+    else:
+        found = bool(match.get("present_match"))
+    return found != bool(match.get("invert_match"))
+
+
 def _percent(value: Object) -> float:
     scale = {"HUNDRED": 1, "TEN_THOUSAND": 100, "MILLION": 10_000}[value.get("denominator", "HUNDRED")]
     return float(value.get("numerator", 0)) / scale
@@ -60,17 +92,39 @@ def problem(config: LabConfig, manager: Object | None) -> str:
     if manager is None:
         return f"the waypoint has no listener for {config.service}:{config.port}"
     routes = [route for host in manager["route_config"]["virtual_hosts"] for route in host["routes"]]
-    plain, shares = routes[-1], weights(routes[-1])
-    stable = shares.get(f"{config.service}-stable", 0.0)
-    if abs(stable - (config.canary_weight / 100 if config.on("canary") else 0)) > 1e-6:
-        return f"the waypoint sends {stable:.0%} to {config.service}-stable"
-    has_header = any("headers" in route.get("match", {}) for route in routes)
-    if has_header != config.on("premium"):
-        return f"the waypoint has {'a' if has_header else 'no'} route by header"
+    plain = serving(routes)
+    if plain is None:
+        return f"the waypoint has no route for {config.service}"
+    hit = serving(routes, dict([config.fault_header] if config.fault_header else []))
+    if hit is None:
+        return f"the waypoint has no route for the header {config.fault_header}"
+    if why := _wrong_shares(config, plain, routes) or _wrong_fault(config, hit):
+        return why
+    if config.fault_header and plain.get("typed_per_filter_config", {}).get(FAULT):
+        return "the waypoint's fault is not limited to its header"
     rules = [item for item in manager.get("http_filters", []) if item["name"] == RBAC]
     if bool([item for item in rules if item.get("typed_config", {}).get("rules")]) != config.on("l7Policy"):
         return f"the waypoint has {'an' if rules else 'no'} authorization rule"
-    fault = plain.get("typed_per_filter_config", {}).get(FAULT, {})
+    policy = hit.get("route", {}).get("retry_policy", {})
+    retries = policy.get("num_retries", 1) if "5xx" in policy.get("retry_on", "") else 0
+    if retries != (config.retry_attempts if config.on("retries") else 0):
+        return f"the waypoint retries {retries} times on 5xx"
+    return ""
+
+
+def _wrong_shares(config: LabConfig, plain: Object, routes: list[Object]) -> str:
+    shares = weights(plain)
+    stable = shares.get(f"{config.service}-stable", 0.0)
+    if abs(stable - (config.canary_weight / 100 if config.on("canary") else 0)) > 1e-6:
+        return f"the waypoint sends {stable:.0%} to {config.service}-stable"
+    premium = serving(routes, {"end-user": config.premium_user}) or {}
+    if (f"{config.service}-premium" in weights(premium)) != config.on("premium"):
+        return f"the waypoint sends {config.premium_user} to {', '.join(weights(premium))}"
+    return ""
+
+
+def _wrong_fault(config: LabConfig, hit: Object) -> str:
+    fault = hit.get("typed_per_filter_config", {}).get(FAULT, {})
     here = config.fault_at == "waypoint"
     delay = fault.get("delay", {}).get("fixed_delay", "0s")
     if float(delay.rstrip("s")) != (config.delay_seconds if here and config.on("delay") else 0):
@@ -79,13 +133,9 @@ def problem(config: LabConfig, manager: Object | None) -> str:
     share = _percent(abort["percentage"]) if abort else 0.0
     if abs(share - (config.fault_percent if here and config.on("abort") else 0)) > 1e-4:
         return f"the waypoint aborts {share:g} %"
-    policy = plain.get("route", {}).get("retry_policy", {})
-    retries = policy.get("num_retries", 1) if "5xx" in policy.get("retry_on", "") else 0
-    if retries != (config.retry_attempts if config.on("retries") else 0):
-        return f"the waypoint retries {retries} times on 5xx"
-    faulty = not here and (config.on("delay") or config.on("abort"))
-    if faulty != any("fault" in service for service in shares):
-        return f"the waypoint routes to {', '.join(shares)}"
+    faulty = not here and config.faulty
+    if faulty != any(service.endswith("-upstream") for service in weights(hit)):
+        return f"the waypoint routes to {', '.join(weights(hit))}"
     return ""
 
 

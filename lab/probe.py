@@ -14,6 +14,7 @@ PROJECT_FOLDER = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).with_name("probe_script.py").read_text()
 # The program comes in the first line of standard input, so that the rest of it can tell when to stop.
 COMMAND = ("python3", "-u", "-c", "import sys; exec(eval(sys.stdin.readline()))")
+AGENT = "waypoint-lab"  # the user agent by which an access log tells the lab's requests from others'
 CONCURRENCY = 8
 REQUEST_SECONDS = 15.0
 PROBE_SECONDS = 120.0
@@ -48,7 +49,7 @@ def _spec(config: LabConfig, groups: list[dict[str, Any]], **more: Any) -> str:
     spec = {
         "host": f"{config.service}.{config.namespace}",
         "port": config.port,
-        "groups": groups,
+        "groups": [{**group, "headers": {"user-agent": AGENT, **group["headers"]}} for group in groups],
         "concurrency": CONCURRENCY,
         "seconds": PROBE_SECONDS,
         "request_seconds": REQUEST_SECONDS,

@@ -13,7 +13,7 @@ POLL_SECONDS = 0.3
 KUBECTL_SECONDS = 30
 # All kinds that the stages make, and what istiod makes for a waypoint.
 KINDS = "gateways.gateway.networking.k8s.io,httproutes,virtualservices,authorizationpolicies,telemetries,\
-deployments,services,configmaps,serviceaccounts"
+destinationrules,deployments,services,configmaps,serviceaccounts,jobs,roles,rolebindings"
 # Fields that Kubernetes and istiod write by themselves, at any time.
 FOREIGN = "kubectl.kubernetes.io/"
 

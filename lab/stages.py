@@ -76,6 +76,36 @@ class Stage:
 
 _ROUTES, _FAULTS = ("canary", "premium"), ("delay", "abort", "retries")
 _BASE = ("waypoint", "accessLog")
+# A stack's own limits of a fault are not the walk's.
+_WALKED = {"faultSeconds": "0", "faultHeader": "", "retryBudgetPercent": "", "requestTimeout": ""}
+
+
+def _hit(config: "LabConfig", header: tuple[str, str] | None) -> bool:
+    """Whether the fault touches requests with this header."""
+    return config.fault_header is None or config.fault_header == header
+
+
+def _never_in_time(config: "LabConfig") -> bool:
+    """Every try ends at its own timeout: only a delay behind the router counts towards it."""
+    slow = config.on("delay") and config.delay_seconds >= config.per_try_seconds
+    return slow and config.on("retries") and config.fault_at == "upstream"
+
+
+def _failing(config: "LabConfig", header: tuple[str, str] | None = None) -> float:
+    """Share of failures (0 to 1) among the requests that the fault touches, and are GET."""
+    if not config.on("abort") or not _hit(config, header):
+        return 0.0
+    share = config.fault_percent / 100
+    if config.fault_at == "waypoint":
+        return share
+    if config.on("retries") and config.fault_status >= 500:
+        share **= config.retry_attempts + 1  # `attempts` are retries: three of them make four tries
+    # A failing workload stands in front of the baseline only; the canary's share does not pass it.
+    return share * (1 - _canary_share(config))
+
+
+def _canary_share(config: "LabConfig") -> float:
+    return config.canary_weight / 100 if config.on("canary") else 0.0
 
 
 def _waypoint(config: "LabConfig") -> tuple[Expect, ...]:
@@ -95,53 +125,72 @@ def _l7_policy(config: "LabConfig") -> tuple[Expect, ...]:
     return (Expect("GET allowed", Measure.STATUS, "200", requests=200), denied)
 
 
+def _sample(config: "LabConfig", share: float) -> int:
+    # With a delay on each answer a large sample would take minutes.
+    return (400 if config.on("delay") else SHARE_REQUESTS) if 0 < share < 1 else ALL_REQUESTS
+
+
 def _shares(config: "LabConfig", what: str) -> tuple[Expect, ...]:
-    weight = config.canary_weight if config.on("canary") else 0
-    share = weight / 100
-    requests = SHARE_REQUESTS if 0 < weight < 100 else ALL_REQUESTS
+    if _never_in_time(config):
+        return ()
+    canary = _canary_share(config)
+    failing = _failing(config)
+    # The waypoint's own abort takes its part of both sides, a failing workload all of it from the baseline.
+    red = canary * (1 - failing) if config.fault_at == "waypoint" else canary
+    white = 1 - failing - red
     return (
-        Expect(f"{what} red", Measure.COLOUR, RED, share, requests=requests),
-        Expect(f"{what} without stars", Measure.COLOUR, NO_STARS, 1 - share, requests=requests),
+        Expect(f"{what} red", Measure.COLOUR, RED, red, requests=_sample(config, red)),
+        Expect(f"{what} without stars", Measure.COLOUR, NO_STARS, white, requests=_sample(config, white)),
     )
 
 
+def _no_failures(config: "LabConfig") -> tuple[Expect, ...]:
+    faulty = config.on("abort") or _never_in_time(config)
+    return () if faulty else (Expect("no failures", Measure.STATUS, "200"),)
+
+
 def _canary(config: "LabConfig") -> tuple[Expect, ...]:
-    return (*_shares(config, "everyone"), Expect("no failures", Measure.STATUS, "200"))
+    return (*_shares(config, "everyone"), *_no_failures(config))
 
 
 def _premium(config: "LabConfig") -> tuple[Expect, ...]:
     header = ("end-user", config.premium_user)
-    premium = Expect(f"{config.premium_user} black", Measure.COLOUR, BLACK, header=header)
-    return (premium, *_shares(config, "others"), Expect("no failures", Measure.STATUS, "200"))
-
-
-def _never_in_time(config: "LabConfig") -> bool:
-    """Every try ends at its own timeout: only a delay behind the router counts towards it."""
-    slow = config.on("delay") and config.delay_seconds >= config.per_try_seconds
-    return slow and config.on("retries") and config.fault_at == "upstream"
+    black = 1.0 if config.fault_at == "upstream" else 1 - _failing(config, header)
+    requests = _sample(config, black)
+    premium = Expect(f"{config.premium_user} black", Measure.COLOUR, BLACK, black, header=header, requests=requests)
+    return (premium, *_shares(config, "others"), *_no_failures(config))
 
 
 def _delay(config: "LabConfig") -> tuple[Expect, ...]:
     if _never_in_time(config) or (config.on("abort") and config.on("retries") and config.fault_at == "upstream"):
         return ()
-    low = config.delay_seconds
-    high = low + DELAY_SLACK_SECONDS
-    what = f"{low:g} s later"
-    return (Expect(what, Measure.SECONDS, low=low, high=high, requests=DELAY_REQUESTS),)
+    if config.fault_at == "upstream" and _canary_share(config):
+        return ()  # some answers are late and some are not: a median would judge the weight
+    low, header = config.delay_seconds, config.fault_header
+    late = Expect(
+        f"{low:g} s later",
+        Measure.SECONDS,
+        low=low,
+        high=low + DELAY_SLACK_SECONDS,
+        header=header,
+        requests=DELAY_REQUESTS,
+    )
+    others = Expect("others 0 s later", Measure.SECONDS, high=DELAY_SLACK_SECONDS, requests=DELAY_REQUESTS)
+    return (late, others) if header else (late,)
 
 
 def _failures(config: "LabConfig") -> tuple[Expect, ...]:
+    header = config.fault_header
     if _never_in_time(config):
-        return (Expect("each try out of time", Measure.STATUS, "504", requests=DELAY_REQUESTS),)
-    share = config.fault_percent / 100 if config.on("abort") else 0.0
-    if config.on("retries") and config.fault_at == "upstream" and config.fault_status >= 500:
-        share **= config.retry_attempts + 1  # `attempts` are retries: three of them make four tries
+        late = 1 - _canary_share(config)
+        requests = DELAY_REQUESTS if late == 1 else 400
+        return (Expect("each try out of time", Measure.STATUS, "504", late, header=header, requests=requests),)
     if not config.on("abort"):
         return (Expect("answered", Measure.STATUS, "200"),)
-    # With a delay on each answer a large sample would take minutes.
-    requests = SHARE_REQUESTS if 0 < share < 1 else ALL_REQUESTS
-    requests = 400 if config.on("delay") else requests
-    return (Expect("failures", Measure.STATUS, str(config.fault_status), share, requests=requests),)
+    share = _failing(config, header)
+    status = str(config.fault_status)
+    failures = Expect("failures", Measure.STATUS, status, share, header=header, requests=_sample(config, share))
+    return (failures, Expect("no failures of others", Measure.STATUS, "200")) if header else (failures,)
 
 
 def _cleanup(config: "LabConfig") -> tuple[Expect, ...]:
@@ -204,8 +253,8 @@ STAGES: tuple[Stage, ...] = (
         "Every request is delayed",
         needs=("waypoint",),
         excludes=_ROUTES,
-        settings=("delaySeconds", "faultAt"),
-        steps=(Step((*_BASE, "delay"), {"delaySeconds": "2", "faultAt": "waypoint"}),),
+        settings=("delaySeconds", "faultAt", "faultSeconds", "faultHeader"),
+        steps=(Step((*_BASE, "delay"), {"delaySeconds": "2", "faultAt": "waypoint", **_WALKED}),),
         expects=_delay,
     ),
     Stage(
@@ -214,8 +263,8 @@ STAGES: tuple[Stage, ...] = (
         "A share of requests fails",
         needs=("waypoint",),
         excludes=_ROUTES,
-        settings=("faultPercent", "faultStatus", "faultAt"),
-        steps=(Step((*_BASE, "abort"), {"faultPercent": "50", "faultAt": "waypoint"}),),
+        settings=("faultPercent", "faultStatus", "faultAt", "faultSeconds", "faultHeader"),
+        steps=(Step((*_BASE, "abort"), {"faultPercent": "50", "faultAt": "waypoint", **_WALKED}),),
         expects=_failures,
     ),
     Stage(
@@ -224,17 +273,17 @@ STAGES: tuple[Stage, ...] = (
         "Retries take failures of the upstream away",
         needs=("waypoint",),
         excludes=_ROUTES,
-        settings=("retryAttempts", "perTryTimeout", "faultAt"),
+        settings=("retryAttempts", "perTryTimeout", "faultAt", "retryWrites", "retryBackoff", "retryBudgetPercent"),
         steps=(
             Step(
                 (*_BASE, "abort", "retries"),
-                {"faultPercent": "50", "retryAttempts": "3", "faultAt": "waypoint"},
+                {"faultPercent": "50", "retryAttempts": "3", "faultAt": "waypoint", **_WALKED},
                 # Source: Istio issue 13705: the fault filter answers before the router, and retries are the router's.
                 "an abort of the same rule is never retried",
             ),
             Step(
                 (*_BASE, "abort", "retries"),
-                {"faultPercent": "50", "retryAttempts": "3", "faultAt": "upstream"},
+                {"faultPercent": "50", "retryAttempts": "3", "faultAt": "upstream", **_WALKED},
                 "failures of the upstream are",
             ),
         ),
@@ -247,20 +296,23 @@ BY_NAME: dict[str, Stage] = {row.name: row for row in STAGES}
 BY_KEY: dict[str, Stage] = {row.key: row for row in STAGES if row.key}
 
 
-def problem(on: frozenset[str]) -> str:
-    """One line that says why these toggles cannot be on together; empty where they can."""
+def problem(on: frozenset[str], *, exclusive: bool = True) -> str:
+    """One line that says why these toggles cannot be on together; empty where they can.
+
+    `exclusive`: routes and faults have owners of their own, and shut each other out.
+    """
     for row in STAGES:
         if row.key not in on:
             continue
         for need in row.needs:
             if need not in on:
                 return f"stages.{row.key} needs stages.{need}, which is off: turn {need} on or {row.key} off"
-        for other in row.excludes:
+        for other in row.excludes if exclusive else ():
             if other in on:
                 first, second = sorted((row.key, other), key=TOGGLES.index)
                 return (
                     f"stages.{first} and stages.{second} exclude each other: on one Service an HTTPRoute hides a "
-                    f"VirtualService, so the fault would never fire; turn one of the two off"
+                    f"VirtualService, so the fault would never fire; turn one of the two off, or set owner to combined"
                 )
     return ""
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from embedded import cluster
-from lab import live
+from lab import faults, live
 from lab.config import ConfigError, LabConfig
 from lab.probe import ProbeError, Row, group, send
 from lab.stages import Expect, Measure, expectations
@@ -115,8 +115,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(given: argparse.Namespace) -> int:
     """0 if everything holds, 1 if anything misses or could not be measured."""
     try:
-        config = stack_config(cluster.CLONE, given.stack)
-        use_target(given.state, config)
+        declared = stack_config(cluster.CLONE, given.stack)
+        use_target(given.state, declared)
+        config = faults.now(declared)
+        if config != declared:
+            print("lab verify: the declared fault is over; what is left of the stack is measured", file=sys.stderr)
         live.wait(config)
         live.wait_for_traffic(config)
         verdicts = measure(config, expectations(config))

@@ -50,7 +50,7 @@ def test_a_hosted_chaos_rule_gets_its_delay_abort_and_retries() -> None:
             "port": 80,
             "delay": {"seconds": 0.25, "percent": 10},
             "abort": {"status": 503, "percent": 0.5},
-            "retries": {"attempts": 3, "perTryTimeout": "500ms", "retryOn": "5xx"},
+            "retries": {"attempts": 3, "perTryTimeout": "500ms", "retryOn": "5xx", "writes": True},
             "timeout": "3s",
             "headers": {"End-User": "someone"},
             "clusterDomain": "example.org",

@@ -60,13 +60,15 @@ def test_a_missing_description_is_found_wherever_it_is() -> None:
     assert undescribed("t", given) == ["t.a.items", "t.B"]
 
 
-def test_the_package_has_the_four_components_and_their_required_inputs() -> None:
+def test_the_package_has_its_components_and_their_required_inputs() -> None:
     required = {token: item["requiredInputs"] for token, item in SCHEMA["resources"].items()}
     assert required == {
         "waypoint-lab:index:Waypoint": ["namespace"],
         "waypoint-lab:index:L7Policy": ["namespace", "rules", "services"],
         "waypoint-lab:index:CanaryRoute": ["namespace", "port", "service"],
         "waypoint-lab:index:ChaosRule": ["namespace", "port", "service"],
+        "waypoint-lab:index:ServiceTraffic": ["namespace", "port", "service"],
+        "waypoint-lab:index:FailClosed": ["labels", "namespace"],
     }
 
 

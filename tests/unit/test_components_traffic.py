@@ -87,7 +87,7 @@ TO_CART = [{"destination": {"host": "cart.shop.svc.cluster.local", "port": {"num
 
 def test_delay_abort_retries_and_timeout_share_one_rule() -> None:
     retries = {"attempts": 3, "per_try_timeout": "500ms"}
-    record = chaos(**ABORT, delay={"seconds": 0.25}, retries=retries, timeout="3s")
+    record = chaos(**ABORT, delay={"seconds": 0.25}, retries={**retries, "writes": True}, timeout="3s")
     (rule,) = record.inputs("f-rule")["spec"]["http"]
     assert rule == {
         "fault": {

@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 import stack
+from lab import faults
 from lab.config import KEYS, ConfigError, LabConfig
 from lab.preflight import Preflight
 from lab.stages import TOGGLES
@@ -32,6 +33,20 @@ def built(*on: str, **fields: Any) -> Recording:
 )
 def test_a_stack_is_the_stages_that_are_on_and_nothing_else(on: tuple[str, ...], want: dict[str, str]) -> None:
     assert built(*on).kinds() == want
+
+
+def test_one_owner_puts_all_of_a_services_traffic_into_one_object() -> None:
+    on = ("waypoint", "canary", "premium", "delay", "abort", "retries")
+    want = {**WAYPOINT, **VERSIONED, "reviews-traffic-rule": "VirtualService"}
+    assert built(*on, owner="combined").kinds() == want
+
+
+def test_a_fault_that_the_cluster_says_is_over_is_not_built_again() -> None:
+    config = LabConfig(stages=frozenset(("waypoint", "abort")), fault_seconds=30.0)
+    record = faults.Record(over=frozenset({faults.fault_id(config)}))
+    on, off = run(lambda: stack.build(config)), run(lambda: stack.build(config, record))
+    seen = ["fault" in found.inputs("reviews-fault-rule")["spec"]["http"][0] for found in (on, off)]
+    assert seen == [True, False]
 
 
 def test_the_users_own_service_is_never_an_object_of_the_stack() -> None:

@@ -1,0 +1,232 @@
+"""Chaos with a seat belt, for real: composition, faults that end by themselves, retries, schedules."""
+
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab.probe import Load
+from lab.verify import stack_config
+from tests.e2e.chaos_scene import BASE, CLONE, STACK_FILE, UP, Scene, opened, until
+
+NAMESPACE = "bookinfo-backends"
+JANE = {"end-user": "jane"}
+
+
+@pytest.fixture(scope="module")
+def scene(cluster_state: Path, cluster_environment: dict[str, str]) -> Iterator[Scene]:
+    with opened(cluster_state, cluster_environment) as found:
+        yield found
+
+
+@pytest.mark.timeout(120)
+def test_a_canary_a_user_group_and_a_fault_go_together_under_one_owner(scene: Scene) -> None:
+    settings = {"owner": "combined", "canaryWeight": "20", "faultPercent": "12.5"}
+    scene.up("canary", "premium", "abort", **settings)
+    seen = scene.verdicts()
+    assert {name: round(seen[name]["declared"], 4) for name in ("everyone red", "failures")} == {
+        "everyone red": 0.175,
+        "failures": 0.125,
+    }
+    assert scene.again().returncode == 0
+
+
+@pytest.mark.timeout(120)
+def test_moving_between_the_forms_drops_no_request(scene: Scene) -> None:
+    scene.up("canary", canaryWeight="20")
+    load = Load(stack_config(CLONE))
+    try:
+        scene.up("canary", canaryWeight="20", owner="combined")
+        scene.up("canary", canaryWeight="20", owner="separate")
+        scene.up("canary", "abort", canaryWeight="20", owner="combined", faultHeader="end-user=jane")
+        assert scene.share(503, 50, headers=JANE) > 0
+        scene.up("canary", canaryWeight="20", owner="separate")
+    finally:
+        rows = load.stop()
+    assert len(rows) > 500
+    assert {200: len(rows)} == Counter(row.status for row in rows)
+    assert {"yes"} == {row.proxied for row in rows}
+
+
+@pytest.mark.timeout(150)
+def test_a_fault_of_30_seconds_is_gone_at_35_although_nothing_runs(scene: Scene) -> None:
+    settings = {"owner": "combined", "canaryWeight": "100", "faultPercent": "100", "faultSeconds": "30"}
+    scene.up("canary", "abort", **settings)
+    began = time.monotonic()
+    assert scene.share(503, 20) == 1.0
+    until(lambda: scene.share(200, 4) == 1.0, 40, "the fault is gone")
+    lasted = time.monotonic() - began
+    assert 28 <= lasted <= 35
+    said = scene.run("pulumi", "up", "--yes", "--skip-preview", "--non-interactive").stdout
+    assert "is over after its 30 s, and stays off" in said
+    assert scene.share(200, 50) == 1.0
+    assert scene.again().returncode == 0
+    assert "no failures" in scene.verdicts()
+    assert "HITS NOTHING: the fault is over" in scene.lab("chaos", "--dry-run").stdout
+    scene.up("canary", "abort", **settings, faultStart="once more")
+    assert scene.share(503, 20) == 1.0
+
+
+@pytest.mark.timeout(120)
+def test_a_timekeeper_may_touch_one_object_only_and_weights_move_while_it_waits(scene: Scene) -> None:
+    common = {"owner": "combined", "faultPercent": "100", "faultSeconds": "12", "faultAt": "upstream"}
+    scene.up("canary", "abort", canaryWeight="20", **common)
+    who = f"--as=system:serviceaccount:{NAMESPACE}:reviews-traffic-timekeeper"
+    may = ("kubectl", "auth", "can-i", "update", "-n", NAMESPACE, who)
+    assert scene.run(*may, "virtualservices.networking.istio.io/reviews-traffic").stdout.strip() == "yes"
+    assert scene.run(*may, "virtualservices.networking.istio.io/other").stdout.strip() == "no"
+    scene.write("canary", "abort", canaryWeight="40", **common)
+    assert scene.run("pulumi", *UP).returncode == 0
+    until(lambda: scene.share(200, 8) == 1.0, 25, "the fault is gone")
+    red = sum(row.colour == "red" for row in scene.send(1000)) / 1000
+    assert 0.33 < red < 0.47, "the weight of the last update stays"
+
+
+@pytest.mark.timeout(120)
+def test_only_requests_with_the_header_are_hit_and_a_fault_that_is_hidden_is_reported(scene: Scene) -> None:
+    scene.up("abort", faultPercent="12.5", faultHeader="end-user=jane")
+    dry = scene.lab("chaos", "--dry-run")
+    assert dry.returncode == 0
+    assert "with the header end-user: jane: 12.5 % are answered with 503 by the waypoint" in dry.stdout
+    assert {"failures", "no failures of others"} <= set(scene.verdicts())
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "other", "namespace": NAMESPACE},
+        "spec": {
+            "parentRefs": [{"group": "", "kind": "Service", "name": "reviews", "port": 9080}],
+            "rules": [{"backendRefs": [{"name": "reviews", "port": 9080}]}],
+        },
+    }
+    given = json.dumps(route)
+    assert subprocess.run(["kubectl", "apply", "-f", "-"], input=given, text=True, check=False).returncode == 0
+    try:
+        shown = scene.lab("chaos")
+        assert shown.returncode == 1
+        assert "HITS NOTHING: HTTPRoute other on the Service hides it" in shown.stdout
+    finally:
+        scene.run("kubectl", "delete", "httproute", "other", "-n", NAMESPACE)
+
+
+@pytest.mark.timeout(120)
+def test_real_traffic_that_is_hit_is_counted_apart_from_the_labs_own(scene: Scene) -> None:
+    scene.up("abort", faultPercent="100")
+    url = "http://reviews.bookinfo-backends:9080/reviews/0"
+    get = f"import urllib.request as u\nfor _ in range(7):\n try: u.urlopen('{url}')\n except Exception: pass"
+    pod = ("kubectl", "exec", "-n", "bookinfo-frontends", "deploy/productpage-v1", "--", "python3", "-c", get)
+    assert scene.run(*pod).returncode == 0
+
+    def counted() -> bool:  # Envoy writes its access log in intervals
+        seen = json.loads(scene.lab("chaos", "--dry-run", "--json").stdout)["traffic"]
+        return bool(seen["requests"] >= 7 and seen["hit"] >= 7)
+
+    until(counted, 20, "seven requests in the access log")
+
+
+@pytest.mark.timeout(120)
+def test_writes_are_retried_only_where_they_are_asked_for(scene: Scene) -> None:
+    settings = {"faultAt": "upstream", "faultPercent": "50", "retryAttempts": "3"}
+    scene.up("abort", "retries", **settings)
+    assert scene.share(503, 1000) < 0.1
+    assert 0.4 < scene.share(503, 1000, method="POST") < 0.6
+    scene.up("abort", "retries", **settings, retryWrites="true")
+    assert scene.share(503, 1000, method="POST") < 0.1
+    scene.up("abort", "retries", **settings, retryBudgetPercent="0")
+    assert scene.share(503, 1000, concurrency=40) > 0.2, "three retries at a time are not enough for forty clients"
+
+
+@pytest.mark.timeout(120)
+def test_a_limit_of_each_try_cuts_slow_tries(scene: Scene) -> None:
+    slow = {"faultAt": "upstream", "delaySeconds": "3"}
+    scene.up("delay", "retries", **slow, retryAttempts="1", perTryTimeout="300ms")
+    rows = scene.send(40, concurrency=20)
+    assert {504} == {row.status for row in rows}
+    assert 0.6 <= sorted(row.seconds for row in rows)[20] <= 0.9, "two tries of 0.3 s, and a pause of at most 25 ms"
+    scene.up("delay", "retries", **slow, retryAttempts="3", perTryTimeout="300ms", requestTimeout="500ms")
+    rows = scene.send(40, concurrency=20)
+    assert 0.5 <= sorted(row.seconds for row in rows)[20] <= 0.7, "the limit of the whole request comes first"
+
+
+@pytest.mark.timeout(120)
+def test_a_guard_of_layer_4_is_accepted_for_ztunnel_and_said_to_be_enforced_by_nothing_here(scene: Scene) -> None:
+    said = scene.up(failClosed="true")
+    assert "no ztunnel is in this cluster, so nothing enforces it" in said
+    what = ("kubectl", "get", "authorizationpolicy", "reviews-fail-closed", "-n", NAMESPACE, "-o", "json")
+    policy = json.loads(scene.run(*what).stdout)
+    assert {row["type"]: row["status"] for row in policy["status"]["conditions"]} == {"ZtunnelAccepted": "True"}
+    found = json.loads(scene.run("istioctl", "analyze", "-n", NAMESPACE, "-o", "json").stdout or "[]")
+    # IST0127 looks for an annotation that Istio's CNI agent writes on each Pod; there is none here.
+    assert {row["code"] for row in found} <= {"IST0127"}
+    assert scene.share(200, 100) == 1.0
+
+
+class Application(http.server.BaseHTTPRequestHandler):
+    """A health check that a test can make fail."""
+
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(type(self).status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def application() -> Iterator[str]:
+    Application.status = 200
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Application)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    server.server_close()
+
+
+def scheduled(folder: Path, url: str, *faults: dict[str, object]) -> str:
+    file = folder / "schedule.yaml"
+    file.write_text(yaml.safe_dump({"health": {"url": url, "failures": 1}, "faults": list(faults)}))
+    return str(file)
+
+
+@pytest.mark.timeout(120)
+def test_a_schedule_walks_its_faults_and_takes_all_back(scene: Scene, application: str, tmp_path: Path) -> None:
+    scene.up("canary", canaryWeight="100")
+    before = STACK_FILE.read_bytes()
+    faults = [{"at": 0, "seconds": 7, "percent": 100}, {"at": 8, "seconds": 6, "delay": 0.2, "header": "end-user=jane"}]
+    done = scene.lab("chaos", "--schedule", scheduled(tmp_path, application, *faults))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0.2 s later" in done.stdout
+    assert before == STACK_FILE.read_bytes()
+    assert scene.again().returncode == 0
+    assert scene.share(200, 100) == 1.0
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", ["ill", "interrupted"])
+def test_a_schedule_stops_at_once_and_takes_all_back(scene: Scene, application: str, tmp_path: Path, how: str) -> None:
+    scene.up(*BASE)
+    file = scheduled(tmp_path, application, {"at": 0, "seconds": 300, "percent": 100})
+    command = [sys.executable, "-m", "lab.cli", "chaos", "--schedule", file]
+    walk = subprocess.Popen(command, cwd=CLONE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until(lambda: scene.share(503, 4) == 1.0, 30, "the fault is on")
+    if how == "ill":
+        Application.status = 500
+    else:
+        os.killpg(walk.pid, signal.SIGINT)
+    gone = until(lambda: scene.share(200, 4) == 1.0, 20, "the fault is off")
+    _, said = walk.communicate(timeout=30)
+    assert walk.returncode == (1 if how == "ill" else 130)
+    assert "all is taken back" in said
+    assert gone < 15
+    assert scene.again().returncode == 0
