@@ -1,14 +1,16 @@
 """Builds the stages that are on, in the order of the table of stages."""
 
+import json
 from collections.abc import Callable
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components import Bookinfo, CanaryRoute, ChaosRule, L7Policy, Waypoint, objects
-from components.canary_route import CanaryRouteArgs
+from components.canary_route import Backend, CanaryRouteArgs, Cohort
 from components.chaos_rule import ChaosRuleArgs, Inject
 from components.kind_cluster import KindCluster
+from lab import gate
 from lab.config import LabConfig
 from lab.stages import STAGES
 
@@ -105,22 +107,69 @@ def _l7_policy(stack: Stack) -> None:
     )
 
 
+def _backends(config: LabConfig) -> list[Backend]:
+    if not config.on("canary"):
+        return [{"name": f"{config.service}-baseline", "weight": 100}]
+    baseline, canary = config.canary_parts
+    return [
+        {"name": f"{config.service}-baseline", "weight": baseline},
+        {"name": f"{config.service}-stable", "weight": canary},
+    ]
+
+
+def _cohorts(config: LabConfig) -> list[Cohort]:
+    """User groups before all others; who tries the canary is asked for first."""
+    found: list[Cohort] = []
+    if config.canary_header:
+        header, value = config.canary_header
+        found.append({"header": header, "value": value, "backends": [{"name": f"{config.service}-stable"}]})
+    if config.on("premium"):
+        backends: list[Backend] = [{"name": f"{config.service}-premium"}]
+        found.append({"header": "end-user", "value": config.premium_user, "backends": backends})
+    return found
+
+
 def _route(stack: Stack) -> None:
     config = stack.config
     args: CanaryRouteArgs = {
         "namespace": config.namespace,
         "service": config.service,
         "port": config.port,
-        "baseline": f"{config.service}-baseline",
-        "canary": f"{config.service}-stable",
-        "weight": config.canary_weight if config.on("canary") else 0,
+        "backends": _backends(config),
+        "cohorts": _cohorts(config),
         "kubeconfig": config.kubeconfig,
         "context": config.context,
     }
-    if config.on("premium"):
-        backend = {"name": f"{config.service}-premium"}
-        args["cohorts"] = [{"header": "end-user", "value": config.premium_user, "backends": [backend]}]  # type: ignore[list-item]
-    CanaryRoute(config.service, args, stack.options(*stack.versions()))
+    route = CanaryRoute(config.service, args, stack.options(*stack.versions()))
+    if config.gate and config.on("canary"):
+        _gate(stack, route)
+
+
+def _gate(stack: Stack, route: CanaryRoute) -> None:
+    """A record of the weights that passed the gate: it is written only after they did.
+
+    An up that misses leaves the route written and the record behind it, so the next one finds the record out of date
+    and measures again, instead of finding nothing to change. It says what in annotations, because changed data of a
+    ConfigMap would replace it.
+    """
+    config = stack.config
+    hook = pulumi.ResourceHook(f"{config.service}-gate", lambda _args: gate.check(config))
+    objects.KubernetesObject(
+        f"{config.service}-gate",
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": f"{config.service}-gate",
+                "namespace": config.namespace,
+                "annotations": {"waypoint-lab/passed": json.dumps(gate.record(config), sort_keys=True)},
+            },
+        },
+        pulumi.ResourceOptions.merge(
+            stack.options(route),
+            pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])),
+        ),
+    )
 
 
 def _chaos(stack: Stack) -> None:
@@ -156,6 +205,8 @@ BUILDERS: dict[str, Callable[[Stack], None]] = {
 
 def build(config: LabConfig) -> None:
     """Registers everything that `config` turns on."""
+    if config.gate and not config.on("canary"):
+        pulumi.log.warn("waypoint-lab:gate is set, but stages.canary is off: nothing is measured")
     stack = Stack(config)
     on = [BUILDERS[row.key] for row in STAGES if row.key in config.stages and row.key in BUILDERS]
     for builder in dict.fromkeys(on):

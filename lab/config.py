@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lab import stages as table
+from lab.gate_settings import GateError, GateSettings
+from lab.weights import MOST_DECIMALS, StepsError, parts, read_steps
 
 PROJECT = "waypoint-lab"
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # Source: RFC 9110, field-name
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -57,6 +60,35 @@ def _whole(low: int, high: int) -> Callable[[str, object], int]:
 
 def _decimal(low: float, high: float) -> Callable[[str, object], float]:
     return lambda key, value: _number(key, value, low, high, whole=False)
+
+
+def _weight(key: str, value: object) -> float:
+    number = _number(key, value, 0, 100, whole=False)
+    if round(number, MOST_DECIMALS) != number:
+        raise _bad(key, value, f"a number from 0 to 100 with at most {MOST_DECIMALS} decimals")
+    return number
+
+
+def _promote_steps(key: str, value: object) -> tuple[float, ...]:
+    try:
+        return read_steps(str(value))
+    except StepsError as error:
+        raise _bad(key, value, str(error)) from None
+
+
+def _header(key: str, value: object) -> str:
+    text = _optional(key, value)
+    name, _, wanted = text.partition("=")
+    if text and (not _HEADER.fullmatch(name) or not wanted):
+        raise _bad(key, value, "empty, or a header as NAME=VALUE")
+    return text
+
+
+def _gate(key: str, value: object) -> GateSettings | None:
+    try:
+        return GateSettings.read(value)
+    except GateError as error:
+        raise ConfigError(f"{PROJECT}:{key}{error}") from None
 
 
 def _truth(key: str, value: object) -> bool:
@@ -131,7 +163,10 @@ def _stages(key: str, value: object) -> frozenset[str]:
 # key in the stack's config -> (field, how it is read)
 KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     "stages": ("stages", _stages),
-    "canaryWeight": ("canary_weight", _whole(0, 100)),
+    "canaryWeight": ("canary_weight", _weight),
+    "canaryCohort": ("canary_cohort", _header),
+    "promoteSteps": ("promote_steps", _promote_steps),
+    "gate": ("gate", _gate),
     "faultPercent": ("fault_percent", _decimal(0, 100)),
     "faultStatus": ("fault_status", _whole(200, 599)),
     "delaySeconds": ("delay_seconds", _decimal(0.001, 300)),
@@ -159,12 +194,15 @@ KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
 class LabConfig:
     """All that a stack may set. Percentages and weights are 0 to 100, `delay_seconds` seconds.
 
-    `stages` are the toggles that are on. Empty `kubeconfig` and `context` mean the ambient ones; a relative path is
-    relative to the project.
+    `stages` are the toggles that are on. `canary_cohort` is a header as NAME=VALUE, or empty. Empty `kubeconfig` and
+    `context` mean the ambient ones; a relative path is relative to the project.
     """
 
     stages: frozenset[str] = field(default_factory=frozenset)
-    canary_weight: int = 20
+    canary_weight: float = 20
+    canary_cohort: str = ""
+    promote_steps: tuple[float, ...] = (1, 5, 20, 50, 100)
+    gate: GateSettings | None = None
     fault_percent: float = 50.0
     fault_status: int = 503
     delay_seconds: float = 2.0
@@ -189,6 +227,17 @@ class LabConfig:
     def on(self, toggle: str) -> bool:
         """Whether a stage's toggle is on."""
         return toggle in self.stages
+
+    @property
+    def canary_parts(self) -> tuple[int, int]:
+        """Whole weights of baseline and canary: of 100 together, or of a power of ten above for decimals."""
+        return parts(self.canary_weight)
+
+    @property
+    def canary_header(self) -> tuple[str, str] | None:
+        """Name and value of the header whose requests all go to the canary; None where there is none."""
+        name, _, value = self.canary_cohort.partition("=")
+        return (name, value) if name and self.on("canary") else None
 
     @property
     def per_try_seconds(self) -> float:

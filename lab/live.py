@@ -63,10 +63,10 @@ def problem(config: LabConfig, manager: Object | None) -> str:
     plain, shares = routes[-1], weights(routes[-1])
     stable = shares.get(f"{config.service}-stable", 0.0)
     if abs(stable - (config.canary_weight / 100 if config.on("canary") else 0)) > 1e-6:
-        return f"the waypoint sends {stable:.0%} to {config.service}-stable"
-    has_header = any("headers" in route.get("match", {}) for route in routes)
-    if has_header != config.on("premium"):
-        return f"the waypoint has {'a' if has_header else 'no'} route by header"
+        return f"the waypoint sends {stable:.4%} to {config.service}-stable"
+    by_header = sum("headers" in route.get("match", {}) for route in routes)
+    if by_header != config.on("premium") + bool(config.canary_header):
+        return f"the waypoint has {by_header or 'no'} route by header"
     rules = [item for item in manager.get("http_filters", []) if item["name"] == RBAC]
     if bool([item for item in rules if item.get("typed_config", {}).get("rules")]) != config.on("l7Policy"):
         return f"the waypoint has {'an' if rules else 'no'} authorization rule"
