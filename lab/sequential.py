@@ -39,7 +39,7 @@ def _mean(logs: list[float]) -> float:
 
 @dataclass
 class Comparison:
-    """The evidence so far. The first decision stays: more pairs change nothing.
+    """The evidence so far. "Bad" stays; a canary found healthy is still found bad where it turns so.
 
     `margin` (above 0, below 1) is the difference of failure rates that must not get through. A canary that fails no
     more often than the baseline is ever found bad with a probability of at most `healthy_found_bad`; one that fails
@@ -86,22 +86,20 @@ class Comparison:
         """Takes one pair in and returns the decision so far."""
         if canary_failed == baseline_failed:
             return self.add_same(1)
-        if self.decision is Decision.OPEN:
-            self.pairs += 1
-            self.worse += canary_failed
-            self.better += baseline_failed
-            self._decide()
+        self.pairs += 1
+        self.worse += canary_failed
+        self.better += baseline_failed
+        self._decide()
         return self.decision
 
     def add_same(self, pairs: int) -> Decision:
         """Takes `pairs` in where both did the same; they can only add to the evidence against "bad"."""
-        if self.decision is Decision.OPEN:
-            self.pairs += pairs
-            self._decide()
+        self.pairs += pairs
+        self._decide()
         return self.decision
 
     def _decide(self) -> None:
-        if self._evidence(self._for_bad) >= self._bad_from:
+        if self.decision is Decision.BAD or self._evidence(self._for_bad) >= self._bad_from:
             self.decision = Decision.BAD
-        elif self._evidence(self._for_healthy) >= self._healthy_from:
+        elif self.decision is Decision.OPEN and self._evidence(self._for_healthy) >= self._healthy_from:
             self.decision = Decision.HEALTHY

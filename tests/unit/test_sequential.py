@@ -83,11 +83,19 @@ def test_no_pairs_decide_nothing() -> None:
     assert test.against_bad == pytest.approx(1)
 
 
-def test_the_first_decision_stays() -> None:
+def test_a_canary_that_was_healthy_and_turns_bad_is_still_found_bad() -> None:
     test = Comparison(MARGIN, ERROR, ERROR)
-    test.add_same(LONGEST)
-    for _ in range(100):
-        assert test.add(canary_failed=True, baseline_failed=False) is Decision.HEALTHY
+    assert test.add_same(LONGEST) is Decision.HEALTHY
+    for _ in range(20):
+        test.add(canary_failed=True, baseline_failed=False)
+    assert test.decision is Decision.BAD
+
+
+def test_a_canary_that_was_bad_stays_so() -> None:
+    test = Comparison(MARGIN, ERROR, ERROR)
+    for _ in range(20):
+        test.add(canary_failed=True, baseline_failed=False)
+    assert test.add_same(LONGEST) is Decision.BAD
 
 
 def test_pairs_at_once_and_one_by_one_come_to_the_same() -> None:
