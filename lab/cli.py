@@ -103,6 +103,9 @@ MODULES = {
     "run": ("walk the whole lab and measure every stage", "lab.run"),
     "verify": ("measure what is on now", "lab.verify"),
     "doctor": ("say what the stack's cluster lacks for the lab", "lab.doctor"),
+    "promote": ("walk the canary up step by step, measured, and back where it is bad", "lab.promote"),
+    "rollback": ("put the last good weight of the canary back", "lab.rollback"),
+    "history": ("show what promotions decided, and why", "lab.history"),
     "bench": ("time a weight step beside kubectl and an idle up", "lab.bench"),
 }
 
