@@ -22,7 +22,7 @@ def _row(record: Record) -> str:
     why = record.get("why") or ""
     if record["kind"] == "start":
         why = "to " + ", ".join(str(Target.read(item)) for item in record["targets"])
-    return f"{record['at'][:19]:<20} {record['promotion']:<16} {str(target or ''):<10} {what:<12} {why}"
+    return f"{record['at'][:19]:<20} {record['promotion']:<16} {target or ''!s:<10} {what:<12} {why}"
 
 
 def _placed(record: Record) -> bool:

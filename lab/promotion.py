@@ -26,7 +26,7 @@ class PromoteError(Exception):
 
 @dataclass(frozen=True)
 class Ways:
-    """How it speaks with the outside: `say` a line; what `asked` to stop, empty for nothing; who is to `approve` a step."""
+    """How it speaks with the outside: `say` a line; what `asked` to stop, or nothing; who is to `approve` a step."""
 
     say: Callable[[str], None]
     asked: Callable[[], str]
@@ -156,12 +156,10 @@ class Promotion:
         """Puts the last good target back, by Pulumi, once the API server answers. Raises PromoteError."""
         good = state.good
         self.ways.say(f"going back to {good}: {state.why}")
-        began, tries, told = time.monotonic(), 0, False
+        began, tries, told, lost = time.monotonic(), 0, False, ""
         while True:
-            lost = self._api_problem()
             why = lost
             if not lost:
-                tries += 1
                 try:
                     config = self.updates.edit(good)
                     self.updates.back()
@@ -169,6 +167,8 @@ class Promotion:
                     break
                 except FAILURES as error:
                     why = str(error)
+            lost = self._api_problem()  # asked only now: the way back is to be as fast as it can be
+            tries += not lost
             if tries >= BACK_TRIES or time.monotonic() - began > API_SECONDS:
                 raise PromoteError(
                     f"cannot go back to {good} yet: {why}; run `lab promote` again, and it goes on with that"

@@ -20,7 +20,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True)
 class Target:
-    """What the route is to be: `weight` percent to the canary, and all of a `cohort` (NAME=VALUE of a header, or empty)."""
+    """What the route is to be: `weight` percent to the canary, and all of a `cohort` (a header's NAME=VALUE)."""
 
     weight: float
     cohort: str = ""
