@@ -129,11 +129,19 @@ class Stream:
         rows = json.loads(line)
         return [Round(float(at), tuple(Answer(int(s), str(c), ms / 1000) for s, c, ms in row)) for at, row in rows]
 
+    def _close(self) -> None:
+        assert self._process.stdin
+        with suppress(OSError, ValueError):
+            # kubectl sets the time limit of its writes with each write, but not with the last one that says "no more":
+            # without a write just before it, that one fails where the stream is older than a minute.
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        with suppress(OSError):
+            self._process.stdin.close()
+
     def rest(self) -> list[Round]:
         """Ends the stream and returns what was not read yet. Raises ProbeError as `read` does."""
-        assert self._process.stdin
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
+        self._close()
         found: list[Round] = []
         while (more := self.read(1.0)) is not None:
             found += more
@@ -147,11 +155,9 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Ends the requests; the Pod's side ends with its standard input, or with the connection."""
-        assert self._process.stdin
         assert self._process.stdout
         assert self._process.stderr
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
+        self._close()
         try:
             self._process.wait(END_SECONDS / 10)
         except subprocess.TimeoutExpired:

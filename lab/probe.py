@@ -123,7 +123,9 @@ class Load:
     def stop(self) -> list[Row]:
         """Ends the load and returns what it saw; raises ProbeError where nothing came back."""
         try:
-            out, errors = self._process.communicate(timeout=REQUEST_SECONDS + KUBECTL_GRACE_SECONDS)
+            # kubectl renews the time limit of its writes with each write, but not when it closes: without this line,
+            # closing fails where the load is older than a minute.
+            out, errors = self._process.communicate("\n", timeout=REQUEST_SECONDS + KUBECTL_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()

@@ -98,6 +98,7 @@ class Promotion:
                 config = self.updates.edit(target)
                 up_seconds = self.updates.forward(target.weight)
                 live.wait(config)
+                self._note("measure", state, **target.document(), up_seconds=round(up_seconds, 2))
                 self.ways.say(f"{target}: applied in {up_seconds:.1f} s, measuring")
                 evidence = Evidence(self._rules(state, config))
                 verdict, why = self._measure(config, target, evidence)

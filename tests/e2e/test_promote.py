@@ -130,8 +130,8 @@ class Load:
         self._thread.start()
 
     def _read(self) -> None:
-        while not self._stop.is_set():
-            self._rounds += self._stream.read(0.1) or []
+        while not self._stop.is_set() and (found := self._stream.read(0.1)) is not None:
+            self._rounds += found
 
     def count(self) -> int:
         return len(self._rounds)
@@ -158,30 +158,24 @@ def records(kind: str) -> list[dict[str, Any]]:
 def test_an_up_with_a_missed_gate_fails_again_and_again_and_passes_once_the_traffic_is_healthy(
     environment: dict[str, str], failing: Callable[[float], None]
 ) -> None:
-    def up(*more: str) -> "subprocess.CompletedProcess[str]":
+    def run(*command: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [*UP, *more], cwd=CLONE, env=environment, capture_output=True, text=True, timeout=200, check=False
+            command, cwd=CLONE, env=environment, capture_output=True, text=True, timeout=200, check=False
         )
 
     failing(30)
     write(canaryWeight="50", gate={"successRate": 99, "share": True, "minimumRequests": 500})
-    preview = subprocess.run(
-        ["pulumi", "preview", "--non-interactive", "--stack", STACK],
-        cwd=CLONE,
-        env=environment,
-        timeout=100,
-        check=False,
-    )
+    preview = run("pulumi", "preview", "--non-interactive", "--stack", STACK)
     assert preview.returncode == 0, "a preview sends no traffic, so nothing can fail"
     for _ in range(2):
-        missed = up()
+        missed = run(*UP)
         assert missed.returncode != 0
-        (line,) = [line for line in missed.stdout.splitlines() if "gate at 50 %" in line]
+        line = next(line for line in missed.stdout.splitlines() if "gate at 50 %" in line)
         assert "success rate: declared at least 99.00%, measured 8" in line
         assert "500 requests" in line
     failing(0)
-    assert up().returncode == 0
-    assert up("--expect-no-changes").returncode == 0
+    assert run(*UP).returncode == 0
+    assert run(*UP, "--expect-no-changes").returncode == 0
 
 
 @pytest.mark.timeout(400)
@@ -240,7 +234,8 @@ def test_a_canary_that_fails_five_percent_is_back_at_nothing_before_it_gets_twen
 @pytest.mark.timeout(300)
 def test_told_to_stop_it_goes_back_and_a_second_promotion_is_refused_meanwhile(lab: Lab, kubectl: Kubectl) -> None:
     first = lab("promote", "--steps", "20,100", "--seconds", "60")
-    wait(lambda: bool(records("try")) and live_weight(kubectl) == 20)
+    wait(lambda: bool(records("measure")))
+    assert live_weight(kubectl) == 20
     assert f"another promotion of stack {STACK} runs (process {first.pid})" in end(lab("promote"), 1)
     assert f"another promotion of stack {STACK} runs (process {first.pid})" in end(lab("rollback"), 1)
     first.send_signal(signal.SIGTERM)
@@ -253,7 +248,8 @@ def test_a_lost_api_server_means_the_way_back_as_soon_as_it_returns(
     lab: Lab, kubectl: Kubectl, cluster_state: Path
 ) -> None:
     running = lab("promote", "--steps", "20,100", "--seconds", "90")
-    wait(lambda: bool(records("try")) and live_weight(kubectl) == 20)
+    wait(lambda: bool(records("measure")))
+    assert live_weight(kubectl) == 20
     (server,) = [part for part in embedded.status(cluster_state).parts if part.name == "kube-apiserver"]
     assert server.pid
     os.kill(server.pid, signal.SIGKILL)
