@@ -1,5 +1,6 @@
 """Builds the stages that are on, in the order of the table of stages."""
 
+import json
 from collections.abc import Callable
 
 import pulumi
@@ -10,7 +11,7 @@ from components.canary_route import Backend, CanaryRouteArgs, Cohort
 from components.chaos_rule import ChaosRuleArgs, Inject
 from components.kind_cluster import KindCluster, KindClusterArgs
 from components.service_traffic import ServiceTrafficArgs
-from lab import enforcer, faults
+from lab import enforcer, faults, gate
 from lab.config import LabConfig
 from lab.stages import STAGES
 
@@ -117,17 +118,25 @@ def _l7_policy(stack: Stack) -> None:
 
 
 def _backends(config: LabConfig) -> list[Backend]:
-    weight = config.canary_weight if config.on("canary") else 0
+    if not config.on("canary"):
+        return [{"name": f"{config.service}-baseline", "weight": 100}]
+    baseline, canary = config.canary_parts
     return [
-        {"name": f"{config.service}-baseline", "weight": 100 - weight},
-        {"name": f"{config.service}-stable", "weight": weight},
+        {"name": f"{config.service}-baseline", "weight": baseline},
+        {"name": f"{config.service}-stable", "weight": canary},
     ]
 
 
 def _cohorts(config: LabConfig) -> list[Cohort]:
-    backend: Backend = {"name": f"{config.service}-premium"}
-    cohort: Cohort = {"header": "end-user", "value": config.premium_user, "backends": [backend]}
-    return [cohort] if config.on("premium") else []
+    """User groups before all others; who tries the canary is asked for first."""
+    found: list[Cohort] = []
+    if config.canary_header:
+        header, value = config.canary_header
+        found.append({"header": header, "value": value, "backends": [{"name": f"{config.service}-stable"}]})
+    if config.on("premium"):
+        backends: list[Backend] = [{"name": f"{config.service}-premium"}]
+        found.append({"header": "end-user", "value": config.premium_user, "backends": backends})
+    return found
 
 
 def _route(stack: Stack) -> None:
@@ -136,15 +145,41 @@ def _route(stack: Stack) -> None:
         "namespace": config.namespace,
         "service": config.service,
         "port": config.port,
-        "baseline": f"{config.service}-baseline",
-        "canary": f"{config.service}-stable",
-        "weight": config.canary_weight if config.on("canary") else 0,
+        "backends": _backends(config),
+        "cohorts": _cohorts(config),
         "kubeconfig": config.kubeconfig,
         "context": config.context,
     }
-    if config.on("premium"):
-        args["cohorts"] = _cohorts(config)
-    CanaryRoute(config.service, args, stack.options(*stack.versions()))
+    route = CanaryRoute(config.service, args, stack.options(*stack.versions()))
+    if config.gate and config.on("canary"):
+        _gate(stack, route)
+
+
+def _gate(stack: Stack, route: pulumi.Resource) -> None:
+    """A record of the weights that passed the gate: it is written only after they did.
+
+    An up that misses leaves the route written and the record behind it, so the next one finds the record out of date
+    and measures again, instead of finding nothing to change. It says what in annotations, because changed data of a
+    ConfigMap would replace it.
+    """
+    config = stack.config
+    hook = pulumi.ResourceHook(f"{config.service}-gate", lambda _args: gate.check(config))
+    objects.KubernetesObject(
+        f"{config.service}-gate",
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": f"{config.service}-gate",
+                "namespace": config.namespace,
+                "annotations": {"waypoint-lab/passed": json.dumps(gate.record(config), sort_keys=True)},
+            },
+        },
+        pulumi.ResourceOptions.merge(
+            stack.options(route),
+            pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])),
+        ),
+    )
 
 
 def _faults(stack: Stack) -> ServiceTrafficArgs:
@@ -199,7 +234,9 @@ def _traffic(stack: Stack) -> None:
     if config.on("canary") or config.on("premium"):
         args["backends"] = _backends(config)
         args["cohorts"] = _cohorts(config)
-    ServiceTraffic(config.rule_name, args, stack.options(*stack.versions()))
+    traffic = ServiceTraffic(config.rule_name, args, stack.options(*stack.versions()))
+    if config.gate and config.on("canary"):
+        _gate(stack, traffic)
 
 
 # Toggles that share a builder make one object together.
@@ -220,6 +257,8 @@ COMBINED: dict[str, Callable[[Stack], None]] = {
 
 def build(config: LabConfig, record: faults.Record = faults.Record()) -> None:  # noqa: B008 - a constant
     """Registers everything that `config` turns on; `record` is what the cluster knows of its faults."""
+    if config.gate and not config.on("canary"):
+        pulumi.log.warn("waypoint-lab:gate is set, but stages.canary is off: nothing is measured")
     stack = Stack(config, record)
     builders = COMBINED if config.combined else BUILDERS
     on = [builders[row.key] for row in STAGES if row.key in config.stages and row.key in builders]

@@ -59,7 +59,7 @@ def _route(config: LabConfig, weight: int) -> tuple[str, dict[str, Any]]:
 def _apply(config: LabConfig, weight: int) -> float:
     """Seconds of a `kubectl apply` of another weight until it is live; the stack's weight is put back afterwards."""
     taken = []
-    for value in (weight, config.canary_weight):
+    for value in (weight, int(config.canary_weight)):
         manager, route = _route(config, value)
         command = kubectl(config, "apply", "--server-side", f"--field-manager={manager}", "-f", "-")
         began = time.monotonic()

@@ -105,6 +105,9 @@ MODULES = {
     "doctor": ("say what the stack's cluster lacks for the lab", "lab.doctor"),
     "policies": ("list the policies of the pack, their levels and parameters", "lab.policies"),
     "chaos": ("say what a fault hits, measure it, or walk a schedule of faults", "lab.chaos"),
+    "promote": ("walk the canary up step by step, measured, and back where it is bad", "lab.promote"),
+    "rollback": ("put the last good weight of the canary back", "lab.rollback"),
+    "history": ("show what promotions decided, and why", "lab.history"),
     "bench": ("time a weight step beside kubectl and an idle up", "lab.bench"),
 }
 

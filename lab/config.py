@@ -1,190 +1,76 @@
 """The stack's configuration, read once into one frozen object."""
 
-import difflib
-import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lab import stages as table
+from lab.gate_settings import GateSettings
+from lab.readers import (
+    PROJECT,
+    ConfigError,
+    decimal,
+    did_you_mean,
+    duration,
+    gate,
+    header,
+    header_text,
+    name,
+    one_of,
+    optional,
+    optional_decimal,
+    optional_duration,
+    promote_steps,
+    seconds,
+    source,
+    stages,
+    text,
+    truth,
+    truth_or_auto,
+    weight,
+    whole,
+)
+from lab.weights import parts
 
-PROJECT = "waypoint-lab"
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-
-
-class ConfigError(Exception):
-    """One line: the key, its value, and what would be right."""
-
-
-def _bad(key: str, value: object, want: str) -> ConfigError:
-    return ConfigError(f"{PROJECT}:{key} is {json.dumps(value, default=str)}: it must be {want}")
-
-
-def _did_you_mean(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
-
-
-def seconds(text: str) -> float:
-    """A Go duration such as `500ms` or `1m30s` in seconds. Raises ValueError for anything else, and for zero."""
-    if not _DURATION.fullmatch(text):
-        raise ValueError(text)
-    total = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h)", text))
-    if total <= 0:
-        raise ValueError(text)
-    return total
-
-
-def _number(key: str, value: object, low: float, high: float, *, whole: bool) -> float:
-    want = f"a {'whole ' if whole else ''}number from {low:g} to {high:g}"
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise _bad(key, value, want)
-    try:
-        number = float(value)
-    except ValueError:
-        raise _bad(key, value, want) from None
-    if not low <= number <= high or (whole and number != int(number)):  # a NaN fails the range as well
-        raise _bad(key, value, want)
-    return number
-
-
-def _whole(low: int, high: int) -> Callable[[str, object], int]:
-    return lambda key, value: int(_number(key, value, low, high, whole=True))
-
-
-def _decimal(low: float, high: float) -> Callable[[str, object], float]:
-    return lambda key, value: _number(key, value, low, high, whole=False)
-
-
-def _truth(key: str, value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if value in ("true", "false"):
-        return value == "true"
-    raise _bad(key, value, "true or false")
-
-
-def _truth_or_auto(key: str, value: object) -> bool | None:
-    if value == "auto":
-        return None
-    if value in (True, False, "true", "false"):
-        return _truth(key, value)
-    raise _bad(key, value, "true, false or auto")
-
-
-def _name(key: str, value: object) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise _bad(key, value, "a Kubernetes name: lower-case letters, digits and -")
-    return value
-
-
-def _text(key: str, value: object) -> str:
-    # A header's value with a line break would be a second header.
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise _bad(key, value, "printable text that is not empty")
-    return value
-
-
-def _optional(key: str, value: object) -> str:
-    return "" if value in ("", None) else _text(key, value)
-
-
-def _duration(key: str, value: object) -> str:
-    try:
-        seconds(str(value))
-    except ValueError:
-        raise _bad(key, value, "a duration above zero such as 500ms or 1.5s") from None
-    return str(value)
-
-
-def _one_of(*words: str) -> Callable[[str, object], str]:
-    def read(key: str, value: object) -> str:
-        if value not in words:
-            raise _bad(key, value, f"{', '.join(words[:-1])} or {words[-1]}")
-        return str(value)
-
-    return read
-
-
-def _optional_duration(key: str, value: object) -> str:
-    return "" if value in ("", None) else _duration(key, value)
-
-
-def _optional_decimal(low: float, high: float) -> Callable[[str, object], float | None]:
-    read = _decimal(low, high)
-    return lambda key, value: None if value in ("", None) else read(key, value)
-
-
-def _header(key: str, value: object) -> tuple[str, str] | None:
-    if value in ("", None):
-        return None
-    name, _, content = _text(key, value).partition("=")
-    if not _HEADER.fullmatch(name) or not content.strip():
-        raise _bad(key, value, "a header and its exact value, such as end-user=jane")
-    return name.lower(), content
-
-
-def _source(key: str, value: object) -> str:
-    if value not in ("", None):
-        want = "empty: a waypoint does not tell its clients apart in routes (Istio issue 51565); use faultHeader"
-        raise _bad(key, value, want)
-    return ""
-
-
-def _stages(key: str, value: object) -> frozenset[str]:
-    given = value
-    if isinstance(value, str):
-        try:
-            given = json.loads(value)
-        except ValueError:
-            given = None
-    if not isinstance(given, Mapping):
-        raise _bad(key, value, "a map of toggles, as `pulumi config set --path stages.canary true` writes it")
-    for toggle in given:
-        if toggle not in table.TOGGLES:
-            known = list(table.TOGGLES)
-            raise ConfigError(f"{PROJECT}:stages has no toggle {toggle}{_did_you_mean(str(toggle), known)}")
-    return frozenset(toggle for toggle, state in given.items() if _truth(f"stages.{toggle}", state))
-
+__all__ = ["KEYS", "PROJECT", "ConfigError", "LabConfig"]
 
 # key in the stack's config -> (field, how it is read)
 KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
-    "stages": ("stages", _stages),
-    "canaryWeight": ("canary_weight", _whole(0, 100)),
-    "faultPercent": ("fault_percent", _decimal(0, 100)),
-    "faultStatus": ("fault_status", _whole(200, 599)),
-    "delaySeconds": ("delay_seconds", _decimal(0.001, 300)),
-    "retryAttempts": ("retry_attempts", _whole(1, 20)),
-    "perTryTimeout": ("per_try_timeout", _duration),
-    "premiumUser": ("premium_user", _text),
-    "faultAt": ("fault_at", _one_of("waypoint", "upstream")),
-    "owner": ("owner", _one_of("separate", "combined")),
-    "faultSeconds": ("fault_seconds", _decimal(0, 3600)),
-    "faultStart": ("fault_start", _optional),
-    "faultHeader": ("fault_header", _header),
-    "faultSource": ("fault_source", _source),
-    "retryWrites": ("retry_writes", _truth),
-    "retryBackoff": ("retry_backoff", _optional_duration),
-    "retryBudgetPercent": ("retry_budget_percent", _optional_decimal(0, 100)),
-    "requestTimeout": ("request_timeout", _optional_duration),
-    "failClosed": ("fail_closed", _truth),
-    "namespace": ("namespace", _name),
-    "service": ("service", _name),
-    "port": ("port", _whole(1, 65535)),
-    "clientNamespace": ("client_namespace", _name),
-    "clientWorkload": ("client_workload", _text),
-    "deployBookinfo": ("deploy_bookinfo", _truth_or_auto),
-    "target": ("target", _one_of("embedded", "kind", "existing")),
-    "kubeconfig": ("kubeconfig", _optional),
-    "context": ("context", _optional),
-    "kindName": ("kind_name", _name),
-    "kindConfig": ("kind_config", _optional),
-    "istioHub": ("istio_hub", _text),
-    "istioTag": ("istio_tag", _text),
+    "stages": ("stages", stages),
+    "canaryWeight": ("canary_weight", weight),
+    "canaryCohort": ("canary_cohort", header_text),
+    "promoteSteps": ("promote_steps", promote_steps),
+    "gate": ("gate", gate),
+    "faultPercent": ("fault_percent", decimal(0, 100)),
+    "faultStatus": ("fault_status", whole(200, 599)),
+    "delaySeconds": ("delay_seconds", decimal(0.001, 300)),
+    "retryAttempts": ("retry_attempts", whole(1, 20)),
+    "perTryTimeout": ("per_try_timeout", duration),
+    "premiumUser": ("premium_user", text),
+    "faultAt": ("fault_at", one_of("waypoint", "upstream")),
+    "owner": ("owner", one_of("separate", "combined")),
+    "faultSeconds": ("fault_seconds", decimal(0, 3600)),
+    "faultStart": ("fault_start", optional),
+    "faultHeader": ("fault_header", header),
+    "faultSource": ("fault_source", source),
+    "retryWrites": ("retry_writes", truth),
+    "retryBackoff": ("retry_backoff", optional_duration),
+    "retryBudgetPercent": ("retry_budget_percent", optional_decimal(0, 100)),
+    "requestTimeout": ("request_timeout", optional_duration),
+    "failClosed": ("fail_closed", truth),
+    "namespace": ("namespace", name),
+    "service": ("service", name),
+    "port": ("port", whole(1, 65535)),
+    "clientNamespace": ("client_namespace", name),
+    "clientWorkload": ("client_workload", text),
+    "deployBookinfo": ("deploy_bookinfo", truth_or_auto),
+    "target": ("target", one_of("embedded", "kind", "existing")),
+    "kubeconfig": ("kubeconfig", optional),
+    "context": ("context", optional),
+    "kindName": ("kind_name", name),
+    "kindConfig": ("kind_config", optional),
+    "istioHub": ("istio_hub", text),
+    "istioTag": ("istio_tag", text),
 }
 
 
@@ -192,12 +78,16 @@ KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
 class LabConfig:
     """All that a stack may set. Percentages and weights are 0 to 100, `delay_seconds` seconds.
 
-    `stages` are the toggles that are on. `fault_seconds` of 0 means until the next update. Empty `kubeconfig` and
+    `stages` are the toggles that are on. `canary_cohort` is a header as NAME=VALUE, or empty. `fault_seconds` of 0
+    means until the next update. Empty `kubeconfig` and
     `context` mean the ambient ones; a relative path is relative to the project.
     """
 
     stages: frozenset[str] = field(default_factory=frozenset)
-    canary_weight: int = 20
+    canary_weight: float = 20
+    canary_cohort: str = ""
+    promote_steps: tuple[float, ...] = (1, 5, 20, 50, 100)
+    gate: GateSettings | None = None
     fault_percent: float = 50.0
     fault_status: int = 503
     delay_seconds: float = 2.0
@@ -234,6 +124,17 @@ class LabConfig:
         return toggle in self.stages
 
     @property
+    def canary_parts(self) -> tuple[int, int]:
+        """Whole weights of baseline and canary: of 100 together, or of a power of ten above for decimals."""
+        return parts(self.canary_weight)
+
+    @property
+    def canary_header(self) -> tuple[str, str] | None:
+        """Name and value of the header whose requests all go to the canary; None where there is none."""
+        name, _, value = self.canary_cohort.partition("=")
+        return (name, value) if name and self.on("canary") else None
+
+    @property
     def per_try_seconds(self) -> float:
         """`per_try_timeout` in seconds."""
         return seconds(self.per_try_timeout)
@@ -262,7 +163,7 @@ class LabConfig:
         """
         for key in given:
             if key not in KEYS:
-                raise ConfigError(f"{PROJECT}:{key} is not a setting{_did_you_mean(key, list(KEYS))}")
+                raise ConfigError(f"{PROJECT}:{key} is not a setting{did_you_mean(key, list(KEYS))}")
         read = {KEYS[key][0]: KEYS[key][1](key, value) for key, value in given.items()}
         target = read.get("target", "embedded")
         for key in ("kubeconfig", "context"):

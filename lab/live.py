@@ -116,10 +116,25 @@ def _wrong_shares(config: LabConfig, plain: Object, routes: list[Object]) -> str
     shares = weights(plain)
     stable = shares.get(f"{config.service}-stable", 0.0)
     if abs(stable - (config.canary_weight / 100 if config.on("canary") else 0)) > 1e-6:
-        return f"the waypoint sends {stable:.0%} to {config.service}-stable"
+        return f"the waypoint sends {100 * stable:g}% to {config.service}-stable"
+    if why := _wrong_cohort(config, routes):
+        return why
     premium = serving(routes, {"end-user": config.premium_user}) or {}
     if (f"{config.service}-premium" in weights(premium)) != config.on("premium"):
         return f"the waypoint sends {config.premium_user} to {', '.join(weights(premium))}"
+    return ""
+
+
+def _wrong_cohort(config: LabConfig, routes: list[Object]) -> str:
+    """Whether the users who try the canary are sent there, and nobody else by a header."""
+    stable = {f"{config.service}-stable": 1.0}
+    if config.canary_header:
+        way = weights(serving(routes, dict([config.canary_header])) or {})
+        return "" if way == stable else f"the waypoint sends {config.canary_cohort} to {', '.join(way) or 'nobody'}"
+    others = {":method", config.fault_header[0] if config.fault_header else ""}
+    for route in routes:
+        if {match["name"] for match in _header_matches(route)} - others and weights(route) == stable:
+            return f"the waypoint has a route by header to {config.service}-stable"
     return ""
 
 

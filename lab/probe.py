@@ -74,21 +74,30 @@ def _rows(line: str) -> list[Row]:
     return [Row(int(r[0]), str(r[1]), str(r[2]), float(r[3]) / 1000, len(r) > 4) for r in json.loads(line)]
 
 
-def send(config: LabConfig, groups: Sequence[dict[str, Any]], concurrency: int = CONCURRENCY) -> list[list[Row]]:
-    """Sends each group's requests in turn; raises ProbeError where the Pod cannot be reached or says nothing."""
+def send(
+    config: LabConfig,
+    groups: Sequence[dict[str, Any]],
+    concurrency: int = CONCURRENCY,
+    seconds: float = PROBE_SECONDS,
+) -> list[list[Row]]:
+    """Sends each group's requests in turn, and stops after `seconds` with those that it has.
+
+    Raises ProbeError where the Pod cannot be reached or says nothing.
+    """
+    limit = seconds + KUBECTL_GRACE_SECONDS
     try:
         done = subprocess.run(
             _exec(config),
-            input=_spec(config, list(groups), concurrency=concurrency),
+            input=_spec(config, list(groups), concurrency=concurrency, seconds=seconds),
             capture_output=True,
             text=True,
             check=False,
-            timeout=PROBE_SECONDS + KUBECTL_GRACE_SECONDS,
+            timeout=limit,
         )
     except FileNotFoundError:
         raise ProbeError("kubectl is not on PATH") from None
     except subprocess.TimeoutExpired:
-        raise ProbeError(f"the probe did not end within {PROBE_SECONDS + KUBECTL_GRACE_SECONDS:.0f} s") from None
+        raise ProbeError(f"the probe did not end within {limit:.0f} s") from None
     lines = done.stdout.splitlines()
     if done.returncode or len(lines) != len(groups):
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -115,7 +124,9 @@ class Load:
     def stop(self) -> list[Row]:
         """Ends the load and returns what it saw; raises ProbeError where nothing came back."""
         try:
-            out, errors = self._process.communicate(timeout=REQUEST_SECONDS + KUBECTL_GRACE_SECONDS)
+            # kubectl renews the time limit of its writes with each write, but not when it closes: without this line,
+            # closing fails where the load is older than a minute.
+            out, errors = self._process.communicate("\n", timeout=REQUEST_SECONDS + KUBECTL_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()

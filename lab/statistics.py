@@ -5,7 +5,7 @@ for the median, David and Nagaraja, "Order Statistics", section 7.1: each value 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 _STEPS = 200  # bisection halves [0, 1] until floats cannot tell its ends apart
@@ -80,3 +80,27 @@ def median_interval(values: Sequence[float], confidence: float = 0.99) -> Interv
     while rank < count // 2 and 1 - _tail(rank + 2, count, 0.5) <= half:
         rank += 1
     return Interval(ordered[rank], ordered[count - 1 - rank])
+
+
+def quantile_interval(values: Sequence[float], quantile: float, confidence: float = 0.99) -> Interval:
+    """The distribution-free interval of a quantile (between 0 and 1), between two of the measured `values`.
+
+    Its end is 0 or infinite where the sample is too small to bound the quantile there with `confidence`. Raises
+    ValueError where there is no data.
+    """
+    if not values:
+        raise ValueError("no data: an interval needs at least one request")
+    ordered, count = sorted(values), len(values)
+    half = (1 - confidence) / 2
+    below = _last_rank(count, lambda rank: 1 - _tail(rank, count, quantile) <= half)
+    above = _last_rank(count, lambda rank: _tail(rank, count, quantile) > half) + 1
+    return Interval(ordered[below - 1] if below else 0.0, ordered[above - 1] if above <= count else math.inf)
+
+
+def _last_rank(count: int, holds: Callable[[int], bool]) -> int:
+    """The largest rank from 1 to `count` for which `holds` is true; 0 where there is none. It must hold up to there."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle - 1)
+    return low

@@ -1,6 +1,8 @@
 """The three services behind the productpage: reviews, ratings and details."""
 
 import os
+import random
+import sys
 
 from aiohttp import web
 
@@ -20,8 +22,11 @@ def reviews(version: str) -> web.Application:
     """Two reviews of any book; `version` decides about the stars.
 
     GET and DELETE of `/reviews/ID` answer 200: that a DELETE gets through is how the lab sees its policy missing.
+    REVIEWS_FAIL_PERCENT (0 to 100, decimals allowed) of GETs answer 503 instead, with the same body, so that one can
+    tell whose failure it is. Raises SystemExit with one line where it is no such number.
     """
     color = STAR_COLORS[version]
+    fails = fail_share()
     ratings = peer("ratings") if "RATINGS_HOSTNAME" in os.environ else peer_in_own_namespace()
     # The sample gives v3 less patience than v2.
     seconds = 10.0 if color == "black" else 2.5
@@ -42,7 +47,8 @@ def reviews(version: str) -> web.Application:
                     else {"error": "Ratings service is currently unavailable"}
                 )
         cluster = os.environ.get("CLUSTER_NAME", "null")
-        return web.json_response({"id": book, "podname": pod_name(), "clustername": cluster, "reviews": listed})
+        answer = {"id": book, "podname": pod_name(), "clustername": cluster, "reviews": listed}
+        return web.json_response(answer, status=503 if random.random() < fails else 200)
 
     async def remove(request: web.Request) -> web.Response:
         return web.json_response({"id": request.match_info["id"], "podname": pod_name(), "status": "deleted"})
@@ -50,6 +56,18 @@ def reviews(version: str) -> web.Application:
     app.router.add_get("/reviews/{id}", show)
     app.router.add_delete("/reviews/{id}", remove)
     return app
+
+
+def fail_share() -> float:
+    """The share (0 to 1) of requests that the environment asks to fail."""
+    text = os.environ.get("REVIEWS_FAIL_PERCENT") or "0"
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent <= 100:
+        sys.exit(f"REVIEWS_FAIL_PERCENT is {text!r}: it must be a number from 0 to 100")
+    return percent / 100
 
 
 def peer_in_own_namespace() -> str:

@@ -2,6 +2,8 @@ import pytest
 
 from lab.config import ConfigError, LabConfig, seconds
 
+WEIGHT = "it must be a number: whole from 0 to 100, or below 1 with at most 4 decimals"
+
 
 def test_raw_strings_of_a_stack_and_typed_values_read_the_same() -> None:
     raw = {
@@ -31,15 +33,68 @@ def test_other_namespaces_of_a_stack_are_left_alone() -> None:
         ),
         (
             {"canaryWeight": 101},
-            "waypoint-lab:canaryWeight is 101: it must be a whole number from 0 to 100",
+            f"waypoint-lab:canaryWeight is 101: {WEIGHT}",
         ),
         (
-            {"canaryWeight": "20.5"},
-            'waypoint-lab:canaryWeight is "20.5": it must be a whole number from 0 to 100',
+            {"canaryWeight": 12.5},
+            f"waypoint-lab:canaryWeight is 12.5: {WEIGHT}",
+        ),
+        (
+            {"canaryWeight": "0.00001"},
+            f'waypoint-lab:canaryWeight is "0.00001": {WEIGHT}',
+        ),
+        (
+            {"canaryCohort": "tester"},
+            'waypoint-lab:canaryCohort is "tester": it must be empty, or a header and its exact value, such as '
+            "end-user=jane",
+        ),
+        (
+            {"promoteSteps": "5,1"},
+            'waypoint-lab:promoteSteps is "5,1": it must be rising percentages, whole from 0 to 100, or below 1 '
+            "with at most 4 decimals, such as 0.1,1,5,20,50,100",
+        ),
+        (
+            {"gate": {"sucessRate": 99}},
+            "waypoint-lab:gate has no setting sucessRate; known are successRate, p99Seconds, share, minimumRequests, "
+            "seconds, prometheus",
+        ),
+        (
+            {"gate": {"seconds": 10}},
+            "waypoint-lab:gate sets no threshold: it must have successRate, p99Seconds or share",
+        ),
+        (
+            {"gate": {"successRate": 101}},
+            "waypoint-lab:gate.successRate is 101: it must be a number above 0 and up to 100",
+        ),
+        (
+            {"gate": {"successRate": 99, "minimumRequests": 99}},
+            "waypoint-lab:gate.minimumRequests is 99: it must be a number from 100 to 100000",
+        ),
+        (
+            {"gate": "on"},
+            "waypoint-lab:gate must be a map, as `pulumi config set --path gate.successRate 99` writes it",
+        ),
+        (
+            {"gate": {"share": "perhaps"}},
+            'waypoint-lab:gate.share is "perhaps": it must be true or false',
+        ),
+        (
+            {"gate": {"successRate": 99, "prometheus": {"url": "ftp://x", "requests": "sum(up)"}}},
+            'waypoint-lab:gate.prometheus.url is "ftp://x": it must be an http or https address',
+        ),
+        (
+            {"gate": {"successRate": 99, "prometheus": {"url": "http://x"}}},
+            "waypoint-lab:gate.prometheus.requests is missing: it must be a query of how many requests the rest rests "
+            "on",
+        ),
+        (
+            {"gate": {"successRate": 99, "prometheus": {"url": "http://x", "requests": "sum(up)"}}},
+            "waypoint-lab:gate.prometheus.successRate is a query, and must be set where its threshold is, and only "
+            "there",
         ),
         (
             {"canaryWeight": True},
-            "waypoint-lab:canaryWeight is true: it must be a whole number from 0 to 100",
+            f"waypoint-lab:canaryWeight is true: {WEIGHT}",
         ),
         (
             {"faultPercent": "nan"},

@@ -1,10 +1,11 @@
 """The intervals that every verdict rests on."""
 
+import math
 import random
 
 import pytest
 
-from lab.statistics import Interval, binomial_interval, median_interval
+from lab.statistics import Interval, binomial_interval, median_interval, quantile_interval
 
 
 def test_the_interval_is_the_published_one() -> None:
@@ -64,3 +65,20 @@ def test_a_median_of_too_few_values_spans_all_of_them() -> None:
     assert median_interval([2.0, 1.0, 3.0], 0.99) == Interval(1.0, 3.0)
     with pytest.raises(ValueError, match="no data"):
         median_interval([])
+
+
+def test_the_interval_of_the_middle_quantile_is_that_of_the_median() -> None:
+    values = [float(value) for value in range(20, 0, -1)]
+    assert quantile_interval(values, 0.5, 0.95) == median_interval(values, 0.95)
+
+
+def test_the_interval_of_a_quantile_covers_it_as_often_as_it_says() -> None:
+    source = random.Random(7)
+    intervals = [quantile_interval([source.expovariate(1) for _ in range(600)], 0.95, 0.9) for _ in range(300)]
+    assert sum(item.holds(2.9957) for item in intervals) >= 0.87 * len(intervals)
+
+
+def test_a_hundred_requests_do_not_bound_the_99th_percentile_from_above() -> None:
+    interval = quantile_interval([float(value) for value in range(100)], 0.99)
+    assert interval.high == math.inf
+    assert 0 < interval.low < 99

@@ -1,0 +1,51 @@
+"""`lab history`: what promotions decided, when, and on what evidence."""
+
+import argparse
+import json
+
+from embedded import cluster
+from lab.journal import Journal, Record
+from lab.standing import Target, standing
+
+SHOWN = ("start", "decision", "back", "end")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `lab history`."""
+    parser.add_argument("--stack", default="dev", help="the stack (default: dev)")
+    parser.add_argument("--json", action="store_true", help="all lines of the journal as one JSON document")
+
+
+def _row(record: Record) -> str:
+    target = Target.read(record["from"] if record["kind"] == "start" else record) if _placed(record) else None
+    what = record.get("verdict") or record.get("result") or record["kind"]
+    why = record.get("why") or ""
+    if record["kind"] == "start":
+        why = "to " + ", ".join(str(Target.read(item)) for item in record["targets"])
+    return f"{record['at'][:19]:<20} {record['promotion']:<16} {target or ''!s:<10} {what:<12} {why}"
+
+
+def _placed(record: Record) -> bool:
+    return record["kind"] == "start" or "weight" in record
+
+
+def table(records: list[Record]) -> str:
+    """Lines for people."""
+    rows = [_row(record) for record in records if record["kind"] in SHOWN]
+    return "\n".join([f"{'at (UTC)':<20} {'promotion':<16} {'weight':<10} {'what':<12} why", *rows])
+
+
+def main(given: argparse.Namespace) -> int:
+    """Always 0: no history is one, too."""
+    records = Journal(cluster.CLONE, given.stack).records()
+    if given.json:
+        print(json.dumps(records, indent=1))
+        return 0
+    if not records:
+        print(f"stack {given.stack} was never promoted")
+        return 0
+    print(table(records))
+    now = standing(records)
+    if now and not now.result:
+        print(f"not ended: {now}")
+    return 0

@@ -1,0 +1,105 @@
+"""Decides from pairs of answers, one by one, whether a canary fails more often than its baseline.
+
+Each pair is one request to the canary and one to the baseline in the same moment. D is 1 where only the canary failed,
+-1 where only the baseline did, 0 where both did the same. Two bets are placed on D, and their gains kept as evidence:
+
+- against "the canary fails no more often" (mean of D at most 0): the product of 1 + b·D over all pairs;
+- against "it fails more often by the margin m or more" (mean at least m): the product of 1 - b·(D - m).
+
+A bet against a true statement never gains on average, so it ever reaches 1/a with a probability of at most a (Ville's
+inequality). This holds for every failure rate that the two may share, however long one looks and whenever one stops.
+Each product is the mean over several stakes b, which keeps that property. Source: Ville, "Etude critique de la notion
+de collectif" (1939); Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (2024).
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+STAKES = (
+    0.1,
+    0.3,
+    0.9,
+)  # small ones for noisy sides, the large one for quiet ones; below 1, so that no pair can lose all
+
+
+class Decision(StrEnum):
+    """What the evidence says so far."""
+
+    OPEN = "open"
+    HEALTHY = "healthy"  # it does not fail more often by the margin
+    BAD = "bad"  # it fails more often
+
+
+def _mean(logs: list[float]) -> float:
+    """The logarithm of the mean of what these are the logarithms of."""
+    top = max(logs)
+    return top + math.log(sum([math.exp(item - top) for item in logs]) / len(logs))
+
+
+@dataclass
+class Comparison:
+    """The evidence so far. "Bad" stays; a canary found healthy is still found bad where it turns so.
+
+    `margin` (above 0, below 1) is the difference of failure rates that must not get through. A canary that fails no
+    more often than the baseline is ever found bad with a probability of at most `healthy_found_bad`; one that fails
+    more often by the margin or more is ever found healthy with at most `bad_found_healthy` (both above 0, below 1).
+    Raises ValueError for numbers outside these ranges.
+    """
+
+    margin: float
+    healthy_found_bad: float
+    bad_found_healthy: float
+    pairs: int = 0
+    worse: int = 0
+    better: int = 0
+    decision: Decision = Decision.OPEN
+
+    def __post_init__(self) -> None:
+        """Checks the ranges, and keeps each stake's gain of each kind of pair."""
+        for name in ("margin", "healthy_found_bad", "bad_found_healthy"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+        margin = self.margin
+        self._for_bad = [(math.log1p(b), math.log1p(-b), 0.0) for b in STAKES]
+        self._for_healthy = [
+            (math.log1p(-b * (1 - margin)), math.log1p(b * (1 + margin)), math.log1p(b * margin)) for b in STAKES
+        ]
+        self._bad_from = -math.log(self.healthy_found_bad)
+        self._healthy_from = -math.log(self.bad_found_healthy)
+
+    def _evidence(self, gains: list[tuple[float, float, float]]) -> float:
+        same = self.pairs - self.worse - self.better
+        return _mean([self.worse * up + self.better * down + same * even for up, down, even in gains])
+
+    @property
+    def against_healthy(self) -> float:
+        """Evidence that the canary fails more often: how far the bet has grown, from 1 at the start."""
+        return math.exp(min(self._evidence(self._for_bad), 700.0))
+
+    @property
+    def against_bad(self) -> float:
+        """Evidence that it does not fail more often by the margin, in the same way."""
+        return math.exp(min(self._evidence(self._for_healthy), 700.0))
+
+    def add(self, *, canary_failed: bool, baseline_failed: bool) -> Decision:
+        """Takes one pair in and returns the decision so far."""
+        if canary_failed == baseline_failed:
+            return self.add_same(1)
+        self.pairs += 1
+        self.worse += canary_failed
+        self.better += baseline_failed
+        self._decide()
+        return self.decision
+
+    def add_same(self, pairs: int) -> Decision:
+        """Takes `pairs` in where both did the same; they can only add to the evidence against "bad"."""
+        self.pairs += pairs
+        self._decide()
+        return self.decision
+
+    def _decide(self) -> None:
+        if self.decision is Decision.BAD or self._evidence(self._for_bad) >= self._bad_from:
+            self.decision = Decision.BAD
+        elif self.decision is Decision.OPEN and self._evidence(self._for_healthy) >= self._healthy_from:
+            self.decision = Decision.HEALTHY

@@ -1,0 +1,169 @@
+"""Puts a weight into a stack's config and applies it with a real `pulumi up`."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import yaml
+
+from lab.config import PROJECT, LabConfig
+from lab.journal import FOLDER
+from lab.standing import Target
+from lab.target import stack_config
+from lab.weights import parts, shown
+
+POLICIES = "policies"
+POLL_SECONDS = 0.05
+LOCK_SECONDS = 120.0
+UP_SECONDS = 900.0
+_LOCK = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")  # Source: Pulumi, pkg/backend/diy/lock.go
+
+
+class UpdateError(Exception):
+    """An up did not succeed; one line."""
+
+
+def edited(text: str, settings: Mapping[str, str]) -> str:
+    """A stack's file with these settings of the project, and all else as it is, comments too."""
+    wanted = yaml.safe_load(text) or {}
+    wanted["config"] = {**(wanted.get("config") or {}), **{f"{PROJECT}:{key}": v for key, v in settings.items()}}
+    lines = text.splitlines()
+    for key, value in settings.items():
+        line = f"{PROJECT}:{key}: {json.dumps(value)}"
+        places = [number for number, old in enumerate(lines) if old.strip().startswith(f"{PROJECT}:{key}:")]
+        if places:
+            old = lines[places[0]]
+            lines[places[0]] = old[: len(old) - len(old.lstrip())] + line
+        elif "config:" in lines:
+            first = lines.index("config:") + 1
+            below = lines[first] if first < len(lines) else ""
+            lines.insert(first, (below[: len(below) - len(below.lstrip())] or "  ") + line)
+    changed = "\n".join(lines) + "\n"
+    try:
+        if yaml.safe_load(changed) == wanted:
+            return changed
+    except yaml.YAMLError:
+        pass
+    return yaml.safe_dump(wanted, sort_keys=False)  # written in a way that lines cannot be changed in
+
+
+def write(file: Path, text: str) -> None:
+    """Replaces a file at once: a kill leaves the old one or the new one."""
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=f".{file.name}.", delete=False) as new:
+        new.write(text)
+        new.flush()
+        os.fsync(new.fileno())
+    if file.exists():
+        os.chmod(new.name, file.stat().st_mode & 0o7777)
+    os.replace(new.name, file)
+
+
+def said(output: str) -> str:
+    """The line of Pulumi's output that says why."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error:") and line != "error: update failed"]
+    refused = [line for line in lines if "[mandatory]" in line]
+    return (errors or refused or lines or ["no message"])[0 if errors or refused else -1].removeprefix("error: ")
+
+
+def _is_pulumi(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "pulumi"
+    except OSError:
+        return False
+
+
+class Updates:
+    """The updates of one stack."""
+
+    def __init__(self, folder: Path, stack: str, asked: Callable[[], str] = lambda: "") -> None:
+        """`asked` says what asks to stop, if anything does; an up on the way forward is then cancelled."""
+        self.folder, self.stack, self._asked = folder, stack, asked
+        self._file = folder / f"Pulumi.{stack}.yaml"
+
+    def config(self) -> LabConfig:
+        """What the stack's file says now. Raises ConfigError."""
+        return stack_config(self.folder, self.stack)
+
+    def edit(self, target: Target) -> LabConfig:
+        """Writes `target` into the stack's file. Raises ConfigError where the file is none."""
+        before = self.config()
+        settings = {"canaryWeight": shown(target.weight)}
+        if before.canary_cohort != target.cohort:
+            settings["canaryCohort"] = target.cohort
+        text = self._file.read_text()
+        if (changed := edited(text, settings)) != text:
+            write(self._file, changed)
+        return self.config()
+
+    def forward(self, weight: float) -> float:
+        """An up with the policy pack, previewed first, so that what a policy forbids is never applied.
+
+        Returns its seconds. Raises UpdateError.
+        """
+        pack = self.folder / POLICIES
+        if not (pack / "PulumiPolicy.yaml").exists():
+            return self._up("--skip-preview", forward=True)
+        settings = self.folder / FOLDER / f"{self.stack}.policies.json"
+        # Weights below one percent add up to more than 100, and that is what is declared.
+        write(settings, json.dumps({"weights-add-up": {"total": sum(parts(weight))}}))
+        return self._up("--policy-pack", str(pack), "--policy-pack-config", str(settings), forward=True)
+
+    def back(self) -> float:
+        """An up without preview and policies: nothing may refuse the way back. Returns seconds. Raises UpdateError."""
+        return self._up("--skip-preview", forward=False)
+
+    def _up(self, *more: str, forward: bool) -> float:
+        command = ["pulumi", "up", "--yes", "--non-interactive", "--suppress-progress", "--suppress-outputs"]
+        command += ["--stack", self.stack, *more]
+        began = time.monotonic()
+        while True:
+            code, output = self._run(command, forward=forward)
+            if code == 0:
+                return time.monotonic() - began
+            if not self._unlock(output, began + LOCK_SECONDS):
+                raise UpdateError(said(output))
+
+    def _run(self, command: list[str], *, forward: bool) -> tuple[int, str]:
+        # In a session of its own: Ctrl-C is heard here, and an up is never left half done by it.
+        with tempfile.TemporaryFile("w+") as out:
+            try:
+                process = subprocess.Popen(
+                    command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                )
+            except FileNotFoundError:
+                raise UpdateError('pulumi is not on PATH; in this clone: eval "$(.venv/bin/lab env)"') from None
+            told, until = False, time.monotonic() + UP_SECONDS
+            while process.poll() is None:
+                if not told and ((forward and self._asked()) or time.monotonic() > until):
+                    process.send_signal(signal.SIGINT)  # pulumi then stops in order, and its state is whole
+                    told = True
+                time.sleep(POLL_SECONDS)
+            out.seek(0)
+            return process.returncode, out.read()
+
+    def _unlock(self, output: str, until: float) -> bool:
+        """Whether another try is worth it: one whose process lives is waited for, one left by a kill is taken away.
+
+        Only a lock of this machine can be judged; another's stays, and is an error.
+        """
+        holder = _LOCK.search(output)
+        if "currently locked" not in output or not holder or holder[1] != socket.gethostname():
+            return False
+        pid = int(holder[2])
+        if not _is_pulumi(pid):
+            cancel = ["pulumi", "cancel", "--yes", "--non-interactive", "--stack", self.stack]
+            done = subprocess.run(cancel, cwd=self.folder, capture_output=True, text=True, check=False, timeout=60)
+            return done.returncode == 0 and time.monotonic() < until
+        while _is_pulumi(pid):
+            if time.monotonic() > until or self._asked():
+                return False
+            time.sleep(POLL_SECONDS)
+        return True

@@ -1,0 +1,46 @@
+"""Weights in percent, and the steps of a promotion."""
+
+import itertools
+
+MOST_DECIMALS = 4  # Source: Gateway API, BackendRef.weight is at most 1,000,000
+WANTED = f"whole from 0 to 100, or below 1 with at most {MOST_DECIMALS} decimals"
+
+
+class StepsError(Exception):
+    """What a list of steps must be, in one line."""
+
+
+def parts(percent: float) -> tuple[int, int]:
+    """Whole weights of baseline and canary for a share of `percent` (0 to 100, up to four decimals).
+
+    They add up to 100 where that is exact, else to the smallest power of ten that is: 0.1 percent is 999 and 1.
+    """
+    whole = round(percent * 10**MOST_DECIMALS)
+    total = 100 * 10**MOST_DECIMALS
+    while total > 100 and whole % 10 == 0:
+        whole, total = whole // 10, total // 10
+    return total - whole, whole
+
+
+def allowed(percent: float) -> bool:
+    """Whether `percent` can be a weight: whole from 0 to 100, or below 1 with decimals, where steps are that small."""
+    fine = round(percent, MOST_DECIMALS) == percent and percent < 1
+    return 0 <= percent <= 100 and (fine or percent == int(percent))
+
+
+def shown(percent: float) -> str:
+    """A weight as people write it: `0.1`, `20`."""
+    return f"{percent:.{MOST_DECIMALS}f}".rstrip("0").rstrip(".")
+
+
+def read_steps(text: str) -> tuple[float, ...]:
+    """Steps such as `0.1,5,20,100`: above 0, at most 100, rising. Raises StepsError."""
+    want = f"rising percentages, {WANTED}, such as 0.1,1,5,20,50,100"
+    try:
+        steps = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise StepsError(want) from None
+    rising = all(one < other for one, other in itertools.pairwise(steps))
+    if not rising or not all(step > 0 and allowed(step) for step in steps):
+        raise StepsError(want)
+    return steps
