@@ -123,7 +123,7 @@ class Load:
     """Requests to the Service at full speed, as users send them; `weights` are those seen live meanwhile."""
 
     def __init__(self, seconds: float = 300) -> None:
-        self._stream = Stream(LabConfig(), [USERS], seconds, workers=4)
+        self._stream = Stream(LabConfig(), [USERS], seconds, workers=2)
         self._rounds: list[Round] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read)
@@ -183,7 +183,7 @@ def test_a_healthy_canary_reaches_everyone_and_no_request_is_lost_on_the_way(lab
     load = Load()
     began = time.monotonic()
     try:
-        said = end(lab("promote", "--steps", "0.1,1,5,20,50,100", "--header", "end-user=tester"), 0)
+        said = end(lab("promote", "--steps", "0.1,20,100", "--header", "end-user=tester"), 0)
         during, seconds = load.count(), time.monotonic() - began
         while load.count() < LOAD_REQUESTS and time.monotonic() - began < 300:
             time.sleep(0.1)
@@ -196,7 +196,7 @@ def test_a_healthy_canary_reaches_everyone_and_no_request_is_lost_on_the_way(lab
     assert live_weight(kubectl) == 100
     walked = [(record["weight"], record["cohort"]) for record in records("decision")]
     tester = "end-user=tester"
-    weights = (0, 0.1, 1, 5, 20, 50, 100)
+    weights = (0, 0.1, 20, 100)
     assert walked == [*((weight, tester) for weight in weights), (100, "")]
     text = FILE.read_text()
     assert text.startswith("# kept by every edit\n")
