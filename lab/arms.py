@@ -154,15 +154,14 @@ class Stream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends the requests; the Pod's side ends with its standard input, or with the connection."""
+        """Ends the requests at once, as a way back may wait for this; the Pod's side ends with the connection."""
+        assert self._process.stdin
         assert self._process.stdout
         assert self._process.stderr
-        self._close()
-        try:
-            self._process.wait(END_SECONDS / 10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
+        with suppress(OSError):
+            self._process.stdin.close()
         self._reader.join()
         self._process.stdout.close()
         self._process.stderr.close()

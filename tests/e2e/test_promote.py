@@ -120,10 +120,10 @@ def failing(kubectl: Kubectl) -> Iterator[Callable[[float], None]]:
 
 
 class Load:
-    """Requests to the Service at full speed, as users send them; `weights` are those seen live meanwhile."""
+    """Requests to the Service as users send them, at full speed where there is no pause between them."""
 
-    def __init__(self, seconds: float = 300) -> None:
-        self._stream = Stream(LabConfig(), [USERS], seconds, workers=2)
+    def __init__(self, seconds: float = 300, pause_seconds: float = 0.0) -> None:
+        self._stream = Stream(LabConfig(), [USERS], seconds, workers=2, pause_seconds=pause_seconds)
         self._rounds: list[Round] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read)
@@ -212,7 +212,7 @@ def test_a_canary_that_fails_five_percent_is_back_at_nothing_before_it_gets_twen
     began = time.monotonic()
     pulumi("up", "--yes", "--skip-preview")
     idle = time.monotonic() - began
-    load = Load()
+    load = Load(pause_seconds=0.005)  # dense enough to see the last one, and leaves the machine to the way back
     try:
         said = end(lab("promote", "--steps", "1,5,20,50,100"), 1)
     finally:
