@@ -205,3 +205,22 @@ def test_an_unknown_version_is_refused_before_anything_starts(service: str) -> N
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert "v9" in done.stderr
+
+
+def test_reviews_fail_as_many_requests_as_they_are_told_to_and_keep_their_body() -> None:
+    with (
+        running("ratings") as ratings,
+        running("reviews", "v3", REVIEWS_FAIL_PERCENT="100", **hosts(ratings=ratings)) as port,
+    ):
+        status, body, _ = get(port, "/reviews/0")
+    assert status == 503
+    assert json.loads(body)["reviews"][0]["rating"]["color"] == "red"
+
+
+def test_a_share_of_failures_that_is_no_percentage_is_one_line() -> None:
+    for text in ("101", "-1", "half", "nan"):
+        argv = [sys.executable, "-m", "embedded.bookinfo", "reviews", "--port", str(free_port())]
+        environment = {**os.environ, "REVIEWS_FAIL_PERCENT": text}
+        done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 1
+        assert done.stderr == f"REVIEWS_FAIL_PERCENT is {text!r}: it must be a number from 0 to 100\n"
