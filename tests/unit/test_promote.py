@@ -4,6 +4,7 @@ import argparse
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -468,6 +469,32 @@ def test_nothing_is_left_to_promote_at_a_hundred(scene: Scene) -> None:
     assert scene.promotion().begin(STEPS, "") is None
 
 
+@pytest.mark.parametrize(
+    ("typed", "want"), [("y\n", Verdict.GO), ("what?\nn\n", Verdict.HOLD), ("B\n", Verdict.BACK), ("", Verdict.HOLD)]
+)
+def test_the_person_is_asked_until_the_answer_is_one_and_silence_is_a_hold(
+    monkeypatch: pytest.MonkeyPatch, typed: str, want: Verdict
+) -> None:
+    out, into = os.pipe()
+    os.write(into, typed.encode())
+    os.close(into)
+    with os.fdopen(out) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        found = promote.Approve(promote.Asked())(Target(5))
+    assert found is want
+
+
+def test_ctrl_c_at_the_question_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    out, into = os.pipe()
+    asked = promote.Asked()
+    with os.fdopen(out) as terminal, asked.heard():
+        monkeypatch.setattr(sys, "stdin", terminal)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert promote.Approve(asked)(Target(5)) is Verdict.BACK
+    os.close(into)
+    assert asked() == "SIGINT"
+
+
 # Bad input.
 
 
@@ -496,7 +523,7 @@ def test_bad_input_is_one_line(given: tuple[str, ...], config: LabConfig, said: 
 
 
 def test_a_header_without_a_value_is_refused() -> None:
-    with arguments("--header", "tester") as read, pytest.raises(ConfigError, match="a header as NAME=VALUE"):
+    with arguments("--header", "tester") as read, pytest.raises(ConfigError, match='canaryCohort is "tester"'):
         promote.chosen(read, ON, None)
 
 
