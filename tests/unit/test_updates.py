@@ -1,0 +1,99 @@
+"""What an edit of the stack's file leaves alone, and whose lock is taken away."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab import updates
+from lab.updates import UpdateError, Updates
+
+FILE = """# mine
+config:
+  waypoint-lab:canaryWeight: 20  # a fifth
+  waypoint-lab:stages:
+    waypoint: true
+  other:key: {a: 1}
+encryptionsalt: v1:abc
+"""
+
+
+def test_an_edit_changes_its_own_line_and_no_other() -> None:
+    changed = updates.edited(FILE, {"canaryWeight": "0.1", "canaryCohort": "a=b"})
+    assert set(FILE.splitlines()) - set(changed.splitlines()) == {"  waypoint-lab:canaryWeight: 20  # a fifth"}
+    assert set(changed.splitlines()) - set(FILE.splitlines()) == {
+        '  waypoint-lab:canaryWeight: "0.1"',
+        '  waypoint-lab:canaryCohort: "a=b"',
+    }
+
+
+@pytest.mark.parametrize("text", ["", "{}\n", "config: {waypoint-lab:canaryWeight: 5, other:key: 1}\n", "config:\n"])
+def test_a_file_written_in_another_way_keeps_its_settings(text: str) -> None:
+    before = (yaml.safe_load(text) or {}).get("config") or {}
+    after = yaml.safe_load(updates.edited(text, {"canaryWeight": "7"}))["config"]
+    assert after == {**before, "waypoint-lab:canaryWeight": "7"}
+
+
+def test_a_write_replaces_the_file_at_once_and_leaves_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text("old")
+    file.chmod(0o640)
+    updates.write(file, "new")
+    assert file.read_text() == "new"
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [file]
+
+
+LOCKED = (
+    "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or delete the "
+    "lock file with `pulumi cancel`.\n  file:///x.json: created by me@{host} (pid {pid}) at 2026-01-01T00:00:00Z"
+)
+
+
+def pulumi(folder: Path, monkeypatch: pytest.MonkeyPatch, lock_of: str, host: str = "$(hostname)") -> Path:
+    """A stand-in that is locked until `pulumi cancel`; returns the file with its calls."""
+    (folder / "Pulumi.dev.yaml").write_text(FILE.replace("waypoint: true", "waypoint: true\n    canary: true"))
+    text = LOCKED.replace("`", "").replace("{host}", host).replace("{pid}", lock_of)
+    calls = folder / "calls"
+    (folder / "locked").touch()
+    (folder / "pulumi").write_text(
+        f'#!/bin/sh\necho "$1" >> {calls}\n[ "$1" != cancel ] || rm {folder}/locked\n'
+        f'[ ! -e {folder}/locked ] || {{ echo "{text}"; exit 255; }}\n'
+    )
+    (folder / "pulumi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(updates, "LOCK_SECONDS", 0.3)
+    return calls
+
+
+def test_a_lock_whose_process_is_gone_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    calls = pulumi(tmp_path, monkeypatch, str(gone.pid))
+    Updates(tmp_path, "dev").back()
+    assert calls.read_text().split() == ["up", "cancel", "up"]
+
+
+def test_a_lock_whose_process_lives_is_waited_for_and_never_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = pulumi(tmp_path, monkeypatch, str(os.getpid()))
+    monkeypatch.setattr(updates, "_is_pulumi", lambda _pid: True)
+    with pytest.raises(UpdateError, match="the stack is currently locked"):
+        Updates(tmp_path, "dev").back()
+    assert "cancel" not in calls.read_text().split()
+
+
+def test_a_lock_of_another_machine_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = pulumi(tmp_path, monkeypatch, "1", host="elsewhere")
+    with pytest.raises(UpdateError, match="the stack is currently locked"):
+        Updates(tmp_path, "dev").back()
+    assert calls.read_text().split() == ["up"]
+
+
+def test_the_line_that_says_why_an_up_failed_is_found() -> None:
+    output = 'warning: x\n    error: update failed\n  error: before hook "g" failed: gate at 5 %: share\n'
+    assert updates.said(output) == 'before hook "g" failed: gate at 5 %: share'
+    assert updates.said("") == "no message"
