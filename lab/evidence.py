@@ -86,7 +86,7 @@ class Evidence:
             if comparison.decision is Decision.BAD:
                 return (
                     Verdict.BACK,
-                    f"{self._failing(arm)}: evidence {comparison.against_healthy:.0f} to 1 that more fail",
+                    f"{self._failing(arm)}: evidence {_odds(comparison.against_healthy)} that more fail",
                 )
         if passed_seconds < rules.least_seconds or self.requests < rules.least_rounds:
             if passed_seconds >= rules.most_seconds:
@@ -99,7 +99,7 @@ class Evidence:
                 return Verdict.HOLD, why
             return (
                 Verdict.GO,
-                f"{self._failing(CANARY)}: evidence {self.canary.against_bad:.0f} to 1 against {rules.margin:.1%} more",
+                f"{self._failing(CANARY)}: evidence {_odds(self.canary.against_bad)} against {rules.margin:.1%} more",
             )
         if passed_seconds >= rules.most_seconds:
             return Verdict.HOLD, f"{self._failing(CANARY)}: undecided after {passed_seconds:.0f} s, which is not a pass"
@@ -124,6 +124,10 @@ class Evidence:
             "first_failure": self.first_failure,
             "last": self.last,
         }
+
+
+def _odds(evidence: float) -> str:
+    return f"{evidence:.0f} to 1" if evidence < 1e6 else "of more than a million to 1"
 
 
 def _document(comparison: Comparison) -> dict[str, Any]:

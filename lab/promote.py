@@ -186,6 +186,6 @@ def main(given: argparse.Namespace) -> int:
         use_target(given.state, stack_config(cluster.CLONE, given.stack))
         with asked.heard():
             return _run(given, asked)
-    except (PromoteError, ConfigError, Locked) as error:
+    except (PromoteError, ConfigError, Locked, OSError) as error:
         print(f"lab promote: {error}", file=sys.stderr)
         return 1

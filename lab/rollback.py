@@ -42,7 +42,7 @@ def main(given: argparse.Namespace) -> int:
             state = standing(journal.records())
             assert state
             promotion.back(state)
-    except (PromoteError, ConfigError, Locked) as error:
+    except (PromoteError, ConfigError, Locked, OSError) as error:
         print(f"lab rollback: {error}", file=sys.stderr)
         return 1
     return 0

@@ -266,7 +266,7 @@ def test_killed_at_ten_random_points_it_always_stands_on_a_step_and_ends_right(l
     for number in range(10):
         running = lab("promote")
         with suppress(subprocess.TimeoutExpired):
-            running.communicate(timeout=points.uniform(0.5, 8))
+            running.communicate(timeout=points.uniform(0.3, 5.5))
         if running.poll() is None:
             family = [running.pid, *(processes.descendants(running.pid) if number % 2 else [])]
             for pid in family:
