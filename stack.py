@@ -185,6 +185,15 @@ def _traffic(stack: Stack) -> None:
     if config.on("canary") or config.on("premium"):
         args["backends"] = _backends(config)
         args["cohorts"] = _cohorts(config)
+    canary = f"{config.service}-stable"
+    if config.mirror_percent:
+        args["mirrors"] = [{"name": canary, "percent": config.mirror_percent}]
+    if config.request_header:
+        args["request_headers"] = {"set": dict([config.request_header])}
+    if config.response_header:
+        args["response_headers"] = {"set": dict([config.response_header])}
+    if config.sticky_seconds:
+        args["sticky"] = {"backend": canary, "seconds": config.sticky_seconds}
     ServiceTraffic(config.rule_name, args, stack.options(*stack.versions()))
 
 

@@ -16,6 +16,7 @@ SHARE_REQUESTS = 3000  # tells 20 % from 25 % at 99.9 % confidence in more than 
 ALL_REQUESTS = 500  # for what every request must show
 DELAY_REQUESTS = 60  # each takes seconds
 DELAY_SLACK_SECONDS = 0.2  # what a request may take beyond its injected delay
+COOKIE = "waypoint-lab-side"  # tells users that stay on the canary
 NO_STARS, BLACK, RED = "none", "black", "red"
 
 
@@ -150,7 +151,13 @@ def _no_failures(config: "LabConfig") -> tuple[Expect, ...]:
 
 
 def _canary(config: "LabConfig") -> tuple[Expect, ...]:
-    return (*_shares(config, "everyone"), *_no_failures(config))
+    return (*_shares(config, "everyone"), *_sticky(config), *_no_failures(config))
+
+
+def _sticky(config: "LabConfig") -> tuple[Expect, ...]:
+    if not config.sticky_seconds or not config.canary_weight or config.faulty:
+        return ()
+    return (Expect("with the cookie red", Measure.COLOUR, RED, header=("cookie", f"{COOKIE}={config.service}-stable")),)
 
 
 def _premium(config: "LabConfig") -> tuple[Expect, ...]:

@@ -145,6 +145,42 @@ def test_writes_are_retried_only_where_they_are_asked_for(scene: Scene) -> None:
     assert scene.share(503, 1000, concurrency=40) > 0.2, "three retries at a time are not enough for forty clients"
 
 
+ANSWERS = """
+import json, urllib.request as u
+for _ in range(40):
+    said = u.urlopen('http://reviews.bookinfo-backends:9080/reviews/PATH').headers
+    print(json.dumps({k.lower(): v for k, v in said.items()}))"""
+
+
+def answers(scene: Scene, path: str) -> list[dict[str, str]]:
+    """The headers of forty answers to the client's own Pod."""
+    pod = ("kubectl", "exec", "-n", "bookinfo-frontends", "deploy/productpage-v1", "--", "python3", "-c")
+    return [json.loads(line) for line in scene.run(*pod, ANSWERS.replace("PATH", path)).stdout.splitlines()]
+
+
+def logged(scene: Scene, version: str, path: str) -> list[str]:
+    """Lines of a backend's own access log about requests for this path."""
+    said = scene.run("kubectl", "logs", "-n", NAMESPACE, f"deploy/reviews-{version}").stdout
+    return [line for line in said.splitlines() if f'/reviews/{path}"' in line]
+
+
+@pytest.mark.timeout(120)
+def test_mirrors_headers_and_users_that_stay(scene: Scene) -> None:
+    extras = {"mirrorPercent": "100", "responseHeader": "x-lab=yes", "requestHeader": "end-user=changed"}
+    scene.up("canary", owner="combined", canaryWeight="50", stickySeconds="600", **extras)
+    assert scene.verdicts()["with the cookie red"]["measured"] == 1.0
+    seen = answers(scene, "71")
+    assert len(seen) == 40
+    assert {"yes"} == {headers["x-lab"] for headers in seen}
+    cookies = {headers.get("set-cookie", "none").partition(";")[0] for headers in seen}
+    assert cookies == {"waypoint-lab-side=reviews-stable", "none"}, "only those on the canary get the cookie"
+    until(lambda: len(logged(scene, "v3", "71")) >= 40, 5, "each request at the canary, its own or a copy")
+    assert all("changed" in line for line in logged(scene, "v1", "71"))
+    scene.up("canary", owner="combined", canaryWeight="0", stickySeconds="600")
+    rows = scene.send(50, headers={"cookie": "waypoint-lab-side=reviews-stable"})
+    assert {"none"} == {row.colour for row in rows}, "a rollback takes those back who stayed"
+
+
 @pytest.mark.timeout(120)
 def test_a_limit_of_each_try_cuts_slow_tries(scene: Scene) -> None:
     slow = {"faultAt": "upstream", "delaySeconds": "3"}
