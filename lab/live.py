@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.config import LabConfig
+from lab.expects import COOKIE
 from lab.probe import kubectl, send
-from lab.stages import COOKIE
 
 Object = dict[str, Any]
 LIMIT_SECONDS = 30.0
