@@ -258,9 +258,9 @@ class LabConfig:
         if why := table.problem(config.stages, exclusive=not config.combined):
             raise ConfigError(why)
         extra = config.mirror_percent or config.request_header or config.response_header or config.sticky_seconds
-        if extra and not (config.combined and config.on("canary")):
+        if extra and not config.on("canary"):
             names = "mirrorPercent, requestHeader, responseHeader and stickySeconds"
-            raise ConfigError(f"{PROJECT}: {names} need owner combined and stages.canary")
+            raise ConfigError(f"{PROJECT}: {names} need stages.canary, which is off")
         return config
 
     @classmethod

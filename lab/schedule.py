@@ -17,7 +17,7 @@ from lab.run import STACK, RunError, Walk, kept
 from lab.stages import Step, expectations
 from lab.watch import Health, NotWell, Watch
 
-TAKE_BACK_TRIES = 5
+TAKE_BACK_TRIES = 20  # an update that was interrupted may hold the stack for some seconds
 # entry of a schedule -> setting of the stack
 _SETTINGS = {
     "percent": "faultPercent",
