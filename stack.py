@@ -139,6 +139,18 @@ def _cohorts(config: LabConfig) -> list[Cohort]:
     return found
 
 
+def _extras(config: LabConfig, args: CanaryRouteArgs | ServiceTrafficArgs) -> None:
+    canary = f"{config.service}-stable"
+    if config.mirror_percent:
+        args["mirrors"] = [{"name": canary, "percent": config.mirror_percent}]
+    if config.request_header:
+        args["request_headers"] = {"set": dict([config.request_header])}
+    if config.response_header:
+        args["response_headers"] = {"set": dict([config.response_header])}
+    if config.sticky_seconds:
+        args["sticky"] = {"backend": canary, "seconds": config.sticky_seconds}
+
+
 def _route(stack: Stack) -> None:
     config = stack.config
     args: CanaryRouteArgs = {
@@ -150,6 +162,9 @@ def _route(stack: Stack) -> None:
         "kubeconfig": config.kubeconfig,
         "context": config.context,
     }
+    if config.request_timeout:
+        args["timeout"] = config.request_timeout
+    _extras(config, args)
     route = CanaryRoute(config.service, args, stack.options(*stack.versions()))
     if config.gate and config.on("canary"):
         _gate(stack, route)
@@ -234,6 +249,7 @@ def _traffic(stack: Stack) -> None:
     if config.on("canary") or config.on("premium"):
         args["backends"] = _backends(config)
         args["cohorts"] = _cohorts(config)
+    _extras(config, args)
     traffic = ServiceTraffic(config.rule_name, args, stack.options(*stack.versions()))
     if config.gate and config.on("canary"):
         _gate(stack, traffic)

@@ -3,6 +3,7 @@
 from .bookinfo import Bookinfo, BookinfoArgs
 from .canary_route import Backend, CanaryRoute, CanaryRouteArgs, Cohort, HeaderMatch
 from .chaos_rule import Abort, ChaosRule, ChaosRuleArgs, Delay, Inject, Retries
+from .extras import HeaderChanges, Mirror, Sticky
 from .fail_closed import FailClosed, FailClosedArgs
 from .l7_policy import Action, L7Policy, L7PolicyArgs, L7Rule
 from .service_traffic import ServiceTraffic, ServiceTrafficArgs
@@ -25,14 +26,17 @@ __all__ = [
     "Enrol",
     "FailClosed",
     "FailClosedArgs",
+    "HeaderChanges",
     "HeaderMatch",
     "Inject",
     "L7Policy",
     "L7PolicyArgs",
     "L7Rule",
+    "Mirror",
     "Retries",
     "ServiceTraffic",
     "ServiceTrafficArgs",
+    "Sticky",
     "Waypoint",
     "WaypointArgs",
     "WaypointFor",

@@ -5,7 +5,8 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from . import gates, objects
+from . import gates, objects, route_extras
+from .extras import HeaderChanges, Mirror, Sticky
 
 _READY = 'jsonpath={.status.parents[0].conditions[?(@.type=="%s")].status}=True'
 _MAX_WEIGHT = 1_000_000  # Source: Gateway API, BackendRef.weight
@@ -64,6 +65,18 @@ class CanaryRouteArgs(TypedDict):
     """Whole percent of the canary, 0 to 100."""
     cohorts: NotRequired[list[Cohort]]
     """User groups in front of the weights."""
+    timeout: NotRequired[str]
+    """Limit of a request with all its tries, such as 10s."""
+    try_timeout: NotRequired[str]
+    """Limit of each try at a backend, such as 500ms."""
+    mirrors: NotRequired[list[Mirror]]
+    """Services that get copies of requests."""
+    request_headers: NotRequired[HeaderChanges]
+    """Changes of requests' headers, after they were routed."""
+    response_headers: NotRequired[HeaderChanges]
+    """Changes of answers' headers."""
+    sticky: NotRequired[Sticky]
+    """Keeps users on one of the weighted backends by a cookie."""
     limit_seconds: NotRequired[float]
     """How long to wait until the route is served, 1 to 3600; 60 unless given."""
     kubeconfig: NotRequired[str]
@@ -89,6 +102,7 @@ class CanaryRoute(pulumi.ComponentResource):
         limit = objects.number("CanaryRoute", "limit_seconds", args.get("limit_seconds", 60), 1, 3600)
         rules = [_cohort(cohort, port) for cohort in args.get("cohorts", [])]
         rules.append({"backendRefs": _refs(_weighted(args), port)})
+        rules = route_extras.applied("CanaryRoute", rules, args, port)
         if len(rules) > _MAX_RULES:
             raise objects.refuse("CanaryRoute", "number of cohorts", len(rules) - 1, f"at most {_MAX_RULES - 1}")
         target = gates.target("CanaryRoute", args)

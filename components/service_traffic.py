@@ -4,9 +4,10 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from . import fault_upstream, gates, http_rules, objects, retry_budget, timekeeper
+from . import extras, fault_upstream, gates, http_rules, objects, retry_budget, timekeeper
 from .canary_route import Backend, Cohort, HeaderMatch
 from .chaos_rule import Abort, Delay, Inject, Retries
+from .extras import HeaderChanges, Mirror, Sticky
 from .timekeeper import Duration
 
 _KIND = "ServiceTraffic"
@@ -42,6 +43,14 @@ class ServiceTrafficArgs(TypedDict):
     """The retry policy, where there is to be one."""
     timeout: NotRequired[str]
     """Limit of a request with all its tries, such as 10s."""
+    mirrors: NotRequired[list[Mirror]]
+    """Services that get copies of requests."""
+    request_headers: NotRequired[HeaderChanges]
+    """Changes of requests' headers, after they were routed."""
+    response_headers: NotRequired[HeaderChanges]
+    """Changes of answers' headers."""
+    sticky: NotRequired[Sticky]
+    """Keeps users on one backend by a cookie."""
     source_labels: NotRequired[dict[str, str]]
     """Refused: a waypoint does not tell source workloads apart."""
     source_namespace: NotRequired[str]
@@ -87,8 +96,13 @@ class ServiceTraffic(pulumi.ComponentResource):
             raise objects.refuse(_KIND, "baseline", baseline, "a backend with a weight above 0: the fault hits nothing")
         duration = args.get("duration") if fault else None
         length = timekeeper.checked(_KIND, duration, [fault, headers, inject]) if duration else None
-        super().__init__(f"waypoint-lab:index:{_KIND}", name, {**args}, opts)
         domain = f"{namespace}.svc.{args.get('cluster_domain', 'cluster.local')}"
+        more = {
+            **extras.mirrors(_KIND, args.get("mirrors", []), domain, port),
+            **extras.headers(_KIND, args.get("request_headers"), args.get("response_headers")),
+        }
+        stays, alone, weighted = extras.sticky(_KIND, args.get("sticky"), _route(shares, domain), domain)
+        super().__init__(f"waypoint-lab:index:{_KIND}", name, {**args}, opts)
         target = gates.Target(args.get("kubeconfig", ""), args.get("context", ""))
         failing, depends = f"{name}-upstream", list[pulumi.Resource]()
         if upstream:
@@ -99,9 +113,15 @@ class ServiceTraffic(pulumi.ComponentResource):
         guard = timekeeper.guard(self, (name, namespace, name), length, duration, hosts, target, limit)
         swap = {replaced: failing} if upstream and not guard.over else {}
         bases = [http_rules.Base(_route(to, domain), match) for match, to in groups]
-        bases.append(http_rules.Base(_route(shares, domain), {}, _route(shares, domain, swap)))
+        if stays:
+            bases.append(http_rules.Base(alone, stays))
+        bases.append(http_rules.Base(weighted, {}, _swapped(weighted, domain, swap)))
         treatment = http_rules.Treatment(
-            {} if upstream or guard.over else fault, headers, policy, bool(retries and retries.get("writes", False))
+            {} if upstream or guard.over else fault,
+            headers,
+            policy,
+            bool(retries and retries.get("writes", False)),
+            more,
         )
         rules = http_rules.rules(bases, treatment)
         for host in sorted({failing} if upstream else {to for to, _, _ in shares}):
@@ -153,9 +173,16 @@ def _group(cohort: Cohort, port: int) -> tuple[http_rules.Rule, list[Share]]:
     return {"headers": {header.lower(): {way: value}}}, _shares(cohort["backends"], port)
 
 
-def _route(shares: list[Share], domain: str, swap: dict[str, str] | None = None) -> list[dict[str, Any]]:
+def _route(shares: list[Share], domain: str) -> list[http_rules.Rule]:
     many = len(shares) > 1
+    return [http_rules.destination(f"{to}.{domain}", port, weight if many else None) for to, port, weight in shares]
+
+
+def _swapped(route: list[http_rules.Rule], domain: str, swap: dict[str, str]) -> list[http_rules.Rule]:
+    """`route` with some of its Services in the place of others."""
+    hosts = {f"{old}.{domain}": f"{new}.{domain}" for old, new in swap.items()}
     return [
-        http_rules.destination(f"{(swap or {}).get(to, to)}.{domain}", port, weight if many else None)
-        for to, port, weight in shares
+        {**entry, "destination": {**entry["destination"], "host": hosts.get(host, host)}}
+        for entry in route
+        for host in [entry["destination"]["host"]]
     ]

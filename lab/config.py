@@ -57,6 +57,10 @@ KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     "retryBackoff": ("retry_backoff", optional_duration),
     "retryBudgetPercent": ("retry_budget_percent", optional_decimal(0, 100)),
     "requestTimeout": ("request_timeout", optional_duration),
+    "mirrorPercent": ("mirror_percent", decimal(0, 100)),
+    "requestHeader": ("request_header", header),
+    "responseHeader": ("response_header", header),
+    "stickySeconds": ("sticky_seconds", whole(0, 31_536_000)),
     "failClosed": ("fail_closed", truth),
     "namespace": ("namespace", name),
     "service": ("service", name),
@@ -104,6 +108,10 @@ class LabConfig:
     retry_backoff: str = ""
     retry_budget_percent: float | None = None
     request_timeout: str = ""
+    mirror_percent: float = 0.0
+    request_header: tuple[str, str] | None = None
+    response_header: tuple[str, str] | None = None
+    sticky_seconds: int = 0
     fail_closed: bool = False
     namespace: str = "bookinfo-backends"
     service: str = "reviews"
@@ -176,6 +184,10 @@ class LabConfig:
         config = cls(**read)
         if why := table.problem(config.stages, exclusive=not config.combined):
             raise ConfigError(why)
+        extra = config.mirror_percent or config.request_header or config.response_header or config.sticky_seconds
+        if extra and not config.on("canary"):
+            names = "mirrorPercent, requestHeader, responseHeader and stickySeconds"
+            raise ConfigError(f"{PROJECT}: {names} need stages.canary, which is off")
         return config
 
     @classmethod

@@ -8,9 +8,9 @@ from typing import Any
 
 from lab import live, prometheus
 from lab.config import PROJECT, LabConfig
+from lab.expects import RED, Expect, Measure
 from lab.gate_settings import GateSettings, Prometheus
 from lab.probe import ProbeError, Row, send
-from lab.stages import RED, Expect, Measure
 from lab.statistics import binomial_interval, quantile_interval
 from lab.verify import CONFIDENCE, judge
 from lab.weights import shown

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.config import LabConfig
+from lab.expects import COOKIE
 from lab.probe import kubectl, send
 
 Object = dict[str, Any]
@@ -98,7 +99,7 @@ def problem(config: LabConfig, manager: Object | None) -> str:
     hit = serving(routes, dict([config.fault_header] if config.fault_header else []))
     if hit is None:
         return f"the waypoint has no route for the header {config.fault_header}"
-    if why := _wrong_shares(config, plain, routes) or _wrong_fault(config, hit):
+    if why := _wrong_shares(config, plain, routes) or _wrong_fault(config, hit) or _wrong_extras(config, plain, routes):
         return why
     if config.fault_header and plain.get("typed_per_filter_config", {}).get(FAULT):
         return "the waypoint's fault is not limited to its header"
@@ -151,6 +152,22 @@ def _wrong_fault(config: LabConfig, hit: Object) -> str:
     faulty = not here and config.faulty
     if faulty != any(service.endswith("-upstream") for service in weights(hit)):
         return f"the waypoint routes to {', '.join(weights(hit))}"
+    return ""
+
+
+def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str:
+    copies = plain.get("route", {}).get("request_mirror_policies", [])
+    share = _percent(copies[0]["runtime_fraction"]["default_value"]) if copies else 0.0
+    if abs(share - config.mirror_percent) > 1e-4:
+        return f"the waypoint mirrors {share:g} %"
+    for field, wanted in (("request", config.request_header), ("response", config.response_header)):
+        added = [item["header"] for item in plain.get(f"{field}_headers_to_add", [])]
+        if [(item["key"], item["value"]) for item in added] != ([wanted] if wanted else []):
+            return f"the waypoint changes these headers of {field}s: {[item['key'] for item in added]}"
+    if config.sticky_seconds and config.canary_weight:
+        kept = weights(serving(routes, {"cookie": f"{COOKIE}={config.service}-stable"}) or {})
+        if kept != {f"{config.service}-stable": 1.0}:
+            return f"the waypoint sends users with the cookie to {', '.join(kept) or 'nowhere'}"
     return ""
 
 

@@ -4,8 +4,6 @@ import signal
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,9 @@ from lab.config import PROJECT, ConfigError, LabConfig
 from lab.probe import ProbeError
 from lab.run import RunError, Walk, kept
 from lab.stages import Step, expectations
+from lab.watch import Health, NotWell, Watch
 
-TAKE_BACK_TRIES = 5
+TAKE_BACK_TRIES = 20  # an update that was interrupted may hold the stack for some seconds
 # entry of a schedule -> setting of the stack
 _SETTINGS = {
     "percent": "faultPercent",
@@ -27,19 +26,6 @@ _SETTINGS = {
     "header": "faultHeader",
     "from": "faultAt",
 }
-
-
-@dataclass(frozen=True)
-class Health:
-    """A URL that must answer below 400 within `seconds`, with `contains` in its text; asked every half second.
-
-    Without an answer so for `failures` times in a row, the application is not well.
-    """
-
-    url: str
-    contains: str = ""
-    seconds: float = 2.0
-    failures: int = 2
 
 
 @dataclass(frozen=True)
@@ -112,51 +98,6 @@ def _entries(file: Path, given: Any) -> tuple[Entry, ...]:
     return tuple(found)
 
 
-class Watch:
-    """Asks for the application's health in a thread; `ill` is set, with `why`, when it is not well."""
-
-    def __init__(self, health: Health) -> None:
-        """Starts nothing yet."""
-        self.ill = threading.Event()
-        self.why = ""
-        self._health = health
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def ask(self) -> str:
-        """What is wrong now; empty where the application is well."""
-        try:
-            with urllib.request.urlopen(self._health.url, timeout=self._health.seconds) as answer:  # noqa: S310
-                text = answer.read().decode(errors="replace")
-        except urllib.error.HTTPError as error:
-            return f"{self._health.url} answers {error.code}"
-        except (OSError, ValueError) as error:
-            return f"{self._health.url} does not answer: {getattr(error, 'reason', None) or error}"
-        return "" if self._health.contains in text else f"{self._health.url} answers without {self._health.contains!r}"
-
-    def _run(self) -> None:
-        missed = 0
-        while not self._stop.wait(0.5):
-            why = self.ask()
-            missed = missed + 1 if why else 0
-            if missed >= self._health.failures:
-                self.why = why
-                self.ill.set()
-                return
-
-    def __enter__(self) -> "Watch":
-        """Begins to watch. Raises RunError where the application is not well to begin with."""
-        if why := self.ask():
-            raise RunError(f"no fault begins: the application is not well: {why}")
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Ends the thread."""
-        self._stop.set()
-        self._thread.join(self._health.seconds + 1)
-
-
 def _say(line: str) -> None:
     print(f"chaos: {line}", file=sys.stderr, flush=True)
 
@@ -204,7 +145,7 @@ def walk(folder: Path, schedule: Schedule, base: LabConfig, stack: str) -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
-    except RunError as error:
+    except (RunError, NotWell, live.NotLive) as error:
         _say(str(error))
         return 1
     return 1 if missed else 0

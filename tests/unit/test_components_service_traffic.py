@@ -183,6 +183,43 @@ def test_bad_traffic_is_refused(args: dict[str, Any], said: str) -> None:
         traffic(**args)
 
 
+def test_copies_and_changed_headers_are_on_every_rule() -> None:
+    extras = {"mirrors": [{"name": "new", "percent": 2.5}], "response_headers": {"set": {"x-lab": "yes"}}}
+    for rule in rules(traffic(**BACKENDS, **extras, retries={"attempts": 1})):
+        place = {"host": f"new.{DOMAIN}", "port": {"number": 80}}
+        assert rule["mirrors"] == [{"destination": place, "percentage": {"value": 2.5}}]
+        assert rule["headers"] == {"response": {"set": {"x-lab": "yes"}}}
+
+
+def test_users_with_the_cookie_stay_and_only_the_canary_gives_it() -> None:
+    first, last = rules(traffic(**BACKENDS, sticky={"backend": "new", "cookie": "side", "seconds": 60}))
+    assert first["match"] == [{"headers": {"cookie": {"regex": r"(.*;\s*)?side=new(;.*)?"}}}]
+    assert shares(first) == {"new": None}
+    cookies = [entry.get("headers", {}).get("response", {}).get("add") for entry in last["route"]]
+    assert cookies == [None, {"set-cookie": "side=new; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"}]
+
+
+def test_nobody_stays_on_a_backend_without_a_weight() -> None:
+    (rule,) = rules(traffic(backends=[{"name": "old"}, {"name": "new", "weight": 0}], sticky={"backend": "new"}))
+    assert shares(rule) == {"old": None}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"mirrors": [{"name": "new", "percent": 101}]}, "percent of mirror new is 101"),
+        ({"request_headers": {"put": {"a": "b"}}}, 'a change of request headers is "put": it must be set or add or'),
+        ({"request_headers": {"set": {"a b": "c"}}}, "it must be a header's name"),
+        ({"response_headers": {"add": {"a": "b\nc"}}}, "it must be printable text"),
+        ({"sticky": {"backend": "new", "cookie": "a=b"}}, "it must be a cookie's name"),
+        ({"sticky": {"backend": "new", "seconds": 0}}, "seconds of sticky is 0"),
+    ],
+)
+def test_bad_extras_are_refused(args: dict[str, Any], said: str) -> None:
+    with pytest.raises(pulumi.RunError, match=said):
+        traffic(**BACKENDS, **args)
+
+
 def guarded(**args: Any) -> Recording:
     return run(lambda: FailClosed("g", {"namespace": "shop", "labels": {"app": "cart"}, **args}))  # type: ignore[typeddict-item]
 
