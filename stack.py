@@ -178,7 +178,7 @@ def _gate(stack: Stack, route: pulumi.Resource) -> None:
     ConfigMap would replace it.
     """
     config = stack.config
-    hook = pulumi.ResourceHook(f"{config.service}-gate", lambda _args: gate.check(config))
+    hooks = [pulumi.ResourceHook(f"{config.service}-gate", lambda _args: gate.check(config))] if gate.wanted() else []
     objects.KubernetesObject(
         f"{config.service}-gate",
         {
@@ -192,7 +192,7 @@ def _gate(stack: Stack, route: pulumi.Resource) -> None:
         },
         pulumi.ResourceOptions.merge(
             stack.options(route),
-            pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])),
+            pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[*hooks], before_update=[*hooks])),
         ),
     )
 

@@ -1,6 +1,7 @@
 """The gate of a canary: measures through the mesh what its route does to requests, and refuses what misses."""
 
 import math
+import os
 import subprocess
 import time
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from lab.verify import CONFIDENCE, judge
 from lab.weights import shown
 
 POLL_SECONDS = 1.0
+# Set by a way back in the environment of its up: nothing may refuse it, so it is not measured, and no pass is recorded.
+UNMEASURED = "WAYPOINT_LAB_WAY_BACK"
 
 
 class GateMissed(Exception):
@@ -25,7 +28,14 @@ class GateMissed(Exception):
 def record(config: LabConfig) -> dict[str, Any]:
     """What a pass is a pass of: the weights, and the gate's own settings."""
     assert config.gate
+    if not wanted():
+        return {}  # no pass: the next up finds this out of date, and measures
     return {"weight": shown(config.canary_weight), "cohort": config.canary_cohort, "gate": config.gate.document()}
+
+
+def wanted() -> bool:
+    """Whether this up is to be measured: every one but a way back."""
+    return not os.environ.get(UNMEASURED)
 
 
 def answered(row: Row) -> bool:
@@ -62,8 +72,8 @@ def _slow(declared: float, times: Sequence[float]) -> str:
 def misses(gate: GateSettings, weight: float, rows: list[Row]) -> list[str]:
     """Why `rows` miss the gate of a canary with `weight` percent; empty where they pass. Few are no pass."""
     if len(rows) < gate.minimum_requests:
-        wanted = f"{gate.minimum_requests} requests in {gate.seconds:g} s"
-        return [f"sample: declared at least {wanted}, measured {len(rows)}: no data is not a pass"]
+        least = f"{gate.minimum_requests} requests in {gate.seconds:g} s"
+        return [f"sample: declared at least {least}, measured {len(rows)}: no data is not a pass"]
     found = []
     if gate.success_rate is not None:
         found.append(_rate(gate.success_rate / 100, sum(map(answered, rows)) / len(rows), len(rows)))
@@ -88,8 +98,8 @@ def prometheus_misses(gate: GateSettings, source: Prometheus) -> list[str]:
             requests = prometheus.number(source.url, source.requests)
             if requests >= gate.minimum_requests:
                 return _prometheus_verdict(gate, source, int(requests))
-            wanted = f"{gate.minimum_requests} requests in {gate.seconds:g} s"
-            why = f"sample: declared at least {wanted}, Prometheus has {requests:g}: no data is not a pass"
+            least = f"{gate.minimum_requests} requests in {gate.seconds:g} s"
+            why = f"sample: declared at least {least}, Prometheus has {requests:g}: no data is not a pass"
         except prometheus.NoDataError as error:
             why = str(error)
         except prometheus.PrometheusError as error:
@@ -123,8 +133,8 @@ def check(config: LabConfig) -> None:
         if gate.prometheus:
             found = prometheus_misses(gate, gate.prometheus)
         else:
-            wanted = {"method": "GET", "path": "/reviews/0", "headers": {}, "requests": gate.minimum_requests}
-            found = misses(gate, config.canary_weight, send(config, [wanted], seconds=gate.seconds)[0])
+            group = {"method": "GET", "path": "/reviews/0", "headers": {}, "requests": gate.minimum_requests}
+            found = misses(gate, config.canary_weight, send(config, [group], seconds=gate.seconds)[0])
     except (ProbeError, live.NotLive, subprocess.SubprocessError) as error:
         raise GateMissed(f"{PROJECT}:gate could not measure, and no data is not a pass: {error}") from None
     if found:

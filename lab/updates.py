@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from lab.config import PROJECT, LabConfig
+from lab.gate import UNMEASURED
 from lab.journal import FOLDER
 from lab.standing import Target
 from lab.target import stack_config
@@ -117,7 +118,7 @@ class Updates:
         return self._up("--policy-pack", str(pack), "--policy-pack-config", str(settings), forward=True)
 
     def back(self) -> float:
-        """An up without preview and policies: nothing may refuse the way back. Returns seconds. Raises UpdateError."""
+        """An up without preview, policies and gate: nothing may refuse the way back. Seconds. Raises UpdateError."""
         return self._up("--skip-preview", forward=False)
 
     def _up(self, *more: str, forward: bool) -> float:
@@ -133,10 +134,17 @@ class Updates:
 
     def _run(self, command: list[str], *, forward: bool) -> tuple[int, str]:
         # In a session of its own: Ctrl-C is heard here, and an up is never left half done by it.
+        environment = {**os.environ, **({} if forward else {UNMEASURED: "1"})}
         with tempfile.TemporaryFile("w+") as out:
             try:
                 process = subprocess.Popen(
-                    command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                    command,
+                    cwd=self.folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    start_new_session=True,
                 )
             except FileNotFoundError:
                 raise UpdateError('pulumi is not on PATH; in this clone: eval "$(.venv/bin/lab env)"') from None

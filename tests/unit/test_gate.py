@@ -90,6 +90,17 @@ def test_the_record_changes_with_the_weight_and_with_the_gate_and_with_nothing_e
     assert built(gate={"successRate": 99}, canaryCohort="end-user=me") != first
 
 
+def test_a_way_back_is_not_measured_and_records_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = built(gate={"successRate": 99})
+    monkeypatch.setenv(gate.UNMEASURED, "1")
+    config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}, "gate": {"successRate": 99}})
+    record = run(lambda: stack.build(config))
+    assert "reviews-gate" not in record.hooks
+    found = record.inputs("reviews-gate")["metadata"]["annotations"]
+    assert found == {"waypoint-lab/passed": "{}"}
+    assert found != passed
+
+
 def test_a_gate_without_a_canary_has_nothing_to_gate() -> None:
     config = LabConfig.from_mapping({"stages": {"waypoint": True, "premium": True}, "gate": {"successRate": 99}})
     assert "reviews-gate" not in run(lambda: stack.build(config)).made
