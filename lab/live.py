@@ -133,6 +133,7 @@ def _wrong_cohort(config: LabConfig, routes: list[Object]) -> str:
         way = weights(serving(routes, dict([config.canary_header])) or {})
         return "" if way == stable else f"the waypoint sends {config.canary_cohort} to {', '.join(way) or 'nobody'}"
     others = {":method", config.fault_header[0] if config.fault_header else ""}
+    others |= {"cookie"} if config.sticky_seconds else set()  # who stays on the canary by it
     for route in routes:
         if {match["name"] for match in _header_matches(route)} - others and weights(route) == stable:
             return f"the waypoint has a route by header to {config.service}-stable"
