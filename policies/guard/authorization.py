@@ -15,10 +15,14 @@ Rule = Mapping[str, Any]
 
 
 def target_refs_only(world: World, _settings: Settings) -> Findings:
-    """Where a waypoint is, policies are bound by targetRefs: it ignores what a selector picks."""
+    """Where a waypoint is, policies are bound by targetRefs: it ignores what a selector picks.
+
+    ztunnel enforces an AuthorizationPolicy of layer 4 alone at the Pods that a selector picks, so that one is in place.
+    """
     places = {item.namespace for item in world.all("Gateway") if item.spec.get("gatewayClassName") == WAYPOINT_CLASS}
     for policy in world.own(*POLICIES):
-        if policy.namespace in places and policy.spec.get("selector"):
+        layer_4 = policy.base == "AuthorizationPolicy" and _rules(policy) and not any(_layer_7(policy))
+        if policy.namespace in places and policy.spec.get("selector") and not layer_4:
             yield policy, "has a selector, which a waypoint ignores"
 
 

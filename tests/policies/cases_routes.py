@@ -106,6 +106,8 @@ def binding() -> Iterator[Case]:
     said = "AuthorizationPolicy n/p: has a selector, which a waypoint ignores"
     yield name, world(gateway(), picks), {}, said
     yield name, world(picks, live=(gateway(),)), {}, said
+    guard = authorization("p", source(principals=["cluster.local/ns/n/sa/w"]), selector={"matchLabels": {"a": "b"}})
+    yield name, world(gateway(), guard), {}, ""  # of layer 4: ztunnel enforces it
     name = "allow-allows-something"
     yield name, world(authorization("p", GET), authorization("q", action="DENY")), {}, ""
     said = "AuthorizationPolicy n/p: ALLOW without rules refuses every request"
