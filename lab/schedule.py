@@ -18,6 +18,7 @@ from lab.stages import Step, expectations
 from lab.watch import Health, NotWell, Watch
 
 TAKE_BACK_TRIES = 20  # an update that was interrupted may hold the stack for some seconds
+GRACE_SECONDS = 30.0  # how long after its end the cluster itself takes a fault back, where this walk has not
 # entry of a schedule -> setting of the stack
 _SETTINGS = {
     "percent": "faultPercent",
@@ -109,7 +110,7 @@ def step_of(entry: Entry, base: LabConfig, start: str) -> Step:
         "faultHeader": "",
         "faultAt": "waypoint",
         **entry.settings,
-        "faultSeconds": f"{entry.seconds:g}",
+        "faultSeconds": f"{min(entry.seconds + GRACE_SECONDS, 3600):g}",
         "faultStart": start,
         "owner": "combined" if routed else base.owner,
     }
@@ -123,7 +124,13 @@ def walk(folder: Path, schedule: Schedule, base: LabConfig, stack: str) -> int:
     if not base.on("waypoint"):
         raise ConfigError("stages.waypoint is off: turn it on, and run `pulumi up`, before a schedule")
     file = folder / f"Pulumi.{stack}.yaml"
-    missed = 0
+    missed, told = 0, threading.Event()
+
+    def interrupt(_number: int, _frame: object) -> None:
+        told.set()  # an update that is interrupted too may be heard of first
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGINT, interrupt)
     try:
         with kept(file), Watch(schedule.health) as watch:
             before, walking = file.read_bytes(), Walk(folder, stack)
@@ -146,8 +153,10 @@ def walk(folder: Path, schedule: Schedule, base: LabConfig, stack: str) -> int:
         _say("interrupted")
         return 130
     except (RunError, NotWell, live.NotLive) as error:
-        _say(str(error))
-        return 1
+        _say("interrupted" if told.is_set() else str(error))
+        return 130 if told.is_set() else 1
+    finally:
+        signal.signal(signal.SIGINT, handler)
     return 1 if missed else 0
 
 

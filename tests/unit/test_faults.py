@@ -204,6 +204,6 @@ def test_a_scheduled_fault_ends_by_itself_and_keeps_the_canary(tmp_path: Path) -
     (entry,) = read(file).entries
     step = step_of(entry, config("canary"), "now")
     found = LabConfig.from_mapping({"stages": dict.fromkeys(step.on, True), **step.settings})
-    assert (found.fault_seconds, found.fault_start, found.owner) == (5.0, "now", "combined")
+    assert (found.fault_seconds, found.fault_start, found.owner) == (35.0, "now", "combined")
     assert found.fault_header == ("end-user", "jane")
     assert found.stages == {"waypoint", "canary", "abort"}
