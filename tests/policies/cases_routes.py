@@ -31,6 +31,8 @@ def weights() -> Iterator[Case]:
     yield name, world(route(rule(80, 20)), route(rule(100)), route(rule(1)), route({"filters": []})), {}, ""
     yield name, world(route(rule(80, 30))), {}, "HTTPRoute n/r: weights of rule 1 add up to 110, not to 100"
     yield name, world(route(rule(8, 2))), {"total": 10}, ""
+    yield name, world(route(rule(999, 1))), {}, ""
+    yield name, world(route(rule(989, 1))), {}, "HTTPRoute n/r: weights of rule 1 add up to 990, not to 100"
     said = "HTTPRoute n/r: rule 1 has no weight above 0, so every request fails"
     yield name, world(route(rule(0, 0))), {}, said
 
