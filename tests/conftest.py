@@ -1,6 +1,7 @@
 """One embedded cluster for all tests that need one; started when the first of them asks."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 
 from embedded import cluster
 
+# A run in the background inherits that SIGINT is ignored, and so would all that the tests start and then interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
