@@ -5,7 +5,6 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from lab import doctor
 from lab.config import ConfigError, LabConfig
 from lab.probe import PROJECT_FOLDER, kubectl
 
@@ -61,6 +60,8 @@ def embedded(config: LabConfig) -> None:
 
 def existing(config: LabConfig) -> None:
     """All that `lab doctor` looks at."""
+    from lab import doctor  # a fifth of a second, which only these stacks are to pay
+
     found = [f"{item.what}: {item.found}; mend: {item.mend}" for item in doctor.missing(config)]
     if len(found) == 1:
         raise ConfigError(f"the cluster is not ready for the lab: {found[0]}")
