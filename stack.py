@@ -11,7 +11,7 @@ from components.canary_route import Backend, CanaryRouteArgs, Cohort
 from components.chaos_rule import ChaosRuleArgs, Inject
 from components.kind_cluster import KindCluster, KindClusterArgs
 from components.service_traffic import ServiceTrafficArgs
-from lab import enforcer, faults, gate
+from lab import enforcer, faults
 from lab.config import LabConfig
 from lab.stages import STAGES
 
@@ -177,6 +177,8 @@ def _gate(stack: Stack, route: pulumi.Resource) -> None:
     and measures again, instead of finding nothing to change. It says what in annotations, because changed data of a
     ConfigMap would replace it.
     """
+    from lab import gate  # a fifth of a second, which only stacks with a gate are to pay
+
     config = stack.config
     hooks = [pulumi.ResourceHook(f"{config.service}-gate", lambda _args: gate.check(config))] if gate.wanted() else []
     objects.KubernetesObject(
