@@ -52,7 +52,7 @@ def environment(cluster_environment: dict[str, str]) -> Iterator[dict[str, str]]
     finally:
         os.environ.clear()
         os.environ.update(before)
-        for left in (FILE, *journal.folder.glob(f"{STACK}.*")):
+        for left in (FILE, *CLONE.glob(f".{FILE.name}.*"), *journal.folder.glob(f"{STACK}.*")):
             left.unlink(missing_ok=True)
         with suppress(OSError):
             journal.folder.rmdir()
