@@ -11,6 +11,7 @@ from components.canary_route import Backend, CanaryRouteArgs, Cohort
 from components.chaos_rule import ChaosRuleArgs, Inject
 from components.kind_cluster import KindCluster, KindClusterArgs
 from components.service_traffic import ServiceTrafficArgs
+from components.waypoint import WaypointArgs
 from lab import enforcer, faults
 from lab.config import LabConfig
 from lab.stages import STAGES
@@ -83,12 +84,23 @@ class Stack:
         return self._versions
 
 
+def _gateways(config: LabConfig) -> WaypointArgs:
+    args: WaypointArgs = {"namespace": config.namespace, "gateway": config.waypoint_name}
+    if config.waypoint_revision:
+        args["revision"] = config.waypoint_revision
+    if config.waypoint_canary:
+        args["canary"] = {"gateway": config.waypoint_canary, "weight": config.waypoint_canary_weight}
+        if config.waypoint_canary_revision:
+            args["canary"]["revision"] = config.waypoint_canary_revision
+    return args
+
+
 def _waypoint(stack: Stack) -> None:
     config = stack.config
     waypoint = Waypoint(
         "waypoint",
         {
-            "namespace": config.namespace,
+            **_gateways(config),
             "access_log": config.on("accessLog"),
             "kubeconfig": config.kubeconfig,
             "context": config.context,

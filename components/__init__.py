@@ -8,7 +8,7 @@ from .fail_closed import FailClosed, FailClosedArgs
 from .l7_policy import Action, L7Policy, L7PolicyArgs, L7Rule
 from .service_traffic import ServiceTraffic, ServiceTrafficArgs
 from .timekeeper import Duration
-from .waypoint import Enrol, Waypoint, WaypointArgs, WaypointFor
+from .waypoint import CanaryWaypoint, Enrol, Waypoint, WaypointArgs, WaypointFor
 
 __all__ = [
     "Abort",
@@ -18,6 +18,7 @@ __all__ = [
     "BookinfoArgs",
     "CanaryRoute",
     "CanaryRouteArgs",
+    "CanaryWaypoint",
     "ChaosRule",
     "ChaosRuleArgs",
     "Cohort",

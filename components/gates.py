@@ -37,7 +37,8 @@ def target(component: str, args: Mapping[str, Any]) -> Target:
     return Target(args.get("kubeconfig", ""), args.get("context", ""))
 
 
-def _look(command: list[str]) -> "subprocess.CompletedProcess[str]":
+def look(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Runs one command of kubectl. Raises RuntimeError where there is no kubectl."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     except FileNotFoundError:
@@ -115,7 +116,7 @@ def slices(namespace: str, services: Sequence[str]) -> list[str]:
     ]
 
 
-async def wait(target: Target, what: list[str], problem: Problem, limit_seconds: float, look: Look = _look) -> None:
+async def wait(target: Target, what: list[str], problem: Problem, limit_seconds: float, look: Look = look) -> None:
     """Asks kubectl for `what` until `problem` finds none; the event loop is free meanwhile, for all other components.
 
     Raises RuntimeError, with the last problem, after `limit_seconds`.

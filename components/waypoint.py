@@ -5,10 +5,10 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from . import gates, objects
+from . import gates, handover, objects
 
 _GATEWAY = "gateway.networking.k8s.io"
-_LABEL = "istio.io/use-waypoint"
+_DEFAULT = "waypoint"
 
 
 class WaypointFor(StrEnum):
@@ -33,6 +33,17 @@ class Enrol(StrEnum):
     """Nothing yet: the waypoint is there, but no traffic goes through it."""
 
 
+class CanaryWaypoint(TypedDict):
+    """A second waypoint beside the primary, which takes a share of the same Services' connections."""
+
+    gateway: str
+    """Name of its Gateway, in the same namespace."""
+    weight: NotRequired[int]
+    """Whole percent of the new connections that it gets, 0 (unless given) to 100; open ones stay where they are."""
+    revision: NotRequired[str]
+    """Revision of Istio that programs it, such as `1-31-0`; the namespace's unless given."""
+
+
 class WaypointArgs(TypedDict):
     """Arguments of `Waypoint`."""
 
@@ -40,6 +51,10 @@ class WaypointArgs(TypedDict):
     """Where the waypoint runs, and the namespace that may be enrolled."""
     gateway: NotRequired[str]
     """Name of the Gateway; `waypoint` unless given."""
+    revision: NotRequired[str]
+    """Revision of Istio that programs it, such as `1-31-0`; the namespace's unless given."""
+    canary: NotRequired[CanaryWaypoint]
+    """A second waypoint that is to take over, by and by. Needs Istio 1.31."""
     waypoint_for: NotRequired[WaypointFor]
     """Which traffic it takes: `service` (the default), `workload` or `all`."""
     enrol: NotRequired[Enrol]
@@ -49,7 +64,7 @@ class WaypointArgs(TypedDict):
     access_log: NotRequired[bool]
     """Log each request to the waypoint's standard output, by the mesh's provider `envoy`."""
     limit_seconds: NotRequired[float]
-    """How long to wait for the rollout, 1 to 3600; 180 unless given."""
+    """How long each wait for a waypoint may take, 1 to 3600; 180 unless given."""
     kubeconfig: NotRequired[str]
     """Path of the kubeconfig that the wait uses; the ambient one unless given."""
     context: NotRequired[str]
@@ -59,8 +74,11 @@ class WaypointArgs(TypedDict):
 class Waypoint(pulumi.ComponentResource):
     """A Gateway of class istio-waypoint; enrols only once it is Programmed and its Deployment rolled out.
 
-    A label whose waypoint does not answer fails open, past every policy: so it comes last, and goes first. Raises
-    RunError for bad arguments. Source: https://istio.io/latest/docs/ambient/usage/waypoint/
+    A label whose waypoint does not answer fails open, past every policy: so it comes last, and goes first. Another
+    waypoint takes over without a lost request as `canary`: raise its weight to 100, then make it the `gateway`. The one
+    that leaves is let go in order: its open connections are ended first. Raises RunError for bad arguments.
+    Source: https://istio.io/latest/docs/ambient/usage/waypoint/
+    and, on canaries, https://github.com/istio/istio/issues/60801.
     """
 
     name: pulumi.Output[str]
@@ -71,9 +89,9 @@ class Waypoint(pulumi.ComponentResource):
     """The GatewayClass."""
 
     def __init__(self, name: str, args: WaypointArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Registers the Gateway, the enrolment, and the access log where asked for."""
+        """Registers the Gateways, the enrolment, the canary's weight, and the access logs where asked for."""
         namespace = objects.text("Waypoint", "namespace", args["namespace"])
-        gateway_name = objects.text("Waypoint", "gateway", args.get("gateway", "waypoint"))
+        primary = objects.text("Waypoint", "gateway", args.get("gateway", _DEFAULT))
         scope = objects.choice("Waypoint", "waypoint_for", args.get("waypoint_for", "service"), WaypointFor)
         enrol = objects.choice("Waypoint", "enrol", args.get("enrol", "namespace"), Enrol)
         limit = objects.number("Waypoint", "limit_seconds", args.get("limit_seconds", 180), 1, 3600)
@@ -82,48 +100,105 @@ class Waypoint(pulumi.ComponentResource):
             services = objects.names("Waypoint", "services", services)
         elif services:
             raise objects.refuse("Waypoint", "services", services, "absent unless enrol is services")
+        canary = _canary(args, primary, enrol, scope)
         target = gates.target("Waypoint", args)
         super().__init__("waypoint-lab:index:Waypoint", name, {**args}, opts)
-        own = pulumi.ResourceOptions(parent=self)
 
-        gateway = objects.KubernetesObject(f"{name}-gateway", _gateway(namespace, gateway_name, scope), own)
+        revisions, labels = {primary: args.get("revision", "")}, {handover.PRIMARY: primary}
+        if canary:
+            revisions[canary["gateway"]] = canary.get("revision", "")
+            labels[handover.CANARY] = canary["gateway"]
+        gateways: list[objects.KubernetesObject] = []
+        rollouts: list[pulumi.ResourceHook] = []
+        for gateway, revision in revisions.items():
+            suffix = "" if gateway == _DEFAULT else f"-{gateway}"
+            document = _gateway(namespace, gateway, scope, revision)
+            own = _own(self, f"{name}-gateway", gateway, primary)
+            gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, own))
+            what = gates.one("deployment", namespace, gateway)
+            rollouts.append(gates.hook(f"{name}-rollout{suffix}", target, what, gates.rollout_problem, limit))
+            if args.get("access_log", False):
+                own = _own(self, f"{name}-access-log", gateway, primary, gateways[-1])
+                objects.KubernetesObject(f"{name}-access-log{suffix}", _telemetry(namespace, gateway), own)
+        places = _places(enrol, namespace, services)
+        asked = [[place["kind"].lower(), place["metadata"]["name"]] for place in places.values()]
+        leaving = handover.leaving(f"{name}-leaving", target, namespace, asked, limit)
         # Before the label, not after the Gateway: a wait that failed is then asked again by the next up.
-        rollout = gates.hook(
-            f"{name}-rollout", target, gates.one("deployment", namespace, gateway_name), gates.rollout_problem, limit
-        )
         ready = pulumi.ResourceOptions(
             parent=self,
-            depends_on=[gateway],
-            hooks=pulumi.ResourceHookBinding(before_create=[rollout], before_update=[rollout]),
+            depends_on=gateways,
+            hooks=pulumi.ResourceHookBinding(before_create=[*rollouts], before_update=[*rollouts, leaving]),
         )
-        labels = {_LABEL: gateway_name}
-        if enrol is Enrol.NAMESPACE:
-            place = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
-            objects.KubernetesObject(f"{name}-enrolment", place, ready, patch=True)
-        for service in services:
-            metadata = {"name": service, "namespace": namespace, "labels": labels}
-            enrolled = {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
-            objects.KubernetesObject(f"{name}-enrolment-{service}", enrolled, ready, patch=True)
-        if args.get("access_log", False):
-            objects.KubernetesObject(
-                f"{name}-access-log",
-                _telemetry(namespace, gateway_name),
-                pulumi.ResourceOptions(parent=self, depends_on=[gateway]),
-            )
-        self.name = pulumi.Output.from_input(gateway_name)
-        self.address = gateway.status.apply(_address)
+        for suffix, place in places.items():
+            document = _with(place, labels=labels)
+            enrolment = objects.KubernetesObject(f"{name}-enrolment{suffix}", document, ready, patch=True)
+            if canary:
+                # A patch of its own, after the label's: until it comes, the canary is told of the Services at 0 %.
+                pair = (primary, canary["gateway"])
+                told = handover.telling(f"{name}-share{suffix}", target, namespace, pair, services, limit)
+                informed = pulumi.ResourceOptions(
+                    parent=self,
+                    depends_on=[enrolment],
+                    hooks=pulumi.ResourceHookBinding(before_create=[told], before_update=[told]),
+                )
+                document = _with(place, annotations={handover.WEIGHT: f"{canary['weight']}"})
+                objects.KubernetesObject(f"{name}-share{suffix}", document, informed, patch=True)
+        self.name = pulumi.Output.from_input(primary)
+        self.address = gateways[0].status.apply(_address)
         self.gateway_class = pulumi.Output.from_input("istio-waypoint")
         self.register_outputs({"name": self.name, "address": self.address, "gatewayClass": self.gateway_class})
 
 
-def _gateway(namespace: str, name: str, scope: WaypointFor) -> dict[str, Any]:
+def _canary(args: WaypointArgs, primary: str, enrol: Enrol, scope: WaypointFor) -> CanaryWaypoint | None:
+    """The canary with its weight filled in; None where there is none. Raises RunError."""
+    given = args.get("canary")
+    if given is None:
+        return None
+    gateway = objects.text("Waypoint", "canary.gateway", given.get("gateway"))
+    if gateway == primary:
+        raise objects.refuse("Waypoint", "canary.gateway", gateway, "another name than the primary's")
+    if enrol is Enrol.NOTHING:
+        raise objects.refuse("Waypoint", "canary", given, "absent where enrol is nothing: no connections come to share")
+    if scope is WaypointFor.WORKLOAD:
+        raise objects.refuse("Waypoint", "canary", given, "absent with workload: Istio shares Services' traffic only")
+    return {
+        **given,
+        "gateway": gateway,
+        "weight": objects.whole("Waypoint", "canary.weight", given.get("weight", 0), 0, 100),
+    }
+
+
+def _places(enrol: Enrol, namespace: str, services: list[str]) -> dict[str, dict[str, Any]]:
+    """What carries the labels, by the end of its resource's name."""
+    if enrol is Enrol.NAMESPACE:
+        return {"": {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}}
+    return {
+        f"-{service}": {"apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": namespace}}
+        for service in services
+    }
+
+
+def _with(place: dict[str, Any], **metadata: dict[str, str]) -> dict[str, Any]:
+    return {**place, "metadata": {**place["metadata"], **metadata}}
+
+
+def _own(parent: Waypoint, before: str, gateway: str, primary: str, *needs: pulumi.Resource) -> pulumi.ResourceOptions:
+    """Options of a resource that has its Gateway's name: a canary that becomes the primary stays the same resource.
+
+    `before`: what the primary's was called while there were no canaries, whatever the Gateway's name.
+    """
+    old = [pulumi.Alias(name=before)] if gateway == primary != _DEFAULT else []
+    return pulumi.ResourceOptions(parent=parent, depends_on=[*needs], aliases=[*old])
+
+
+def _gateway(namespace: str, name: str, scope: WaypointFor, revision: str) -> dict[str, Any]:
     return {
         "apiVersion": f"{_GATEWAY}/v1",
         "kind": "Gateway",
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "labels": {"istio.io/waypoint-for": str(scope)},
+            "labels": {"istio.io/waypoint-for": str(scope), **({"istio.io/rev": revision} if revision else {})},
             "annotations": objects.wait_for("condition=Programmed"),
         },
         "spec": {

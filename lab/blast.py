@@ -1,23 +1,17 @@
 """Which requests a declared fault hits, and what in the cluster keeps it from hitting any."""
 
 import json
-import re
 import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from lab import faults
+from lab import faults, ways
 from lab.config import LabConfig
 from lab.probe import AGENT, ProbeError, kubectl
 
 LIMIT_SECONDS = 30
 WINDOW_SECONDS = 60
 Object = dict[str, Any]
-# istiod's text format: response flags, user agent, upstream cluster, and the Service's own address.
-_LINE = re.compile(
-    r'^\[[^]]*] "(?P<method>\S+) [^"]*" (?P<status>\d+) (?P<flags>\S+) .*? "[^"]*" "(?P<agent>[^"]*)" "[^"]*" '
-    r'"[^"]*" "[^"]*" (?P<cluster>\S+) \S+ (?P<local>\S+) '
-)
 
 
 @dataclass(frozen=True)
@@ -122,12 +116,9 @@ def traffic(config: LabConfig) -> Traffic | None:
     """What others sent lately, by the waypoint's access log; None where it keeps none. Raises ProbeError."""
     if not config.on("accessLog"):
         return None
-    address = _get(config, "service", config.service, "-n", config.namespace).get("spec", {}).get("clusterIP", "")
-    command = kubectl(config, "logs", "-n", config.namespace, "deploy/waypoint", f"--since={WINDOW_SECONDS}s")
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS)
-    if done.returncode:
-        raise ProbeError((done.stderr.strip().splitlines() or ["kubectl failed"])[-1])
-    return counted(done.stdout, f"{address}:{config.port}")
+    where = ways.address(config)
+    counts = [counted(ways.log(config, name, WINDOW_SECONDS), where) for name in config.waypoints]
+    return Traffic(sum(one.requests for one in counts), sum(one.hit for one in counts))
 
 
 def counted(log: str, address: str) -> Traffic:
@@ -135,8 +126,7 @@ def counted(log: str, address: str) -> Traffic:
 
     Source: Envoy's response flags: FI is an injected abort, DI an injected delay.
     """
-    found = [match for line in log.splitlines() if (match := _LINE.match(line)) and match["local"] == address]
-    others = [match for match in found if match["agent"] != AGENT]
+    others = [match for match in ways.requests(log, address) if not match["agent"].startswith(AGENT)]
     hit = [
         match for match in others if {"FI", "DI"} & set(match["flags"].split(",")) or "-upstream." in match["cluster"]
     ]

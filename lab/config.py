@@ -9,6 +9,7 @@ from lab.gate_settings import GateSettings
 from lab.readers import (
     PROJECT,
     ConfigError,
+    bad,
     decimal,
     did_you_mean,
     duration,
@@ -20,6 +21,7 @@ from lab.readers import (
     optional,
     optional_decimal,
     optional_duration,
+    optional_name,
     promote_steps,
     seconds,
     source,
@@ -61,6 +63,11 @@ KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     "requestHeader": ("request_header", header),
     "responseHeader": ("response_header", header),
     "stickySeconds": ("sticky_seconds", whole(0, 31_536_000)),
+    "waypointName": ("waypoint_name", name),
+    "waypointRevision": ("waypoint_revision", optional_name),
+    "waypointCanary": ("waypoint_canary", optional_name),
+    "waypointCanaryRevision": ("waypoint_canary_revision", optional_name),
+    "waypointCanaryWeight": ("waypoint_canary_weight", whole(0, 100)),
     "failClosed": ("fail_closed", truth),
     "namespace": ("namespace", name),
     "service": ("service", name),
@@ -112,6 +119,11 @@ class LabConfig:
     request_header: tuple[str, str] | None = None
     response_header: tuple[str, str] | None = None
     sticky_seconds: int = 0
+    waypoint_name: str = "waypoint"
+    waypoint_revision: str = ""
+    waypoint_canary: str = ""
+    waypoint_canary_revision: str = ""
+    waypoint_canary_weight: int = 0
     fail_closed: bool = False
     namespace: str = "bookinfo-backends"
     service: str = "reviews"
@@ -141,6 +153,12 @@ class LabConfig:
         """Name and value of the header whose requests all go to the canary; None where there is none."""
         name, _, value = self.canary_cohort.partition("=")
         return (name, value) if name and self.on("canary") else None
+
+    @property
+    def waypoints(self) -> dict[str, float]:
+        """The waypoints by name, each with the share of new connections (0 to 1) that it gets."""
+        second = self.waypoint_canary_weight / 100
+        return {self.waypoint_name: 1 - second, **({self.waypoint_canary: second} if self.waypoint_canary else {})}
 
     @property
     def per_try_seconds(self) -> float:
@@ -188,6 +206,11 @@ class LabConfig:
         if extra and not config.on("canary"):
             names = "mirrorPercent, requestHeader, responseHeader and stickySeconds"
             raise ConfigError(f"{PROJECT}: {names} need stages.canary, which is off")
+        if config.waypoint_canary == config.waypoint_name:
+            raise bad("waypointCanary", config.waypoint_canary, "another name than waypointName's")
+        if config.waypoint_canary_weight and not config.waypoint_canary:
+            want = "0, as waypointCanary names no second waypoint"
+            raise bad("waypointCanaryWeight", config.waypoint_canary_weight, want)
         return config
 
     @classmethod

@@ -21,6 +21,7 @@ class Measure(StrEnum):
     STATUS = "status"  # the HTTP status; `value` is the number as text
     COLOUR = "colour"  # of the stars: red, black or none
     PROXIED = "proxied"  # whether a waypoint answered or passed it on: "yes" or "no"
+    WAYPOINT = "waypoint"  # the name of the waypoint that took the request, of new connections each
     SECONDS = "seconds"  # how long it took: between `low` and `high`
 
 
@@ -76,10 +77,20 @@ def waypoint(config: "LabConfig") -> tuple[Expect, ...]:
     # An injected abort is answered without an upstream, and a policy may refuse: both are judged by their own rows.
     if config.on("delay") or config.on("abort") or config.on("retries"):
         return ()
+    either = "either waypoint" if config.waypoint_canary else "the waypoint"
     return (
         Expect("answered", Measure.STATUS, "200"),
-        Expect("through the waypoint", Measure.PROXIED, "yes"),
+        Expect(f"through {either}", Measure.PROXIED, "yes"),
+        *(roll(config) if config.waypoint_canary else ()),
     )
+
+
+def roll(config: "LabConfig") -> tuple[Expect, ...]:
+    """Of a waypoint that takes over from another: its share of new connections."""
+    name = config.waypoint_canary or config.waypoint_name
+    share = config.waypoints[name]
+    # An injected answer is logged as well, so faults change nothing here.
+    return (Expect(f"through {name}", Measure.WAYPOINT, name, share, requests=_sample(config, share)),)
 
 
 def l7_policy(config: "LabConfig") -> tuple[Expect, ...]:

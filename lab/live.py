@@ -11,14 +11,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from lab import ways
 from lab.config import LabConfig
 from lab.expects import COOKIE
-from lab.probe import kubectl, send
+from lab.probe import CONCURRENCY, kubectl, send
 
 Object = dict[str, Any]
 LIMIT_SECONDS = 30.0
 POLL_SECONDS = 0.1
-WAYPOINT = "deploy/waypoint"
 FAULT = "envoy.filters.http.fault"
 RBAC = "envoy.filters.http.rbac"
 
@@ -172,9 +172,9 @@ def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str
     return ""
 
 
-def _manager(config: LabConfig) -> Object | None:
+def _manager(config: LabConfig, waypoint: str) -> Object | None:
     path = "config_dump?resource=dynamic_listeners"
-    command = ("exec", "-n", config.namespace, WAYPOINT, "--", "pilot-agent", "request", "GET", path)
+    command = ("exec", "-n", config.namespace, f"deploy/{waypoint}", "--", "pilot-agent", "request", "GET", path)
     done = subprocess.run(kubectl(config, *command), capture_output=True, text=True, check=False, timeout=20)
     if done.returncode:
         raise NotLive((done.stderr.strip().splitlines() or ["no answer"])[-1])
@@ -182,11 +182,12 @@ def _manager(config: LabConfig) -> Object | None:
 
 
 def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
-    """Seconds until the waypoint has all that `config` declares. Raises NotLive after `limit_seconds`."""
+    """Seconds until the waypoint, or both, have all that `config` declares. Raises NotLive after `limit_seconds`."""
     began = time.monotonic()
     while True:
         try:
-            missing = problem(config, _manager(config)) if config.on("waypoint") else ""
+            names = config.waypoints if config.on("waypoint") else []
+            missing = next(filter(None, (problem(config, _manager(config, name)) for name in names)), "")
         except (NotLive, ValueError, subprocess.TimeoutExpired) as error:
             missing = str(error)
         passed = time.monotonic() - began
@@ -200,17 +201,22 @@ def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
 def wait_for_traffic(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
     """Seconds until the client's requests take the declared way: through the waypoint, or past it.
 
-    A node's proxy goes over to a new waypoint a moment after the label. Raises NotLive, ProbeError.
+    A node's proxy goes over to a new waypoint a moment after the label, and to new weights. Raises NotLive, ProbeError.
     """
     wanted = "yes" if config.on("waypoint") else "no"
-    group = {"method": "GET", "path": "/reviews/0", "headers": {}, "requests": 8}
+    idle = {name for name, share in config.waypoints.items() if not share and config.on("accessLog")}
     began = time.monotonic()
     while True:
-        rows = send(config, [group])[0]
+        agent, sent = ways.agent(), time.monotonic()
+        group = {"method": "GET", "path": "/reviews/0", "headers": {"user-agent": agent}, "requests": 8}
+        rows = send(config, [{**group, "fresh_workers": CONCURRENCY}])[0]
+        through = [row for row in rows if row.proxied == wanted and row.status]
+        strays = idle & (+ways.taken(config, agent, len(rows), sent)).keys() if idle and through else set()
         passed = time.monotonic() - began
-        if rows and all(row.proxied == wanted and row.status for row in rows):
+        if rows and len(through) == len(rows) and not strays:
             return passed
         if passed > limit_seconds:
             way = "through the waypoint" if wanted == "yes" else "past the waypoint"
+            way = f"another way than through {', '.join(sorted(strays))}" if strays else way
             raise NotLive(f"requests do not go {way} after {limit_seconds:.0f} s")
         time.sleep(POLL_SECONDS)

@@ -108,9 +108,10 @@ def send(
 class Load:
     """Requests in the background while something changes; bounded by `seconds`, ended by `stop`."""
 
-    def __init__(self, config: LabConfig, seconds: float = 90.0, concurrency: int = 4) -> None:
-        """Starts at once."""
-        groups = [{"method": "GET", "path": "/reviews/0", "headers": {}, "requests": LOAD_REQUESTS}]
+    def __init__(self, config: LabConfig, seconds: float = 90.0, concurrency: int = 4, fresh_workers: int = 0) -> None:
+        """Starts at once. `fresh_workers` of the `concurrency` open a new connection for each request."""
+        group = {"method": "GET", "path": "/reviews/0", "headers": {}, "requests": LOAD_REQUESTS}
+        groups = [{**group, "fresh_workers": fresh_workers}]
         self._process = subprocess.Popen(
             _exec(config), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

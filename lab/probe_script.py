@@ -33,8 +33,11 @@ def one(connection, group, limit):
     return [answer.status, colour, proxied, passed]
 
 
-def work(spec, group, todo, rows, lock, until, stop):
-    """One worker: takes requests from the group's count until none is left, or the time is over."""
+def work(spec, group, number, todo, rows, lock, until, stop):
+    """One worker: takes requests from the group's count until none is left, or the time is over.
+
+    The first `fresh_workers` of a group open a new connection for each request.
+    """
     connection, fresh = http.client.HTTPConnection(spec["host"], spec["port"]), True
     while time.monotonic() < until and not stop.is_set():
         with lock:
@@ -46,6 +49,9 @@ def work(spec, group, todo, rows, lock, until, stop):
             row = one(connection, group, spec["request_seconds"])
             row.append("reconnected")
         fresh = row[0] == 0
+        if number < group.get("fresh_workers", 0):
+            connection.close()
+            fresh = True
         with lock:
             rows.append(row)
         if spec["pause_seconds"]:
@@ -62,8 +68,8 @@ def main(spec):
     for group in spec["groups"]:
         rows, lock, todo = [], threading.Lock(), [group["requests"]]
         threads = [
-            threading.Thread(target=work, args=(spec, group, todo, rows, lock, until, stop))
-            for _ in range(spec["concurrency"])
+            threading.Thread(target=work, args=(spec, group, number, todo, rows, lock, until, stop))
+            for number in range(spec["concurrency"])
         ]
         for thread in threads:
             thread.start()

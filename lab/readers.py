@@ -118,6 +118,11 @@ def name(key: str, value: object) -> str:
     return value
 
 
+def optional_name(key: str, value: object) -> str:
+    """A name of Kubernetes, or nothing."""
+    return "" if value in ("", None) else name(key, value)
+
+
 def text(key: str, value: object) -> str:
     """Printable text that is not empty."""
     # A header's value with a line break would be a second header.

@@ -24,8 +24,8 @@ from lab.stages import BY_NAME, STAGES, Stage, Step, expectations
 from lab.target import stack_config, use_target
 from lab.verify import Verdict, measure
 
-UNDER_LOAD = ("canary", "stable", "premium")  # no request may fail while these change
-CHANGES_THE_WAY = ("waypoint", "cleanup")  # traffic takes another way, which the waypoint cannot know
+UNDER_LOAD = ("roll", "canary", "stable", "premium")  # no request may fail while these change
+CHANGES_THE_WAY = ("waypoint", "roll", "cleanup")  # traffic takes another way, which the waypoint cannot know
 POLICIES = "policies"
 
 
@@ -147,7 +147,7 @@ class Walk:
         outcome = Outcome(row.name, row.title)
         for step in row.steps:
             config = self.edit(step)
-            load = Load(config) if row.name in UNDER_LOAD else None
+            load = Load(config, fresh_workers=2) if row.name in UNDER_LOAD else None
             try:
                 outcome.up_seconds += self.up()
                 outcome.effective_seconds += live.wait(config)
@@ -162,7 +162,7 @@ class Walk:
                 outcome.notes.append(f"{len(seen)} requests during the change, {len(failed)} failed{reopened}")
             if load and (failed or not seen):
                 outcome.problems.append(f"{len(failed)} of {len(seen)} requests failed during the change")
-            found = measure(config, expectations(config))
+            found = measure(config, tuple(dict.fromkeys([*expectations(config), *row.expects(config)])))
             outcome.verdicts += [item for item in found if item not in outcome.verdicts]
             declared = [item.what for item in row.expects(config)]
             outcome.own = sorted(
@@ -231,7 +231,7 @@ def walk(folder: Path, rows: list[Stage], stack: str = "dev") -> list[Outcome]:
         config = walking.edit(Step(()))
         walking.up()
         before = snapshot.take(config)
-        if rows[0].name not in CHANGES_THE_WAY:  # every stage needs the waypoint, so it comes first in any case
+        if rows[0].name not in ("waypoint", "cleanup"):  # every stage needs the waypoint, so it comes first in any case
             rows = [BY_NAME["waypoint"], *rows]
         for row in rows:
             _say(f"run: {row.name}: {row.title}")

@@ -46,6 +46,8 @@ class Stage:
 _ROUTES, _FAULTS = ("canary", "premium"), ("delay", "abort", "retries")
 _BASE = ("waypoint", "accessLog")
 # A stack's own limits of a fault are not the walk's.
+_ONE = {"waypointName": "waypoint", "waypointCanary": "", "waypointCanaryWeight": "0"}
+_TWO = {**_ONE, "waypointCanary": "waypoint-next"}
 _WALKED = {"faultSeconds": "0", "faultHeader": "", "retryBudgetPercent": "", "requestTimeout": ""}
 
 
@@ -54,8 +56,8 @@ STAGES: tuple[Stage, ...] = (
         "waypoint",
         "waypoint",
         "A waypoint takes over the namespace's traffic",
-        settings=("namespace",),
-        steps=(Step(_BASE),),
+        settings=("namespace", "waypointName", "waypointRevision"),
+        steps=(Step(_BASE, _ONE),),
         expects=expects.waypoint,
     ),
     Stage("access-log", "accessLog", "The waypoint logs each request", needs=("waypoint",)),
@@ -137,6 +139,19 @@ STAGES: tuple[Stage, ...] = (
             ),
         ),
         expects=expects.failures,
+    ),
+    Stage(
+        "roll",
+        "",
+        "A second waypoint takes over from the first",
+        settings=("waypointCanary", "waypointCanaryWeight", "waypointCanaryRevision"),
+        steps=(
+            Step(_BASE, _TWO, "told of the Services before it gets any connection"),
+            Step(_BASE, {**_TWO, "waypointCanaryWeight": "20"}, "a share of new connections; open ones stay"),
+            Step(_BASE, {**_TWO, "waypointCanaryWeight": "100"}),
+            Step(_BASE, {**_ONE, "waypointName": "waypoint-next"}, "open connections of the first ended in order"),
+        ),
+        expects=expects.roll,
     ),
     Stage("cleanup", "", "All is as it was before", steps=(Step(()),), expects=expects.cleanup),
 )

@@ -5,12 +5,13 @@ import json
 import statistics as numbers
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from embedded import cluster
-from lab import faults, live
+from lab import faults, live, ways
 from lab.config import ConfigError, LabConfig
 from lab.probe import ProbeError, Row, group, send
 from lab.stages import Expect, Measure, expectations
@@ -66,21 +67,51 @@ def judge(expect: Expect, rows: list[Row]) -> Verdict:
         spread = median_interval(times, CONFIDENCE)
         ends = (spread.low, spread.high)
         return Verdict(expect.what, inside and not short, len(rows), expect.low, middle, ends, dict(seen), why)
-    observed = Counter(_seen(row, expect.measure) for row in rows)
-    hits = observed.get(expect.value, 0)
-    interval = binomial_interval(hits, len(rows), CONFIDENCE)
+    return _counted(expect, Counter(_seen(row, expect.measure) for row in rows), short)
+
+
+def _counted(expect: Expect, observed: Counter[str], short: str) -> Verdict:
+    """The verdict on a share; `short` says why the sample cannot pass, and is empty where it can."""
+    hits, requests = observed.get(expect.value, 0), observed.total()
+    interval = binomial_interval(hits, requests, CONFIDENCE)
     # A share of all or nothing has no spread: a single exception is one too many.
     exact = expect.share in (0.0, 1.0)
-    holds = hits == round(expect.share * len(rows)) if exact else interval.holds(expect.share)
-    why = short or ("" if holds else f"declared {expect.share:.2%}, measured {hits} of {len(rows)}")
+    holds = hits == round(expect.share * requests) if exact else interval.holds(expect.share)
+    why = short or ("" if holds else f"declared {expect.share:.2%}, measured {hits} of {requests}")
     ends = (interval.low, interval.high)
-    return Verdict(
-        expect.what, holds and not short, len(rows), expect.share, hits / len(rows), ends, dict(observed), why
-    )
+    return Verdict(expect.what, holds and not short, requests, expect.share, hits / requests, ends, dict(observed), why)
+
+
+def judge_waypoints(expect: Expect, taken: Counter[str], sent: int) -> Verdict:
+    """The verdict on which waypoints took `sent` requests, by their logs; what is not logged is no pass."""
+    if not taken.total():
+        why = "no data: no waypoint has logged these requests; is stages.accessLog on?"
+        return Verdict(expect.what, False, 0, expect.share, 0.0, (0.0, 1.0), {}, why)
+    short = "" if sent >= expect.requests else f"only {sent} of {expect.requests} requests were made"
+    lost = sent - taken.total()
+    short = short or (f"{lost} of {sent} requests are in no waypoint's log" if lost > 0 else "")
+    return _counted(expect, +taken, short)
 
 
 def measure(config: LabConfig, expects: tuple[Expect, ...]) -> list[Verdict]:
     """Sends what the expectations need, each kind of request once, and judges all. Raises ProbeError."""
+    by_log = [item for item in expects if item.measure is Measure.WAYPOINT]
+    found = _measure(config, [item for item in expects if item not in by_log])
+    for item in by_log:
+        found[item] = _by_log(config, item)
+    return [found[item] for item in expects]
+
+
+def _by_log(config: LabConfig, expect: Expect) -> Verdict:
+    """Sends each request on a connection of its own, since waypoints share connections, and asks the waypoints."""
+    agent, wanted, began = ways.agent(), group(expect), time.monotonic()
+    workers = _concurrency(config)
+    wanted |= {"headers": {**wanted["headers"], "user-agent": agent}, "fresh_workers": workers}
+    (rows,) = send(config, [wanted], concurrency=workers)
+    return judge_waypoints(expect, ways.taken(config, agent, len(rows), began), len(rows))
+
+
+def _measure(config: LabConfig, expects: list[Expect]) -> dict[Expect, Verdict]:
     kinds: dict[str, dict[str, Any]] = {}
     for expect in expects:
         wanted = group(expect)
@@ -88,7 +119,7 @@ def measure(config: LabConfig, expects: tuple[Expect, ...]) -> list[Verdict]:
         if kind not in kinds or kinds[kind]["requests"] < wanted["requests"]:
             kinds[kind] = wanted
     answers = dict(zip(kinds, send(config, list(kinds.values()), concurrency=_concurrency(config)), strict=True))
-    return [judge(item, answers[json.dumps([group(item)["method"], group(item)["headers"]])]) for item in expects]
+    return {item: judge(item, answers[json.dumps([group(item)["method"], group(item)["headers"]])]) for item in expects}
 
 
 def _concurrency(config: LabConfig) -> int:

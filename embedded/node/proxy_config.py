@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from embedded.node.proxy_follow import Followed
-from embedded.node.proxy_world import HBONE_PORT, Client, World, clients, endpoints
+from embedded.node.proxy_world import HBONE_PORT, Client, Shares, World, clients, endpoints
 
 Object = dict[str, Any]
 TYPE = "type.googleapis.com/"
@@ -80,11 +80,12 @@ def _hbone(identity: str, waypoint: str, settings: Settings) -> Object:
     }
 
 
-def _chain(name: str, cluster: str, *, source: str = "", tunnel: str = "") -> Object:
+def _chain(name: str, *clusters: tuple[str, int], source: str = "", tunnel: str = "") -> Object:
+    """A filter chain that leads each connection to one of `clusters`, drawn by their weights, for all of its life."""
     proxy: Object = {
         "@type": TCP_PROXY,
         "stat_prefix": "node",
-        "cluster": cluster,
+        **_to(clusters),
         "idle_timeout": "3600s",
         # An endpoint that is gone before its Service's endpoints say so costs another try, not the connection.
         "max_connect_attempts": 3,
@@ -99,6 +100,12 @@ def _chain(name: str, cluster: str, *, source: str = "", tunnel: str = "") -> Ob
     return chain
 
 
+def _to(clusters: tuple[tuple[str, int], ...]) -> Object:
+    if len(clusters) == 1:
+        return {"cluster": clusters[0][0]}
+    return {"weighted_clusters": {"clusters": [{"name": name, "weight": weight} for name, weight in clusters]}}
+
+
 def resources(world: World, settings: Settings, followed: Followed) -> Resources:
     """Everything the node proxy needs to carry what Pods and the node send to Services."""
     out = Resources(clusters={CLOSED: _cluster(CLOSED, [])})
@@ -107,21 +114,21 @@ def resources(world: World, settings: Settings, followed: Followed) -> Resources
         address = service["spec"].get("clusterIP")
         if not address or address == "None" or ":" in address:
             continue
-        waypoint = followed.waypoint(key)
+        shares = followed.shares(key)
         for port in service["spec"].get("ports") or []:
             if port.get("protocol", "TCP") != "TCP":
                 continue
             number = port["port"]
             plain = f"plain|{key}|{number}"
             out.clusters[plain] = _cluster(plain, endpoints(world, key, port.get("name") or ""))
-            chains = _chains(out, world, settings, pods, waypoint, f"{address}:{number}", plain) if waypoint else []
+            chains = _chains(out, world, settings, pods, shares, f"{address}:{number}", plain) if shares else []
             name = f"{key}:{number}"
             out.listeners[name] = {
                 "@type": TYPE + "envoy.config.listener.v3.Listener",
                 "name": name,
                 "address": {"socket_address": {"address": address, "port_value": number}},
                 "filter_chains": chains,
-                "default_filter_chain": _chain("plain", plain),
+                "default_filter_chain": _chain("plain", (plain, 1)),
             }
     return out
 
@@ -131,26 +138,30 @@ def _chains(
     world: World,
     settings: Settings,
     pods: list[Client],
-    waypoint: str,
+    shares: Shares,
     target: str,
     plain: str,
 ) -> list[Object]:
     """A filter chain per client, so that one Pod's coming and going leaves the others' connections alone."""
     chains = [
-        _chain("node", plain, source=f"{settings.node_ip}/32"),
+        _chain("node", (plain, 1), source=f"{settings.node_ip}/32"),
         # A Pod that the API server has not told of yet: letting it pass would let it pass the waypoint's policies too.
-        _chain("unknown", CLOSED, source=settings.pod_cidr),
+        _chain("unknown", (CLOSED, 1), source=settings.pod_cidr),
     ]
     for pod in pods:
         source = f"{pod.address}/32"
         if pod.account is None:
-            chains.append(_chain(f"{pod.uid}|plain", plain, source=source))
+            chains.append(_chain(f"{pod.uid}|plain", (plain, 1), source=source))
             continue
         namespace, account = pod.account.split("/")
         identity = f"spiffe://{settings.trust_domain}/ns/{namespace}/sa/{account}"
-        cluster = f"hbone|{identity}|{waypoint}"
-        if cluster not in out.clusters:
-            extra = _hbone(identity, waypoint, settings)
-            out.clusters[cluster] = _cluster(cluster, endpoints(world, waypoint, port=HBONE_PORT), extra)
-        chains.append(_chain(f"{pod.uid}|{cluster}", cluster, source=source, tunnel=target))
+        targets = []
+        for waypoint, weight in shares:
+            cluster = f"hbone|{identity}|{waypoint}"
+            if cluster not in out.clusters:
+                extra = _hbone(identity, waypoint, settings)
+                out.clusters[cluster] = _cluster(cluster, endpoints(world, waypoint, port=HBONE_PORT), extra)
+            targets.append((cluster, weight))
+        name = "|".join([pod.uid, *(cluster for cluster, _ in targets)])
+        chains.append(_chain(name, *targets, source=source, tunnel=target))
     return chains

@@ -1,11 +1,16 @@
-"""What the node proxy decides by, as pure functions of the cluster's objects: waypoint, enrolment, endpoints."""
+"""What the node proxy decides by, as pure functions of the cluster's objects: waypoints, enrolment, endpoints."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 Object = dict[str, Any]
 HBONE_PORT = 15008
 USE_WAYPOINT = "istio.io/use-waypoint"
+CANARY = "istio.io/use-waypoint-canary"
+CANARY_WEIGHT = "istio.io/use-waypoint-canary-weight"
+# Waypoints as `namespace/name` with the percentage of new connections that each gets; 0 is none yet.
+Shares = tuple[tuple[str, int], ...]
 DATAPLANE_MODE = "istio.io/dataplane-mode"
 
 
@@ -51,6 +56,35 @@ def waypoint_of(world: World, service: Object) -> str | None:
             gateway = world.gateways.get(key)
             return key if gateway and _serves(world, gateway, namespace) else None
     return None
+
+
+def shares_of(world: World, service: Object) -> Shares:
+    """The waypoint of a Service's clients, or a primary and a canary with their weights; empty where there is none.
+
+    A canary that cannot be used, or a weight that is no whole number from 0 to 100, leaves all to the primary. The
+    namespace's canary counts only where the primary is the namespace's, too. Source: istiod's buildWeightedWaypoints.
+    """
+    primary = waypoint_of(world, service)
+    if primary is None:
+        return ()
+    namespace = service["metadata"]["namespace"]
+    levels = [service]
+    if USE_WAYPOINT not in labels_of(service):
+        levels += [item for item in [world.namespaces.get(namespace)] if item]
+    labels = next((labels_of(level) for level in levels if CANARY in labels_of(level)), {})
+    canary = f"{labels.get(CANARY + '-namespace', namespace)}/{labels.get(CANARY)}"
+    gateway = world.gateways.get(canary)
+    weight = next((text for level in levels if (text := _annotations(level).get(CANARY_WEIGHT)) is not None), "0")
+    usable = labels.get(CANARY) not in (None, "", "none") and canary != primary
+    if not usable or not gateway or not _serves(world, gateway, namespace):
+        return ((primary, 100),)
+    if not re.fullmatch(r"[+-]?\d+", weight) or not 0 <= int(weight) <= 100:
+        return ((primary, 100),)
+    return ((primary, 100 - int(weight)), (canary, int(weight)))
+
+
+def _annotations(item: Object) -> dict[str, str]:
+    return item["metadata"].get("annotations") or {}
 
 
 def _serves(world: World, gateway: Object, namespace: str) -> bool:

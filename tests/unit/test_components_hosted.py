@@ -103,13 +103,14 @@ def test_hosted_and_imported_components_are_the_same() -> None:
 
 
 ROUTE = {"namespace": "n", "service": "s", "port": 80}
+GIVEN = {"CanaryRoute": {**ROUTE, "baseline": "a", "canary": "b", "weight": 1}, "Waypoint": {"namespace": "n"}}
 
 
 @pytest.mark.parametrize("field", ["namespace", "kubeconfig", "context"])
 @pytest.mark.parametrize("kind", ["CanaryRoute", "Waypoint"])
 def test_an_output_is_refused_in_one_line(kind: str, field: str) -> None:
     def program() -> None:
-        inputs = {**ROUTE, "baseline": "a", "canary": "b", "weight": 1, field: pulumi.Output.from_input("n")}
+        inputs = {**GIVEN[kind], field: pulumi.Output.from_input("n")}
         package.Package().construct("given", f"waypoint-lab:index:{kind}", inputs)
 
     with pytest.raises(InputPropertiesError, match=f"^{kind}: {field} is an output: it must be known when the program"):
