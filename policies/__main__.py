@@ -48,15 +48,26 @@ def one_by_one(row: Policy) -> ResourceValidationPolicy:
         stack = stack_of(args.urn)
         READING.begin(stack, target)
         item = Object(live.kind_of(args.resource_type), args.props, args.urn)
-        if item.base not in row.kinds:
+        remember(item)
+        if not row.judges(item):
             return
         world = World((item,), stack=stack)
-        if Needs.CLUSTER in row.needs:
+        if Needs.STATE in row.needs:
+            world = READING.alone(item, stack, target)
+        elif Needs.CLUSTER in row.needs:
             world = READING.before((item,), stack, target)
         for _urn, line in row.broken(world, args.get_config() or {}):
             report(line, None)
 
     return ResourceValidationPolicy(**described(row), validate=validate)
+
+
+def remember(item: Object) -> None:
+    """Keeps what the program asks for, for the rules that judge the whole stack."""
+    try:
+        READING.asked(live.marked(Object(item.kind, {}, item.urn), dict(item.labels), dict(item.annotations)))
+    except UnknownValueError:
+        return  # known only when it is applied: until then the engine's own view of it must do
 
 
 def as_a_whole(row: Policy) -> StackValidationPolicy:

@@ -100,15 +100,24 @@ class Recorded:
     def __init__(self, stack: str) -> None:
         """Starts `pulumi stack export` for the project of this directory; secrets stay encrypted."""
         self._asked = _BACKGROUND.submit(_ask, ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"])
+        self._objects: Objects | None = None
 
     def objects(self) -> Objects:
-        """The Kubernetes objects of the stack's last state. Raises Cannot."""
-        resources = (json.loads(self._asked.result()).get("deployment") or {}).get("resources") or []
-        return [
-            Object(kind_of(item["type"]), item.get("outputs") or {}, item["urn"])
-            for item in resources
-            if item["type"].startswith("kubernetes:")
-        ]
+        """The Kubernetes objects of the stack's last state, with the labels and annotations it gave. Raises Cannot."""
+        if self._objects is None:
+            resources = (json.loads(self._asked.result()).get("deployment") or {}).get("resources") or []
+            self._objects = [_applied(item) for item in resources if item["type"].startswith("kubernetes:")]
+        return self._objects
+
+
+def _applied(item: Mapping[str, Any]) -> Object:
+    """A resource of the state. Its outputs are the whole live object, with what others gave it, so they name it only.
+
+    Source: pulumi-kubernetes, checkpointObject.
+    """
+    kind = kind_of(item["type"])
+    given = Object(kind, item.get("inputs") or {})
+    return marked(Object(kind, item.get("outputs") or {}, item["urn"]), given.labels, given.annotations)
 
 
 def kind_of(token: str) -> str:
@@ -119,17 +128,35 @@ def kind_of(token: str) -> str:
 def without(live: Objects, recorded: Objects) -> list[Object]:
     """What is in the cluster without the stack: not its objects, and of those it patches not its labels."""
     whole = {item.key for item in recorded if not item.patch}
-    patched: dict[Key, set[str]] = {}
+    return given_up([item for item in live if item.key not in whole], recorded)
+
+
+def given_up(live: Objects, recorded: Objects) -> list[Object]:
+    """The cluster's objects without the labels and annotations that `recorded` gave them.
+
+    Source: Kubernetes, server-side apply: a field that its manager no longer names goes; those of others stay.
+    """
+    labels: dict[Key, set[str]] = {}
+    annotations: dict[Key, set[str]] = {}
     for item in recorded:
-        if item.patch:
-            patched.setdefault(item.key, set()).update(item.labels)
-    left = [item for item in live if item.key not in whole]
-    return [_unlabelled(item, patched[item.key]) if item.key in patched else item for item in left]
+        labels.setdefault(item.key, set()).update(item.labels)
+        annotations.setdefault(item.key, set()).update(item.annotations)
+    return [
+        marked(item, _less(item.labels, labels[item.key]), _less(item.annotations, annotations[item.key]))
+        if item.key in labels
+        else item
+        for item in live
+    ]
 
 
-def _unlabelled(item: Object, names: set[str]) -> Object:
-    labels = {name: value for name, value in item.labels.items() if name not in names}
-    return Object(item.kind, {**item.properties, "metadata": {**item.metadata, "labels": labels}})
+def _less(given: Mapping[str, str], names: set[str]) -> dict[str, str]:
+    return {name: value for name, value in given.items() if name not in names}
+
+
+def marked(item: Object, labels: Mapping[str, str], annotations: Mapping[str, str]) -> Object:
+    """`item` with these labels and annotations in place of its own."""
+    metadata = {**item.metadata, "labels": labels, "annotations": annotations}
+    return Object(item.kind, {**item.properties, "metadata": metadata}, item.urn)
 
 
 def analysis(objects: Objects) -> Sequence[Mapping[str, Any]]:

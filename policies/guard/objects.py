@@ -84,7 +84,8 @@ class World:
     """All that a rule may know of one cluster.
 
     `objects` are the stack's, `live` the cluster's. `problem` says in one line why the cluster could not be read, and
-    is empty where it was. `messages` are those of Istio's own analysers.
+    is empty where it was. `messages` are those of Istio's own analysers. `served` is the cluster as it is before this
+    update, for a rule that compares with it where `live` is without what the stack gave.
     """
 
     objects: Objects
@@ -92,6 +93,7 @@ class World:
     problem: str = ""
     stack: str = ""
     messages: Sequence[Mapping[str, Any]] = ()
+    served: Objects = ()
 
     def own(self, *kinds: str) -> Iterator[Object]:
         """The stack's objects of `kinds`; a patch counts as the kind that it patches."""
@@ -120,8 +122,17 @@ class World:
 
     def labels(self, kind: str, namespace: str, name: str) -> dict[str, str]:
         """Its labels as they will be; empty also where it is not known."""
-        found = sorted(self.find(kind, namespace, name), key=lambda item: item.patch)
-        return {label: value for item in found for label, value in item.labels.items()}
+        return {label: value for item in self._in_order(kind, namespace, name) for label, value in item.labels.items()}
+
+    def annotations(self, kind: str, namespace: str, name: str) -> dict[str, str]:
+        """Its annotations as they will be; empty also where it is not known."""
+        return {
+            note: value for item in self._in_order(kind, namespace, name) for note, value in item.annotations.items()
+        }
+
+    def _in_order(self, kind: str, namespace: str, name: str) -> list[Object]:
+        """All that is known of one object; what patches it comes last, because it has the last word."""
+        return sorted(self.find(kind, namespace, name), key=lambda item: item.patch)
 
     @property
     def elsewhere(self) -> str:

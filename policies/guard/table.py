@@ -1,68 +1,15 @@
 """The one table of policies: the pack, `lab policies`, the docs and the tests read these rows."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
+from collections.abc import Mapping
 
-from . import authorization, checks, faults, retries, routes, targets, waypoints
-from .objects import Findings, Settings, World
+from . import authorization, canary_waypoints, checks, faults, retries, routes, targets, waypoints
+from .policy import Level, Needs, Policy, Schema, number, texts
 
-Schema = Mapping[str, Any]  # JSON schema of one parameter, with `default` and `description`
-
-
-class Level(StrEnum):
-    """What happens where a policy is broken."""
-
-    MANDATORY = "mandatory"  # the update is stopped
-    ADVISORY = "advisory"  # it is said
-    DISABLED = "disabled"  # it is not looked at
-
-
-class Needs(StrEnum):
-    """What a rule has to be given besides the stack's objects."""
-
-    CLUSTER = "cluster"  # the objects that the cluster has already
-    ISTIOCTL = "istioctl"  # the messages of Istio's analysers
-
-
-@dataclass(frozen=True)
-class Policy:
-    """A row. `description` says in one line what must hold, `remedy` what to do where it does not.
-
-    `kinds`: the rule judges each object of these kinds by itself, before it is applied; without, the stack as a whole.
-    """
-
-    name: str
-    description: str
-    remedy: str
-    rule: Callable[[World, Settings], Findings]
-    level: Level = Level.MANDATORY
-    kinds: tuple[str, ...] = ()
-    needs: frozenset[Needs] = frozenset()
-    parameters: Mapping[str, Schema] = field(default_factory=dict)
-
-    def settings(self, given: Settings) -> Settings:
-        """All parameters: as given, else their defaults."""
-        return {**{name: schema["default"] for name, schema in self.parameters.items()}, **given}
-
-    def broken(self, world: World, given: Settings) -> list[tuple[str, str]]:
-        """For each violation the object's URN and one line: what is wrong, where, and what to do."""
-        found = self.rule(world, self.settings(given))
-        return [(item.urn, f"{item.title}: {what}; {self.remedy}") for item, what in found]
-
-
-def _number(default: float, description: str, minimum: float = 0, **more: float) -> Schema:
-    return {"type": "number", "default": default, "minimum": minimum, **more, "description": description}
-
-
-def _texts(default: list[str], description: str) -> Schema:
-    return {"type": "array", "items": {"type": "string"}, "default": default, "description": description}
-
+__all__ = ["BY_NAME", "TABLE", "Level", "Needs", "Policy"]
 
 _CLUSTER = frozenset({Needs.CLUSTER})
 _PRODUCTION: Mapping[str, Schema] = {
-    "stacks": _texts(["prod", "production"], "stacks that are production; * and ? are wildcards"),
+    "stacks": texts(["prod", "production"], "stacks that are production; * and ? are wildcards"),
     "namespaceLabels": {
         "type": "object",
         "additionalProperties": {"type": "string"},
@@ -78,7 +25,7 @@ TABLE: tuple[Policy, ...] = (
         "make them add up, or change the parameter total",
         routes.weights_add_up,
         kinds=("HTTPRoute",),
-        parameters={"total": _number(100, "what the weights of several backends make up", 1)},
+        parameters={"total": number(100, "what the weights of several backends make up", 1)},
     ),
     Policy(
         "canary-jump",
@@ -88,8 +35,8 @@ TABLE: tuple[Policy, ...] = (
         kinds=("HTTPRoute",),
         needs=_CLUSTER,
         parameters={
-            "maxPoints": _number(80, "percentage points that a share may grow in one update", maximum=100),
-            "baselines": _texts(["*-baseline", "*-primary"], "backends that may take any share at once: the way back"),
+            "maxPoints": number(80, "percentage points that a share may grow in one update", maximum=100),
+            "baselines": texts(["*-baseline", "*-primary"], "backends that may take any share at once: the way back"),
         },
     ),
     Policy(
@@ -119,7 +66,7 @@ TABLE: tuple[Policy, ...] = (
         "add a rule, or name the policy in the parameter exceptions",
         authorization.allow_allows_something,
         kinds=("AuthorizationPolicy",),
-        parameters={"exceptions": _texts([], "policies (namespace/name) that are meant to refuse everything")},
+        parameters={"exceptions": texts([], "policies (namespace/name) that are meant to refuse everything")},
     ),
     Policy(
         "deny-shadows-allow",
@@ -142,9 +89,9 @@ TABLE: tuple[Policy, ...] = (
         faults.fault_limits,
         kinds=("VirtualService", "ConfigMap"),
         parameters={
-            "maxPercent": _number(100, "share of requests that may be aborted, in percent", maximum=100),
-            "maxDelaySeconds": _number(10, "longest delay, in seconds"),
-            "maxSeconds": _number(3600, f"longest time that a fault may stay (annotation {faults.DURATION})"),
+            "maxPercent": number(100, "share of requests that may be aborted, in percent", maximum=100),
+            "maxDelaySeconds": number(10, "longest delay, in seconds"),
+            "maxSeconds": number(3600, f"longest time that a fault may stay (annotation {faults.DURATION})"),
             "requireDuration": {
                 "type": "boolean",
                 "default": False,
@@ -167,7 +114,7 @@ TABLE: tuple[Policy, ...] = (
         retries.retries_within_timeout,
         kinds=("VirtualService",),
         parameters={
-            "callerTimeoutSeconds": _number(0, "how long callers wait, in seconds; 0: only the rule's timeout counts")
+            "callerTimeoutSeconds": number(0, "how long callers wait, in seconds; 0: only the rule's timeout counts")
         },
     ),
     Policy(
@@ -185,14 +132,30 @@ TABLE: tuple[Policy, ...] = (
         retries.retried_writes,
         level=Level.ADVISORY,
         needs=_CLUSTER,
-        parameters={"maxAttempts": _number(0, "retries of a write that may be without a budget")},
+        parameters={"maxAttempts": number(0, "retries of a write that may be without a budget")},
     ),
     Policy(
         "enrolled-with-its-gateway",
         "A label that enrols names a waypoint that exists",
-        "add the waypoint, or take the label away: traffic would pass every policy by",
+        "add the waypoint, or take the label away: traffic would pass every policy by, and a canary would get none",
         waypoints.enrolled_with_its_gateway,
         needs=_CLUSTER,
+    ),
+    Policy(
+        "canary-waypoint-works",
+        "A canary waypoint has a primary beside it, takes traffic to Services, and has a weight from 0 to 100",
+        "until then no canary gets a connection",
+        canary_waypoints.canary_waypoint_works,
+        needs=_CLUSTER,
+    ),
+    Policy(
+        "canary-waypoint-steps",
+        "No waypoint is taken away while it gets a share of new connections",
+        "go there in several updates",
+        canary_waypoints.canary_waypoint_steps,
+        kinds=("Namespace", "Service"),
+        labels=(waypoints.USE, waypoints.CANARY),
+        needs=frozenset({Needs.CLUSTER, Needs.STATE}),
     ),
     Policy(
         "waypoint-listens-for-hbone",
@@ -207,7 +170,7 @@ TABLE: tuple[Policy, ...] = (
         "set replicas by a ConfigMap named in infrastructure.parametersRef, or by an autoscaler, in this stack",
         waypoints.waypoint_replicas,
         needs=_CLUSTER,
-        parameters={"minReplicas": _number(2, "replicas of a waypoint in production", 1), **_PRODUCTION},
+        parameters={"minReplicas": number(2, "replicas of a waypoint in production", 1), **_PRODUCTION},
     ),
     Policy(
         "istio-analysis",
@@ -222,7 +185,7 @@ TABLE: tuple[Policy, ...] = (
                 "default": "Error",  # many a warning is of taste: each DENY by method is one
                 "description": "the least severe messages that count",
             },
-            "suppress": _texts(list(checks.UNSEEN_BY_US), "codes that do not count; * and ? are wildcards"),
+            "suppress": texts(list(checks.UNSEEN_BY_US), "codes that do not count; * and ? are wildcards"),
         },
     ),
     Policy(

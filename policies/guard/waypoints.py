@@ -7,19 +7,38 @@ from typing import Any
 from .objects import WAYPOINT_CLASS, Findings, Object, Settings, World, in_production
 
 PORT, PROTOCOL = 15008, "HBONE"
+USE = "istio.io/use-waypoint"
+CANARY = "istio.io/use-waypoint-canary"
 # Source: istiod's gateway controller: a label on a ConfigMap of its own namespace, for all Gateways of a class.
 _CLASS_DEFAULTS = "gateway.istio.io/defaults-for-class"
 _OVERLAYS = {"deployment": "replicas", "horizontalPodAutoscaler": "minReplicas"}
 
+Name = tuple[str, str]  # namespace and name of a Gateway
+
+
+def named(labels: Mapping[str, str], label: str, place: str) -> Name | None:
+    """The Gateway that `label` names for what is in the namespace `place`; None where none is named.
+
+    Source: istiod 1.31, GetUseWaypoint and getUseWaypointCanary: only a canary may be left empty.
+    """
+    name = labels.get(label, "none")
+    if name == "none" or (label == CANARY and not name):
+        return None
+    return labels.get(f"{label}-namespace", place), name
+
 
 def enrolled_with_its_gateway(world: World, _settings: Settings) -> Findings:
-    """A label that enrols names a waypoint that exists: one that is missing lets traffic past every policy."""
+    """A label that enrols names a waypoint that exists: one that is missing lets traffic past every policy.
+
+    Connections for a canary that is missing stay with the primary.
+    """
     for item in world.own("Namespace", "Service"):
-        waypoint = item.labels.get("istio.io/use-waypoint", "none")
+        labels = world.labels(*item.key)  # all of them: another patch may set the namespace of the Gateway
         own = item.name if item.base == "Namespace" else item.namespace
-        place = item.labels.get("istio.io/use-waypoint-namespace", own)
-        if waypoint != "none" and not world.find("Gateway", place, waypoint):
-            yield item, f"enrolled in {place}/{waypoint}, but that Gateway is not {world.elsewhere}"
+        for label, enrolled in ((USE, "enrolled in"), (CANARY, "enrolled with a share in")):
+            waypoint = named(labels, label, own) if label in item.labels else None
+            if waypoint and not world.find("Gateway", *waypoint):
+                yield item, f"{enrolled} {'/'.join(waypoint)}, but that Gateway is not {world.elsewhere}"
 
 
 def waypoint_listens_for_hbone(world: World, _settings: Settings) -> Findings:

@@ -23,6 +23,20 @@ def namespace(name: str = NAMESPACE, patch: bool = False, **labels: str) -> Obje
     return Object("NamespacePatch" if patch else "Namespace", {"metadata": {"name": name, "labels": labels}})
 
 
+def enrolled(service: str = "", patch: bool = True, weight: Any = None, **waypoints: str) -> Object:
+    """The Namespace or one Service, enrolled in `primary`, `canary` and the like, or with a canary's weight only."""
+    label = {
+        "primary": "istio.io/use-waypoint",
+        "canary": "istio.io/use-waypoint-canary",
+        "canary_namespace": "istio.io/use-waypoint-canary-namespace",
+    }
+    metadata: dict[str, Any] = {"labels": {label[role]: name for role, name in waypoints.items()}}
+    if weight is not None:
+        metadata["annotations"] = {"istio.io/use-waypoint-canary-weight": weight}
+    kind, place = ("Service", {"namespace": NAMESPACE}) if service else ("Namespace", {})
+    return Object(f"{kind}Patch" if patch else kind, {"metadata": {"name": service or NAMESPACE, **place, **metadata}})
+
+
 def service(name: str = "reviews", *ports: int, **labels: str) -> Object:
     """A Service with these ports."""
     return thing("Service", name, {"ports": [{"port": port} for port in ports or (80,)]}, labels=labels)

@@ -7,8 +7,9 @@ import pytest
 
 from policies.guard import live
 from policies.guard.live import Cannot, Target, without
+from policies.guard.objects import Object
 from policies.guard.reading import UNKNOWN, Reading, analysed
-from tests.policies.scenes import ENROLLED, namespace, route, rule, service, thing, world
+from tests.policies.scenes import ENROLLED, enrolled, namespace, route, rule, service, thing, world
 
 HERE = Target()
 
@@ -42,9 +43,10 @@ def listed(*items: object) -> str:
     return json.dumps({"items": items})
 
 
-def exported(*resources: tuple[str, object]) -> str:
+def exported(*resources: tuple[str, object], inputs: object = None) -> str:
     rows = [{"type": token, "urn": f"urn:{number}", "outputs": out} for number, (token, out) in enumerate(resources)]
-    return json.dumps({"deployment": {"resources": rows}})
+    given = [{**row, "inputs": inputs} if inputs else row for row in rows]
+    return json.dumps({"deployment": {"resources": given}})
 
 
 ROUTE = {"kind": "HTTPRoute", "metadata": {"name": "r", "namespace": "n"}}
@@ -59,6 +61,70 @@ def test_what_the_stack_applied_before_is_not_somebody_elses() -> None:
 def test_labels_that_the_stack_patched_in_are_not_the_objects_own() -> None:
     (left,) = without([namespace(tier="a", **ENROLLED)], [namespace(patch=True, **ENROLLED)])
     assert left.labels == {"tier": "a"}
+
+
+def test_annotations_that_the_stack_patched_in_are_not_the_objects_own() -> None:
+    (left,) = without([enrolled(patch=False, primary="w", weight="20")], [enrolled(primary="w"), enrolled(weight="20")])
+    assert (left.labels, left.annotations) == ({}, {})
+
+
+# What Istio's canary needs of a namespace, as the cluster shows it: one patch's labels, another's annotation, and more.
+SERVED = {
+    "kind": "Namespace",
+    "metadata": {
+        "name": "n",
+        "labels": {"istio.io/use-waypoint": "w", "istio.io/use-waypoint-canary": "b", "tier": "a"},
+        "annotations": {"istio.io/use-waypoint-canary-weight": "20"},
+    },
+}
+PATCH = "kubernetes:core/v1:NamespacePatch"
+
+
+def asked(labels: dict[str, str], urn: str = "urn:0", kind: str = "NamespacePatch") -> Object:
+    return Object(kind, {"metadata": {"name": "n", "labels": labels}}, urn)
+
+
+def test_what_others_gave_an_object_is_not_the_stacks_though_it_is_in_the_state_of_its_patch(
+    commands: Commands,
+) -> None:
+    commands.add("kubectl", listed(SERVED))
+    commands.add("pulumi", exported((PATCH, SERVED), inputs={"metadata": {"name": "n", "labels": ENROLLED}}))
+    (left,) = Reading().whole((service(),), "dev", HERE).live
+    assert left.labels == {"istio.io/use-waypoint-canary": "b", "tier": "a"}
+    assert left.annotations == {"istio.io/use-waypoint-canary-weight": "20"}
+
+
+def test_an_object_alone_is_seen_beside_what_is_served_and_beside_what_stays_of_it(commands: Commands) -> None:
+    commands.add("kubectl", listed(SERVED))
+    inputs = {"metadata": {"name": "n", "labels": {**ENROLLED, "istio.io/use-waypoint-canary": "b"}}}
+    commands.add("pulumi", exported((PATCH, SERVED), inputs=inputs))
+    reading = Reading()
+    mine = reading.alone(asked(ENROLLED), "dev", HERE)
+    assert [item.labels for item in mine.served] == [SERVED["metadata"]["labels"]]
+    assert [item.labels for item in mine.live] == [{"tier": "a"}]
+    others = reading.alone(asked(ENROLLED, "urn:another"), "dev", HERE)
+    assert [item.labels for item in others.live] == [SERVED["metadata"]["labels"]]
+
+
+def test_where_the_state_cannot_be_read_an_object_alone_gives_nothing_up(commands: Commands) -> None:
+    commands.add("kubectl", listed(SERVED))
+    commands.add("pulumi", "", "error: refused\n", 1)
+    found = Reading().alone(asked(ENROLLED), "dev", HERE)
+    assert (found.problem, found.live) == ("", found.served)
+
+
+@pytest.mark.parametrize("kind", ["Namespace", "NamespacePatch"])
+def test_what_the_program_asks_for_is_judged_and_not_what_the_state_says_of_it(commands: Commands, kind: str) -> None:
+    token = f"kubernetes:core/v1:{kind}"
+    before = {"metadata": {"name": "n", "labels": {**ENROLLED, "istio.io/use-waypoint-canary": "b"}}}
+    commands.add("kubectl", listed(SERVED))
+    commands.add("pulumi", exported((token, SERVED), inputs=before))
+    reading = Reading()
+    reading.asked(asked(ENROLLED, kind=kind))
+    shown = Object(kind, SERVED, "urn:0")  # an old output: it has the canary still
+    assert reading.whole((shown,), "dev", HERE).labels("Namespace", "", "n") == {**ENROLLED, "tier": "a"}
+    # One that was never asked for by itself is as the engine shows it.
+    assert Reading().whole((shown,), "dev", HERE).labels("Namespace", "", "n") == SERVED["metadata"]["labels"]
 
 
 def test_a_stack_and_a_cluster_are_read_once_for_all_rules(commands: Commands) -> None:

@@ -1,78 +1,37 @@
 """The pack through the real engine on a real cluster: every policy blocks its bad program and passes its good one."""
 
-import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
-from embedded.cluster import CLONE
 from policies.guard.table import TABLE, Level
 from tests.conftest import Kubectl
 from tests.embedded.pulumi_program import Program
+from tests.policies.programs import (
+    CALM,
+    CANARY,
+    LIVE,
+    USE,
+    Config,
+    Violation,
+    authorization,
+    canary,
+    pack,
+    packed,
+    patch,
+    preview,
+    route,
+    row,
+    rule,
+    service,
+    two_waypoints,
+    waypoint,
+)
 
-# Two namespaces of an ambient mesh; `live` is production.
-LIVE, CALM = "policy-live", "policy-calm"
-GATEWAY_API, ISTIO, SECURITY = "gateway.networking.k8s.io/v1", "networking.istio.io/v1", "security.istio.io/v1"
+MOVING = "policy-moving"  # a namespace that somebody moves from one waypoint to another
 ADVISORY = {row.name for row in TABLE if row.level is Level.ADVISORY}
 GET = [{"to": [{"operation": {"methods": ["GET"]}}]}]
-USE = "istio.io/use-waypoint"
-Config = dict[str, Any]
-
-
-class Violation(NamedTuple):
-    """What the engine told the user."""
-
-    policy: str
-    level: str
-    message: str
-
-
-def row(api: str, kind: str, name: str, spec: Any = None, place: str = LIVE, **more: Any) -> dict[str, Any]:
-    body = {name: more.pop(name) for name in ("data",) if name in more} | ({"spec": spec} if spec else {})
-    document = {"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": place, **more}, **body}
-    return {"name": f"{place}-{kind}-{name}".lower(), "document": document}
-
-
-def service(name: str, place: str = LIVE, **labels: str) -> dict[str, Any]:
-    ports = [{"name": "http", "port": 80}]
-    quick = {"pulumi.com/skipAwait": "true"}
-    return row("v1", "Service", name, {"ports": ports}, place, labels=labels, annotations=quick)
-
-
-def route(name: str, *backends: tuple[str, int], place: str = LIVE, parent: str = "", **match: Any) -> dict[str, Any]:
-    refs = [{"name": backend, "port": 80, "weight": weight} for backend, weight in backends]
-    parents = [{"group": "", "kind": "Service", "name": parent or name, "port": 80}]
-    return row(
-        GATEWAY_API, "HTTPRoute", name, {"parentRefs": parents, "rules": [{"backendRefs": refs, **match}]}, place
-    )
-
-
-def rule(name: str, to: str, place: str = LIVE, host: str = "", annotations: Any = None, **rule: Any) -> dict[str, Any]:
-    there = [{"destination": {"host": f"{to}.{place}.svc.cluster.local"}}]
-    spec = {"hosts": [f"{host or to}.{place}.svc.cluster.local"], "http": [{"route": there, **rule}]}
-    return row(ISTIO, "VirtualService", name, spec, place, annotations=annotations or {})
-
-
-def authorization(name: str, place: str = LIVE, service: str = "", **spec: Any) -> dict[str, Any]:
-    bound = {"targetRefs": [{"group": "", "kind": "Service", "name": service}]} if service else {}
-    return row(SECURITY, "AuthorizationPolicy", name, {"action": "ALLOW", **bound, **spec}, place)
-
-
-def waypoint(name: str, port: int, place: str, **spec: Any) -> dict[str, Any]:
-    listeners = [{"name": "mesh", "port": port, "protocol": "HBONE"}]
-    return row(
-        GATEWAY_API, "Gateway", name, {"gatewayClassName": "istio-waypoint", "listeners": listeners, **spec}, place
-    )
-
-
-def canary(weight: int) -> list[dict[str, Any]]:
-    names = ("shop", "shop-old", "shop-next")
-    return [*map(service, names), route("shop", ("shop-old", 100 - weight), ("shop-next", weight))]
-
-
 FIVE_PERCENT = canary(5)
 DELAY, ABORT = {"delay": {"fixedDelay": "20s", "percentage": {"value": 100}}}, {"abort": {"httpStatus": 503}}
 RETRIES = {"attempts": 3, "perTryTimeout": "1s", "retryOn": "5xx"}
@@ -92,6 +51,8 @@ BAD = [
     authorization("some", service="c", rules=GET),
     authorization("none", service="c", action="DENY", rules=[{}]),
     waypoint("one", 8080, LIVE),
+    patch("half", LIVE, weight="half"),
+    patch("early", MOVING, **{USE: "new"}),
 ]
 REPLICAS = {"deployment": "spec:\n  replicas: 2\n"}
 PARAMETERS = {"parametersRef": {"group": "", "kind": "ConfigMap", "name": "many"}}
@@ -113,6 +74,8 @@ GOOD = [
     rule("again", "b", CALM, timeout="4s", retries=RETRIES, match=ONLY_GET),
     authorization("some", CALM, service="a", rules=GET),
     authorization("none", CALM, service="a", action="DENY", rules=[{"to": [{"operation": {"paths": ["/admin*"]}}]}]),
+    patch("both", MOVING, **{USE: "old", CANARY: "new"}),
+    patch("fifty", MOVING, weight="50"),
 ]
 
 
@@ -121,8 +84,9 @@ def _namespaces(kubectl: Kubectl) -> Iterator[None]:
     for name, labels in ((LIVE, ["environment=production"]), (CALM, [])):
         kubectl("create", "namespace", name)
         kubectl("label", "namespace", name, "istio.io/dataplane-mode=ambient", *labels)
+    two_waypoints(kubectl, MOVING, f"{USE}=old", f"{CANARY}=new", weight="20")
     yield
-    kubectl("delete", "namespace", LIVE, CALM, "--wait=false")
+    kubectl("delete", "namespace", LIVE, CALM, MOVING, "--wait=false")
 
 
 @pytest.fixture(scope="module")
@@ -130,43 +94,11 @@ def program(
     tmp_path_factory: pytest.TempPathFactory, cluster_environment: dict[str, str], _namespaces: None
 ) -> Iterator[Program]:
     """A stack that has applied a canary of 5 %."""
-    made = Program(tmp_path_factory.mktemp("pack"), cluster_environment)
-    made.environment["PULUMI_DEBUG_COMMANDS"] = (
-        "true"  # shows the flag --event-log, as Pulumi's own Automation API does
-    )
+    made = packed(tmp_path_factory.mktemp("pack"), cluster_environment)
     made.write(*FIVE_PERCENT)
     made.up()
-    shutil.copytree(CLONE / "policies", pack(made))  # it is to need nothing of this project
     yield made
     made.destroy()
-
-
-def pack(program: Program) -> Path:
-    return program.folder.parent / "pack"
-
-
-def preview(
-    program: Program,
-    rows: list[dict[str, Any]],
-    config: Config | None = None,
-    *,
-    fails: bool,
-    provider: Config | None = None,
-) -> list[Violation]:
-    """What the pack says of these resources."""
-    program.write(*rows, provider=provider)
-    events, settings = program.folder / "events.json", program.folder / "policies.json"
-    events.unlink(missing_ok=True)
-    settings.write_text(json.dumps(config or {}))
-    given = ("--policy-pack", str(pack(program)), "--policy-pack-config", str(settings))
-    said = program.pulumi("preview", *given, "--event-log", str(events), fails=fails)
-    found = []
-    for line in events.read_text().splitlines():
-        if event := json.loads(line).get("policyEvent"):
-            told = event["message"].strip()
-            assert told.splitlines()[-1] in said, "a violation that the user is not shown"
-            found.append(Violation(event["policyName"], event["enforcementLevel"], told))
-    return found
 
 
 @pytest.fixture(scope="module")

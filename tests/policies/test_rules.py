@@ -6,9 +6,10 @@ import pytest
 
 from policies.guard.objects import World, seconds, service_of
 from policies.guard.table import BY_NAME, TABLE
-from tests.policies import cases_faults, cases_routes
+from tests.policies import cases_canary, cases_faults, cases_routes
+from tests.policies.scenes import enrolled, route
 
-CASES = [case for part in (*cases_routes.PARTS, *cases_faults.PARTS) for case in part()]
+CASES = [case for part in (*cases_routes.PARTS, *cases_faults.PARTS, *cases_canary.PARTS) for case in part()]
 
 
 @pytest.mark.parametrize(("name", "scene", "settings", "said"), CASES)
@@ -27,6 +28,14 @@ def test_every_rule_has_a_passing_and_a_failing_case() -> None:
 def test_every_parameter_changes_the_verdict_of_some_case() -> None:
     changed = {(name, key) for name, _scene, settings, _said in CASES for key in settings}
     assert changed == {(row.name, key) for row in TABLE for key in row.parameters}
+
+
+def test_a_waypoints_steps_are_asked_only_of_what_names_a_waypoint() -> None:
+    row = BY_NAME["canary-waypoint-steps"]
+    assert row.judges(enrolled(primary="w"))
+    assert row.judges(enrolled("s", canary="w"))
+    assert not row.judges(enrolled(weight="20"))
+    assert not row.judges(route())
 
 
 def test_a_host_of_the_mesh_is_told_from_one_of_the_outside() -> None:
