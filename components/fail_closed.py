@@ -18,6 +18,8 @@ class FailClosedArgs(TypedDict):
     """Labels of the backends' Pods; at least one, and none that the waypoint's own Pods have."""
     waypoint: NotRequired[str]
     """Service account of the waypoint, which is the Gateway's name; `waypoint` unless given."""
+    canary: NotRequired[str]
+    """Service account of a canary waypoint, where there is one: let in before it gets its first connection."""
     waypoint_namespace: NotRequired[str]
     """Its namespace; the backends' unless given."""
     trust_domain: NotRequired[str]
@@ -41,8 +43,10 @@ class FailClosed(pulumi.ComponentResource):
         if not labels:
             raise objects.refuse(_KIND, "labels", labels, "at least one label: all Pods would include the waypoint's")
         account = objects.text(_KIND, "waypoint", args.get("waypoint", "waypoint"))
+        accounts = [account, *([objects.text(_KIND, "canary", args["canary"])] if "canary" in args else [])]
         place = objects.text(_KIND, "waypoint_namespace", args.get("waypoint_namespace", namespace))
         domain = objects.text(_KIND, "trust_domain", args.get("trust_domain", "cluster.local"))
+        principals = [f"{domain}/ns/{place}/sa/{account}" for account in accounts]
         super().__init__(f"waypoint-lab:index:{_KIND}", name, {**args}, opts)
         policy = objects.KubernetesObject(
             f"{name}-policy",
@@ -59,7 +63,7 @@ class FailClosed(pulumi.ComponentResource):
                 "spec": {
                     "selector": {"matchLabels": labels},
                     "action": "ALLOW",
-                    "rules": [{"from": [{"source": {"principals": [f"{domain}/ns/{place}/sa/{account}"]}}]}],
+                    "rules": [{"from": [{"source": {"principals": principals}}]}],
                 },
             },
             pulumi.ResourceOptions(parent=self),

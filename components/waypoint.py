@@ -111,15 +111,16 @@ class Waypoint(pulumi.ComponentResource):
         gateways: list[objects.KubernetesObject] = []
         rollouts: list[pulumi.ResourceHook] = []
         for gateway, revision in revisions.items():
-            suffix = "" if gateway == _DEFAULT else f"-{gateway}"
+            suffix = _suffix(gateway)
             document = _gateway(namespace, gateway, scope, revision)
             own = _own(self, f"{name}-gateway", gateway, primary)
             gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, own))
             what = gates.one("deployment", namespace, gateway)
             rollouts.append(gates.hook(f"{name}-rollout{suffix}", target, what, gates.rollout_problem, limit))
-            if args.get("access_log", False):
-                own = _own(self, f"{name}-access-log", gateway, primary, gateways[-1])
-                objects.KubernetesObject(f"{name}-access-log{suffix}", _telemetry(namespace, gateway), own)
+        if args.get("access_log", False):
+            # One for both: istioctl takes two without a workload selector for a mistake (IST0160).
+            own = _own(self, f"{name}-access-log", primary, primary, *gateways)
+            objects.KubernetesObject(f"{name}-access-log{_suffix(primary)}", _telemetry(namespace, [*revisions]), own)
         places = _places(enrol, namespace, services)
         asked = [[place["kind"].lower(), place["metadata"]["name"]] for place in places.values()]
         leaving = handover.leaving(f"{name}-leaving", target, namespace, asked, limit)
@@ -182,6 +183,11 @@ def _with(place: dict[str, Any], **metadata: dict[str, str]) -> dict[str, Any]:
     return {**place, "metadata": {**place["metadata"], **metadata}}
 
 
+def _suffix(gateway: str) -> str:
+    """The end of the name of a resource that belongs to a Gateway."""
+    return "" if gateway == _DEFAULT else f"-{gateway}"
+
+
 def _own(parent: Waypoint, before: str, gateway: str, primary: str, *needs: pulumi.Resource) -> pulumi.ResourceOptions:
     """Options of a resource that has its Gateway's name: a canary that becomes the primary stays the same resource.
 
@@ -215,13 +221,13 @@ def _gateway(namespace: str, name: str, scope: WaypointFor, revision: str) -> di
     }
 
 
-def _telemetry(namespace: str, gateway: str) -> dict[str, Any]:
+def _telemetry(namespace: str, gateways: list[str]) -> dict[str, Any]:
     return {
         "apiVersion": "telemetry.istio.io/v1",
         "kind": "Telemetry",
-        "metadata": {"name": f"{gateway}-access-logging", "namespace": namespace},
+        "metadata": {"name": f"{gateways[0]}-access-logging", "namespace": namespace},
         "spec": {
-            "targetRefs": [{"group": _GATEWAY, "kind": "Gateway", "name": gateway}],
+            "targetRefs": [{"group": _GATEWAY, "kind": "Gateway", "name": gateway} for gateway in gateways],
             "accessLogging": [{"providers": [{"name": "envoy"}]}],
         },
     }

@@ -107,6 +107,7 @@ MODULES = {
     "chaos": ("say what a fault hits, measure it, or walk a schedule of faults", "lab.chaos"),
     "promote": ("walk the canary up step by step, measured, and back where it is bad", "lab.promote"),
     "rollback": ("put the last good weight of the canary back", "lab.rollback"),
+    "roll": ("let another waypoint take over step by step, measured, and back where it is bad", "lab.roll"),
     "history": ("show what promotions decided, and why", "lab.history"),
     "bench": ("time a weight step beside kubectl and an idle up", "lab.bench"),
 }

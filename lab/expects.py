@@ -22,6 +22,7 @@ class Measure(StrEnum):
     COLOUR = "colour"  # of the stars: red, black or none
     PROXIED = "proxied"  # whether a waypoint answered or passed it on: "yes" or "no"
     WAYPOINT = "waypoint"  # the name of the waypoint that took the request, of new connections each
+    ANSWERED = "answered"  # the HTTP status that `through` answered with, of new connections each
     SECONDS = "seconds"  # how long it took: between `low` and `high`
 
 
@@ -42,6 +43,7 @@ class Expect:
     requests: int = ALL_REQUESTS
     low: float = 0.0
     high: float = 0.0
+    through: str = ""  # the waypoint whose answers are looked at, for ANSWERED
 
 
 def _hit(config: "LabConfig", header: tuple[str, str] | None) -> bool:
@@ -89,8 +91,13 @@ def roll(config: "LabConfig") -> tuple[Expect, ...]:
     """Of a waypoint that takes over from another: its share of new connections."""
     name = config.waypoint_canary or config.waypoint_name
     share = config.waypoints[name]
-    # An injected answer is logged as well, so faults change nothing here.
-    return (Expect(f"through {name}", Measure.WAYPOINT, name, share, requests=_sample(config, share)),)
+    requests = _sample(config, share)
+    # An injected answer is logged as well, so faults change nothing of the share.
+    found = [Expect(f"through {name}", Measure.WAYPOINT, name, share, requests=requests)]
+    if share and not (config.faulty or config.on("retries")):
+        least = max(1, int(requests * share / 2))  # of as many, half of its share in any case
+        found.append(Expect(f"answered by {name}", Measure.ANSWERED, "200", requests=least, through=name))
+    return tuple(found)
 
 
 def l7_policy(config: "LabConfig") -> tuple[Expect, ...]:

@@ -1,4 +1,4 @@
-"""`lab history`: what promotions decided, when, and on what evidence."""
+"""`lab history`: what promotions and rolls of waypoints decided, when, and on what evidence."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from embedded import cluster
 from lab.journal import Journal, Record
 from lab.standing import Target, standing
 
-SHOWN = ("start", "decision", "back", "end")
+SHOWN = ("start", "decision", "back", "end", "roll")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,12 +17,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _row(record: Record) -> str:
+    where, what, why = (_roll if record["kind"] == "roll" else _promotion)(record)
+    return f"{record['at'][:19]:<20} {record['promotion']:<16} {where:<10} {what:<12} {why}"
+
+
+def _roll(record: Record) -> tuple[str, str, str]:
+    step = record["step"]
+    where = f"{step['weight']} %" if step["canary"] else "all"
+    return where, record["verdict"], f"through {step['canary'] or step['name']}: {record['why']}"
+
+
+def _promotion(record: Record) -> tuple[str, str, str]:
     target = Target.read(record["from"] if record["kind"] == "start" else record) if _placed(record) else None
     what = record.get("verdict") or record.get("result") or record["kind"]
     why = record.get("why") or ""
     if record["kind"] == "start":
         why = "to " + ", ".join(str(Target.read(item)) for item in record["targets"])
-    return f"{record['at'][:19]:<20} {record['promotion']:<16} {target or ''!s:<10} {what:<12} {why}"
+    return str(target or ""), what, why
 
 
 def _placed(record: Record) -> bool:

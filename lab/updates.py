@@ -22,6 +22,7 @@ from lab.weights import parts, shown
 
 POLICIES = "policies"
 POLL_SECONDS = 0.05
+_GENERAL = ("error: update failed", "error: preview failed")  # why is said elsewhere
 LOCK_SECONDS = 120.0
 UP_SECONDS = 900.0
 _LOCK = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")  # Source: Pulumi, pkg/backend/diy/lock.go
@@ -67,11 +68,15 @@ def write(file: Path, text: str) -> None:
 
 
 def said(output: str) -> str:
-    """The line of Pulumi's output that says why."""
+    """The line of Pulumi's output that says why; of a policy that refused, its name and what it said."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error:") and line != "error: update failed"]
-    refused = [line for line in lines if "[mandatory]" in line]
-    return (errors or refused or lines or ["no message"])[0 if errors or refused else -1].removeprefix("error: ")
+    errors = [line for line in lines if line.startswith("error:") and line not in _GENERAL]
+    if errors:
+        return errors[0].removeprefix("error: ")
+    for number, line in enumerate(lines):
+        if "[mandatory]" in line:  # then the policy's description, then its message
+            return ": ".join([line.lstrip("- "), *lines[number + 2 : number + 3]])
+    return next((line.removeprefix("error: ") for line in reversed(lines)), "no message")
 
 
 def _is_pulumi(pid: int) -> bool:
@@ -99,6 +104,10 @@ class Updates:
         settings = {"canaryWeight": shown(target.weight)}
         if before.canary_cohort != target.cohort:
             settings["canaryCohort"] = target.cohort
+        return self.set(settings)
+
+    def set(self, settings: Mapping[str, str]) -> LabConfig:
+        """Writes settings of the lab into the stack's file. Raises ConfigError where the file is none."""
         text = self._file.read_text()
         if (changed := edited(text, settings)) != text:
             write(self._file, changed)

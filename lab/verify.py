@@ -93,22 +93,40 @@ def judge_waypoints(expect: Expect, taken: Counter[str], sent: int) -> Verdict:
     return _counted(expect, +taken, short)
 
 
+def judge_answers(expect: Expect, statuses: Counter[str]) -> Verdict:
+    """The verdict on what one waypoint answered with, by its log."""
+    if not statuses.total():
+        why = f"no data: {expect.through} has logged none of these requests; is stages.accessLog on?"
+        return Verdict(expect.what, False, 0, expect.share, 0.0, (0.0, 1.0), {}, why)
+    few = statuses.total() < expect.requests
+    return _counted(
+        expect, statuses, f"only {statuses.total()} requests, at least {expect.requests} are wanted" if few else ""
+    )
+
+
 def measure(config: LabConfig, expects: tuple[Expect, ...]) -> list[Verdict]:
     """Sends what the expectations need, each kind of request once, and judges all. Raises ProbeError."""
-    by_log = [item for item in expects if item.measure is Measure.WAYPOINT]
+    by_log = [item for item in expects if item.measure in (Measure.WAYPOINT, Measure.ANSWERED)]
     found = _measure(config, [item for item in expects if item not in by_log])
-    for item in by_log:
-        found[item] = _by_log(config, item)
+    if by_log:
+        found |= _by_log(config, by_log)
     return [found[item] for item in expects]
 
 
-def _by_log(config: LabConfig, expect: Expect) -> Verdict:
-    """Sends each request on a connection of its own, since waypoints share connections, and asks the waypoints."""
-    agent, wanted, began = ways.agent(), group(expect), time.monotonic()
+def _by_log(config: LabConfig, expects: list[Expect]) -> dict[Expect, Verdict]:
+    """Sends each request on a connection of its own, since connections are what is shared, and asks the waypoints."""
+    agent, wanted, began = ways.agent(), group(max(expects, key=lambda item: item.requests)), time.monotonic()
     workers = _concurrency(config)
     wanted |= {"headers": {**wanted["headers"], "user-agent": agent}, "fresh_workers": workers}
     (rows,) = send(config, [wanted], concurrency=workers)
-    return judge_waypoints(expect, ways.taken(config, agent, len(rows), began), len(rows))
+    answers = ways.answers(config, agent, len(rows), began)
+    taken = Counter({name: seen.total() for name, seen in answers.items()})
+    return {
+        item: judge_answers(item, answers.get(item.through, Counter()))
+        if item.measure is Measure.ANSWERED
+        else judge_waypoints(item, taken, len(rows))
+        for item in expects
+    }
 
 
 def _measure(config: LabConfig, expects: list[Expect]) -> dict[Expect, Verdict]:

@@ -58,20 +58,23 @@ def agent() -> str:
     return f"{AGENT}/{secrets.token_hex(4)}"
 
 
-def taken(config: LabConfig, agent: str, sent: int, began: float) -> Counter[str]:
-    """How many requests of `agent`, of which `sent` were sent since `began` (monotonic), each waypoint took.
+def answers(config: LabConfig, agent: str, sent: int, began: float) -> dict[str, Counter[str]]:
+    """The statuses that each waypoint answered requests of `agent` with, `sent` of them since `began` (monotonic).
 
     Waits until all of them are logged, at most for LIMIT_SECONDS. Raises ProbeError.
     """
     where, until = address(config), time.monotonic() + LIMIT_SECONDS
     while True:
         window = int(time.monotonic() - began) + 5
-        found = Counter(
-            {
-                name: sum(one["agent"] == agent for one in requests(log(config, name, window), where))
-                for name in config.waypoints
-            }
-        )
-        if found.total() >= sent or time.monotonic() > until:
+        found = {
+            name: Counter(one["status"] for one in requests(log(config, name, window), where) if one["agent"] == agent)
+            for name in config.waypoints
+        }
+        if sum(counter.total() for counter in found.values()) >= sent or time.monotonic() > until:
             return found
         time.sleep(POLL_SECONDS)
+
+
+def taken(config: LabConfig, agent: str, sent: int, began: float) -> Counter[str]:
+    """How many requests of `agent` each waypoint took; see `answers`."""
+    return Counter({name: seen.total() for name, seen in answers(config, agent, sent, began).items()})

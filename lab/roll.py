@@ -1,0 +1,170 @@
+"""`lab roll`: another waypoint takes over from the first step by step, each measured, and back where it is bad."""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from embedded import cluster
+from lab import expects, live, verify
+from lab.config import ConfigError, LabConfig
+from lab.evidence import Verdict as Decision
+from lab.journal import Journal, Locked
+from lab.probe import Load, ProbeError
+from lab.promote import INTERRUPTED, Asked
+from lab.roll_steps import Standing, Step, plan, ways_back
+from lab.target import stack_config, use_target
+from lab.updates import UpdateError, Updates
+from lab.verify import Verdict, measure
+from lab.weights import StepsError, read_steps
+
+STEPS = "10,50,100"
+LOAD_SECONDS = 300.0
+FAILURES = (UpdateError, ProbeError, live.NotLive, ConfigError, subprocess.SubprocessError)
+
+
+class RollError(Exception):
+    """The waypoint cannot be rolled, or not go on; one line."""
+
+
+class Roll:
+    """One roll of a stack's waypoint; its lock is held by whoever calls."""
+
+    def __init__(
+        self, journal: Journal, updates: Updates, say: Callable[[str], None], asked: Callable[[], str]
+    ) -> None:
+        """`asked` says what asks to stop, if anything does."""
+        self._journal, self._updates, self._say, self._asked = journal, updates, say, asked
+        self._name = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+
+    def walk(self, steps: Sequence[Step]) -> bool:
+        """All of `steps`, or back; whether it came to the end. Raises RollError where it can do neither."""
+        for step in steps:
+            why, verdicts = self._judged(step)
+            if (asked := self._asked()) and step.canary:
+                why = f"told to stop by {asked}"
+            self._note(step, Decision.BACK if why and step.canary else Decision.GO, why or "all of it holds", verdicts)
+            if why and not step.canary:
+                raise RollError(f"{why}; {step.name} has all new connections already: run `lab roll` again to end it")
+            if why:
+                self._back(step, why)
+                return False
+        return True
+
+    def _note(self, step: Step, decision: Decision, why: str, verdicts: Sequence[Verdict] = ()) -> None:
+        evidence = [asdict(item) for item in verdicts]
+        self._journal.append("roll", self._name, step=asdict(step), verdict=decision, why=why, evidence=evidence)
+        self._say(f"{step}: {decision}: {why}")
+
+    def _judged(self, step: Step) -> tuple[str, list[Verdict]]:
+        try:
+            return self._try(step)
+        except FAILURES as error:
+            return str(error), []
+
+    def _try(self, step: Step) -> tuple[str, list[Verdict]]:
+        """Applies one step under load and measures it: why it is bad, empty where it is good, and the evidence."""
+        config = self._updates.set(step.settings())
+        load = Load(config, LOAD_SECONDS, fresh_workers=2)
+        try:
+            seconds = self._updates.forward(config.canary_weight)
+            live.wait(config)
+            live.wait_for_traffic(config)
+        finally:
+            rows = load.stop()
+        self._say(f"{step}: applied in {seconds:.1f} s, {len(rows)} requests meanwhile, measuring")
+        verdicts = measure(config, tuple(dict.fromkeys([*expects.waypoint(config), *expects.roll(config)])))
+        print(verify.table(verdicts), file=sys.stderr)
+        failed = sum(row.status != 200 for row in rows)
+        if failed or not rows:
+            return f"{failed} of {len(rows)} requests failed while it was applied", verdicts
+        return next((f"{item.what}: {item.why}" for item in verdicts if not item.passed), ""), verdicts
+
+    def _back(self, now: Step, why: str) -> None:
+        self._say(f"going back to {now.name}: {why}")
+        for step in ways_back(now):
+            try:
+                self._updates.set(step.settings())
+                self._updates.back()
+            except FAILURES as error:
+                raise RollError(
+                    f"cannot go back yet: {error}; run `lab roll` again, and it goes on with that"
+                ) from None
+        self._note(step, Decision.BACK, why)
+
+    def back(self, why: str) -> None:
+        """Goes back to the primary. Raises RollError."""
+        now = Step.of(self._updates.config())
+        if not now.canary:
+            raise RollError(f"there is no canary waypoint to take away: {now}")
+        self._back(now, why)
+
+
+def _say(line: str) -> None:
+    print(f"roll: {line}", file=sys.stderr, flush=True)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `lab roll`."""
+    parser.add_argument("--to", metavar="NAME", help="the waypoint that takes over (default: waypointCanary)")
+    parser.add_argument("--revision", default="", help="revision of Istio that programs it (default: the namespace's)")
+    parser.add_argument("--steps", default=STEPS, help=f"rising whole percentages of new connections ({STEPS})")
+    parser.add_argument("--back", action="store_true", help="take the canary waypoint away again")
+    parser.add_argument("--stack", default="dev", help="the stack whose waypoint is rolled (default: dev)")
+    parser.add_argument("--json", action="store_true", help="print where the stack stands as one JSON document")
+
+
+def chosen(given: argparse.Namespace, config: LabConfig, standing: Standing) -> list[Step]:
+    """The steps that the arguments ask for. Raises RollError for what cannot be."""
+    now = Step.of(config)
+    to = given.to or config.waypoint_canary or (now.name if standing.ended else "")
+    for toggle in ("waypoint", "accessLog"):
+        if not config.on(toggle):
+            raise RollError(f"stages.{toggle} is off: turn it on with `pulumi config set --path stages.{toggle} true`")
+    if config.faulty:
+        raise RollError("stages.delay or stages.abort is on: failures that are injected cannot be told from others")
+    if not to:
+        raise RollError("there is no canary waypoint to roll to: give --to NAME")
+    if now.canary and now.canary != to:
+        raise RollError(f"{now.canary} is the canary waypoint already: roll to that, or take it away by --back")
+    LabConfig.from_mapping({"waypointName": to, "waypointRevision": given.revision})
+    try:
+        weights = read_steps(given.steps)
+    except StepsError:
+        weights = ()
+    if not weights or any(weight != int(weight) for weight in weights):
+        raise RollError(f"--steps is {given.steps}: it must be rising whole percentages, such as {STEPS}")
+    return plan(now, to, given.revision or now.canary_revision, [int(weight) for weight in weights])
+
+
+def _run(given: argparse.Namespace, asked: Asked) -> int:
+    journal = Journal(cluster.CLONE, given.stack)
+    with journal.locked():
+        config = stack_config(cluster.CLONE, given.stack)
+        standing = Standing.of(journal.records(), Step.of(config))
+        roll = Roll(journal, Updates(cluster.CLONE, given.stack, asked), _say, asked)
+        if given.back or standing.back:
+            roll.back(standing.back or "by hand")
+            passed = given.back
+        else:
+            passed = roll.walk(chosen(given, config, standing))
+    now = Step.of(stack_config(cluster.CLONE, given.stack))
+    _say(str(now))
+    if given.json:
+        print(json.dumps({"passed": passed, **asdict(now)}, indent=1))
+    return INTERRUPTED if asked() else 0 if passed else 1
+
+
+def main(given: argparse.Namespace) -> int:
+    """0 where all steps passed, 1 where it went back or was refused, 130 where it was told to stop and went back."""
+    asked = Asked()
+    try:
+        use_target(given.state, stack_config(cluster.CLONE, given.stack))
+        with asked.heard():
+            return _run(given, asked)
+    except (RollError, ConfigError, Locked, OSError) as error:
+        print(f"lab roll: {error}", file=sys.stderr)
+        return 1
