@@ -108,19 +108,19 @@ class Waypoint(pulumi.ComponentResource):
         if canary:
             revisions[canary["gateway"]] = canary.get("revision", "")
             labels[handover.CANARY] = canary["gateway"]
+        own = pulumi.ResourceOptions(parent=self)
         gateways: list[objects.KubernetesObject] = []
         rollouts: list[pulumi.ResourceHook] = []
         for gateway, revision in revisions.items():
             suffix = _suffix(gateway)
             document = _gateway(namespace, gateway, scope, revision)
-            own = _own(self, f"{name}-gateway", gateway, primary)
             gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, own))
             what = gates.one("deployment", namespace, gateway)
             rollouts.append(gates.hook(f"{name}-rollout{suffix}", target, what, gates.rollout_problem, limit))
         if args.get("access_log", False):
             # One for both: istioctl takes two without a workload selector for a mistake (IST0160).
-            own = _own(self, f"{name}-access-log", primary, primary, *gateways)
-            objects.KubernetesObject(f"{name}-access-log{_suffix(primary)}", _telemetry(namespace, [*revisions]), own)
+            bound = pulumi.ResourceOptions(parent=self, depends_on=gateways)
+            objects.KubernetesObject(f"{name}-access-log{_suffix(primary)}", _telemetry(namespace, [*revisions]), bound)
         places = _places(enrol, namespace, services)
         asked = [[place["kind"].lower(), place["metadata"]["name"]] for place in places.values()]
         leaving = handover.leaving(f"{name}-leaving", target, namespace, asked, limit)
@@ -184,17 +184,8 @@ def _with(place: dict[str, Any], **metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _suffix(gateway: str) -> str:
-    """The end of the name of a resource that belongs to a Gateway."""
+    """The end of the name of a Gateway's resource: a canary that becomes the primary is the same resource still."""
     return "" if gateway == _DEFAULT else f"-{gateway}"
-
-
-def _own(parent: Waypoint, before: str, gateway: str, primary: str, *needs: pulumi.Resource) -> pulumi.ResourceOptions:
-    """Options of a resource that has its Gateway's name: a canary that becomes the primary stays the same resource.
-
-    `before`: what the primary's was called while there were no canaries, whatever the Gateway's name.
-    """
-    old = [pulumi.Alias(name=before)] if gateway == primary != _DEFAULT else []
-    return pulumi.ResourceOptions(parent=parent, depends_on=[*needs], aliases=[*old])
 
 
 def _gateway(namespace: str, name: str, scope: WaypointFor, revision: str) -> dict[str, Any]:

@@ -35,8 +35,8 @@ class Scene:
     def run(self, *command: str, seconds: float = 120) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(command, cwd=CLONE, capture_output=True, text=True, timeout=seconds, check=False)
 
-    def lab(self, *args: str) -> "subprocess.CompletedProcess[str]":
-        return self.run(sys.executable, "-m", "lab.cli", "--state", str(self._state), *args)
+    def lab(self, *args: str, seconds: float = 120) -> "subprocess.CompletedProcess[str]":
+        return self.run(sys.executable, "-m", "lab.cli", "--state", str(self._state), *args, seconds=seconds)
 
     def write(self, *on: str, **settings: str) -> LabConfig:
         """Writes the stack's config: these toggles beside the waypoint, and these settings."""
