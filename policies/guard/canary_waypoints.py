@@ -27,7 +27,7 @@ class Enrolment(NamedTuple):
 
 
 def enrolment(world: World, key: Key) -> Enrolment:
-    """How istiod reads the labels and annotations of a Service and its Namespace together.
+    """How istiod reads the labels and annotations of a Service (or ServiceEntry) and its Namespace together.
 
     The canary of the Namespace, and its weight, count only where the Service takes the primary from there as well.
     """
@@ -35,7 +35,7 @@ def enrolment(world: World, key: Key) -> Enrolment:
     place = name if kind == "Namespace" else namespace
     labels, annotations = world.labels(*key), world.annotations(*key)
     above: Key = ("Namespace", "", place)
-    inherits = kind == "Service" and USE not in labels
+    inherits = kind != "Namespace" and USE not in labels
     labels_above, annotations_above = (world.labels(*above), world.annotations(*above)) if inherits else ({}, {})
     return Enrolment(
         named(labels if USE in labels else labels_above, USE, place),

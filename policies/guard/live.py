@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .objects import Key, Object, Objects
+from .objects import Key, Object, Objects, plain
 
 LIMIT_SECONDS = 5.0
-_GATEWAY_API, _ISTIO = "gateway.networking.k8s.io", "networking.istio.io"
+_GATEWAY_API, _ISTIO, _SECURITY = "gateway.networking.k8s.io", "networking.istio.io", "security.istio.io"
 KINDS = (
     "namespaces",
     "services",
@@ -23,7 +23,8 @@ KINDS = (
     f"virtualservices.{_ISTIO}",
     f"destinationrules.{_ISTIO}",
     f"serviceentries.{_ISTIO}",
-    "authorizationpolicies.security.istio.io",
+    f"authorizationpolicies.{_SECURITY}",
+    f"requestauthentications.{_SECURITY}",
 )
 
 
@@ -165,7 +166,7 @@ def analysis(objects: Objects) -> Sequence[Mapping[str, Any]]:
     if not given or not shutil.which("istioctl"):
         return []
     command = ["istioctl", "analyze", "--use-kube=false", "--all-namespaces", "--output=json", "-"]
-    text = "\n---\n".join(json.dumps(_plain(item.properties)) for item in given)
+    text = "\n---\n".join(json.dumps(plain(item.properties)) for item in given)
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
         found: list[Mapping[str, Any]] = json.loads(done.stdout)
@@ -177,13 +178,3 @@ def analysis(objects: Objects) -> Sequence[Mapping[str, Any]]:
     for number, why in re.findall(r"^\s*\* error processing -\[(\d+)\]: (.*)", done.stderr, re.MULTILINE):
         found.append({"code": "unreadable", "level": "Error", "message": why, "origin": given[int(number)].title})
     return found
-
-
-def _plain(value: Any) -> Any:
-    """As Kubernetes writes it: Pulumi hands each number over as a float, and adds fields of its own."""
-    if isinstance(value, Mapping):
-        kept = {name: value[name] for name in value if not name.startswith("__") and value[name] is not None}
-        return {name: _plain(item) for name, item in kept.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -140,6 +140,16 @@ class World:
         return "in the stack (the cluster could not be read)" if self.problem else "in the stack or the cluster"
 
 
+def plain(value: Any) -> Any:
+    """As Kubernetes writes it: Pulumi hands each number over as a float, and adds fields of its own."""
+    if isinstance(value, Mapping):
+        kept = {name: value[name] for name in value if not name.startswith("__") and value[name] is not None}
+        return {name: plain(item) for name, item in kept.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def seconds(text: object) -> float:
     """A Go duration such as `1m30s` in seconds; 0 where there is none."""
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h)", str(text or "")))

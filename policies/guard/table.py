@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from . import authorization, canary_waypoints, checks, faults, retries, routes, targets, waypoints
+from . import authorization, canary_policies, canary_waypoints, checks, faults, retries, routes, targets, waypoints
 from .policy import Level, Needs, Policy, Schema, number, texts
 
 __all__ = ["BY_NAME", "TABLE", "Level", "Needs", "Policy"]
@@ -156,6 +156,13 @@ TABLE: tuple[Policy, ...] = (
         kinds=("Namespace", "Service"),
         labels=(waypoints.USE, waypoints.CANARY),
         needs=frozenset({Needs.CLUSTER, Needs.STATE}),
+    ),
+    Policy(
+        "canary-waypoint-policies",
+        "What is bound to a primary waypoint's Gateway is enforced at its canary, too",
+        "bind it to the Services, or to both Gateways",
+        canary_policies.canary_waypoint_policies,
+        needs=_CLUSTER,
     ),
     Policy(
         "waypoint-listens-for-hbone",

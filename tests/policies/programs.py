@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,8 +51,12 @@ def rule(name: str, to: str, place: str = LIVE, host: str = "", annotations: Any
     return row(ISTIO, "VirtualService", name, spec, place, annotations=annotations or {})
 
 
-def authorization(name: str, place: str = LIVE, service: str = "", **spec: Any) -> dict[str, Any]:
-    bound = {"targetRefs": [{"group": "", "kind": "Service", "name": service}]} if service else {}
+def authorization(
+    name: str, place: str = LIVE, service: str = "", gateways: Sequence[str] = (), **spec: Any
+) -> dict[str, Any]:
+    refs = [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway} for gateway in gateways]
+    refs += [{"group": "", "kind": "Service", "name": service}] if service else []
+    bound = {"targetRefs": refs} if refs else {}
     return row(SECURITY, "AuthorizationPolicy", name, {"action": "ALLOW", **bound, **spec}, place)
 
 

@@ -75,6 +75,11 @@ def on(*services: str) -> dict[str, Any]:
     return {"targetRefs": [{"kind": "Service", "name": name} for name in services]}
 
 
+def at(*names: str, kind: str = "Gateway", group: str = "gateway.networking.k8s.io") -> dict[str, Any]:
+    """The targetRefs of a policy that is bound to Gateways, or to what `kind` and `group` say."""
+    return {"targetRefs": [{"group": group, "kind": kind, "name": name} for name in names]}
+
+
 def operation(**fields: list[str]) -> dict[str, Any]:
     """A rule of an AuthorizationPolicy on requests."""
     return {"to": [{"operation": fields}]}

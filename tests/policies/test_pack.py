@@ -51,6 +51,8 @@ BAD = [
     authorization("some", service="c", rules=GET),
     authorization("none", service="c", action="DENY", rules=[{}]),
     waypoint("one", 8080, LIVE),
+    service("d", **{USE: "one", CANARY: "nowhere"}),
+    authorization("door", gateways=["one"], rules=GET),
     patch("half", LIVE, weight="half"),
     patch("early", MOVING, **{USE: "new"}),
 ]
@@ -75,6 +77,7 @@ GOOD = [
     authorization("some", CALM, service="a", rules=GET),
     authorization("none", CALM, service="a", action="DENY", rules=[{"to": [{"operation": {"paths": ["/admin*"]}}]}]),
     patch("both", MOVING, **{USE: "old", CANARY: "new"}),
+    authorization("door", MOVING, gateways=["old", "new"], rules=GET),
     patch("fifty", MOVING, weight="50"),
 ]
 

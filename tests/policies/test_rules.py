@@ -6,10 +6,11 @@ import pytest
 
 from policies.guard.objects import World, seconds, service_of
 from policies.guard.table import BY_NAME, TABLE
-from tests.policies import cases_canary, cases_faults, cases_routes
+from tests.policies import cases_canary, cases_canary_policies, cases_faults, cases_routes
 from tests.policies.scenes import enrolled, route
 
-CASES = [case for part in (*cases_routes.PARTS, *cases_faults.PARTS, *cases_canary.PARTS) for case in part()]
+FILES = (cases_routes, cases_faults, cases_canary, cases_canary_policies)
+CASES = [case for file in FILES for part in file.PARTS for case in part()]
 
 
 @pytest.mark.parametrize(("name", "scene", "settings", "said"), CASES)
