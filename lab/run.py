@@ -147,6 +147,10 @@ class Walk:
         outcome = Outcome(row.name, row.title)
         for step in row.steps:
             config = self.edit(step)
+            if step.before:
+                self.up()
+                live.wait(config)
+                continue
             load = Load(config, fresh_workers=2) if row.name in UNDER_LOAD else None
             try:
                 outcome.up_seconds += self.up()

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """One `pulumi up` of the walk: these toggles on and all others off, and these settings."""
+    """One `pulumi up` of the walk: these toggles on and all others off, and these settings.
+
+    `before`: it only takes away what the stages before have left, so that what comes next is measured alone.
+    """
 
     on: tuple[str, ...]
     settings: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    before: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,7 @@ STAGES: tuple[Stage, ...] = (
         "A second waypoint takes over from the first",
         settings=("waypointCanary", "waypointCanaryWeight", "waypointCanaryRevision"),
         steps=(
+            Step(_BASE, _ONE, before=True),
             Step(_BASE, _TWO, "told of the Services before it gets any connection"),
             Step(_BASE, {**_TWO, "waypointCanaryWeight": "20"}, "a share of new connections; open ones stay"),
             Step(_BASE, {**_TWO, "waypointCanaryWeight": "100"}),
