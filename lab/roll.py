@@ -46,7 +46,8 @@ class Roll:
             why, verdicts = self._judged(step)
             if (asked := self._asked()) and step.canary:
                 why = f"told to stop by {asked}"
-            self._note(step, Decision.BACK if why and step.canary else Decision.GO, why or "all of it holds", verdicts)
+            bad = Decision.BACK if step.canary else Decision.HOLD  # who took over has no one to go back to
+            self._note(step, bad if why else Decision.GO, why or "all of it holds", verdicts)
             if why and not step.canary:
                 raise RollError(f"{why}; {step.name} has all new connections already: run `lab roll` again to end it")
             if why:

@@ -75,9 +75,11 @@ class Standing:
     def of(cls, records: Sequence[Record], now: Step) -> "Standing":
         """From the journal, and what the stack's file says."""
         last = next((record for record in reversed(records) if record["kind"] == "roll"), None)
-        if last is None or not last["step"]["canary"]:
+        if last is None:
             return cls()
-        canary, gone_on = last["step"]["canary"], last["verdict"] == Decision.GO
-        if gone_on:
+        verdict, canary = last["verdict"], last["step"]["canary"]
+        if verdict == Decision.HOLD:
+            return cls(ended=last["step"]["name"] == now.name)
+        if verdict == Decision.GO:
             return cls(ended=canary == now.name)
-        return cls(back=last["why"] if canary == now.canary else "")
+        return cls(back=last["why"] if canary and canary == now.canary else "")

@@ -46,7 +46,7 @@ def test_the_walk_passes_every_stage_and_leaves_the_config_as_it_was(
     done = run(cluster_environment, *command, seconds=WALK_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     stages = {row["name"]: row for row in json.loads(found.read_text())["stages"]}
-    wanted = ["waypoint", "l7-policy", "canary", "stable", "premium", "delay", "abort", "retries", "cleanup"]
+    wanted = ["waypoint", "l7-policy", "canary", "stable", "premium", "delay", "abort", "retries", "roll", "cleanup"]
     assert wanted == list(stages)
     assert all(row["passed"] for row in stages.values())
     assert stages["canary"]["requests"] >= 1000
@@ -58,7 +58,7 @@ def test_the_walk_passes_every_stage_and_leaves_the_config_as_it_was(
     assert low <= 0.5 <= high
     low, high = stages["retries"]["interval"]
     assert low <= 0.0625 <= high
-    for name in ("canary", "stable", "premium"):
+    for name in ("canary", "stable", "premium", "roll"):
         assert any("0 failed" in note for note in stages[name]["notes"])
     assert before == STACK_FILE.read_bytes()
 
