@@ -1,7 +1,6 @@
 """Builds the stages that route traffic and those that inject faults."""
 
 import json
-from typing import TYPE_CHECKING
 
 import pulumi
 
@@ -11,9 +10,7 @@ from components.chaos_rule import ChaosRuleArgs, Inject
 from components.service_traffic import ServiceTrafficArgs
 from lab import faults
 from lab.config import LabConfig
-
-if TYPE_CHECKING:
-    from stack import Stack
+from shared import Stack
 
 
 def _backends(config: LabConfig) -> list[Backend]:
@@ -50,7 +47,7 @@ def _extras(config: LabConfig, args: CanaryRouteArgs | ServiceTrafficArgs) -> No
         args["sticky"] = {"backend": canary, "seconds": config.sticky_seconds}
 
 
-def route(stack: "Stack") -> None:
+def route(stack: Stack) -> None:
     """An HTTPRoute with weights and user groups, and its gate where there is one."""
     config = stack.config
     args: CanaryRouteArgs = {
@@ -70,7 +67,7 @@ def route(stack: "Stack") -> None:
         _gate(stack, route)
 
 
-def _gate(stack: "Stack", route: pulumi.Resource) -> None:
+def _gate(stack: Stack, route: pulumi.Resource) -> None:
     """A record of the weights that passed the gate: it is written only after they did.
 
     An up that misses leaves the route written and the record behind it, so the next one finds the record out of date
@@ -99,7 +96,7 @@ def _gate(stack: "Stack", route: pulumi.Resource) -> None:
     )
 
 
-def _faults(stack: "Stack") -> ServiceTrafficArgs:
+def _faults(stack: Stack) -> ServiceTrafficArgs:
     """Delay, abort, retries and timeout as both components that know them take them."""
     config = stack.config
     args: ServiceTrafficArgs = {
@@ -134,7 +131,7 @@ def _faults(stack: "Stack") -> ServiceTrafficArgs:
     return args
 
 
-def chaos(stack: "Stack") -> None:
+def chaos(stack: Stack) -> None:
     """A VirtualService with faults and retries."""
     config = stack.config
     args: ChaosRuleArgs = {**_faults(stack)}  # type: ignore[typeddict-item]
@@ -144,7 +141,7 @@ def chaos(stack: "Stack") -> None:
     ChaosRule(config.rule_name, args, stack.options(*needed))
 
 
-def traffic(stack: "Stack") -> None:
+def traffic(stack: Stack) -> None:
     """One VirtualService with all of it, and the gate where there is one."""
     config = stack.config
     args = _faults(stack)
