@@ -29,6 +29,12 @@ NEEDED = [
     ("apps", "deployments", ("create", "patch", "delete")),
     ("", "namespaces", ("patch",)),
 ]
+# What a waypoint that takes over from another takes besides: it is looked into, and the one that leaves is ended.
+HANDOVER = [
+    ("", "pods", ("list",)),
+    ("", "pods/exec", ("create",)),
+    ("apps", "deployments/scale", ("patch",)),
+]
 # What istiod does for a waypoint and its routes. Source: Istio, manifests/charts/istio-control, clusterrole.yaml
 ISTIOD_NEEDS = [
     ("apps", "deployments", ("create", "patch")),
@@ -81,7 +87,7 @@ def _crds(config: LabConfig) -> list[Finding]:
 def _mesh(config: LabConfig) -> list[Finding]:
     classes = _items(config, "gatewayclasses.gateway.networking.k8s.io", "istio-waypoint")
     parts = _items(config, "deployments,daemonsets", "--all-namespaces", "--selector", "app in (istiod, ztunnel)")
-    return findings.ambient(classes, parts)
+    return findings.ambient(classes, parts, findings.CANARY if config.waypoint_canary else findings.ISTIO)
 
 
 def _namespaces(config: LabConfig) -> list[Finding]:
@@ -117,7 +123,7 @@ def _review(namespace: str, user: str, group: str, resource: str, verb: str) -> 
 
 
 def _permissions(config: LabConfig, user: str = "") -> list[Finding]:
-    rows = ISTIOD_NEEDS if user else NEEDED
+    rows = ISTIOD_NEEDS if user else [*NEEDED, *(HANDOVER if config.waypoint_canary else [])]
     wanted = [_review(config.namespace, user, group, kind, verb) for group, kind, verbs in rows for verb in verbs]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
     try:

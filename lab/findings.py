@@ -11,6 +11,7 @@ from lab.config import LabConfig
 Object = dict[str, Any]
 GATEWAY_API = (1, 1)  # Source: Gateway API 1.1 made Services as parents of an HTTPRoute standard
 ISTIO = (1, 24)  # Source: Istio 1.24 made ambient mode with waypoints stable
+CANARY = (1, 31)  # Source: istio/istio 60801: a canary waypoint, in istiod and in ztunnel
 CRDS = {
     "gateways.gateway.networking.k8s.io": "Gateway API",
     "httproutes.gateway.networking.k8s.io": "Gateway API",
@@ -80,8 +81,24 @@ def gateway_api(crds: Mapping[str, str]) -> list[Finding]:
     return found
 
 
-def ambient(classes: list[Object], workloads: list[Object]) -> list[Finding]:
-    """`classes`: the GatewayClass istio-waypoint if it is there; `workloads`: istiod and ztunnel, as far as there."""
+def _image(workload: Object) -> str:
+    """Version in the tag of a workload's first image; empty where there is none."""
+    containers = workload.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or [{}]
+    return str(containers[0].get("image", "")).rpartition(":")[2]
+
+
+def _old(version: str, wanted: tuple[int, int]) -> str:
+    """Why `version` is not enough; empty where it is, or does not tell."""
+    number, want = _number(version), ".".join(map(str, wanted))
+    what = " for a canary waypoint" if wanted == CANARY else ""
+    return f"{version} is too old{what}, {want} or newer is needed" if number and number < wanted else ""
+
+
+def ambient(classes: list[Object], workloads: list[Object], wanted: tuple[int, int] = ISTIO) -> list[Finding]:
+    """`classes`: the GatewayClass istio-waypoint if it is there; `workloads`: istiod and ztunnel, as far as there.
+
+    `wanted`: the version of both that is needed at least.
+    """
     conditions = classes[0].get("status", {}).get("conditions") or [] if classes else []
     accepted = any(item["type"] == "Accepted" and item["status"] == "True" for item in conditions)
     if not classes:
@@ -92,23 +109,19 @@ def ambient(classes: list[Object], workloads: list[Object]) -> list[Finding]:
         found = [_ok("Istio ambient", "GatewayClass istio-waypoint is accepted")]
     by_kind = {item["kind"]: item for item in workloads}
     if istiod := by_kind.get("Deployment"):
-        image = istiod["spec"]["template"]["spec"]["containers"][0]["image"]
-        version, number = image.rpartition(":")[2], _number(image.rpartition(":")[2])
-        if number and number < ISTIO:
-            want = ".".join(map(str, ISTIO))
-            found.append(
-                _missing("Istio version", f"{version} is too old, {want} or newer is needed", "istioctl upgrade")
-            )
-        else:
-            found.append(_ok("Istio version", version))
+        version = _image(istiod)
+        why = _old(version, wanted)
+        found.append(_missing("Istio version", why, "istioctl upgrade") if why else _ok("Istio version", version))
     else:
         found.append(Finding("Istio version", State.UNKNOWN, "no Deployment with the label app=istiod"))
     if ztunnel := by_kind.get("DaemonSet"):
         status = ztunnel.get("status", {})
-        ready, wanted = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
-        if ready < wanted or not wanted:
+        ready, scheduled = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
+        if ready < scheduled or not scheduled:
             mend = f"kubectl -n {ztunnel['metadata']['namespace']} rollout status daemonset/ztunnel"
-            found.append(_missing("ztunnel", f"{ready} of {wanted} nodes ready", mend))
+            found.append(_missing("ztunnel", f"{ready} of {scheduled} nodes ready", mend))
+        elif why := _old(_image(ztunnel), wanted):
+            found.append(_missing("ztunnel", why, "istioctl upgrade"))
         else:
             found.append(_ok("ztunnel", f"ready on {ready} nodes"))
     else:

@@ -15,9 +15,10 @@ def istiod(version: str) -> dict[str, Any]:
     return {"kind": "Deployment", "spec": {"template": {"spec": {"containers": [{"image": image}]}}}}
 
 
-def ztunnel(ready: int, wanted: int) -> dict[str, Any]:
+def ztunnel(ready: int, wanted: int, version: str = "") -> dict[str, Any]:
     status = {"numberReady": ready, "desiredNumberScheduled": wanted}
-    return {"kind": "DaemonSet", "metadata": {"namespace": "istio-system"}, "status": status}
+    image = {"template": {"spec": {"containers": [{"image": f"docker.io/istio/ztunnel:{version}"}]}}}
+    return {"kind": "DaemonSet", "metadata": {"namespace": "istio-system"}, "status": status, "spec": image}
 
 
 def review(kind: str, verb: str, resource: str, *, allowed: bool) -> dict[str, Any]:
@@ -53,6 +54,16 @@ def test_an_old_istio_and_a_ztunnel_that_is_not_ready_are_missing() -> None:
     _, version, data_plane = findings.ambient([ACCEPTED], [istiod("1.22.3"), ztunnel(1, 2)])
     assert (version.state, version.found) == (State.MISSING, "1.22.3 is too old, 1.24 or newer is needed")
     assert (data_plane.state, data_plane.found) == (State.MISSING, "1 of 2 nodes ready")
+
+
+def test_a_canary_waypoint_needs_an_istiod_and_a_ztunnel_that_know_one() -> None:
+    _, version, data_plane = findings.ambient([ACCEPTED], [istiod("1.31.0"), ztunnel(1, 1, "1.30.4")], findings.CANARY)
+    assert version.state is State.OK
+    assert data_plane.state is State.MISSING
+    assert data_plane.found == "1.30.4 is too old for a canary waypoint, 1.31 or newer is needed"
+    parts = [istiod("1.30.4"), ztunnel(1, 1, "1.30.4")]
+    assert [item.state for item in findings.ambient([ACCEPTED], parts)] == [State.OK] * 3
+    assert [item.state for item in findings.ambient([ACCEPTED], parts, findings.CANARY)][1:] == [State.MISSING] * 2
 
 
 def test_what_cannot_be_seen_is_unknown_and_stands_in_nobodys_way() -> None:
