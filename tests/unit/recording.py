@@ -16,6 +16,7 @@ class Recording(mocks.Mocks):
 
     def __init__(self) -> None:
         self.made: dict[str, mocks.MockResourceArgs] = {}
+        self.requests: dict[str, Any] = {}
         self.hooks: list[str] = []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
@@ -36,6 +37,27 @@ class Recording(mocks.Mocks):
         """Name and kind of all that is no component."""
         return {name: args.typ.rsplit(":", 1)[1] for name, args in self.made.items() if args.custom}
 
+    def needs(self, name: str) -> set[str]:
+        """Names of all that must be there before `name`."""
+        return {urn.rsplit("::", 1)[1] for urn in self.requests[name].dependencies}
+
+    def aliases(self, name: str) -> list[str]:
+        """The names that `name` had before."""
+        return [alias.spec.name for alias in self.requests[name].aliases]
+
+
+class _Monitor(mocks.MockMonitor):
+    """Keeps what the SDK's own hands on to no mock: what a resource needs, its hooks and its earlier names."""
+
+    def __init__(self, record: Recording) -> None:
+        super().__init__(record)
+        self._record = record
+
+    def RegisterResource(self, request: Any) -> Any:
+        if request.type != "pulumi:pulumi:Stack":
+            self._record.requests[request.name] = request
+        return super().RegisterResource(request)  # type: ignore[no-untyped-call]
+
 
 # One loop for all programs, as in the language host: the SDK keeps futures of the loop that it first saw.
 _LOOP = asyncio.new_event_loop()
@@ -52,7 +74,7 @@ def run(program: Callable[[], object]) -> Recording:
         done.set_result(None)
         return done
 
-    @pulumi.runtime.test
+    @pulumi.runtime.test  # type: ignore[untyped-decorator]
     def start() -> None:
         program()
 
@@ -60,7 +82,7 @@ def run(program: Callable[[], object]) -> Recording:
     with patch.object(resource_hooks, "register_resource_hook", register):
         asyncio.set_event_loop(_LOOP)
         try:
-            mocks.set_mocks(record, project="waypoint-lab", stack="test", preview=False)
+            mocks.set_mocks(record, project="waypoint-lab", stack="test", preview=False, monitor=_Monitor(record))
             start()
         finally:
             asyncio.set_event_loop(None)

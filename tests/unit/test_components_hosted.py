@@ -102,8 +102,45 @@ def test_hosted_and_imported_components_are_the_same() -> None:
     assert hosted.made["given"].typ == imported.made["given"].typ == "waypoint-lab:index:CanaryRoute"
 
 
+def test_a_hosted_waypoint_gets_its_canary_as_an_imported_one_does() -> None:
+    hosted = construct(
+        "Waypoint",
+        {
+            "namespace": "n",
+            "gateway": "blue",
+            "revision": "1-30-2",
+            "canary": {"gateway": "green", "weight": 20, "revision": "1-31-0"},
+            "enrol": "services",
+            "services": ["s"],
+            "accessLog": True,
+        },
+    )
+    imported = run(
+        lambda: components.Waypoint(
+            "given",
+            {
+                "namespace": "n",
+                "gateway": "blue",
+                "revision": "1-30-2",
+                "canary": {"gateway": "green", "weight": 20, "revision": "1-31-0"},
+                "enrol": components.Enrol.SERVICES,
+                "services": ["s"],
+                "access_log": True,
+            },
+        )
+    )
+    assert hosted.inputs("given-share-s")["metadata"]["annotations"] == {"istio.io/use-waypoint-canary-weight": "20"}
+    assert hosted.inputs("given-gateway-green")["metadata"]["labels"]["istio.io/rev"] == "1-31-0"
+    assert hosted.kinds() == imported.kinds()
+    assert {name: hosted.inputs(name) for name in hosted.made} == {name: imported.inputs(name) for name in hosted.made}
+    assert hosted.hooks == imported.hooks
+
+
 ROUTE = {"namespace": "n", "service": "s", "port": 80}
-GIVEN = {"CanaryRoute": {**ROUTE, "baseline": "a", "canary": "b", "weight": 1}, "Waypoint": {"namespace": "n"}}
+GIVEN: dict[str, dict[str, Any]] = {
+    "CanaryRoute": {**ROUTE, "baseline": "a", "canary": "b", "weight": 1},
+    "Waypoint": {"namespace": "n"},
+}
 
 
 @pytest.mark.parametrize("field", ["namespace", "kubeconfig", "context"])
@@ -121,6 +158,21 @@ def test_an_output_is_refused_in_one_line(kind: str, field: str) -> None:
     ("kind", "inputs", "said"),
     [
         ("Waypoint", {"namespace": "n", "enrol": "all"}, 'enrol is "all": it must be namespace or services or nothing'),
+        (
+            "Waypoint",
+            {"namespace": "n", "canary": {"gateway": "c", "weight": 101}},
+            "canary.weight is 101: it must be a whole number from 0 to 100",
+        ),
+        (
+            "Waypoint",
+            {"namespace": "n", "canary": {"gateway": "c", "weight": 12.5}},
+            "canary.weight is 12.5: it must be a whole number from 0 to 100",
+        ),
+        (
+            "Waypoint",
+            {"namespace": "n", "canary": {"gateway": "waypoint"}},
+            'canary.gateway is "waypoint": it must be another name than the primary\'s',
+        ),
         ("CanaryRoute", {**ROUTE, "port": 80.5, "backends": []}, "port is 80.5: it must be a whole number from 1 to"),
         ("ChaosRule", ROUTE, "rule is {}: it must be more than nothing"),
     ],
@@ -133,7 +185,14 @@ def test_a_bad_argument_is_one_line_that_the_engine_shows(kind: str, inputs: dic
     assert caught.value.errors == []
 
 
-def test_a_missing_field_of_a_nested_type_is_named_with_its_path() -> None:
+@pytest.mark.parametrize(
+    ("kind", "inputs", "path"),
+    [
+        ("ChaosRule", {**ROUTE, "abort": {"percent": 1}}, "abort.status"),
+        ("Waypoint", {"namespace": "n", "canary": {"weight": 1}}, "canary.gateway"),
+    ],
+)
+def test_a_missing_field_of_a_nested_type_is_named_with_its_path(kind: str, inputs: dict[str, Any], path: str) -> None:
     with pytest.raises(InputPropertyError) as caught:
-        construct("ChaosRule", {**ROUTE, "abort": {"percent": 1}})
-    assert caught.value.property_path == "abort.status"
+        construct(kind, inputs)
+    assert caught.value.property_path == path

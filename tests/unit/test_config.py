@@ -1,6 +1,7 @@
 import pytest
 
-from lab.config import ConfigError, LabConfig, seconds
+from lab.config import ConfigError, LabConfig
+from lab.readers import seconds
 
 WEIGHT = "it must be a number: whole from 0 to 100, or below 1 with at most 4 decimals"
 
@@ -124,6 +125,54 @@ def test_other_namespaces_of_a_stack_are_left_alone() -> None:
             {"premiumUser": "a\nb"},
             'waypoint-lab:premiumUser is "a\\nb": it must be printable text that is not empty',
         ),
+        (
+            {"waypointName": "Front"},
+            'waypoint-lab:waypointName is "Front": it must be a Kubernetes name: lower-case letters, digits and -',
+        ),
+        (
+            {"waypointName": ""},
+            'waypoint-lab:waypointName is "": it must be a Kubernetes name: lower-case letters, digits and -',
+        ),
+        (
+            {"waypointRevision": "1.31.0"},
+            'waypoint-lab:waypointRevision is "1.31.0": it must be a Kubernetes name: lower-case letters, digits and -',
+        ),
+        (
+            {"waypointCanary": "next_one"},
+            'waypoint-lab:waypointCanary is "next_one": it must be a Kubernetes name: lower-case letters, digits and -',
+        ),
+        (
+            {"waypointCanary": "waypoint"},
+            'waypoint-lab:waypointCanary is "waypoint": it must be another name than waypointName\'s',
+        ),
+        (
+            {"waypointName": "blue", "waypointCanary": "blue", "waypointCanaryWeight": 5},
+            'waypoint-lab:waypointCanary is "blue": it must be another name than waypointName\'s',
+        ),
+        (
+            {"waypointCanary": "next", "waypointCanaryRevision": "-1"},
+            'waypoint-lab:waypointCanaryRevision is "-1": it must be a Kubernetes name: lower-case letters, digits '
+            "and -",
+        ),
+        *(
+            (
+                {"waypointCanary": "next", "waypointCanaryWeight": weight},
+                f"waypoint-lab:waypointCanaryWeight is {shown}: it must be a whole number from 0 to 100",
+            )
+            for weight, shown in ((101, "101"), ("-1", '"-1"'), (12.5, "12.5"), (True, "true"), ("", '""'))
+        ),
+        (
+            {"waypointCanaryWeight": 20},
+            "waypoint-lab:waypointCanaryWeight is 20: it must be 0, as waypointCanary names no second waypoint",
+        ),
+        (
+            {"waypointCanary": "", "waypointCanaryWeight": "20"},
+            "waypoint-lab:waypointCanaryWeight is 20: it must be 0, as waypointCanary names no second waypoint",
+        ),
+        (
+            {"waypointCanry": "next"},
+            "waypoint-lab:waypointCanry is not a setting; did you mean waypointCanary?",
+        ),
         ({"stages": {"cannary": True}}, "waypoint-lab:stages has no toggle cannary; did you mean canary?"),
         (
             {"stages": {"canary": True}},
@@ -135,6 +184,32 @@ def test_bad_input_is_one_line_that_names_key_value_and_what_is_right(given: dic
     with pytest.raises(ConfigError) as error:
         LabConfig.from_mapping(given)
     assert line == str(error.value)
+
+
+def test_waypoints_and_their_revisions_are_read_from_raw_strings_and_typed_values_alike() -> None:
+    raw = {"waypointName": "blue", "waypointRevision": "1-30-2", "waypointCanary": "green"}
+    raw |= {"waypointCanaryRevision": "1-31-0", "waypointCanaryWeight": "20"}
+    want = LabConfig(
+        waypoint_name="blue",
+        waypoint_revision="1-30-2",
+        waypoint_canary="green",
+        waypoint_canary_revision="1-31-0",
+        waypoint_canary_weight=20,
+    )
+    assert want == LabConfig.from_mapping(raw) == LabConfig.from_mapping({**raw, "waypointCanaryWeight": 20})
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_a_waypoint_without_a_canary_or_a_revision_is_said_by_nothing(nothing: object) -> None:
+    keys = ("waypointRevision", "waypointCanary", "waypointCanaryRevision")
+    assert LabConfig() == LabConfig.from_mapping({**dict.fromkeys(keys, nothing), "waypointCanaryWeight": "0"})
+
+
+def test_two_waypoints_share_all_connections_and_one_gets_all() -> None:
+    assert LabConfig().waypoints == {"waypoint": 1.0}
+    for weight, shares in ((0, [1.0, 0.0]), (20, [0.8, 0.2]), (100, [0.0, 1.0])):
+        found = LabConfig(waypoint_name="blue", waypoint_canary="green", waypoint_canary_weight=weight).waypoints
+        assert list(found.items()) == list(zip(("blue", "green"), shares, strict=True))
 
 
 def test_stages_that_are_no_map_are_refused() -> None:

@@ -56,6 +56,27 @@ def test_the_users_own_service_is_never_an_object_of_the_stack() -> None:
     assert "reviews-baseline" in names
 
 
+def test_the_waypoints_of_a_stack_are_those_of_its_config() -> None:
+    record = built(
+        "waypoint",
+        waypoint_name="blue",
+        waypoint_revision="1-30-2",
+        waypoint_canary="green",
+        waypoint_canary_revision="1-31-0",
+        waypoint_canary_weight=20,
+    )
+    gateways = {"waypoint-gateway-blue": "Gateway", "waypoint-gateway-green": "Gateway"}
+    assert record.kinds() == {
+        **gateways,
+        "waypoint-enrolment": "NamespacePatch",
+        "waypoint-share": "NamespacePatch",
+    }
+    revisions = [record.inputs(name)["metadata"]["labels"]["istio.io/rev"] for name in gateways]
+    assert revisions == ["1-30-2", "1-31-0"]
+    weight = record.inputs("waypoint-share")["metadata"]["annotations"]
+    assert weight == {"istio.io/use-waypoint-canary-weight": "20"}
+
+
 def test_each_versioned_service_selects_one_version() -> None:
     record = built("waypoint", "canary")
     seen = {name: record.inputs(name)["spec"]["selector"]["version"] for name in VERSIONED}
