@@ -235,3 +235,12 @@ def test_the_guard_lets_the_waypoints_identity_in_and_nobody_else() -> None:
 def test_a_guard_of_all_pods_is_refused_as_it_would_shut_out_the_waypoint() -> None:
     with pytest.raises(pulumi.RunError, match="at least one label"):
         guarded(labels={})
+
+
+def test_a_canary_waypoint_is_let_in_beside_the_primary() -> None:
+    spec = guarded(waypoint="blue", canary="green").inputs("g-policy")["spec"]
+    (source,) = spec["rules"][0]["from"]
+    wanted = ["cluster.local/ns/shop/sa/blue", "cluster.local/ns/shop/sa/green"]
+    assert wanted == source["source"]["principals"]
+    with pytest.raises(pulumi.RunError, match='FailClosed: canary is "": it must be text that is not empty'):
+        guarded(canary="")
