@@ -6,6 +6,7 @@ answered 503. So a waypoint gets traffic only once its Envoy knows the Services,
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ _OF_GATEWAY = "gateway.networking.k8s.io/gateway-name"
 # connects anew, or with any other change that all waypoints are told of. Source: istiod's PushXdsAddress and
 # ServiceInfo.WaypointRef, with AMBIENT_SCOPED_ADDRESS_PUSHES, which is on by default.
 PATIENCE_SECONDS = 2.0
+_SERVICE = re.compile(r"inbound-vip\|.*\|([^|.]+)\.([^|.]+)\.svc\.[^|]*")
+_WEIGHT = re.compile(r"[+-]?0{0,9}[0-9]{1,3}")  # as Go's Atoi reads it
 
 
 class Cluster:
@@ -69,25 +72,26 @@ class Cluster:
 
 
 def known(dump: Mapping[str, Any]) -> set[str]:
-    """The hosts that a waypoint's Envoy takes requests for; of a Service `name.namespace`."""
+    """The Services, as `name.namespace`, that a waypoint's Envoy takes requests for."""
     chains = (
         str(chain.get("name", ""))
         for part in dump.get("configs", [])
         for chain in part.get("active_state", {}).get("listener", {}).get("filter_chains", [])
     )
-    return {name.rpartition("|")[2].split(".svc.")[0] for name in chains if name.startswith("inbound-vip|")}
+    return {f"{found[1]}.{found[2]}" for name in chains if (found := _SERVICE.match(name))}
 
 
-def expected(services: Mapping[str, Any], primary: str, names: Sequence[str]) -> set[str]:
-    """The Services of a list, as `name.namespace`, that have the waypoint `primary`: `names`, or all without them.
+def expected(services: Mapping[str, Any], names: Sequence[str]) -> set[str]:
+    """The Services of a list, as `name.namespace`, that have the canary: `names`, or without them all but exceptions.
 
-    Source: istiod: no waypoint for gateways, for Services without an address of their own, or for UDP alone.
+    Source: istiod: no waypoint for gateways, for Services without an address of their own, or for UDP alone; and the
+    namespace's canary is not that of a Service with a label of its own (buildWeightedWaypoints).
     """
     found = set()
     for item in services["items"]:
         meta, spec = item["metadata"], item["spec"]
         labels = meta.get("labels") or {}
-        chosen = meta["name"] in names if names else labels.get(PRIMARY, primary) == primary
+        chosen = meta["name"] in names if names else PRIMARY not in labels
         ports = [port for port in spec.get("ports") or [] if port.get("protocol", "TCP") == "TCP"]
         if chosen and ports and spec.get("clusterIP", "None") != "None" and "gateway.istio.io/managed" not in labels:
             found.add(f"{meta['name']}.{meta['namespace']}")
@@ -107,13 +111,16 @@ def under_way(clusters: Mapping[str, Any]) -> int:
 
 
 def share(item: Mapping[str, Any], gateway: str) -> int:
-    """Percent of the new connections to a Namespace's or Service's waypoints that `gateway` gets."""
+    """Percent of the new connections to a Namespace's or Service's waypoints that `gateway` gets.
+
+    Source: istiod: a canary that is none, or a weight that is no whole number from 0 to 100, leaves all to the primary.
+    """
     meta = item["metadata"]
     labels, text = meta.get("labels") or {}, str((meta.get("annotations") or {}).get(WEIGHT, "0"))
-    weight = int(text) if labels.get(CANARY) and text.isdecimal() else 0
-    if labels.get(CANARY) == gateway:
-        return weight
-    return 100 - weight if labels.get(PRIMARY) == gateway else 0
+    primary, canary = labels.get(PRIMARY), labels.get(CANARY)
+    weight = int(text) if _WEIGHT.fullmatch(text) and canary not in (None, "", "none", primary) else 0
+    weight = weight if 0 <= weight <= 100 else 0
+    return {canary: weight, primary: 100 - weight}.get(gateway, 0)
 
 
 async def _known(cluster: Cluster, gateway: str) -> list[set[str]]:
@@ -126,27 +133,29 @@ async def _known(cluster: Cluster, gateway: str) -> list[set[str]]:
 
 
 async def told(cluster: Cluster, primary: str, canary: str, names: Sequence[str] = ()) -> None:
-    """Waits until every Pod of the canary takes requests for all that the primary takes them for.
+    """Waits until every Pod of the canary takes requests for the Services, as the primary's do.
 
     A canary that istiod does not tell is started anew, one Pod after the other: whoever connects is told of everything.
     `names` are the Services that are enrolled; the namespace's without them.
     """
-    began, again = time.monotonic(), False
+    since, again = None, False
     while True:
         try:
-            wanted = expected(await cluster.get("services"), primary, names)
-            why = _lack(wanted, primary, of_primary := await _known(cluster, primary))
+            wanted = expected(await cluster.get("services"), names)
+            why = _lack(wanted, primary, await _known(cluster, primary))
             if not why:
-                why = _lack(wanted.union(*of_primary), canary, await _known(cluster, canary))
+                why = _lack(wanted, canary, await _known(cluster, canary))
                 if not why:
                     return
-                if not again and time.monotonic() - began > PATIENCE_SECONDS:
+                since = since or time.monotonic()
+                if not again and time.monotonic() - since > PATIENCE_SECONDS:
                     pulumi.info(f"{why}; its Pods are started anew")
                     await cluster.run("rollout", "restart", f"deployment/{canary}")
                     again = True
+                why += " (a canary waypoint needs Istio 1.31 or newer)"
         except RuntimeError as error:
             why = str(error)  # of a Pod that has just ended, most likely
-        await cluster.pause(f"{why} (a canary waypoint needs Istio 1.31 or newer)")
+        await cluster.pause(why)
 
 
 def _lack(wanted: set[str], gateway: str, pods: Sequence[set[str]]) -> str:
@@ -173,6 +182,7 @@ async def let_go(cluster: Cluster, gateway: str, enrolled: Sequence[Mapping[str,
     while pods := await cluster.pods(gateway):
         try:
             for pod in set(pods) - asked:
+                # Each answer then ends its connection; new ones are served still, should the wait below fail.
                 await cluster.envoy(pod, "POST", "drain_listeners?graceful&skip_exit")
                 asked.add(pod)
             busy = [under_way(json.loads(await cluster.envoy(pod, "GET", "clusters?format=json"))) for pod in pods]
@@ -184,7 +194,7 @@ async def let_go(cluster: Cluster, gateway: str, enrolled: Sequence[Mapping[str,
         await cluster.pause(why)
     await cluster.run("scale", f"deployment/{gateway}", "--replicas=0")
     while pods := await cluster.pods(gateway, ending=True):
-        await cluster.pause(f"{', '.join(pods)} of waypoint {gateway} has not ended")
+        await cluster.pause(f"waypoint {gateway} has not ended: {', '.join(pods)}")
 
 
 def _waypoints(inputs: Mapping[str, Any] | None) -> set[str]:

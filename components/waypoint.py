@@ -155,6 +155,8 @@ def _canary(args: WaypointArgs, primary: str, enrol: Enrol, scope: WaypointFor) 
     given = args.get("canary")
     if given is None:
         return None
+    for field in set(given) - CanaryWaypoint.__annotations__.keys():
+        raise objects.refuse("Waypoint", "a field of canary", field, ", ".join(CanaryWaypoint.__annotations__))
     gateway = objects.text("Waypoint", "canary.gateway", given.get("gateway"))
     if gateway == primary:
         raise objects.refuse("Waypoint", "canary.gateway", gateway, "another name than the primary's")

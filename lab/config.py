@@ -208,6 +208,9 @@ class LabConfig:
             raise ConfigError(f"{PROJECT}: {names} need stages.canary, which is off")
         if config.waypoint_canary == config.waypoint_name:
             raise bad("waypointCanary", config.waypoint_canary, "another name than waypointName's")
+        if config.waypoint_canary_revision and not config.waypoint_canary:
+            want = "empty, as waypointCanary names no second waypoint"
+            raise bad("waypointCanaryRevision", config.waypoint_canary_revision, want)
         if config.waypoint_canary_weight and not config.waypoint_canary:
             want = "0, as waypointCanary names no second waypoint"
             raise bad("waypointCanaryWeight", config.waypoint_canary_weight, want)

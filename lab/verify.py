@@ -130,6 +130,8 @@ def _by_log(config: LabConfig, expects: list[Expect]) -> dict[Expect, Verdict]:
 
 
 def _measure(config: LabConfig, expects: list[Expect]) -> dict[Expect, Verdict]:
+    if not expects:
+        return {}
     kinds: dict[str, dict[str, Any]] = {}
     for expect in expects:
         wanted = group(expect)

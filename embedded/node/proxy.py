@@ -22,8 +22,8 @@ from embedded.pki import Authority, write_private
 from embedded.processes import die_with_parent
 
 DEBOUNCE_SECONDS = 0.02
-# How long connections of a filter chain that went away may finish; ztunnel leaves them alone for good. Long, because TCP
-# does not tell when a request ends: whoever is behind them closes them in an orderly way sooner.
+# How long connections of a filter chain that went away may finish; ztunnel leaves them alone for good. Long, because
+# TCP does not tell when a request ends: whoever is behind them closes them in an orderly way sooner.
 DRAIN_SECONDS = 3600
 CERTIFICATE_DAYS = 30.0
 RESTART_SECONDS = 0.2

@@ -10,6 +10,7 @@ USE_WAYPOINT = "istio.io/use-waypoint"
 CANARY = "istio.io/use-waypoint-canary"
 CANARY_WEIGHT = "istio.io/use-waypoint-canary-weight"
 # Waypoints as `namespace/name` with the percentage of new connections that each gets; 0 is none yet.
+_WEIGHT = re.compile(r"[+-]?0{0,9}[0-9]{1,3}")  # as Go's Atoi reads it
 Shares = tuple[tuple[str, int], ...]
 DATAPLANE_MODE = "istio.io/dataplane-mode"
 
@@ -51,7 +52,7 @@ def waypoint_of(world: World, service: Object) -> str | None:
         name = labels.get(USE_WAYPOINT)
         if name == "none":
             return None
-        if name:
+        if name is not None:
             key = f"{labels.get(USE_WAYPOINT + '-namespace', namespace)}/{name}"
             gateway = world.gateways.get(key)
             return key if gateway and _serves(world, gateway, namespace) else None
@@ -78,7 +79,7 @@ def shares_of(world: World, service: Object) -> Shares:
     usable = labels.get(CANARY) not in (None, "", "none") and canary != primary
     if not usable or not gateway or not _serves(world, gateway, namespace):
         return ((primary, 100),)
-    if not re.fullmatch(r"[+-]?\d+", weight) or not 0 <= int(weight) <= 100:
+    if not _WEIGHT.fullmatch(weight) or not 0 <= int(weight) <= 100:
         return ((primary, 100),)
     return ((primary, 100 - int(weight)), (canary, int(weight)))
 

@@ -128,7 +128,9 @@ def test_a_weight_is_what_go_reads_as_a_whole_number_and_0_unless_given(text: st
     assert ((ONE, 100 - share), (TWO, share)) == shares(BOTH, weight=text)
 
 
-@pytest.mark.parametrize("text", ["", "abc", "-1", "101", "12.5", " 5", "5 ", "5\n", "1e1", "1_0", "0x5", "5%", "--5"])
+@pytest.mark.parametrize(
+    "text", ["", "abc", "-1", "101", "12.5", " 5", "5 ", "5\n", "1e1", "1_0", "0x5", "5%", "--5", "\u0665", "9" * 5000]
+)
 def test_a_weight_that_is_none_leaves_all_to_the_primary(text: str) -> None:
     assert shares(BOTH, weight=text) == ONLY_ONE
 
@@ -249,3 +251,7 @@ def test_a_canary_elsewhere_has_its_own_endpoints_and_must_show_its_own_namespac
     (wanted,) = tls["validation_context"]["match_typed_subject_alt_names"]
     assert wanted["matcher"] == {"prefix": "spiffe://cluster.local/ns/edge/sa/"}
     assert tls["tls_certificates"][0]["private_key"] == {"filename": "spiffe://cluster.local/ns/shop/sa/till.key"}
+
+
+def test_an_empty_label_of_a_service_is_its_own_and_names_no_waypoint() -> None:
+    assert shares({PRIMARY: ""}, BOTH, weight="30") == ()

@@ -150,6 +150,10 @@ def test_other_namespaces_of_a_stack_are_left_alone() -> None:
             'waypoint-lab:waypointCanary is "blue": it must be another name than waypointName\'s',
         ),
         (
+            {"waypointCanaryRevision": "1-31"},
+            'waypoint-lab:waypointCanaryRevision is "1-31": it must be empty, as waypointCanary names no second waypoint',
+        ),
+        (
             {"waypointCanary": "next", "waypointCanaryRevision": "-1"},
             'waypoint-lab:waypointCanaryRevision is "-1": it must be a Kubernetes name: lower-case letters, digits '
             "and -",
