@@ -159,6 +159,10 @@ def refused(**args: Any) -> tuple[list[str], Recording]:
         ({"canary": {"gateway": ""}}, 'canary.gateway is "": it must be text that is not empty'),
         ({"canary": {"gateway": 5}}, "canary.gateway is 5: it must be text that is not empty"),
         (
+            {"canary": {"gateway": "next", "wait": 5}},
+            'a field of canary is "wait": it must be gateway, weight, revision',
+        ),
+        (
             {"canary": {"gateway": "waypoint"}},
             'canary.gateway is "waypoint": it must be another name than the primary\'s',
         ),

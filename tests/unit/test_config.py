@@ -151,7 +151,8 @@ def test_other_namespaces_of_a_stack_are_left_alone() -> None:
         ),
         (
             {"waypointCanaryRevision": "1-31"},
-            'waypoint-lab:waypointCanaryRevision is "1-31": it must be empty, as waypointCanary names no second waypoint',
+            'waypoint-lab:waypointCanaryRevision is "1-31": it must be empty, as waypointCanary names no second '
+            "waypoint",
         ),
         (
             {"waypointCanary": "next", "waypointCanaryRevision": "-1"},
