@@ -68,7 +68,7 @@ class Roll:
 
     def _try(self, step: Step) -> tuple[str, list[Verdict]]:
         """Applies one step under load and measures it: why it is bad, empty where it is good, and the evidence."""
-        config = self._updates.set(step.settings())
+        config = self._edit(step)
         load = Load(config, LOAD_SECONDS, fresh_workers=2)
         try:
             seconds = self._updates.forward(config.canary_weight)
@@ -84,11 +84,16 @@ class Roll:
             return f"{failed} of {len(rows)} requests failed while it was applied", verdicts
         return next((f"{item.what}: {item.why}" for item in verdicts if not item.passed), ""), verdicts
 
+    def _edit(self, step: Step) -> LabConfig:
+        """Writes what is another than before; defaults that were never written stay so."""
+        before = Step.of(self._updates.config()).settings()
+        return self._updates.set({key: value for key, value in step.settings().items() if value != before[key]})
+
     def _back(self, now: Step, why: str) -> None:
         self._say(f"going back to {now.name}: {why}")
         for step in ways_back(now):
             try:
-                self._updates.set(step.settings())
+                self._edit(step)
                 self._updates.back()
             except FAILURES as error:
                 raise RollError(

@@ -234,3 +234,14 @@ def test_a_roll_that_ended_leaves_nothing_to_go_on_with(scene: Scene) -> None:
     assert standing == Standing()
     with pytest.raises(roll.RollError, match="there is no canary waypoint to roll to"):
         roll.chosen(arguments(), LabConfig.from_mapping({**ON, "waypointName": "next"}), standing)
+
+
+def test_the_stacks_file_gets_only_what_changes(scene: Scene) -> None:
+    scene.walk(STEPS)
+    config = yaml.safe_load(scene.file.read_text())["config"]
+    assert config == {
+        f"{PROJECT}:stages": ON["stages"],
+        f"{PROJECT}:waypointName": "next",
+        f"{PROJECT}:waypointCanary": "",
+        f"{PROJECT}:waypointCanaryWeight": "0",
+    }
