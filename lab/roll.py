@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
@@ -79,9 +80,10 @@ class Roll:
         self._say(f"{step}: applied in {seconds:.1f} s, {len(rows)} requests meanwhile, measuring")
         verdicts = measure(config, tuple(dict.fromkeys([*expects.waypoint(config), *expects.roll(config)])))
         print(verify.table(verdicts), file=sys.stderr)
-        failed = sum(row.status != 200 for row in rows)
+        failed = Counter(str(row.status or row.colour) for row in rows if row.status != 200)
         if failed or not rows:
-            return f"{failed} of {len(rows)} requests failed while it was applied", verdicts
+            how = f" ({', '.join(failed)})" if failed else ""
+            return f"{failed.total()} of {len(rows)} requests failed while it was applied{how}", verdicts
         return next((f"{item.what}: {item.why}" for item in verdicts if not item.passed), ""), verdicts
 
     def _edit(self, step: Step) -> LabConfig:

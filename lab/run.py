@@ -178,7 +178,7 @@ def walk(folder: Path, rows: list[Stage], stack: str = "dev") -> list[Outcome]:
         _say("run: back to nothing, to have something to compare with")
         config = walking.edit(Step(()))
         walking.up()
-        before = snapshot.take(config)
+        before = snapshot.settled(config)
         if rows[0].name not in ("waypoint", "cleanup"):  # every stage needs the waypoint, so it comes first in any case
             rows = [BY_NAME["waypoint"], *rows]
         for row in rows:

@@ -9,6 +9,7 @@ from lab.config import LabConfig
 from lab.probe import kubectl
 
 LIMIT_SECONDS = 20.0
+COLLECTED_SECONDS = 90.0
 POLL_SECONDS = 0.3
 KUBECTL_SECONDS = 30
 # All kinds that the stages make, and what istiod makes for a waypoint.
@@ -50,6 +51,32 @@ def take(config: LabConfig) -> dict[str, Any]:
         f"service {config.service}": _kept(_get(config, "service", config.service, *inside, "-o", "json")),
         "objects": sorted(_get(config, KINDS, *inside, "-o", "name").split()),
     }
+
+
+def orphans(items: list[dict[str, Any]]) -> list[str]:
+    """What belonged to a Gateway that is gone: Kubernetes collects it by and by. `items` with all Gateways among them."""
+    there = {item["metadata"]["uid"] for item in items}
+    return [
+        f"{item['kind']} {item['metadata']['name']}"
+        for item in items
+        if any(
+            owner["kind"] == "Gateway" and owner["uid"] not in there
+            for owner in item["metadata"].get("ownerReferences") or []
+        )
+    ]
+
+
+def settled(config: LabConfig, limit_seconds: float = COLLECTED_SECONDS) -> dict[str, Any]:
+    """As `take`, once nothing is left that is only waiting to be collected: it would be missed later.
+
+    Raises SnapshotError where the cluster does not answer, or has not collected it within `limit_seconds`.
+    """
+    until = time.monotonic() + limit_seconds
+    while left := orphans(json.loads(_get(config, KINDS, "-n", config.namespace, "-o", "json"))["items"]):
+        if time.monotonic() > until:
+            raise SnapshotError(f"waited {limit_seconds:.0f} s for the cluster to collect {', '.join(left)}")
+        time.sleep(POLL_SECONDS)
+    return take(config)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from embedded.cluster import CLONE
+from lab.snapshot import orphans
 from tests.conftest import Kubectl
 
 NAMESPACE = "package-test"
@@ -152,6 +153,16 @@ def live(kubectl: Kubectl) -> dict[str, Any]:
         f"{item['kind']}/{item['metadata']['name']}": (item["metadata"].get("labels"), item.get("spec"))
         for item in items
     }
+
+
+def settled(kubectl: Kubectl) -> dict[str, Any]:
+    """As `live`, once nothing of an earlier Gateway is only waiting to be collected."""
+    end = time.monotonic() + COLLECTED_SECONDS
+    what = "gateways.gateway.networking.k8s.io,deployments,services,serviceaccounts"
+    while left := orphans(json.loads(kubectl("get", what, "-n", NAMESPACE, "-o", "json").stdout)["items"]):
+        assert time.monotonic() < end, f"not collected: {left}"
+        time.sleep(0.2)
+    return live(kubectl)
 
 
 def restored(kubectl: Kubectl, before: dict[str, Any]) -> None:

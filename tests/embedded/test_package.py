@@ -26,6 +26,7 @@ from tests.embedded.package_scene import (
     ask,
     live,
     restored,
+    settled,
     route,
 )
 from tests.embedded.pulumi_program import Program
@@ -57,7 +58,7 @@ def program(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Pro
 
 @pytest.mark.timeout(300)
 def test_remote_components_do_what_they_declare_and_leave_nothing(program: Program, kubectl: Kubectl) -> None:
-    before = live(kubectl)
+    before = settled(kubectl)
     program.write(WAYPOINT, route(25), POLICY, CHAOS)
     steps = program.preview()
     assert {"create"} == {step["op"] for step in steps}
@@ -107,7 +108,7 @@ def test_a_hosted_wait_fails_the_update_before_the_route_is_written(program: Pro
 def test_a_hosted_component_takes_the_clusters_that_it_is_given(
     program: Program, kubectl: Kubectl, tmp_path: Path
 ) -> None:
-    before = live(kubectl)
+    before = settled(kubectl)
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(kubectl("config", "view", "--raw", "--flatten").stdout)
     program.environment["KUBECONFIG"] = str(tmp_path / "nowhere")

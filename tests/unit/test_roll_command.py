@@ -168,7 +168,7 @@ def test_a_miss_takes_the_connections_back_and_then_the_waypoint(scene: Scene, w
 def test_one_lost_request_while_a_step_is_applied_is_one_too_many(scene: Scene) -> None:
     scene.lost = lambda step: int(step.weight == 20)
     assert not scene.walk(STEPS)
-    assert scene.journal.records()[-1]["why"] == "1 of 100 requests failed while it was applied"
+    assert scene.journal.records()[-1]["why"] == "1 of 100 requests failed while it was applied (none)"
 
 
 def test_no_request_while_a_step_is_applied_is_no_pass(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,18 @@ def test_a_cluster_that_is_as_it_was_has_no_differences() -> None:
     assert snapshot.differences(taken(), taken()) == []
 
 
+def test_what_belongs_to_a_gateway_that_is_gone_waits_to_be_collected() -> None:
+    gateway = {"kind": "Gateway", "metadata": {"name": "w", "uid": "1"}}
+
+    def owned(name: str, kind: str, uid: str) -> dict[str, Any]:
+        return {"kind": "Deployment", "metadata": {"name": name, "ownerReferences": [{"kind": kind, "uid": uid}]}}
+
+    items = [gateway, owned("w", "Gateway", "1"), owned("gone", "Gateway", "2"), owned("other", "Job", "3")]
+    for number, item in enumerate(items[1:], start=10):
+        item["metadata"] |= {"uid": str(number)}
+    assert snapshot.orphans(items) == ["Deployment gone"]
+
+
 def test_a_changed_selector_is_named_with_both_values() -> None:
     (line,) = snapshot.differences(taken(), taken(selector="other"))
     assert line.startswith("service reviews is not as it was: spec was ")
