@@ -54,7 +54,7 @@ def take(config: LabConfig) -> dict[str, Any]:
 
 
 def orphans(items: list[dict[str, Any]]) -> list[str]:
-    """What belonged to a Gateway that is gone: Kubernetes collects it by and by. `items` with all Gateways among them."""
+    """Of `items`, with all Gateways among them, what belonged to one that is gone: Kubernetes collects it by and by."""
     there = {item["metadata"]["uid"] for item in items}
     return [
         f"{item['kind']} {item['metadata']['name']}"

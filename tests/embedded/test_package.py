@@ -26,8 +26,8 @@ from tests.embedded.package_scene import (
     ask,
     live,
     restored,
-    settled,
     route,
+    settled,
 )
 from tests.embedded.pulumi_program import Program
 
