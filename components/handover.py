@@ -142,17 +142,20 @@ async def told(cluster: Cluster, primary: str, canary: str, names: Sequence[str]
     while True:
         try:
             wanted = expected(await cluster.get("services"), names)
-            why = _lack(wanted, primary, await _known(cluster, primary))
-            if not why:
-                why = _lack(wanted, canary, await _known(cluster, canary))
-                if not why:
-                    return
+            if why := _lack(wanted, primary, await _known(cluster, primary)):
+                pass  # the canary is asked once there is something to compare it with
+            elif why := _lack(wanted, canary, await _known(cluster, canary)):
                 since = since or time.monotonic()
                 if not again and time.monotonic() - since > PATIENCE_SECONDS:
                     pulumi.info(f"{why}; its Pods are started anew")
                     await cluster.run("rollout", "restart", f"deployment/{canary}")
                     again = True
                 why += " (a canary waypoint needs Istio 1.31 or newer)"
+            elif why := gates.rollout_problem(await cluster.get("deployment", canary)):
+                # After an update that was cut off: Pods that are about to be replaced would go while they serve.
+                why = f"waypoint {canary}: {why}"
+            else:
+                return
         except RuntimeError as error:
             why = str(error)  # of a Pod that has just ended, most likely
         await cluster.pause(why)

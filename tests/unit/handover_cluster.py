@@ -69,6 +69,7 @@ class Namespace:
         self.pods = pods
         self.services: list[dict[str, Any]] = []
         self.ready = True
+        self.rollouts: list[tuple[int, int]] = [(1, 0)]  # new and old replicas of a canary's Deployment, in turn
         self.objects: dict[str, dict[str, Any]] = {}
         self.commands: list[str] = []
         self.then: dict[str, Callable[[], object]] = {}  # what else a command does, by its beginning
@@ -105,6 +106,11 @@ class Namespace:
         if kind == "services":
             assert rest == ()
             return {"items": self.services}
+        if kind == "deployment":
+            (name,) = rest
+            new, old = _next(self.rollouts)
+            status = {"observedGeneration": 1, "updatedReplicas": new, "availableReplicas": new, "replicas": new + old}
+            return {"metadata": {"name": name, "generation": 1}, "spec": {"replicas": 1}, "status": status}
         if kind not in ("pods", "deployments"):
             return self.objects[" ".join([kind, *rest])]
         assert rest[0].startswith(_SELECTOR)

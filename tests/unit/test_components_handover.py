@@ -26,6 +26,7 @@ from tests.unit.handover_cluster import (
 
 CART, TILL = "cart.shop", "till.shop"
 RESTART = "rollout restart deployment/next"
+ROLLOUT = "get deployment next --output json"
 NEEDED = "(a canary waypoint needs Istio 1.31 or newer)"
 
 
@@ -133,6 +134,7 @@ def test_a_canary_that_knows_all_is_asked_once_after_the_primary() -> None:
         pods("next"),
         envoy("next-1", "GET", LISTENERS),
         envoy("next-2", "GET", LISTENERS),
+        ROLLOUT,
     ]
 
 
@@ -160,7 +162,7 @@ def test_a_canary_is_not_asked_while_the_primary_does_not_know_all_itself() -> N
     wait(there)
     first, second = [index for index, line in enumerate(there.commands) if line == pods("waypoint")]
     assert pods("next") not in there.commands[first:second]
-    assert there.commands[-1] == envoy("next-1", "GET", LISTENERS)
+    assert there.commands[-2:] == [envoy("next-1", "GET", LISTENERS), ROLLOUT]
 
 
 def test_a_canary_that_is_not_told_is_started_anew_exactly_once(
@@ -192,6 +194,16 @@ def test_a_primary_that_is_not_told_starts_nothing_anew(monkeypatch: pytest.Monk
         wait(there, limit_seconds=0.05)
     assert str(caught.value) == f"waited 0.05 s: waypoint waypoint is not told of {TILL}"
     assert there.deeds() == []
+
+
+def test_a_rollout_that_goes_on_is_waited_for() -> None:
+    there = namespace(Pod("next-1", [{CART, TILL}]))
+    there.rollouts = [(0, 1), (1, 1), (1, 0)]
+    wait(there)
+    assert there.commands.count(ROLLOUT) == 3
+    there.rollouts = [(1, 1)]
+    with pytest.raises(RuntimeError, match=r"^waited 0\.05 s: waypoint next: 1 of 1 replicas available, 1 updated$"):
+        wait(there, limit_seconds=0.05)
 
 
 def test_pods_that_are_about_to_end_are_not_asked() -> None:
