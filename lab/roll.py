@@ -24,6 +24,8 @@ from lab.weights import StepsError, read_steps
 
 STEPS = "10,50,100"
 LOAD_SECONDS = 300.0
+# Source: Pulumi, pending operations: what a killed engine was creating is there, and not in its state.
+LEFT = "where a killed update made it, take it away with kubectl delete, and run it again"
 FAILURES = (UpdateError, ProbeError, live.NotLive, ConfigError, subprocess.SubprocessError)
 
 
@@ -65,7 +67,7 @@ class Roll:
         try:
             return self._try(step)
         except FAILURES as error:
-            return str(error), []
+            return str(error) + (f"; {LEFT}" if "already exists" in str(error) else ""), []
 
     def _try(self, step: Step) -> tuple[str, list[Verdict]]:
         """Applies one step under load and measures it: why it is bad, empty where it is good, and the evidence."""

@@ -245,3 +245,10 @@ def test_the_stacks_file_gets_only_what_changes(scene: Scene) -> None:
         f"{PROJECT}:waypointCanary": "",
         f"{PROJECT}:waypointCanaryWeight": "0",
     }
+
+
+def test_what_a_killed_update_left_is_said_with_the_way_on(scene: Scene) -> None:
+    scene.refused = lambda step: 'gateways "next" already exists' if step.canary else ""
+    assert not scene.walk(STEPS)
+    why = scene.journal.records()[0]["why"]
+    assert why == f'gateways "next" already exists; {roll.LEFT}'
