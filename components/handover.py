@@ -72,13 +72,21 @@ class Cluster:
 
 
 def known(dump: Mapping[str, Any]) -> set[str]:
-    """The Services, as `name.namespace`, that a waypoint's Envoy takes requests for."""
-    chains = (
+    """The Services, as `name.namespace`, that a waypoint's Envoy takes requests for, and knows a way on for.
+
+    Both are looked at: any change of its listeners tells a canary of Services whose clusters istiod does not send.
+    """
+    parts = dump.get("configs", [])
+    clusters = {
+        item.get("cluster", {}).get("name") for part in parts for item in part.get("dynamic_active_clusters", [])
+    }
+    chains = {
         str(chain.get("name", ""))
-        for part in dump.get("configs", [])
-        for chain in part.get("active_state", {}).get("listener", {}).get("filter_chains", [])
-    )
-    return {f"{found[1]}.{found[2]}" for name in chains if (found := _SERVICE.match(name))}
+        for part in parts
+        for item in part.get("dynamic_listeners", [])
+        for chain in item.get("active_state", {}).get("listener", {}).get("filter_chains", [])
+    }
+    return {f"{found[1]}.{found[2]}" for name in chains & clusters if (found := _SERVICE.match(name))}
 
 
 def expected(services: Mapping[str, Any], names: Sequence[str]) -> set[str]:
@@ -128,8 +136,7 @@ async def _known(cluster: Cluster, gateway: str) -> list[set[str]]:
     pods = await cluster.pods(gateway)
     if not pods:
         raise RuntimeError(f"waypoint {gateway} has no running Pod")
-    path = "config_dump?resource=dynamic_listeners"
-    return [known(json.loads(await cluster.envoy(pod, "GET", path))) for pod in pods]
+    return [known(json.loads(await cluster.envoy(pod, "GET", "config_dump"))) for pod in pods]
 
 
 async def told(cluster: Cluster, primary: str, canary: str, names: Sequence[str] = ()) -> None:

@@ -11,7 +11,7 @@ from components.handover import Cluster
 
 PRIMARY, CANARY = "istio.io/use-waypoint", "istio.io/use-waypoint-canary"
 WEIGHT = "istio.io/use-waypoint-canary-weight"
-LISTENERS, REQUESTS = "config_dump?resource=dynamic_listeners", "clusters?format=json"
+LISTENERS, REQUESTS = "config_dump", "clusters?format=json"
 DRAIN = "drain_listeners?graceful&skip_exit"
 _SELECTOR = "--selector=gateway.networking.k8s.io/gateway-name="
 
@@ -26,7 +26,9 @@ def dump(*hosts: str) -> dict[str, Any]:
     names = [f"inbound-vip|80|http|{host if '://' in host else f'{host}.svc.cluster.local'}" for host in hosts]
     chains = [{"name": name.replace("https://", "")} for name in [*names, "inbound|8080||", "direct-http"]]
     listeners = [{"filter_chains": chains}, {"filter_chains": [{"name": "encap"}]}, {}]
-    return {"configs": [{"active_state": {"listener": item}} for item in listeners] + [{"@type": "other"}]}
+    clusters = [{"cluster": chain} for chain in chains]
+    states = [{"active_state": {"listener": item}} for item in listeners]
+    return {"configs": [{"dynamic_active_clusters": clusters}, {"dynamic_listeners": states}, {"@type": "other"}]}
 
 
 def busy(*active: int) -> dict[str, Any]:

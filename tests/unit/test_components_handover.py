@@ -48,6 +48,12 @@ def test_a_waypoint_knows_the_services_of_its_filter_chains() -> None:
     assert known({}) == set()
 
 
+def test_a_service_without_a_cluster_is_not_known_although_a_listener_has_it() -> None:
+    half = dump(CART, TILL)
+    half["configs"][0]["dynamic_active_clusters"].pop(0)
+    assert known(half) == {TILL}
+
+
 def test_the_services_of_a_namespace_are_expected_but_those_that_istiod_gives_no_waypoint() -> None:
     items = [
         service("cart"),
