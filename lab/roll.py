@@ -93,9 +93,9 @@ class Roll:
         before = Step.of(self._updates.config()).settings()
         return self._updates.set({key: value for key, value in step.settings().items() if value != before[key]})
 
-    def _back(self, now: Step, why: str) -> None:
+    def _back(self, now: Step, why: str, *, resumed: bool = False) -> None:
         self._say(f"going back to {now.name}: {why}")
-        for step in ways_back(now):
+        for step in ways_back(now, resumed=resumed):
             try:
                 self._edit(step)
                 self._updates.back()
@@ -110,7 +110,7 @@ class Roll:
         now = Step.of(self._updates.config())
         if not now.canary:
             raise RollError(f"there is no canary waypoint to take away: {now}")
-        self._back(now, why)
+        self._back(now, why, resumed=True)
 
 
 def _say(line: str) -> None:
