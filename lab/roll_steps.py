@@ -58,7 +58,10 @@ def plan(now: Step, to: str, revision: str, weights: Sequence[int]) -> list[Step
 
 
 def ways_back(now: Step, *, resumed: bool = False) -> Iterator[Step]:
-    """No new connection for the canary first; then it is let go. Where it is `resumed`, the file's 0 % may not be applied yet."""
+    """No new connection for the canary first; then it is let go.
+
+    Where it is `resumed`, the 0 % that the file says may not be applied yet.
+    """
     if now.canary and (now.weight or resumed):
         yield Step(now.name, now.canary, 0, now.revision, now.canary_revision)
     yield Step(now.name, revision=now.revision)

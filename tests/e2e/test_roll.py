@@ -17,7 +17,6 @@ from tests.e2e.chaos_scene import CLONE, UP, Scene, opened
 
 NAMESPACE = "bookinfo-backends"
 ROLL_SECONDS = 240
-GONE = {"istio.io/use-waypoint-canary", "istio.io/use-waypoint-canary-weight"}
 DENY = {
     "apiVersion": "security.istio.io/v1",
     "kind": "AuthorizationPolicy",

@@ -48,10 +48,9 @@ def test_the_way_back_takes_the_connections_first_and_the_waypoint_then() -> Non
         "0 % through next",
         "all through waypoint",
     ]
-    assert [str(step) for step in ways_back(Step("waypoint", "next", 0))] == [
-        "0 % through next",
-        "all through waypoint",
-    ]
+    none = Step("waypoint", "next", 0)
+    assert [str(step) for step in ways_back(none)] == ["all through waypoint"]
+    assert [str(step) for step in ways_back(none, resumed=True)] == ["0 % through next", "all through waypoint"]
 
 
 def arguments(*given: str) -> argparse.Namespace:
