@@ -120,7 +120,7 @@ def _by_log(config: LabConfig, expects: list[Expect]) -> dict[Expect, Verdict]:
     wanted |= {"headers": {**wanted["headers"], "user-agent": agent}, "fresh_workers": workers}
     (rows,) = send(config, [wanted], concurrency=workers)
     answers = ways.answers(config, agent, len(rows), began)
-    taken = Counter({name: seen.total() for name, seen in answers.items()})
+    taken = ways.totals(answers)
     return {
         item: judge_answers(item, answers.get(item.through, Counter()))
         if item.measure is Measure.ANSWERED

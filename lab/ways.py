@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from lab.config import LabConfig
 from lab.probe import AGENT, ProbeError, kubectl
@@ -75,6 +75,11 @@ def answers(config: LabConfig, agent: str, sent: int, began: float) -> dict[str,
         time.sleep(POLL_SECONDS)
 
 
+def totals(answers: Mapping[str, Counter[str]]) -> Counter[str]:
+    """How many requests each waypoint took, whatever it answered."""
+    return Counter({name: seen.total() for name, seen in answers.items()})
+
+
 def taken(config: LabConfig, agent: str, sent: int, began: float) -> Counter[str]:
     """How many requests of `agent` each waypoint took; see `answers`."""
-    return Counter({name: seen.total() for name, seen in answers(config, agent, sent, began).items()})
+    return totals(answers(config, agent, sent, began))

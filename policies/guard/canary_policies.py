@@ -23,10 +23,8 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "GatewayClass": (_GATEWAY_API,),
 }
 _BINDING = ("targetRef", "targetRefs", "selector")
-_DRY_RUN, _YES = (
-    "istio.io/dry-run",
-    ("1", "t", "T", "true", "TRUE", "True"),
-)  # what Go's strconv.ParseBool takes for yes
+_DRY_RUN = "istio.io/dry-run"
+_YES = ("1", "t", "T", "true", "TRUE", "True")  # what Go's strconv.ParseBool takes for yes
 _MANAGED = "gateway.istio.io/managed"  # on a waypoint's own Service, which is in no waypoint
 _EVERY_WAYPOINT: Key = ("GatewayClass", "", WAYPOINT_CLASS)
 

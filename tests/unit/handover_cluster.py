@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pulumi
+import pytest
+
+from components import gates
 from components.gates import Target
 from components.handover import Cluster
 
@@ -142,6 +146,14 @@ class Namespace:
     def deeds(self) -> list[str]:
         """The commands that ask for nothing but do something."""
         return [line for line in self.commands if not line.startswith("get ") and " GET " not in line]
+
+
+def overheard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is said to the user from now on; nobody waits long."""
+    lines: list[str] = []
+    monkeypatch.setattr(pulumi, "info", lines.append)
+    monkeypatch.setattr(gates, "POLL_SECONDS", 0.001)
+    return lines
 
 
 def pods(gateway: str) -> str:

@@ -4,10 +4,9 @@ import asyncio
 import subprocess
 from typing import Any
 
-import pulumi
 import pytest
 
-from components import gates, handover
+from components import handover
 from components.gates import Target
 from components.handover import Cluster, expected, known, share, told, under_way
 from tests.unit.handover_cluster import (
@@ -20,6 +19,7 @@ from tests.unit.handover_cluster import (
     busy,
     dump,
     envoy,
+    overheard,
     pods,
     service,
 )
@@ -32,11 +32,7 @@ NEEDED = "(a canary waypoint needs Istio 1.31 or newer)"
 
 @pytest.fixture(autouse=True)
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is said to the user; nobody waits long."""
-    lines: list[str] = []
-    monkeypatch.setattr(pulumi, "info", lines.append)
-    monkeypatch.setattr(gates, "POLL_SECONDS", 0.001)
-    return lines
+    return overheard(monkeypatch)
 
 
 def test_a_waypoint_knows_the_services_of_its_filter_chains() -> None:

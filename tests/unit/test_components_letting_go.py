@@ -9,7 +9,7 @@ import pulumi
 import pytest
 from pulumi import resource_hooks
 
-from components import gates, handover
+from components import handover
 from components.gates import Target
 from components.handover import Cluster, leaving, let_go, telling
 from tests.unit.handover_cluster import (
@@ -22,6 +22,7 @@ from tests.unit.handover_cluster import (
     Pod,
     deployments,
     envoy,
+    overheard,
     pods,
     service,
 )
@@ -31,11 +32,7 @@ SCALE = "scale deployment/old --replicas=0"
 
 @pytest.fixture(autouse=True)
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is said to the user; nobody waits long."""
-    lines: list[str] = []
-    monkeypatch.setattr(pulumi, "info", lines.append)
-    monkeypatch.setattr(gates, "POLL_SECONDS", 0.001)
-    return lines
+    return overheard(monkeypatch)
 
 
 def enrolled(weight: int = 100, name: str = "shop") -> dict[str, Any]:
