@@ -15,8 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pulumi import automation
-
 from embedded import cluster, processes
 from lab import live
 from lab.config import ConfigError, LabConfig
@@ -24,6 +22,7 @@ from lab.probe import ProbeError, kubectl
 from lab.run import RunError, Walk, kept
 from lab.stages import Step
 from lab.target import use_target
+from lab.updates import UpdateError, pulumi
 
 STACK = "dev"  # on the embedded cluster
 ROUNDS = 5
@@ -71,16 +70,7 @@ def _apply(config: LabConfig, weight: int) -> float:
 
 def _pulumi(folder: Path, *arguments: str) -> float:
     began = time.monotonic()
-    done = subprocess.run(
-        ["pulumi", *arguments, "--non-interactive", "--stack", STACK],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    if done.returncode:
-        raise RunError(f"pulumi {arguments[0]} failed: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
+    pulumi(folder, *arguments, "--stack", STACK)
     return time.monotonic() - began
 
 
@@ -115,7 +105,7 @@ def rounds(folder: Path, count: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory() as empty, kept(folder / f"Pulumi.{STACK}.yaml"):
         (Path(empty) / "Pulumi.yaml").write_text(EMPTY)
         (Path(empty) / "__main__.py").write_text("")
-        automation.create_or_select_stack(stack_name=STACK, work_dir=empty)
+        _pulumi(Path(empty), "stack", "select", "--create")
         _up(Path(empty))
         walk = Walk(folder)
         on = ("waypoint", "canary")
@@ -153,7 +143,7 @@ def main(given: argparse.Namespace) -> int:
     try:
         memory = idle_memory(given.state)
         seen = rounds(cluster.CLONE, max(1, given.rounds))
-    except (RunError, ConfigError, ProbeError, live.NotLive, subprocess.SubprocessError) as error:
+    except (RunError, UpdateError, ConfigError, ProbeError, live.NotLive, subprocess.SubprocessError) as error:
         print(f"lab bench: {error}", file=sys.stderr)
         return 1
     middle = {name: numbers.median(values) for name, values in seen.items()}

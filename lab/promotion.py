@@ -61,7 +61,7 @@ class Promotion:
             return None
         self.ways.say(f"an up at {start} first, to start from what the stack declares")
         try:
-            self.updates.forward(start.weight)
+            self.updates.forward()
             live.wait(config)
             live.wait_for_traffic(config)
         except FAILURES as error:
@@ -96,7 +96,7 @@ class Promotion:
             if verdict is Verdict.GO:
                 self._note("try", state, **target.document())
                 config = self.updates.edit(target)
-                up_seconds = self.updates.forward(target.weight)
+                up_seconds = self.updates.forward()
                 live.wait(config)
                 self._note("measure", state, **target.document(), up_seconds=round(up_seconds, 2))
                 self.ways.say(f"{target}: applied in {up_seconds:.1f} s, measuring")

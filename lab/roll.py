@@ -74,7 +74,7 @@ class Roll:
         config = self._edit(step)
         load = Load(config, LOAD_SECONDS, fresh_workers=2)
         try:
-            seconds = self._updates.forward(config.canary_weight)
+            seconds = self._updates.forward()
             live.wait(config)
             live.wait_for_traffic(config)
         finally:

@@ -2,17 +2,14 @@
 
 import argparse
 import json
-import logging
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
-from pulumi import automation
 
 from embedded import cluster
 from lab import live, snapshot
@@ -21,11 +18,11 @@ from lab.outcome import Outcome, table
 from lab.probe import Load, ProbeError
 from lab.stages import BY_NAME, STAGES, Stage, Step, expectations
 from lab.target import stack_config, use_target
+from lab.updates import UpdateError, Updates, pulumi
 from lab.verify import measure
 
 UNDER_LOAD = ("roll", "canary", "stable", "premium")  # no request may fail while these change
 CHANGES_THE_WAY = ("waypoint", "roll", "cleanup")  # traffic takes another way, which the waypoint cannot know
-POLICIES = "policies"
 
 
 class RunError(Exception):
@@ -65,15 +62,16 @@ class Walk:
     def __init__(self, folder: Path, name: str = "dev") -> None:
         """Selects or creates the stack `name`; raises RunError where Pulumi refuses."""
         self._name = name
+        self._folder = folder
         self._file = folder / f"Pulumi.{name}.yaml"
-        self._forget_lost_salt(folder)
+        self._updates = Updates(folder, name)
         try:
-            self._stack = automation.create_or_select_stack(stack_name=name, work_dir=str(folder))
-        except automation.CommandError as error:
-            raise RunError(_last_line(error)) from None
-        self._packs = [str(folder / POLICIES)] if (folder / POLICIES / "PulumiPolicy.yaml").exists() else None
+            self._forget_lost_salt()
+            pulumi(folder, "stack", "select", "--create", name)
+        except UpdateError as error:
+            raise RunError(str(error)) from None
 
-    def _forget_lost_salt(self, folder: Path) -> None:
+    def _forget_lost_salt(self) -> None:
         """A salt without a stack is left from a backend that is gone, and so is its passphrase: nothing can use it.
 
         With a secret beside it the file stays as it is, and Pulumi says what is wrong.
@@ -81,8 +79,7 @@ class Walk:
         document = yaml.safe_load(self._file.read_text()) if self._file.exists() else None
         if not isinstance(document, dict) or "encryptionsalt" not in document or "secure:" in self._file.read_text():
             return
-        known = automation.LocalWorkspace(work_dir=str(folder)).list_stacks()
-        if not any(stack.name == self._name for stack in known):
+        if not any(stack["name"] == self._name for stack in json.loads(pulumi(self._folder, "stack", "ls", "--json"))):
             del document["encryptionsalt"]
             self._file.write_text(yaml.safe_dump(document, sort_keys=False))
 
@@ -97,12 +94,17 @@ class Walk:
 
     def up(self, *, unchanged: bool = False) -> float:
         """`pulumi up` with the policy pack; returns its seconds. `unchanged`: fail if anything changes."""
-        began = time.monotonic()
         try:
-            self._stack.up(policy_packs=self._packs, expect_no_changes=unchanged or None, suppress_progress=True)
-        except automation.CommandError as error:
-            raise RunError(f"pulumi up failed: {_last_line(error)}") from None
-        return time.monotonic() - began
+            return self._updates.forward(unchanged=unchanged)
+        except UpdateError as error:
+            raise RunError(f"pulumi up failed: {error}") from None
+
+    def back(self) -> None:
+        """`pulumi up` that nothing may refuse: no preview, no policies, no gate."""
+        try:
+            self._updates.back()
+        except UpdateError as error:
+            raise RunError(str(error)) from None
 
     def stage(self, row: Stage) -> Outcome:
         """All steps of one stage, measured."""
@@ -140,13 +142,6 @@ class Walk:
             self.up(unchanged=True)
             outcome.notes.append("a second up changed nothing")
         return outcome
-
-
-def _last_line(error: Exception) -> str:
-    said = [line.strip() for line in str(error).splitlines()]
-    lines = [line for line in said if line.startswith(("error:", "stderr: error"))]
-    telling = [line for line in lines if line != "error: update failed"]
-    return (telling or lines or [line for line in said if line] or ["no message"])[0 if lines else -1]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -197,7 +192,6 @@ def walk(folder: Path, rows: list[Stage], stack: str = "dev") -> list[Outcome]:
 
 def main(given: argparse.Namespace) -> int:
     """0 if every stage passed."""
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         use_target(given.state, stack_config(cluster.CLONE, given.stack))
         outcomes = walk(cluster.CLONE, _chosen(given.stages), given.stack)

@@ -15,9 +15,10 @@ from lab.config import PROJECT, ConfigError, LabConfig
 from lab.probe import ProbeError
 from lab.run import RunError, Walk, kept
 from lab.stages import Step, expectations
+from lab.updates import unheard
 from lab.watch import Health, NotWell, Watch
 
-TAKE_BACK_TRIES = 20  # an update that was interrupted may hold the stack for some seconds
+TAKE_BACK_TRIES = 5  # the API server may be away for a moment
 GRACE_SECONDS = 30.0  # how long after its end the cluster itself takes a fault back, where this walk has not
 # entry of a schedule -> setting of the stack
 _SETTINGS = {
@@ -191,18 +192,14 @@ def _measured(config: LabConfig) -> list[verify.Verdict]:
 
 def _take_back(walking: Walk, file: Path, before: bytes) -> None:
     """The stack as it was; a second interruption does not stop this."""
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with unheard():
         file.write_bytes(before)
         for left in reversed(range(TAKE_BACK_TRIES)):
             try:
-                walking.up()
+                walking.back()
                 _say("all is taken back")
                 return
             except RunError as error:
                 if not left:
                     _say(f"not taken back by Pulumi ({error}); the cluster ends the fault itself when its time is over")
                 time.sleep(1)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

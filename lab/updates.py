@@ -8,14 +8,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 from lab.config import PROJECT, LabConfig
 from lab.gate import UNMEASURED
-from lab.journal import FOLDER
 from lab.standing import Target
 from lab.target import stack_config
 from lab.weights import parts, shown
@@ -23,8 +23,11 @@ from lab.weights import parts, shown
 POLICIES = "policies"
 POLL_SECONDS = 0.05
 _GENERAL = ("error: update failed", "error: preview failed")  # why is said elsewhere
+NO_PULUMI = 'pulumi is not on PATH; in this clone: eval "$(.venv/bin/lab env)"'
+COMMAND_SECONDS = 300.0
 LOCK_SECONDS = 120.0
 UP_SECONDS = 900.0
+STOP_SECONDS = 120.0  # what is being waited for ends first, and then Pulumi writes its state
 _LOCK = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")  # Source: Pulumi, pkg/backend/diy/lock.go
 
 
@@ -79,6 +82,30 @@ def said(output: str) -> str:
     return next((line.removeprefix("error: ") for line in reversed(lines)), "no message")
 
 
+def pulumi(folder: Path, *arguments: str) -> str:
+    """Runs one command of Pulumi and returns its output. Raises UpdateError where it fails."""
+    command = ["pulumi", *arguments, "--non-interactive"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS)
+    except FileNotFoundError:
+        raise UpdateError(NO_PULUMI) from None
+    if done.returncode:
+        raise UpdateError(f"pulumi {arguments[0]} failed: {said(done.stderr or done.stdout)}")
+    return done.stdout
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Being told to end changes nothing while the context lasts: what it does must not be left half done."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 def _is_pulumi(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip() == "pulumi"
@@ -113,18 +140,20 @@ class Updates:
             write(self._file, changed)
         return self.config()
 
-    def forward(self, weight: float) -> float:
+    def forward(self, *, unchanged: bool = False) -> float:
         """An up with the policy pack, previewed first, so that what a policy forbids is never applied.
 
-        Returns its seconds. Raises UpdateError.
+        Returns its seconds. Raises UpdateError; with `unchanged` also where anything is to change.
         """
+        more = ["--expect-no-changes"] if unchanged else []
         pack = self.folder / POLICIES
         if not (pack / "PulumiPolicy.yaml").exists():
-            return self._up("--skip-preview", forward=True)
-        settings = self.folder / FOLDER / f"{self.stack}.policies.json"
-        # Weights below one percent add up to more than 100, and that is what is declared.
-        write(settings, json.dumps({"weights-add-up": {"total": sum(parts(weight))}}))
-        return self._up("--policy-pack", str(pack), "--policy-pack-config", str(settings), forward=True)
+            return self._up("--skip-preview", *more, forward=True)
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as settings:
+            # Weights below one percent add up to more than 100, and that is what is declared.
+            json.dump({"weights-add-up": {"total": sum(parts(self.config().canary_weight))}}, settings)
+            settings.flush()
+            return self._up("--policy-pack", str(pack), "--policy-pack-config", settings.name, *more, forward=True)
 
     def back(self) -> float:
         """An up without preview, policies and gate: nothing may refuse the way back. Seconds. Raises UpdateError."""
@@ -142,7 +171,8 @@ class Updates:
                 raise UpdateError(said(output))
 
     def _run(self, command: list[str], *, forward: bool) -> tuple[int, str]:
-        # In a session of its own: Ctrl-C is heard here, and an up is never left half done by it.
+        # In a session of its own: Ctrl-C is heard here, and an up is never left half done by it. What is raised
+        # meanwhile stops it first.
         environment = {**os.environ, **({} if forward else {UNMEASURED: "1"})}
         with tempfile.TemporaryFile("w+") as out:
             try:
@@ -156,15 +186,29 @@ class Updates:
                     start_new_session=True,
                 )
             except FileNotFoundError:
-                raise UpdateError('pulumi is not on PATH; in this clone: eval "$(.venv/bin/lab env)"') from None
-            told, until = False, time.monotonic() + UP_SECONDS
-            while process.poll() is None:
-                if not told and ((forward and self._asked()) or time.monotonic() > until):
-                    process.send_signal(signal.SIGINT)  # pulumi then stops in order, and its state is whole
-                    told = True
-                time.sleep(POLL_SECONDS)
+                raise UpdateError(NO_PULUMI) from None
+            until = time.monotonic() + UP_SECONDS
+            try:
+                while process.poll() is None and not (forward and self._asked()):
+                    if time.monotonic() > until:
+                        raise UpdateError(f"pulumi up was not done after {UP_SECONDS:g} s, and was stopped")
+                    time.sleep(POLL_SECONDS)
+            finally:
+                self._stop(process)
             out.seek(0)
             return process.returncode, out.read()
+
+    def _stop(self, process: "subprocess.Popen[bytes]") -> None:
+        """Lets Pulumi stop in order where it still runs, so that its state is whole, and waits for that."""
+        if process.poll() is not None:
+            return
+        with unheard():
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def _unlock(self, output: str, until: float) -> bool:
         """Whether another try is worth it: one whose process lives is waited for, one left by a kill is taken away.
@@ -176,9 +220,8 @@ class Updates:
             return False
         pid = int(holder[2])
         if not _is_pulumi(pid):
-            cancel = ["pulumi", "cancel", "--yes", "--non-interactive", "--stack", self.stack]
-            done = subprocess.run(cancel, cwd=self.folder, capture_output=True, text=True, check=False, timeout=60)
-            return done.returncode == 0 and time.monotonic() < until
+            pulumi(self.folder, "cancel", "--yes", "--stack", self.stack)
+            return time.monotonic() < until
         while _is_pulumi(pid):
             if time.monotonic() > until or self._asked():
                 return False

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,4 +80,25 @@ def test_a_schedule_stops_at_once_and_takes_all_back(scene: Scene, application: 
     _, said = walk.communicate(timeout=60)
     assert walk.returncode == (1 if how == "ill" else 130)
     assert "all is taken back" in said
+    assert scene.again().returncode == 0
+
+
+@pytest.mark.timeout(240)
+def test_a_schedule_interrupted_while_it_changes_something_takes_all_back(
+    scene: Scene, application: str, tmp_path: Path
+) -> None:
+    scene.up(*BASE)
+    before = STACK_FILE.read_bytes()
+    command = [sys.executable, "-m", "lab.cli", "chaos", "--schedule"]
+    for seconds in (0.3, 0.8, 1.3, 1.8):  # of an update that takes about two
+        file = scheduled(tmp_path, application, {"at": 0, "seconds": 300, "percent": 100})
+        walk = subprocess.Popen([*command, file], cwd=CLONE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        until(lambda: before != STACK_FILE.read_bytes(), 60, "the fault is declared")
+        time.sleep(seconds)
+        os.killpg(walk.pid, signal.SIGINT)
+        _, said = walk.communicate(timeout=60)
+        assert walk.returncode == 130, said
+        assert "all is taken back" in said
+        assert before == STACK_FILE.read_bytes()
+        assert scene.share(200, 20) == 1.0
     assert scene.again().returncode == 0

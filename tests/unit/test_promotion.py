@@ -57,7 +57,7 @@ class Scene:
         monkeypatch.setattr(live, "wait_for_traffic", lambda _config: 0.0)
         monkeypatch.setattr(promotion, "POLL_SECONDS", 0.001)
 
-    def _up(self, _weight: float = 0) -> float:
+    def _up(self) -> float:
         config = self.updates().config()
         now = str(Target(config.canary_weight, config.canary_cohort))
         if self.failing_ups.get(now, 0):

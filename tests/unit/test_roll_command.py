@@ -101,7 +101,7 @@ class Scene:
         self.lost: Callable[[Step], int] = lambda step: 0
         self.refused: Callable[[Step], str] = lambda step: ""
         self.write(ON)
-        monkeypatch.setattr(Updates, "forward", lambda updates, weight: self._up("up"))
+        monkeypatch.setattr(Updates, "forward", lambda updates: self._up("up"))
         monkeypatch.setattr(Updates, "back", lambda updates: self._up("back"))
         monkeypatch.setattr(roll.live, "wait", lambda config: 0.0)
         monkeypatch.setattr(roll.live, "wait_for_traffic", lambda config: 0.0)

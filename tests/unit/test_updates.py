@@ -1,13 +1,17 @@
 """What an edit of the stack's file leaves alone, and whose lock is taken away."""
 
 import os
+import signal
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from lab import updates
+from lab.run import kept
 from lab.updates import UpdateError, Updates
 
 FILE = """# mine
@@ -91,6 +95,44 @@ def test_a_lock_of_another_machine_is_left_alone(tmp_path: Path, monkeypatch: py
     with pytest.raises(UpdateError, match="the stack is currently locked"):
         Updates(tmp_path, "dev").back()
     assert calls.read_text().split() == ["up"]
+
+
+SLOW = """#!/bin/sh
+trap 'sleep 0.3; echo state written >> {calls}; exit 1' INT
+touch {folder}/running
+while :; do sleep 0.05; done
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_interrupts_an_up_waits_until_pulumi_has_stopped_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    calls = pulumi(tmp_path, monkeypatch, "1")
+    (tmp_path / "pulumi").write_text(SLOW.format(calls=calls, folder=tmp_path))
+
+    def interrupt() -> None:
+        while not (tmp_path / "running").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+        time.sleep(0.1)
+        os.kill(os.getpid(), number)  # nobody is patient
+
+    told = threading.Thread(target=interrupt)
+    told.start()
+    with pytest.raises(KeyboardInterrupt), kept(tmp_path / "Pulumi.dev.yaml"):
+        Updates(tmp_path, "dev").back()
+    told.join()
+    assert calls.read_text() == "state written\n"
+
+
+def test_an_up_that_does_not_end_is_stopped_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = pulumi(tmp_path, monkeypatch, "1")
+    (tmp_path / "pulumi").write_text(SLOW.format(calls=calls, folder=tmp_path))
+    monkeypatch.setattr(updates, "UP_SECONDS", 0.5)
+    with pytest.raises(UpdateError, match=r"not done after 0\.5 s, and was stopped"):
+        Updates(tmp_path, "dev").back()
+    assert calls.read_text() == "state written\n"
 
 
 def test_the_line_that_says_why_an_up_failed_is_found() -> None:
