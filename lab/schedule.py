@@ -144,7 +144,7 @@ def walk(folder: Path, schedule: Schedule, base: LabConfig, stack: str) -> int:
                     if watch.ill.is_set():
                         break
                     file.write_bytes(before)
-                    walking.up()
+                    walking.back()
             finally:
                 _take_back(walking, file, before)
             if watch.ill.is_set():
