@@ -35,7 +35,9 @@ def _waypoint(stack: Stack) -> None:
             "kubeconfig": config.kubeconfig,
             "context": config.context,
         },
-        stack.options(),
+        # The versions' Services outlast the routes to them: one that goes with its route is gone for some tenths of a
+        # second before the waypoint has heard that the route is.
+        stack.options(*stack.versions()),
     )
     stack.after.append(waypoint)
     if config.fail_closed:

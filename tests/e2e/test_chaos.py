@@ -53,6 +53,20 @@ def test_moving_between_the_forms_drops_no_request(scene: Scene) -> None:
 
 
 @pytest.mark.timeout(150)
+def test_a_canary_that_is_turned_off_takes_no_request_with_it(scene: Scene) -> None:
+    scene.up()
+    load = Load(stack_config(CLONE), concurrency=6, fresh_workers=3)
+    try:
+        for _ in range(3):
+            scene.up("canary", canaryWeight="50")
+            scene.up()
+    finally:
+        rows = load.stop()
+    assert len(rows) > 500
+    assert {200: len(rows)} == Counter(row.status for row in rows)
+
+
+@pytest.mark.timeout(150)
 def test_a_fault_of_30_seconds_is_gone_at_35_although_nothing_runs(scene: Scene) -> None:
     settings = {"owner": "combined", "canaryWeight": "100", "faultPercent": "100", "faultSeconds": "30"}
     scene.up("canary", "abort", **settings)

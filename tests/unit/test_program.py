@@ -12,7 +12,7 @@ from lab.stages import TOGGLES
 from tests.unit.recording import Recording, run
 
 VERSIONED = {"reviews-baseline": "Service", "reviews-premium": "Service", "reviews-stable": "Service"}
-WAYPOINT = {"waypoint-gateway": "Gateway", "waypoint-enrolment": "NamespacePatch"}
+WAYPOINT = {**VERSIONED, "waypoint-gateway": "Gateway", "waypoint-enrolment": "NamespacePatch"}
 
 
 def built(*on: str, **fields: Any) -> Recording:
@@ -26,8 +26,8 @@ def built(*on: str, **fields: Any) -> Recording:
         (("waypoint",), WAYPOINT),
         (("waypoint", "accessLog"), {**WAYPOINT, "waypoint-access-log": "Telemetry"}),
         (("waypoint", "l7Policy"), {**WAYPOINT, "reviews-l7-policy-policy": "AuthorizationPolicy"}),
-        (("waypoint", "canary"), {**WAYPOINT, **VERSIONED, "reviews-route": "HTTPRoute"}),
-        (("waypoint", "canary", "premium"), {**WAYPOINT, **VERSIONED, "reviews-route": "HTTPRoute"}),
+        (("waypoint", "canary"), {**WAYPOINT, "reviews-route": "HTTPRoute"}),
+        (("waypoint", "canary", "premium"), {**WAYPOINT, "reviews-route": "HTTPRoute"}),
         (("waypoint", "delay", "abort", "retries"), {**WAYPOINT, "reviews-fault-rule": "VirtualService"}),
     ],
 )
@@ -37,7 +37,7 @@ def test_a_stack_is_the_stages_that_are_on_and_nothing_else(on: tuple[str, ...],
 
 def test_one_owner_puts_all_of_a_services_traffic_into_one_object() -> None:
     on = ("waypoint", "canary", "premium", "delay", "abort", "retries")
-    want = {**WAYPOINT, **VERSIONED, "reviews-traffic-rule": "VirtualService"}
+    want = {**WAYPOINT, "reviews-traffic-rule": "VirtualService"}
     assert built(*on, owner="combined").kinds() == want
 
 
@@ -67,6 +67,7 @@ def test_the_waypoints_of_a_stack_are_those_of_its_config() -> None:
     )
     gateways = {"waypoint-gateway-blue": "Gateway", "waypoint-gateway-green": "Gateway"}
     assert record.kinds() == {
+        **VERSIONED,
         **gateways,
         "waypoint-enrolment": "NamespacePatch",
         "waypoint-share": "NamespacePatch",
@@ -75,6 +76,11 @@ def test_the_waypoints_of_a_stack_are_those_of_its_config() -> None:
     assert revisions == ["1-30-2", "1-31-0"]
     weight = record.inputs("waypoint-share")["metadata"]["annotations"]
     assert weight == {"istio.io/use-waypoint-canary-weight": "20"}
+
+
+def test_the_versions_services_go_after_the_waypoint_and_not_with_the_routes_to_them() -> None:
+    record = built("waypoint", "canary")
+    assert VERSIONED.keys() <= record.needs("waypoint")
 
 
 def test_each_versioned_service_selects_one_version() -> None:
