@@ -131,7 +131,7 @@ class Waypoint(pulumi.ComponentResource):
             hooks=pulumi.ResourceHookBinding(before_create=[*rollouts], before_update=[*rollouts, leaving]),
         )
         for suffix, place in places.items():
-            document = _with(place, labels=labels)
+            document = _with(place, "labels", labels)
             enrolment = objects.KubernetesObject(f"{name}-enrolment{suffix}", document, ready, patch=True)
             if canary:
                 # A patch of its own, after the label's: until it comes, the canary is told of the Services at 0 %.
@@ -142,7 +142,7 @@ class Waypoint(pulumi.ComponentResource):
                     depends_on=[enrolment],
                     hooks=pulumi.ResourceHookBinding(before_create=[told], before_update=[told]),
                 )
-                document = _with(place, annotations={handover.WEIGHT: f"{canary['weight']}"})
+                document = _with(place, "annotations", {handover.WEIGHT: f"{canary['weight']}"})
                 objects.KubernetesObject(f"{name}-share{suffix}", document, informed, patch=True)
         self.name = pulumi.Output.from_input(primary)
         self.address = gateways[0].status.apply(_address)
@@ -175,14 +175,21 @@ def _places(enrol: Enrol, namespace: str, services: list[str]) -> dict[str, dict
     """What carries the labels, by the end of its resource's name."""
     if enrol is Enrol.NAMESPACE:
         return {"": {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}}
+    # The provider's own wait for a Service takes ten seconds and more, and a label is there at once.
+    quick = {"annotations": {"pulumi.com/skipAwait": "true"}}
     return {
-        f"-{service}": {"apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": namespace}}
+        f"-{service}": {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": service, "namespace": namespace, **quick},
+        }
         for service in services
     }
 
 
-def _with(place: dict[str, Any], **metadata: dict[str, str]) -> dict[str, Any]:
-    return {**place, "metadata": {**place["metadata"], **metadata}}
+def _with(place: dict[str, Any], field: str, values: dict[str, str]) -> dict[str, Any]:
+    metadata = place["metadata"]
+    return {**place, "metadata": {**metadata, field: {**metadata.get(field, {}), **values}}}
 
 
 def _suffix(gateway: str) -> str:

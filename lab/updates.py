@@ -149,28 +149,29 @@ class Updates:
         pack = self.folder / POLICIES
         if not (pack / "PulumiPolicy.yaml").exists():
             return self._up("--skip-preview", *more, forward=True)
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as settings:
+        with tempfile.TemporaryFile("w") as settings:  # without a name: a kill leaves nothing of it
             # Weights below one percent add up to more than 100, and that is what is declared.
             json.dump({"weights-add-up": {"total": sum(parts(self.config().canary_weight))}}, settings)
             settings.flush()
-            return self._up("--policy-pack", str(pack), "--policy-pack-config", settings.name, *more, forward=True)
+            more += ["--policy-pack", str(pack), "--policy-pack-config", f"/dev/fd/{settings.fileno()}"]
+            return self._up(*more, forward=True, handed=(settings.fileno(),))
 
     def back(self) -> float:
         """An up without preview, policies and gate: nothing may refuse the way back. Seconds. Raises UpdateError."""
         return self._up("--skip-preview", forward=False)
 
-    def _up(self, *more: str, forward: bool) -> float:
+    def _up(self, *more: str, forward: bool, handed: tuple[int, ...] = ()) -> float:
         command = ["pulumi", "up", "--yes", "--non-interactive", "--suppress-progress", "--suppress-outputs"]
         command += ["--stack", self.stack, *more]
         began = time.monotonic()
         while True:
-            code, output = self._run(command, forward=forward)
+            code, output = self._run(command, forward=forward, handed=handed)
             if code == 0:
                 return time.monotonic() - began
             if not self._unlock(output, began + LOCK_SECONDS):
                 raise UpdateError(said(output))
 
-    def _run(self, command: list[str], *, forward: bool) -> tuple[int, str]:
+    def _run(self, command: list[str], *, forward: bool, handed: tuple[int, ...]) -> tuple[int, str]:
         # In a session of its own: Ctrl-C is heard here, and an up is never left half done by it. What is raised
         # meanwhile stops it first.
         environment = {**os.environ, **({} if forward else {UNMEASURED: "1"})}
@@ -184,6 +185,7 @@ class Updates:
                     stdout=out,
                     stderr=out,
                     start_new_session=True,
+                    pass_fds=handed,
                 )
             except FileNotFoundError:
                 raise UpdateError(NO_PULUMI) from None

@@ -1,19 +1,26 @@
 """Another waypoint takes over, for real: under load, from a bad one back, and from wherever it was cut off."""
 
 import json
+import os
+import random
 import re
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from embedded import processes
 from lab.journal import Journal
 from lab.probe import Load, Row
 from lab.run import kept
 from lab.verify import stack_config
 from tests.conftest import Kubectl
-from tests.e2e.chaos_scene import CLONE, UP, Scene, opened
+from tests.e2e.chaos_scene import CLONE, UP, Scene, opened, until
 
 NAMESPACE = "bookinfo-backends"
 ROLL_SECONDS = 240
@@ -144,3 +151,30 @@ def test_a_waypoint_that_still_gets_connections_is_not_let_go(
         first.up(**{**now, "waypointCanaryWeight": "0"})
         first.up()
     assert gateways(kubectl) == ["waypoint"]
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_random_points_it_goes_on_and_ends_right(first: Scene, kubectl: Kubectl, cluster_state: Path) -> None:
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")
+    points = random.Random(seed)
+    command = [sys.executable, "-m", "lab.cli", "--state", str(cluster_state), "roll", "--steps", "50,100"]
+    # What a killed engine is creating is lost to its state, with every provider: the canary is there before.
+    first.up(waypointCanary="waypoint-next")
+    sending = load()
+    try:
+        for _ in range(4):
+            running = subprocess.Popen(command, cwd=CLONE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            with suppress(subprocess.TimeoutExpired):
+                running.communicate(timeout=points.uniform(2, 14))
+            for pid in [running.pid, *processes.descendants(running.pid)] if running.poll() is None else []:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            running.communicate()
+        done = first.lab("roll", "--to", "waypoint-next", "--steps", "50,100", seconds=ROLL_SECONDS)
+    finally:
+        rows = sending.stop()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert Counter() == failures(rows)
+    assert enrolment(kubectl) == {"istio.io/use-waypoint": "waypoint-next"}
+    until(lambda: gateways(kubectl) == ["waypoint-next"], 20, "the first waypoint is gone")

@@ -129,7 +129,7 @@ def test_a_hosted_waypoint_gets_its_canary_as_an_imported_one_does() -> None:
             },
         )
     )
-    assert hosted.inputs("given-share-s")["metadata"]["annotations"] == {"istio.io/use-waypoint-canary-weight": "20"}
+    assert hosted.inputs("given-share-s")["metadata"]["annotations"]["istio.io/use-waypoint-canary-weight"] == "20"
     assert hosted.inputs("given-gateway-green")["metadata"]["labels"]["istio.io/rev"] == "1-31-0"
     assert hosted.kinds() == imported.kinds()
     assert {name: hosted.inputs(name) for name in hosted.made} == {name: imported.inputs(name) for name in hosted.made}

@@ -81,10 +81,11 @@ def test_each_named_service_gets_both_labels_and_then_its_weight() -> None:
     kinds = {"w-gateway": "Gateway", "w-gateway-next": "Gateway"}
     for service in ("cart", "till"):
         kinds |= {f"w-enrolment-{service}": "ServicePatch", f"w-share-{service}": "ServicePatch"}
-        place = {"name": service, "namespace": "shop"}
+        quick = {"pulumi.com/skipAwait": "true"}
+        place = {"name": service, "namespace": "shop", "annotations": quick}
         labels = {PRIMARY: "waypoint", CANARY: "next"}
         assert record.inputs(f"w-enrolment-{service}")["metadata"] == {**place, "labels": labels}
-        assert record.inputs(f"w-share-{service}")["metadata"] == {**place, "annotations": {WEIGHT: "20"}}
+        assert record.inputs(f"w-share-{service}")["metadata"] == {**place, "annotations": {**quick, WEIGHT: "20"}}
         assert record.needs(f"w-share-{service}") == {f"w-enrolment-{service}"}
         assert list(record.requests[f"w-share-{service}"].hooks.before_create) == [f"w-share-{service}"]
     assert record.kinds() == kinds
