@@ -118,17 +118,25 @@ def under_way(clusters: Mapping[str, Any]) -> int:
     )
 
 
+def weight(item: Mapping[str, Any]) -> int:
+    """Percent of the new connections that the weight on a Namespace or Service gives to a canary, if there is one.
+
+    Source: istiod: a weight that is no whole number from 0 to 100 leaves all to the primary.
+    """
+    text = str((item["metadata"].get("annotations") or {}).get(WEIGHT, "0"))
+    found = int(text) if _WEIGHT.fullmatch(text) else 0
+    return found if 0 <= found <= 100 else 0
+
+
 def share(item: Mapping[str, Any], gateway: str) -> int:
     """Percent of the new connections to a Namespace's or Service's waypoints that `gateway` gets.
 
-    Source: istiod: a canary that is none, or a weight that is no whole number from 0 to 100, leaves all to the primary.
+    Source: istiod: a canary that is none leaves all to the primary.
     """
-    meta = item["metadata"]
-    labels, text = meta.get("labels") or {}, str((meta.get("annotations") or {}).get(WEIGHT, "0"))
+    labels = item["metadata"].get("labels") or {}
     primary, canary = labels.get(PRIMARY), labels.get(CANARY)
-    weight = int(text) if _WEIGHT.fullmatch(text) and canary not in (None, "", "none", primary) else 0
-    weight = weight if 0 <= weight <= 100 else 0
-    return {canary: weight, primary: 100 - weight}.get(gateway, 0)
+    found = weight(item) if canary not in (None, "", "none", primary) else 0
+    return {canary: found, primary: 100 - found}.get(gateway, 0)
 
 
 async def _known(cluster: Cluster, gateway: str) -> list[set[str]]:
@@ -207,16 +215,31 @@ async def let_go(cluster: Cluster, gateway: str, enrolled: Sequence[Mapping[str,
         await cluster.pause(f"waypoint {gateway} has not ended: {', '.join(pods)}")
 
 
-def _waypoints(inputs: Mapping[str, Any] | None) -> set[str]:
+def let_in(gateway: str, enrolled: Sequence[Mapping[str, Any]]) -> None:
+    """Raises RuntimeError where a canary that is new would get connections at once, by the weight of one before it."""
+    for item in enrolled:
+        if left := weight(item):
+            raise RuntimeError(
+                f"waypoint {gateway} would get {left} % of the new connections before it knows the Services, because "
+                f"{item['metadata']['name']} still has the weight of the canary before: take that away first, by an "
+                f"update without a canary"
+            )
+
+
+def _labels(inputs: Mapping[str, Any] | None) -> dict[str, str]:
     labels = ((inputs or {}).get("metadata") or {}).get("labels") or {}
-    return {str(labels[name]) for name in (PRIMARY, CANARY) if labels.get(name)}
+    return {name: str(labels[name]) for name in (PRIMARY, CANARY) if labels.get(name)}
 
 
 def leaving(name: str, target: Target, namespace: str, enrolled: list[list[str]], limit: float) -> pulumi.ResourceHook:
     """A hook before the labels change: what they no longer name is let go. `enrolled`: the objects that have them."""
 
     async def before(args: pulumi.ResourceHookArgs) -> None:
-        for gateway in sorted(_waypoints(args.old_inputs) - _waypoints(args.new_inputs)):
+        old, new = _labels(args.old_inputs), _labels(args.new_inputs)
+        cluster = Cluster(target, namespace, limit)
+        if CANARY in new and new[CANARY] not in old.values():
+            let_in(new[CANARY], [await cluster.get(*what) for what in enrolled])
+        for gateway in sorted({*old.values()} - {*new.values()}):
             cluster = Cluster(target, namespace, limit)
             await let_go(cluster, gateway, [await cluster.get(*what) for what in enrolled])
 

@@ -128,7 +128,7 @@ class Waypoint(pulumi.ComponentResource):
         ready = pulumi.ResourceOptions(
             parent=self,
             depends_on=gateways,
-            hooks=pulumi.ResourceHookBinding(before_create=[*rollouts], before_update=[*rollouts, leaving]),
+            hooks=pulumi.ResourceHookBinding(before_create=[*rollouts, leaving], before_update=[*rollouts, leaving]),
         )
         for suffix, place in places.items():
             document = _with(place, "labels", labels)

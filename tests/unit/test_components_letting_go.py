@@ -210,7 +210,6 @@ def labelled(**labels: str) -> dict[str, Any]:
         (labelled(waypoint="new", waypoint_canary="old"), labelled(waypoint="new"), ["old"]),
         (labelled(waypoint="old"), labelled(waypoint="new"), ["old"]),
         (labelled(waypoint="old", waypoint_canary="new"), labelled(), ["new", "old"]),
-        (labelled(waypoint="old"), labelled(waypoint="old", waypoint_canary="new"), []),
         (labelled(waypoint="old", waypoint_canary="new"), labelled(waypoint="new", waypoint_canary="old"), []),
         (None, labelled(waypoint="new"), []),
     ],
@@ -241,6 +240,37 @@ def test_an_update_that_would_lose_requests_fails_before_it_is_made(monkeypatch:
     with pytest.raises(RuntimeError, match=r"^waypoint old still gets 50 % "):
         hooked(monkeypatch, there, lambda: leaving("w-leaving", Target(), "shop", places, 5), **inputs)
     assert there.deeds() == []
+
+
+@pytest.mark.parametrize("before", [labelled(waypoint="new"), labelled(waypoint="old", waypoint_canary="new"), None])
+@pytest.mark.parametrize("left", [100, 1])
+def test_a_new_canary_does_not_come_into_the_weight_of_another(
+    monkeypatch: pytest.MonkeyPatch, before: dict[str, Any] | None, left: int
+) -> None:
+    there = Namespace(old=[Pod("old-1")], new=[Pod("new-1")], third=[Pod("third-1")])
+    there.objects = {"namespace shop": enrolled(left)}
+    inputs = {"old_inputs": before, "new_inputs": labelled(waypoint="new", waypoint_canary="third")}
+    with pytest.raises(RuntimeError) as caught:
+        hooked(monkeypatch, there, lambda: leaving("w", Target(), "shop", [["namespace", "shop"]], 5), **inputs)
+    assert str(caught.value) == (
+        f"waypoint third would get {left} % of the new connections before it knows the Services, because shop still "
+        "has the weight of the canary before: take that away first, by an update without a canary"
+    )
+    assert there.deeds() == []
+
+
+@pytest.mark.parametrize("left", ["0", "101", "many", ""])
+def test_a_new_canary_comes_where_no_weight_is_left_that_istiod_reads(
+    monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    there = Namespace(old=[Pod("old-1")])
+    there.objects = {"namespace shop": {"metadata": {"name": "shop", "annotations": {WEIGHT: left} if left else {}}}}
+    inputs = {
+        "old_inputs": labelled(waypoint="old"),
+        "new_inputs": labelled(waypoint="old", waypoint_canary="new"),
+    }
+    hooked(monkeypatch, there, lambda: leaving("w", Target(), "shop", [["namespace", "shop"]], 5), **inputs)
+    assert there.commands == ["get namespace shop --output json"]
 
 
 def test_the_hook_before_the_weight_asks_the_canary_for_the_enrolled_services(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_the_weight_comes_after_the_labels_and_they_after_both_gateways() -> Non
 def test_both_rollouts_are_waited_for_before_the_labels_and_the_canarys_knowledge_before_the_weight() -> None:
     record = waypoint()
     labels, weight = record.requests["w-enrolment"].hooks, record.requests["w-share"].hooks
-    assert list(labels.before_create) == ["w-rollout", "w-rollout-next"]
+    assert list(labels.before_create) == ["w-rollout", "w-rollout-next", "w-leaving"]
     assert list(labels.before_update) == ["w-rollout", "w-rollout-next", "w-leaving"]
     assert (list(weight.before_create), list(weight.before_update)) == (["w-share"], ["w-share"])
 
