@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from embedded import cluster
+from lab import interrupts
 from lab.config import ConfigError
 from lab.target import stack_config
 
@@ -141,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         _say(f"lab {given.command}: interrupted")
-        return 130
+        return interrupts.EXIT
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
 import argparse
 import json
 import select
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from embedded import cluster
+from lab import interrupts
 from lab.config import ConfigError, LabConfig
 from lab.evidence import Rules, Verdict
+from lab.interrupts import Asked
 from lab.journal import Journal, Locked
 from lab.promotion import PromoteError, Promotion, Ways
 from lab.standing import Standing, Target, standing
@@ -18,36 +18,10 @@ from lab.target import stack_config, use_target
 from lab.updates import Updates
 from lab.weights import StepsError, read_steps, shown
 
-HELD, INTERRUPTED = 3, 130
+HELD = 3
 CODES = {Verdict.GO: 0, Verdict.BACK: 1, Verdict.HOLD: HELD}
 ANSWERS = {"y": Verdict.GO, "n": Verdict.HOLD, "b": Verdict.BACK}
 POLL_SECONDS = 0.2
-
-
-class Asked:
-    """What asked this process to stop: Ctrl-C, or a signal. It is heard between two steps, and nowhere half way."""
-
-    def __init__(self) -> None:
-        """Nothing has asked yet."""
-        self.name = ""
-
-    def __call__(self) -> str:
-        """The name of what asked; empty where nothing did."""
-        return self.name
-
-    def _hear(self, number: int, _frame: object) -> None:
-        self.name = signal.Signals(number).name
-
-    @contextmanager
-    def heard(self) -> Iterator[None]:
-        """Listens while the context lasts."""
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self._hear) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _say(line: str) -> None:
@@ -176,7 +150,7 @@ def _run(given: argparse.Namespace, asked: Asked) -> int:
         _say(str(state))
     if given.json:
         print(_document(verdict, state))
-    return INTERRUPTED if asked() else CODES[verdict]
+    return interrupts.EXIT if asked() else CODES[verdict]
 
 
 def main(given: argparse.Namespace) -> int:

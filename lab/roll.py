@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from embedded import cluster
-from lab import expects, live, verify
+from lab import expects, interrupts, live, verify
 from lab.config import ConfigError, LabConfig
 from lab.evidence import Verdict as Decision
+from lab.interrupts import Asked
 from lab.journal import Journal, Locked
 from lab.probe import Load, ProbeError
-from lab.promote import INTERRUPTED, Asked
 from lab.roll_steps import Standing, Step, plan, ways_back
 from lab.target import stack_config, use_target
 from lab.updates import UpdateError, Updates
@@ -165,7 +165,7 @@ def _run(given: argparse.Namespace, asked: Asked) -> int:
     _say(str(now))
     if given.json:
         print(json.dumps({"passed": passed, **asdict(now)}, indent=1))
-    return INTERRUPTED if asked() else 0 if passed else 1
+    return interrupts.EXIT if asked() else 0 if passed else 1
 
 
 def main(given: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import yaml
 from embedded import cluster
 from lab import live, snapshot
 from lab.config import PROJECT, ConfigError, LabConfig
+from lab.interrupts import handled, interrupt
 from lab.outcome import Outcome, table
 from lab.probe import Load, ProbeError
 from lab.stages import BY_NAME, STAGES, Stage, Step, expectations
@@ -36,20 +37,14 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 @contextmanager
 def kept(file: Path) -> Iterator[None]:
     """Puts `file` back byte for byte in the end, whatever happens: being told to end is an interruption, too."""
     before = file.read_bytes() if file.exists() else None
-    handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        with handled(interrupt, (signal.SIGTERM, signal.SIGHUP)):
+            yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
         if before is None:
             file.unlink(missing_ok=True)
         elif not file.exists() or file.read_bytes() != before:

@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from lab import live, verify
+from lab import interrupts, live, verify
 from lab.config import PROJECT, ConfigError, LabConfig
+from lab.interrupts import handled, unheard
 from lab.probe import ProbeError
 from lab.run import RunError, Walk, kept
 from lab.stages import Step, expectations
-from lab.updates import unheard
 from lab.watch import Health, NotWell, Watch
 
 TAKE_BACK_TRIES = 5  # the API server may be away for a moment
@@ -128,12 +128,11 @@ def walk(folder: Path, schedule: Schedule, base: LabConfig, stack: str) -> int:
     missed, told = 0, threading.Event()
 
     def interrupt(_number: int, _frame: object) -> None:
-        told.set()  # an update that is interrupted too may be heard of first
+        told.set()  # a kubectl that is interrupted too may be heard of first
         raise KeyboardInterrupt
 
-    handler = signal.signal(signal.SIGINT, interrupt)
     try:
-        with kept(file), Watch(schedule.health) as watch:
+        with handled(interrupt, (signal.SIGINT,)), kept(file), Watch(schedule.health) as watch:
             before, walking = file.read_bytes(), Walk(folder, stack)
             try:
                 began = time.monotonic()
@@ -152,12 +151,10 @@ def walk(folder: Path, schedule: Schedule, base: LabConfig, stack: str) -> int:
                 return 1
     except KeyboardInterrupt:
         _say("interrupted")
-        return 130
+        return interrupts.EXIT
     except (RunError, NotWell, live.NotLive) as error:
         _say("interrupted" if told.is_set() else str(error))
-        return 130 if told.is_set() else 1
-    finally:
-        signal.signal(signal.SIGINT, handler)
+        return interrupts.EXIT if told.is_set() else 1
     return 1 if missed else 0
 
 

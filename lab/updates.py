@@ -8,14 +8,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
 
 from lab.config import PROJECT, LabConfig
 from lab.gate import UNMEASURED
+from lab.interrupts import unheard
 from lab.standing import Target
 from lab.target import stack_config
 from lab.weights import parts, shown
@@ -92,18 +92,6 @@ def pulumi(folder: Path, *arguments: str) -> str:
     if done.returncode:
         raise UpdateError(f"pulumi {arguments[0]} failed: {said(done.stderr or done.stdout)}")
     return done.stdout
-
-
-@contextmanager
-def unheard() -> Iterator[None]:
-    """Being told to end changes nothing while the context lasts: what it does must not be left half done."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def _is_pulumi(pid: int) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from lab import promote
 from lab.config import ConfigError, LabConfig
 from lab.evidence import Verdict
+from lab.interrupts import Asked
 from lab.promotion import PromoteError
 from lab.standing import Result, Standing, Target, plan
 
@@ -98,13 +99,13 @@ def test_the_person_is_asked_until_the_answer_is_one_and_silence_is_a_hold(
     os.close(into)
     with os.fdopen(out) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
-        found = promote.Approve(promote.Asked())(Target(5))
+        found = promote.Approve(Asked())(Target(5))
     assert found is want
 
 
 def test_ctrl_c_at_the_question_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     out, into = os.pipe()
-    asked = promote.Asked()
+    asked = Asked()
     with os.fdopen(out) as terminal, asked.heard():
         monkeypatch.setattr(sys, "stdin", terminal)
         os.kill(os.getpid(), signal.SIGINT)
