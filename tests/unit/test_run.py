@@ -1,5 +1,6 @@
 """What a walk leaves behind, and what it says of a cluster that it changed."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from lab import snapshot
 from lab.config import LabConfig
 from lab.probe import Row
-from lab.run import kept
+from lab.run import RunError, Walk, kept
 from lab.stages import Expect, Measure
 from lab.verify import judge
 
@@ -85,6 +86,36 @@ def test_a_walk_that_is_told_to_end_puts_the_stacks_file_back(tmp_path: Path, nu
         ended()
     assert file.read_bytes() == b"encryptionsalt: v1:abc\n"
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "stacks", "after"),
+    [
+        ("encryptionsalt: v1:abc\n", ["other"], "{}\n"),
+        ("encryptionsalt: v1:abc\n", ["dev"], "encryptionsalt: v1:abc\n"),
+        ("config:\n  a:b:\n    secure: x\nencryptionsalt: v1:abc\n", [], None),
+        ("config: {}\n", None, None),  # nobody is asked
+    ],
+)
+def test_a_salt_is_forgotten_where_its_stack_is_gone_and_no_secret_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, stacks: list[str] | None, after: str | None
+) -> None:
+    file, listed = tmp_path / "Pulumi.dev.yaml", json.dumps([{"name": name} for name in stacks or []])
+    file.write_text(text)
+    answer = f"echo '{listed}'" if stacks is not None else "exit 1"
+    (tmp_path / "pulumi").write_text(f'#!/bin/sh\n[ "$2" = select ] || {answer}\n')
+    (tmp_path / "pulumi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    Walk(tmp_path)
+    assert file.read_text() == (after or text)
+
+
+def test_a_walk_that_pulumi_refuses_says_why_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pulumi").write_text("#!/bin/sh\necho 'error: no login' >&2\nexit 255\n")
+    (tmp_path / "pulumi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(RunError, match=r"^pulumi stack failed: no login$"):
+        Walk(tmp_path)
 
 
 def test_a_latency_of_the_few_that_were_answered_is_no_pass() -> None:
