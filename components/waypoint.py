@@ -5,7 +5,7 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from . import gates, handover, objects
+from . import gates, handover, leftovers, objects
 
 _GATEWAY = "gateway.networking.k8s.io"
 _DEFAULT = "waypoint"
@@ -108,13 +108,14 @@ class Waypoint(pulumi.ComponentResource):
         if canary:
             revisions[canary["gateway"]] = canary.get("revision", "")
             labels[handover.CANARY] = canary["gateway"]
-        own = pulumi.ResourceOptions(parent=self)
         gateways: list[objects.KubernetesObject] = []
         rollouts: list[pulumi.ResourceHook] = []
         for gateway, revision in revisions.items():
             suffix = _suffix(gateway)
             document = _gateway(namespace, gateway, scope, revision)
-            gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, own))
+            collected = leftovers.hook(f"{name}-collected{suffix}", target, namespace, gateway, limit)
+            first = pulumi.ResourceOptions(parent=self, hooks=pulumi.ResourceHookBinding(before_create=[collected]))
+            gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, first))
             what = gates.one("deployment", namespace, gateway)
             rollouts.append(gates.hook(f"{name}-rollout{suffix}", target, what, gates.rollout_problem, limit))
         if args.get("access_log", False):
