@@ -19,14 +19,14 @@ SECONDS = 20
 BUNDLE = r"{.metadata.annotations.gateway\.networking\.k8s\.io/bundle-version}"
 # (group, resource, verbs) that the stages need in the Service's namespace
 NEEDED = [
-    ("gateway.networking.k8s.io", "gateways", ("list", "create", "patch", "delete")),
+    ("gateway.networking.k8s.io", "gateways", ("create", "patch", "delete", "list")),
     ("gateway.networking.k8s.io", "httproutes", ("create", "patch", "delete")),
     ("networking.istio.io", "virtualservices", ("create", "patch", "delete")),
     ("security.istio.io", "authorizationpolicies", ("create", "patch", "delete")),
     ("telemetry.istio.io", "telemetries", ("create", "patch", "delete")),
-    ("", "services", ("list", "create", "patch", "delete")),
+    ("", "services", ("create", "patch", "delete", "list")),
     ("", "configmaps", ("create", "patch", "delete")),
-    ("apps", "deployments", ("list", "create", "patch", "delete")),
+    ("apps", "deployments", ("create", "patch", "delete", "list")),
     ("", "namespaces", ("patch",)),
 ]
 # What a waypoint that takes over from another takes besides: it is looked into, and the one that leaves is ended.
