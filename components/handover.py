@@ -232,12 +232,15 @@ def _labels(inputs: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def leaving(name: str, target: Target, namespace: str, enrolled: list[list[str]], limit: float) -> pulumi.ResourceHook:
-    """A hook before the labels change: what they no longer name is let go. `enrolled`: the objects that have them."""
+    """A hook before the labels change: a new canary is let in, and what they no longer name is let go.
+
+    `enrolled` are the objects that have the labels.
+    """
 
     async def before(args: pulumi.ResourceHookArgs) -> None:
         old, new = _labels(args.old_inputs), _labels(args.new_inputs)
-        cluster = Cluster(target, namespace, limit)
         if CANARY in new and new[CANARY] not in old.values():
+            cluster = Cluster(target, namespace, limit)
             let_in(new[CANARY], [await cluster.get(*what) for what in enrolled])
         for gateway in sorted({*old.values()} - {*new.values()}):
             cluster = Cluster(target, namespace, limit)
