@@ -2,14 +2,14 @@
 
 import pulumi
 
-from lab.config import ConfigError, LabConfig
-from lab.faults import Reading
-from lab.preflight import Preflight
+from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.program.preflight import Preflight
+from waypoint_lab.stages.fault_expiry import Reading
 
 try:
     config = LabConfig.from_stack(pulumi.runtime.config.CONFIG.get())
     asked, read = Preflight(config), Reading(config)  # both answer while the Kubernetes SDK is being imported
-    from stack import build
+    from waypoint_lab.program.build import build
 
     asked.result()
     record = read.result()

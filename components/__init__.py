@@ -1,21 +1,18 @@
 """Layer-7 traffic management on Istio Ambient as Pulumi components, for any Service of any mesh."""
 
-from .bookinfo import Bookinfo, BookinfoArgs
+from ._internal.fault_expiry import Duration
 from .canary_route import Backend, CanaryRoute, CanaryRouteArgs, Cohort, HeaderMatch
 from .chaos_rule import Abort, ChaosRule, ChaosRuleArgs, Delay, Inject, Retries
-from .extras import HeaderChanges, Mirror, Sticky
 from .fail_closed import FailClosed, FailClosedArgs
 from .l7_policy import Action, L7Policy, L7PolicyArgs, L7Rule
 from .service_traffic import ServiceTraffic, ServiceTrafficArgs
-from .timekeeper import Duration
+from .types import HeaderChanges, Mirror, Sticky
 from .waypoint import CanaryWaypoint, Enrol, Waypoint, WaypointArgs, WaypointFor
 
 __all__ = [
     "Abort",
     "Action",
     "Backend",
-    "Bookinfo",
-    "BookinfoArgs",
     "CanaryRoute",
     "CanaryRouteArgs",
     "CanaryWaypoint",

@@ -5,8 +5,8 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from . import gates, objects, route_extras
-from .extras import HeaderChanges, Mirror, Sticky
+from ._internal import http_route, objects, waits
+from .types import HeaderChanges, Mirror, Sticky
 
 _READY = 'jsonpath={.status.parents[0].conditions[?(@.type=="%s")].status}=True'
 _MAX_WEIGHT = 1_000_000  # Source: Gateway API, BackendRef.weight
@@ -102,21 +102,21 @@ class CanaryRoute(pulumi.ComponentResource):
         limit = objects.number("CanaryRoute", "limit_seconds", args.get("limit_seconds", 60), 1, 3600)
         rules = [_cohort(cohort, port) for cohort in args.get("cohorts", [])]
         rules.append({"backendRefs": _refs(_weighted(args), port)})
-        rules = route_extras.applied("CanaryRoute", rules, args, port)
+        rules = http_route.applied("CanaryRoute", rules, args, port)
         if len(rules) > _MAX_RULES:
             raise objects.refuse("CanaryRoute", "number of cohorts", len(rules) - 1, f"at most {_MAX_RULES - 1}")
-        target = gates.target("CanaryRoute", args)
+        target = waits.target("CanaryRoute", args)
         super().__init__("waypoint-lab:index:CanaryRoute", name, {**args}, opts)
         backends = sorted({str(ref["name"]) for rule in rules for ref in rule["backendRefs"]})
-        filled = gates.hook(
+        filled = waits.hook(
             f"{name}-backends",
             target,
-            gates.slices(namespace, backends),
-            gates.endpoints_problem(backends),
+            waits.slices(namespace, backends),
+            waits.endpoints_problem(backends),
             limit,
         )
-        served = gates.hook(
-            f"{name}-served", target, gates.one("httproute", namespace, name), gates.route_problem, limit
+        served = waits.hook(
+            f"{name}-served", target, waits.one("httproute", namespace, name), waits.route_problem, limit
         )
         route = objects.KubernetesObject(
             f"{name}-route",

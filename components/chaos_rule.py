@@ -5,8 +5,9 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from . import fault_upstream, gates, http_rules, objects, retry_budget, timekeeper
-from .timekeeper import Duration
+from ._internal import fault_expiry, fault_upstream, objects, retry_budget, waits
+from ._internal import virtual_service as http_rules
+from ._internal.fault_expiry import Duration
 
 
 class Inject(StrEnum):
@@ -123,7 +124,7 @@ class ChaosRule(pulumi.ComponentResource):
             raise objects.refuse("ChaosRule", "baseline", baseline, f"a Service other than {service}, with upstream")
         limit = objects.number("ChaosRule", "limit_seconds", args.get("limit_seconds", 120), 1, 3600)
         duration = args.get("duration") if fault else None
-        length = timekeeper.checked("ChaosRule", duration, [fault, headers, inject]) if duration else None
+        length = fault_expiry.checked("ChaosRule", duration, [fault, headers, inject]) if duration else None
         budget = retry_budget.checked("ChaosRule", retries)
         super().__init__("waypoint-lab:index:ChaosRule", name, {**args}, opts)
         domain = f"{namespace}.svc.{args.get('cluster_domain', 'cluster.local')}"
@@ -132,9 +133,9 @@ class ChaosRule(pulumi.ComponentResource):
         if upstream:
             depends = fault_upstream.build(self, to, namespace, f"{baseline}.{domain}", port, fault)
         retry_budget.build(self, name, namespace, f"{to}.{domain}", budget)
-        target = gates.Target(args.get("kubeconfig", ""), args.get("context", ""))
+        target = waits.Target(args.get("kubeconfig", ""), args.get("context", ""))
         hosts = {f"{to}.{domain}": f"{service}.{domain}"} if upstream else {}
-        guard = timekeeper.guard(self, (name, namespace, name), length, duration, hosts, target, limit)
+        guard = fault_expiry.guard(self, (name, namespace, name), length, duration, hosts, target, limit)
         plain = [http_rules.destination(f"{service}.{domain}", port)]
         way = plain if guard.over else [http_rules.destination(f"{to}.{domain}", port)]
         treatment = http_rules.Treatment(

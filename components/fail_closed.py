@@ -4,7 +4,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from . import objects
+from ._internal import objects
 
 _KIND = "FailClosed"
 

@@ -5,7 +5,7 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from . import objects
+from ._internal import objects
 
 
 class Action(StrEnum):

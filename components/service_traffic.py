@@ -4,11 +4,13 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from . import extras, fault_upstream, gates, http_rules, objects, retry_budget, timekeeper
+from . import types
+from ._internal import fault_expiry, fault_upstream, objects, retry_budget, waits
+from ._internal import virtual_service as http_rules
+from ._internal.fault_expiry import Duration
 from .canary_route import Backend, Cohort, HeaderMatch
 from .chaos_rule import Abort, Delay, Inject, Retries
-from .extras import HeaderChanges, Mirror, Sticky
-from .timekeeper import Duration
+from .types import HeaderChanges, Mirror, Sticky
 
 _KIND = "ServiceTraffic"
 _MAX_WEIGHT = 1_000_000
@@ -95,22 +97,22 @@ class ServiceTraffic(pulumi.ComponentResource):
         if upstream and "backends" in args and baseline not in [backend for backend, _, _ in shares]:
             raise objects.refuse(_KIND, "baseline", baseline, "a backend with a weight above 0: the fault hits nothing")
         duration = args.get("duration") if fault else None
-        length = timekeeper.checked(_KIND, duration, [fault, headers, inject]) if duration else None
+        length = fault_expiry.checked(_KIND, duration, [fault, headers, inject]) if duration else None
         domain = f"{namespace}.svc.{args.get('cluster_domain', 'cluster.local')}"
         more = {
-            **extras.mirrors(_KIND, args.get("mirrors", []), domain, port),
-            **extras.headers(_KIND, args.get("request_headers"), args.get("response_headers")),
+            **types.mirrors(_KIND, args.get("mirrors", []), domain, port),
+            **types.headers(_KIND, args.get("request_headers"), args.get("response_headers")),
         }
-        stays, alone, weighted = extras.sticky(_KIND, args.get("sticky"), _route(shares, domain), domain)
+        stays, alone, weighted = types.sticky(_KIND, args.get("sticky"), _route(shares, domain), domain)
         super().__init__(f"waypoint-lab:index:{_KIND}", name, {**args}, opts)
-        target = gates.Target(args.get("kubeconfig", ""), args.get("context", ""))
+        target = waits.Target(args.get("kubeconfig", ""), args.get("context", ""))
         failing, depends = f"{name}-upstream", list[pulumi.Resource]()
         if upstream:
             depends = fault_upstream.build(self, failing, namespace, f"{baseline}.{domain}", port, fault)
         # Without backends of its own the whole Service goes to the failing workload.
         replaced = baseline if "backends" in args else service
         hosts = {f"{failing}.{domain}": f"{replaced}.{domain}"} if upstream else {}
-        guard = timekeeper.guard(self, (name, namespace, name), length, duration, hosts, target, limit)
+        guard = fault_expiry.guard(self, (name, namespace, name), length, duration, hosts, target, limit)
         swap = {replaced: failing} if upstream and not guard.over else {}
         bases = [http_rules.Base(_route(to, domain), match) for match, to in groups]
         if stays:
@@ -127,8 +129,8 @@ class ServiceTraffic(pulumi.ComponentResource):
         for host in sorted({failing} if upstream else {to for to, _, _ in shares}):
             retry_budget.build(self, f"{name}-{host}", namespace, f"{host}.{domain}", budget)
         served = sorted({to for ways in (shares, *(to for _, to in groups)) for to, _, _ in ways})
-        filled = gates.hook(
-            f"{name}-backends", target, gates.slices(namespace, served), gates.endpoints_problem(served), limit
+        filled = waits.hook(
+            f"{name}-backends", target, waits.slices(namespace, served), waits.endpoints_problem(served), limit
         )
         before: list[Any] = [filled, *((guard.hooks.before_create if guard.hooks else None) or [])]
         virtual_service = objects.KubernetesObject(

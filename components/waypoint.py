@@ -5,7 +5,7 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from . import gates, handover, leftovers, objects
+from ._internal import gateway_cleanup, migration, objects, waits
 
 _GATEWAY = "gateway.networking.k8s.io"
 _DEFAULT = "waypoint"
@@ -101,30 +101,30 @@ class Waypoint(pulumi.ComponentResource):
         elif services:
             raise objects.refuse("Waypoint", "services", services, "absent unless enrol is services")
         canary = _canary(args, primary, enrol, scope)
-        target = gates.target("Waypoint", args)
+        target = waits.target("Waypoint", args)
         super().__init__("waypoint-lab:index:Waypoint", name, {**args}, opts)
 
-        revisions, labels = {primary: args.get("revision", "")}, {handover.PRIMARY: primary}
+        revisions, labels = {primary: args.get("revision", "")}, {migration.PRIMARY: primary}
         if canary:
             revisions[canary["gateway"]] = canary.get("revision", "")
-            labels[handover.CANARY] = canary["gateway"]
+            labels[migration.CANARY] = canary["gateway"]
         gateways: list[objects.KubernetesObject] = []
         rollouts: list[pulumi.ResourceHook] = []
         for gateway, revision in revisions.items():
             suffix = _suffix(gateway)
             document = _gateway(namespace, gateway, scope, revision)
-            collected = leftovers.hook(f"{name}-collected{suffix}", target, namespace, gateway, limit)
+            collected = gateway_cleanup.hook(f"{name}-collected{suffix}", target, namespace, gateway, limit)
             first = pulumi.ResourceOptions(parent=self, hooks=pulumi.ResourceHookBinding(before_create=[collected]))
             gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, first))
-            what = gates.one("deployment", namespace, gateway)
-            rollouts.append(gates.hook(f"{name}-rollout{suffix}", target, what, gates.rollout_problem, limit))
+            what = waits.one("deployment", namespace, gateway)
+            rollouts.append(waits.hook(f"{name}-rollout{suffix}", target, what, waits.rollout_problem, limit))
         if args.get("access_log", False):
             # One for both: istioctl takes two without a workload selector for a mistake (IST0160).
             bound = pulumi.ResourceOptions(parent=self, depends_on=gateways)
             objects.KubernetesObject(f"{name}-access-log{_suffix(primary)}", _telemetry(namespace, [*revisions]), bound)
         places = _places(enrol, namespace, services)
         asked = [[place["kind"].lower(), place["metadata"]["name"]] for place in places.values()]
-        leaving = handover.leaving(f"{name}-leaving", target, namespace, asked, limit)
+        leaving = migration.leaving(f"{name}-leaving", target, namespace, asked, limit)
         # Before the label, not after the Gateway: a wait that failed is then asked again by the next up.
         ready = pulumi.ResourceOptions(
             parent=self,
@@ -137,13 +137,13 @@ class Waypoint(pulumi.ComponentResource):
             if canary:
                 # A patch of its own, after the label's: until it comes, the canary is told of the Services at 0 %.
                 pair = (primary, canary["gateway"])
-                told = handover.telling(f"{name}-share{suffix}", target, namespace, pair, services, limit)
+                told = migration.telling(f"{name}-share{suffix}", target, namespace, pair, services, limit)
                 informed = pulumi.ResourceOptions(
                     parent=self,
                     depends_on=[enrolment],
                     hooks=pulumi.ResourceHookBinding(before_create=[told], before_update=[told]),
                 )
-                document = _with(place, "annotations", {handover.WEIGHT: f"{canary['weight']}"})
+                document = _with(place, "annotations", {migration.WEIGHT: f"{canary['weight']}"})
                 objects.KubernetesObject(f"{name}-share{suffix}", document, informed, patch=True)
         self.name = pulumi.Output.from_input(primary)
         self.address = gateways[0].status.apply(_address)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import aiohttp
 
-from embedded import control_plane, mesh, processes
+from embedded import processes
+from embedded.control_plane import istio, programs
 from embedded.health import Part, Status, ask, connect, memory, running, status
 from embedded.kube import ApiError
 from embedded.shell import CLONE, ClusterError, environment, make_backend
@@ -131,12 +132,12 @@ def _start(state: Path, api_port: int, http_port: int, progress: Progress) -> No
             (run / left).unlink(missing_ok=True)
         token_file = state / "pki" / "token"
         token = token_file.read_text() if token_file.exists() else secrets.token_urlsafe(32)
-        control_plane.make_credentials(state, token, api_port)
+        programs.make_credentials(state, token, api_port)
         make_backend(state)
         ports = {"api_port": api_port, "http_port": http_port, "toolchain": str(toolchain)}
         (state / "cluster.json").write_text(json.dumps(ports))
         progress("cluster: starting etcd, API server, controller manager, scheduler, node agent and istiod")
-        argv = [sys.executable, "-m", "embedded.keeper", str(state), "--role", "primary"]
+        argv = [sys.executable, "-m", "embedded.supervisor.watchdog", str(state), "--role", "primary"]
         argv += ["--bin", str(toolchain / "bin"), "--share", str(toolchain / "share")]
         argv += ["--api-fd", str(api.fileno()), "--http-fd", str(http.fileno())]
         with (state / "logs" / "keeper.log").open("ab") as out:
@@ -168,7 +169,7 @@ async def _until_ready(state: Path, progress: Progress) -> None:
             parts_ready = bool(now.parts) and all(part.ready for part in now.parts if part.pid)
             if not applied and parts_ready and any(part.name == "istiod" and part.ready for part in now.parts):
                 with suppress(ApiError, OSError, aiohttp.ClientError, TimeoutError):
-                    await mesh.apply_bookinfo(kube)
+                    await istio.apply_bookinfo(kube)
                     applied = True
                     progress(f"cluster: control plane ready, bookinfo applied ({time.monotonic() - began:.1f} s)")
             if applied and now.ready:

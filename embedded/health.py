@@ -10,7 +10,8 @@ from typing import Any
 
 import aiohttp
 
-from embedded import mesh, processes
+from embedded import processes
+from embedded.control_plane import istio
 from embedded.kube import ApiError, Kube
 
 
@@ -93,7 +94,7 @@ def _keeper_part(run: Path, role: str) -> Part:
 async def lab_pods(kube: Kube) -> Part:
     """Whether every Pod of the lab's own namespaces is ready."""
     try:
-        waits = await mesh.pods_not_ready(kube)
+        waits = await istio.pods_not_ready(kube)
         if not waits and not await kube.get("/api/v1/namespaces/bookinfo-backends"):
             waits = ["bookinfo is not applied"]
     except (ApiError, OSError, aiohttp.ClientError, TimeoutError) as error:

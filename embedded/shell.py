@@ -6,7 +6,7 @@ import re
 import secrets
 from pathlib import Path
 
-from embedded.pki import write_private
+from embedded.control_plane.pki import write_private
 from embedded.toolchain import build
 
 CLONE = Path(__file__).resolve().parents[1]
@@ -39,7 +39,7 @@ def environment(state: Path, *, embedded: bool = True) -> dict[str, str]:
     path = [str(toolchain / "bin"), str(CLONE / ".venv" / "bin"), os.environ.get("PATH", os.defpath)]
     # Last: the official plugins win wherever they are installed. PATH wins over Pulumi's own plugin folder, so what
     # lies there has to be named here.
-    path += [*_official_plugins(), str(CLONE / "embedded" / "plugins" / "bin")]
+    path += [*_official_plugins(), str(CLONE / "embedded" / "pulumi_plugins" / "bin")]
     tools = {"PATH": os.pathsep.join(path), "WAYPOINT_LAB_SHARE": str(toolchain / "share")}
     backend = {
         "PULUMI_BACKEND_URL": f"file://{state / 'pulumi'}",

@@ -28,7 +28,7 @@ def free_port() -> int:
 def lab(state: Path, *args: str) -> None:
     """Runs the command `lab`, as a user does; its output is shown where a test fails."""
     environment = {**os.environ, "WAYPOINT_LAB_STATE": str(state)}
-    done = subprocess.run([sys.executable, "-m", "lab.cli", *args], env=environment, timeout=200, check=False)
+    done = subprocess.run([sys.executable, "-m", "waypoint_lab.cli", *args], env=environment, timeout=200, check=False)
     assert done.returncode == 0, f"lab {args[0]} ended with {done.returncode}"
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import aiohttp
 
+from embedded.control_plane.pki import Authority, write_private
 from embedded.kube import ApiError, Informer, Kube
 from embedded.node.config import NodeConfig
 from embedded.node.proxy_config import Resources, Settings, resources
 from embedded.node.proxy_follow import Followed
 from embedded.node.proxy_world import World
-from embedded.pki import Authority, write_private
 from embedded.processes import die_with_parent
 
 DEBOUNCE_SECONDS = 0.02

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from embedded import cluster
-from lab import live
-from lab.config import LabConfig
-from lab.probe import Row, send
-from lab.verify import stack_config
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.measure import envoy_config
+from waypoint_lab.measure.probe import Row, send
+from waypoint_lab.measure.verify import stack_config
 
 CLONE = cluster.CLONE
 STACK_FILE = CLONE / "Pulumi.dev.yaml"
@@ -36,7 +36,7 @@ class Scene:
         return subprocess.run(command, cwd=CLONE, capture_output=True, text=True, timeout=seconds, check=False)
 
     def lab(self, *args: str, seconds: float = 120) -> "subprocess.CompletedProcess[str]":
-        return self.run(sys.executable, "-m", "lab.cli", "--state", str(self._state), *args, seconds=seconds)
+        return self.run(sys.executable, "-m", "waypoint_lab.cli", "--state", str(self._state), *args, seconds=seconds)
 
     def write(self, *on: str, **settings: str) -> LabConfig:
         """Writes the stack's config: these toggles beside the waypoint, and these settings."""
@@ -51,7 +51,7 @@ class Scene:
         config = self.write(*on, **settings)
         done = self.run("pulumi", *UP)
         assert done.returncode == 0, done.stdout + done.stderr
-        live.wait(config)
+        envoy_config.wait(config)
         return done.stdout
 
     def again(self) -> "subprocess.CompletedProcess[str]":

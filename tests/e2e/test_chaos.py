@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.probe import Load
-from lab.verify import stack_config
 from tests.e2e.chaos_scene import CLONE, UP, Scene, opened, until
+from waypoint_lab.measure.probe import Load
+from waypoint_lab.measure.verify import stack_config
 
 NAMESPACE = "bookinfo-backends"
 JANE = {"end-user": "jane"}

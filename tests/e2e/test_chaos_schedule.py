@@ -69,7 +69,7 @@ def test_a_schedule_walks_its_faults_and_takes_all_back(scene: Scene, applicatio
 def test_a_schedule_stops_at_once_and_takes_all_back(scene: Scene, application: str, tmp_path: Path, how: str) -> None:
     scene.up(*BASE)
     file = scheduled(tmp_path, application, {"at": 0, "seconds": 300, "percent": 100})
-    command = [sys.executable, "-m", "lab.cli", "chaos", "--schedule", file]
+    command = [sys.executable, "-m", "waypoint_lab.cli", "chaos", "--schedule", file]
     walk = subprocess.Popen(command, cwd=CLONE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     until(lambda: scene.share(503, 4) == 1.0, 60, "the fault is on")
     if how == "ill":
@@ -89,7 +89,7 @@ def test_a_schedule_interrupted_while_it_changes_something_takes_all_back(
 ) -> None:
     scene.up(*BASE)
     before = STACK_FILE.read_bytes()
-    command = [sys.executable, "-m", "lab.cli", "chaos", "--schedule"]
+    command = [sys.executable, "-m", "waypoint_lab.cli", "chaos", "--schedule"]
     for seconds in (0.3, 0.8, 1.3, 1.8):  # of an update that takes about two
         file = scheduled(tmp_path, application, {"at": 0, "seconds": 300, "percent": 100})
         walk = subprocess.Popen([*command, file], cwd=CLONE, stderr=subprocess.PIPE, text=True, start_new_session=True)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from embedded import cluster as embedded
-from lab.target import stack_config
+from waypoint_lab.config.target import stack_config
 
 CLONE = embedded.CLONE
 STACK_FILE = CLONE / "Pulumi.dev.yaml"
@@ -42,7 +42,16 @@ def test_the_walk_passes_every_stage_and_leaves_the_config_as_it_was(
 ) -> None:
     before = STACK_FILE.read_bytes()
     found = tmp_path / "run.json"
-    command = (sys.executable, "-m", "lab.cli", "--state", str(cluster_state), "run", "--json", str(found))
+    command = (
+        sys.executable,
+        "-m",
+        "waypoint_lab.cli.main",
+        "--state",
+        str(cluster_state),
+        "run",
+        "--json",
+        str(found),
+    )
     done = run(cluster_environment, *command, seconds=WALK_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     stages = {row["name"]: row for row in json.loads(found.read_text())["stages"]}

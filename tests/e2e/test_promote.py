@@ -19,11 +19,11 @@ import yaml
 
 from embedded import cluster as embedded
 from embedded import processes
-from lab.arms import Arm, Round, Stream
-from lab.config import LabConfig
-from lab.journal import Journal
-from lab.standing import Result, standing
 from tests.conftest import Kubectl
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.measure.pairs import Arm, Round, Stream
+from waypoint_lab.rollout.journal import Journal
+from waypoint_lab.rollout.state import Result, standing
 
 CLONE = embedded.CLONE
 STACK = "promote-test"
@@ -84,7 +84,16 @@ def lab(environment: dict[str, str], cluster_state: Path) -> Iterator[Lab]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "lab.cli", "--state", str(cluster_state), *arguments, "--stack", STACK]
+        command = [
+            sys.executable,
+            "-m",
+            "waypoint_lab.cli.main",
+            "--state",
+            str(cluster_state),
+            *arguments,
+            "--stack",
+            STACK,
+        ]
         process = subprocess.Popen(
             command, cwd=CLONE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

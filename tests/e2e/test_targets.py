@@ -79,7 +79,7 @@ def foreign(cluster_state: Path, cluster_environment: dict[str, str], tmp_path: 
 
 
 def lab(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "lab.cli", *arguments)
+    return (sys.executable, "-m", "waypoint_lab.cli", *arguments)
 
 
 @pytest.mark.timeout(600)
@@ -196,7 +196,7 @@ def kind(kind_environment: dict[str, str]) -> Iterator[Run]:
 
 
 CREATED = [
-    "kind create cluster --name lab-test --config components/kind_cluster.yaml "
+    "kind create cluster --name lab-test --config waypoint_lab/program/kind_cluster.yaml "
     "--kubeconfig .lab/kind/lab-test.kubeconfig --wait 180s",
     "istioctl install --kubeconfig .lab/kind/lab-test.kubeconfig --skip-confirmation --readiness-timeout 5m "
     "--set profile=ambient --set hub=docker.io/istio --set tag=1.31.0",

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from embedded.cluster import CLONE
-from lab.snapshot import orphans
 from tests.conftest import Kubectl
+from waypoint_lab.measure.snapshot import orphans
 
 NAMESPACE = "package-test"
 PORT = 8080

@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from embedded.control_plane.pki import Authority, write_private
 from embedded.node import proxy
 from embedded.node.proxy_config import Settings, resources
 from embedded.node.proxy_follow import Followed
 from embedded.node.proxy_world import World
-from embedded.pki import Authority, write_private
 from tests.embedded.hbone_waypoint import waypoint_config
 
 Object = dict[str, Any]

@@ -16,7 +16,7 @@ import pathlib
 import pulumi
 import pulumi_kubernetes
 
-from components.objects import KubernetesObject
+from components._internal.objects import KubernetesObject
 
 document = json.loads(pathlib.Path("resources.json").read_text())
 config = pulumi.Config()

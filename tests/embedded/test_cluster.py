@@ -39,7 +39,7 @@ PROCESSES = {
     "a Pod's own process": "embedded.bookinfo reviews --version v1",
     "keeper": "--role primary",
     "second keeper": "--role secondary",
-    "supervisor": " -m embedded.supervisor ",
+    "supervisor": " -m embedded.supervisor.supervisor ",
 }
 
 

@@ -135,7 +135,16 @@ def test_a_second_cluster_lives_beside_the_first_survives_a_crash_and_leaves_not
 
 def test_an_interrupted_up_leaves_nothing(second: Path) -> None:
     api, http = two_free_ports()
-    argv = [sys.executable, "-m", "lab.cli", "--state", str(second), "up", f"--api-port={api}", f"--http-port={http}"]
+    argv = [
+        sys.executable,
+        "-m",
+        "waypoint_lab.cli.main",
+        "--state",
+        str(second),
+        "up",
+        f"--api-port={api}",
+        f"--http-port={http}",
+    ]
     with subprocess.Popen(argv, cwd=CLONE, stderr=subprocess.PIPE, text=True) as starting:
         limit = time.monotonic() + 60
         while not (second / "run" / "supervisor").exists():
@@ -220,7 +229,18 @@ def test_the_user_nobody_gets_the_same_cluster_without_root(second: Path) -> Non
     environment["WAYPOINT_LAB_STATE"] = str(second)
 
     def lab(*args: str) -> "subprocess.CompletedProcess[str]":
-        argv = ["unshare", "--mount", "sh", "-c", AS_NOBODY, "sh", str(Path.home()), sys.executable, "-m", "lab.cli"]
+        argv = [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            AS_NOBODY,
+            "sh",
+            str(Path.home()),
+            sys.executable,
+            "-m",
+            "waypoint_lab.cli.main",
+        ]
         return subprocess.run(
             [*argv, *args], env=environment, cwd=CLONE, capture_output=True, text=True, check=False, timeout=120
         )

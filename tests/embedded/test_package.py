@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from embedded.cluster import CLONE
-from lab.statistics import binomial_interval
 from tests.conftest import Kubectl
 from tests.embedded.package_scene import (
     CHAOS,
@@ -30,6 +29,7 @@ from tests.embedded.package_scene import (
     settled,
 )
 from tests.embedded.pulumi_program import Program
+from waypoint_lab.measure.statistics import binomial_interval
 
 
 @pytest.fixture(scope="module", autouse=True)

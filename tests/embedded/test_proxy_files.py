@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from embedded.control_plane.pki import Authority
 from embedded.node import proxy
 from embedded.node.proxy_config import Resources
-from embedded.pki import Authority
 
 IDENTITY = "spiffe://cluster.local/ns/shop/sa/cart"
 

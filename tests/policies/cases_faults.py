@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from components.fault_upstream import envoy_config
+from components._internal.fault_upstream import envoy_config
 from policies.guard.faults import DURATION
 from policies.guard.objects import Object, World
 from tests.policies.scenes import ENROLLED, Case, gateway, namespace, service, thing, virtual_service, world

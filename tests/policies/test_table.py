@@ -15,7 +15,7 @@ PAGE = CLONE / "docs" / "policies.md"
 
 
 def lab_policies(*arguments: str) -> str:
-    command = [sys.executable, "-m", "lab.cli", "policies", *arguments]
+    command = [sys.executable, "-m", "waypoint_lab.cli", "policies", *arguments]
     return subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
@@ -44,7 +44,7 @@ def test_the_command_lists_every_policy() -> None:
 
 
 def test_the_table_is_read_without_pulumi() -> None:
-    code = "import sys, lab.policies; sys.exit(any(name.startswith('pulumi') for name in sys.modules))"
+    code = "import sys, waypoint_lab.cli.policies; sys.exit(any(name.startswith('pulumi') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=CLONE, check=False, timeout=30).returncode == 0
 
 

@@ -1,0 +1,173 @@
+"""Installs Istio's ambient profile and the lab's application, as `istioctl` and `kubectl apply` would on a cluster."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from embedded.control_plane.programs import NODE_IP
+from embedded.kube import Kube
+
+Object = dict[str, Any]
+MANAGER = "waypoint-lab"
+# What must be ready for the cluster to be ready. A Pod that a user starts elsewhere is that user's affair.
+NAMESPACES = ("istio-system", "bookinfo-frontends", "bookinfo-backends")
+INGRESS_SERVICE = "/api/v1/namespaces/istio-system/services/ingress-istio"
+BOOKINFO = Path(__file__).parents[1] / "bookinfo" / "bookinfo.yaml"
+# istiod runs as a process of the node; ztunnel and the CNI agent have the node proxy in their place. Webhooks would
+# have to call istiod through the Service network from the API server; the checks they make are the CRDs' own as well.
+LEFT_OUT = {
+    "Deployment",
+    "DaemonSet",
+    "HorizontalPodAutoscaler",
+    "PodDisruptionBudget",
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+}
+# kind: (path before the namespace, plural)
+KINDS = {
+    "Namespace": ("/api/v1", "namespaces"),
+    "ServiceAccount": ("/api/v1", "serviceaccounts"),
+    "ConfigMap": ("/api/v1", "configmaps"),
+    "Service": ("/api/v1", "services"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "EndpointSlice": ("/apis/discovery.k8s.io/v1", "endpointslices"),
+    "ClusterRole": ("/apis/rbac.authorization.k8s.io/v1", "clusterroles"),
+    "ClusterRoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"),
+    "Role": ("/apis/rbac.authorization.k8s.io/v1", "roles"),
+    "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
+    "CustomResourceDefinition": ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
+    "ValidatingAdmissionPolicy": ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicies"),
+    "ValidatingAdmissionPolicyBinding": ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings"),
+    "Gateway": ("/apis/gateway.networking.k8s.io/v1", "gateways"),
+    "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
+}
+# yaml's C loader is an order of magnitude faster, and the CRDs are two megabytes of YAML.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def path_of(item: Object) -> str:
+    """The API path of one object of a known kind."""
+    base, plural = KINDS[item["kind"]]
+    namespace = item["metadata"].get("namespace")
+    middle = f"/namespaces/{namespace}" if namespace else ""
+    return f"{base}{middle}/{plural}/{item['metadata']['name']}"
+
+
+def _load(text: str) -> list[Object]:
+    return [item for item in yaml.load_all(text, Loader=_LOADER) if item]
+
+
+def parsed(share: Path, folder: Path) -> list[Object]:
+    """All that is installed, as JSON that is kept beside the sources: parsing the YAML takes seconds, this does not."""
+    source = hashlib.sha256(Path(__file__).read_bytes() + share.parent.name.encode()).hexdigest()[:16]
+    cache = folder / f"mesh-{source}.json"
+    try:
+        kept: list[Object] = json.loads(cache.read_text())
+        return kept
+    except (OSError, ValueError):
+        pass
+    items = [
+        item
+        for file in sorted((share / "gateway-api" / "standard").glob("gateway*.yaml"))
+        for item in _load(file.read_text())
+    ]
+    items += [
+        _adapt(item) for item in _load((share / "istio-ambient.yaml").read_text()) if item["kind"] not in LEFT_OUT
+    ]
+    new = cache.with_suffix(".new")
+    new.write_text(json.dumps(items))
+    new.replace(cache)
+    return items
+
+
+def _adapt(item: Object) -> Object:
+    name = (item["kind"], item["metadata"]["name"])
+    if name == ("Service", "istiod"):
+        # Its only endpoint is the process on the node, given by hand below.
+        item["spec"].pop("selector", None)
+    if name == ("ConfigMap", "istio"):
+        mesh = yaml.safe_load(item["data"]["mesh"])
+        # Metrics need istio.stats, a filter that only Istio's build of Envoy has.
+        mesh.get("defaultProviders", {}).pop("metrics", None)
+        mesh["extensionProviders"] = [{"name": "envoy", "envoyFileAccessLog": {"path": "/dev/stdout"}}]
+        item["data"]["mesh"] = yaml.safe_dump(mesh)
+    return item
+
+
+def _slice(namespace: str, service: str, ports: Iterable[tuple[str, int]]) -> Object:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": f"{service}-node",
+            "namespace": namespace,
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [NODE_IP], "conditions": {"ready": True}}],
+        "ports": [{"name": name, "port": port, "protocol": "TCP"} for name, port in ports],
+    }
+
+
+async def _apply(kube: Kube, items: Iterable[Object]) -> None:
+    gate = asyncio.Semaphore(16)
+
+    async def one(item: Object) -> None:
+        async with gate:
+            await kube.apply(path_of(item), item, manager=MANAGER)
+
+    await asyncio.gather(*(one(item) for item in items))
+
+
+async def install(kube: Kube, share: Path, folder: Path) -> None:
+    """Applies the CRDs and Istio's own objects; the same again changes nothing."""
+    items = await asyncio.to_thread(parsed, share, folder)
+    first = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}}
+    await _apply(kube, [first])
+    await _apply(kube, items)
+    await _apply(
+        kube,
+        [
+            _slice("default", "kubernetes", [("https", 6443)]),
+            _slice("istio-system", "istiod", [("https-dns", 15012)]),
+        ],
+    )
+
+
+async def apply_bookinfo(kube: Kube) -> None:
+    """Applies the lab's application; namespaces first."""
+    items = _load(BOOKINFO.read_text())
+    await _apply(kube, [item for item in items if item["kind"] == "Namespace"])
+    await _apply(kube, [item for item in items if item["kind"] != "Namespace"])
+
+
+async def ingress_address(kube: Kube) -> tuple[str, int] | None:
+    """Where the ingress gateway listens, or None while it does not exist."""
+    service = await kube.get(INGRESS_SERVICE)
+    return (service["spec"]["clusterIP"], 80) if service else None
+
+
+async def pods_not_ready(kube: Kube) -> list[str]:
+    """`namespace/name: why` of every Pod of NAMESPACES that is not ready, and of each Deployment that lacks one."""
+    answer: list[str] = []
+    for pod in (await kube.request("GET", "/api/v1/pods"))["items"]:
+        meta, status = pod["metadata"], pod.get("status", {})
+        if meta["namespace"] not in NAMESPACES or meta.get("deletionTimestamp") or status.get("phase") == "Succeeded":
+            continue
+        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+        if not ready:
+            waits = [c.get("state", {}).get("waiting", {}).get("reason") for c in status.get("containerStatuses", [])]
+            why = next((reason for reason in waits if reason), status.get("phase", "Pending"))
+            answer.append(f"{meta['namespace']}/{meta['name']}: {why}")
+    for item in (await kube.request("GET", "/apis/apps/v1/deployments"))["items"]:
+        if item["metadata"]["namespace"] not in NAMESPACES:
+            continue
+        wanted, have = item["spec"].get("replicas", 1), item.get("status", {}).get("readyReplicas", 0)
+        if have < wanted:
+            answer.append(f"{item['metadata']['namespace']}/{item['metadata']['name']}: {have} of {wanted} Pods ready")
+    return answer

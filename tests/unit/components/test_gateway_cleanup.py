@@ -1,0 +1,74 @@
+"""A Gateway is created once nothing is left of an earlier one of its name."""
+
+import asyncio
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from components._internal import gateway_cleanup, waits
+from components._internal.migration import Cluster
+from components._internal.waits import Target
+
+
+def item(kind: str, name: str, uid: str, owner: str = "", owner_uid: str = "") -> dict[str, Any]:
+    owners = [{"kind": "Gateway", "name": owner, "uid": owner_uid}] if owner else []
+    return {"kind": kind, "metadata": {"name": name, "uid": uid, "ownerReferences": owners}}
+
+
+DEPLOYMENT = item("Deployment", "waypoint", "d", "waypoint", "old")
+SERVICE = item("Service", "waypoint", "s", "waypoint", "old")
+ITS_OWN = item("Service", "waypoint", "s", "waypoint", "new")
+OTHER = item("Service", "next", "n", "next", "old")
+GATEWAY = item("Gateway", "waypoint", "new")
+
+
+@pytest.mark.parametrize(
+    ("items", "left"),
+    [
+        ([], []),
+        ([item("Service", "reviews", "r"), OTHER], []),
+        (
+            [SERVICE, item("Deployment", "waypoint", "d", "waypoint", "old")],
+            ["Service waypoint", "Deployment waypoint"],
+        ),
+        ([SERVICE, GATEWAY], ["Service waypoint"]),
+        ([ITS_OWN, GATEWAY], []),
+    ],
+)
+def test_what_is_left_is_what_a_gateway_of_this_name_owned_that_is_gone(
+    items: list[dict[str, Any]], left: list[str]
+) -> None:
+    assert gateway_cleanup.left({"items": items}, "waypoint") == left
+
+
+def waited(*answers: list[dict[str, Any]] | str, limit_seconds: float = 5.0) -> int:
+    """How often the cluster was asked: each time with the next answer, the last one again and again."""
+    asked = 0
+
+    def look(command: list[str]) -> "subprocess.CompletedProcess[str]":
+        nonlocal asked
+        answer = answers[min(asked, len(answers) - 1)]
+        asked += 1
+        failed = isinstance(answer, str)
+        text = "" if failed else json.dumps({"items": answer})
+        return subprocess.CompletedProcess(command, int(failed), text, str(answer))
+
+    asyncio.run(gateway_cleanup.wait(Cluster(Target(), "shop", limit_seconds, look), "waypoint"))
+    return asked
+
+
+def test_it_waits_until_all_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits, "POLL_SECONDS", 0.001)
+    assert waited([SERVICE, OTHER], [SERVICE], [OTHER]) == 3
+
+
+def test_it_does_not_wait_for_ever_and_says_for_what() -> None:
+    want = "^waited 0 s: Service waypoint of an earlier Gateway waypoint is not collected yet$"
+    with pytest.raises(RuntimeError, match=want):
+        waited([SERVICE], limit_seconds=0)
+
+
+def test_a_cluster_that_cannot_be_asked_is_left_to_the_creation() -> None:
+    assert waited('error: the server doesn\'t have a resource type "gateways"') == 1

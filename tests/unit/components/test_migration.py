@@ -1,0 +1,262 @@
+"""What a waypoint knows and what it should, and how a canary is told before it gets its first connection."""
+
+import asyncio
+import subprocess
+from typing import Any
+
+import pytest
+
+from components._internal import migration
+from components._internal.migration import Cluster, expected, known, share, told, under_way
+from components._internal.waits import Target
+from tests.unit.components.waypoint_cluster import (
+    CANARY,
+    LISTENERS,
+    PRIMARY,
+    WEIGHT,
+    Namespace,
+    Pod,
+    busy,
+    dump,
+    envoy,
+    overheard,
+    pods,
+    service,
+)
+
+CART, TILL = "cart.shop", "till.shop"
+RESTART = "rollout restart deployment/next"
+ROLLOUT = "get deployment next --output json"
+NEEDED = "(a canary waypoint needs Istio 1.31 or newer)"
+
+
+@pytest.fixture(autouse=True)
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return overheard(monkeypatch)
+
+
+def test_a_waypoint_knows_the_services_of_its_filter_chains() -> None:
+    assert known(dump(CART, "reviews.bookinfo-backends", "https://example.com")) == {
+        CART,
+        "reviews.bookinfo-backends",
+    }
+    assert known(dump("cart.svc")) == {"cart.svc"}
+    assert known({}) == set()
+
+
+def test_a_service_without_a_cluster_is_not_known_although_a_listener_has_it() -> None:
+    half = dump(CART, TILL)
+    half["configs"][0]["dynamic_active_clusters"].pop(0)
+    assert known(half) == {TILL}
+
+
+def test_the_services_of_a_namespace_are_expected_but_those_that_istiod_gives_no_waypoint() -> None:
+    items = [
+        service("cart"),
+        service("till"),
+        service("out", {PRIMARY: "none"}),
+        service("other", {PRIMARY: "another"}),
+        service("same", {PRIMARY: "waypoint"}),  # its own label keeps the namespace's canary away
+        service("headless", clusterIP="None"),
+        {**service("elsewhere"), "spec": {"type": "ExternalName", "externalName": "x", "ports": [{"port": 80}]}},
+        service("names", ports=[{"port": 53, "protocol": "UDP"}]),
+        service("waypoint", {"gateway.istio.io/managed": "istio.io-mesh-controller"}),
+        service("bare", ports=[{"port": 80}]),
+        service("both", ports=[{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]),
+        service("portless", ports=None),
+    ]
+    found = {CART, TILL, "bare.shop", "both.shop"}
+    assert found == expected({"items": items}, [])
+
+
+def test_of_named_services_only_those_are_expected_whatever_their_labels_say_yet() -> None:
+    items = [service("cart"), service("till", {PRIMARY: "another"}), service("mail")]
+    items += [service("headless", clusterIP="None")]
+    assert expected({"items": items}, ["cart", "till", "headless", "absent"]) == {CART, TILL}
+
+
+def test_requests_under_way_are_those_to_services_and_a_count_that_is_left_out_is_none() -> None:
+    assert under_way(busy(2, 0, 3)) == 5
+    assert under_way(busy()) == 0
+    assert under_way({}) == 0
+
+
+def enrolled(labels: dict[str, str] | None, weight: str | None = None) -> dict[str, Any]:
+    notes = {"annotations": {WEIGHT: weight}} if weight is not None else {}
+    return {"metadata": {"name": "shop", **({"labels": labels} if labels is not None else {}), **notes}}
+
+
+@pytest.mark.parametrize(
+    ("labels", "weight", "first", "second"),
+    [
+        (None, None, 0, 0),
+        ({}, "20", 0, 0),
+        ({PRIMARY: "one"}, None, 100, 0),
+        ({PRIMARY: "one"}, "20", 100, 0),
+        ({PRIMARY: "one", CANARY: "two"}, None, 100, 0),
+        ({PRIMARY: "one", CANARY: "two"}, "20", 80, 20),
+        ({PRIMARY: "one", CANARY: "two"}, "100", 0, 100),
+        ({PRIMARY: "one", CANARY: "two"}, "much", 100, 0),
+        ({PRIMARY: "one", CANARY: "two"}, "150", 100, 0),
+        ({PRIMARY: "one", CANARY: "two"}, "-5", 100, 0),
+        ({PRIMARY: "one", CANARY: "two"}, "+20", 80, 20),
+        ({PRIMARY: "one", CANARY: "two"}, "\u0665", 100, 0),
+        ({PRIMARY: "one", CANARY: "two"}, "9" * 5000, 100, 0),
+        ({PRIMARY: "one", CANARY: "none"}, "20", 100, 0),
+        ({PRIMARY: "one", CANARY: "one"}, "20", 100, 0),
+        ({PRIMARY: "two", CANARY: "one"}, "30", 30, 70),
+        ({PRIMARY: "other", CANARY: "third"}, "20", 0, 0),
+    ],
+)
+def test_a_share_is_read_from_the_labels_and_the_weight(
+    labels: dict[str, str] | None, weight: str | None, first: int, second: int
+) -> None:
+    item = enrolled(labels, weight)
+    assert (share(item, "one"), share(item, "two")) == (first, second)
+
+
+def namespace(*canary: Pod, primary: list[Pod] | None = None) -> Namespace:
+    """Two Services whose waypoint knows them, and the Pods of its canary."""
+    found = Namespace(waypoint=primary or [Pod("waypoint-1", [{CART, TILL}])], next=list(canary))
+    found.services = [service("cart"), service("till")]
+    return found
+
+
+def wait(there: Namespace, names: list[str] | None = None, limit_seconds: float = 5.0) -> None:
+    asyncio.run(told(there.cluster(limit_seconds), "waypoint", "next", names or []))
+
+
+def test_a_canary_that_knows_all_is_asked_once_after_the_primary() -> None:
+    there = namespace(Pod("next-1", [{CART, TILL}]), Pod("next-2", [{CART, TILL, "mail.shop"}]))
+    wait(there)
+    assert there.commands == [
+        "get services --output json",
+        pods("waypoint"),
+        envoy("waypoint-1", "GET", LISTENERS),
+        pods("next"),
+        envoy("next-1", "GET", LISTENERS),
+        envoy("next-2", "GET", LISTENERS),
+        ROLLOUT,
+    ]
+
+
+def test_every_pod_of_the_canary_must_know_every_service() -> None:
+    there = namespace(Pod("next-1", [{CART, TILL}]), Pod("next-2", [set(), {CART}, {TILL}, {CART, TILL}]))
+    wait(there)
+    assert there.commands.count(envoy("next-2", "GET", LISTENERS)) == 4
+    assert there.deeds() == [], "it was told in time"
+
+
+def test_what_only_the_primary_takes_requests_for_is_not_asked_of_the_canary() -> None:
+    there = namespace(Pod("next-1", [{CART, TILL}]), primary=[Pod("waypoint-1", [{CART, TILL, "cart.elsewhere"}])])
+    wait(there)
+    assert there.deeds() == []
+
+
+def test_of_named_services_no_others_are_waited_for() -> None:
+    there = namespace(Pod("next-1", [{CART}]), primary=[Pod("waypoint-1", [{CART}])])
+    wait(there, ["cart"])
+    assert there.commands.count(envoy("next-1", "GET", LISTENERS)) == 1
+
+
+def test_a_canary_is_not_asked_while_the_primary_does_not_know_all_itself() -> None:
+    there = namespace(Pod("next-1", [{CART, TILL}]), primary=[Pod("waypoint-1", [{CART}, {CART, TILL}])])
+    wait(there)
+    first, second = [index for index, line in enumerate(there.commands) if line == pods("waypoint")]
+    assert pods("next") not in there.commands[first:second]
+    assert there.commands[-2:] == [envoy("next-1", "GET", LISTENERS), ROLLOUT]
+
+
+def test_a_canary_that_is_not_told_is_started_anew_exactly_once(
+    monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    monkeypatch.setattr(migration, "PATIENCE_SECONDS", 0.0)
+    there = namespace(Pod("next-1", [{CART}]))
+    anew = [Pod("next-2", [set(), set(), {TILL}, {CART, TILL}])]
+    there.then[RESTART] = lambda: there.pods.update(next=anew)
+    wait(there)
+    assert there.deeds() == [RESTART]
+    assert there.commands.count(envoy("next-2", "GET", LISTENERS)) == 4
+    assert said == [f"waypoint next is not told of {TILL}; its Pods are started anew"]
+
+
+def test_a_canary_is_not_started_anew_before_patience_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migration, "PATIENCE_SECONDS", 60.0)
+    there = namespace(Pod("next-1", [set()]))
+    with pytest.raises(RuntimeError, match=r"^waited 0\.3 s: "):
+        wait(there, limit_seconds=0.3)
+    assert there.commands.count(envoy("next-1", "GET", LISTENERS)) > 1
+    assert there.deeds() == []
+
+
+def test_a_primary_that_is_not_told_starts_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migration, "PATIENCE_SECONDS", 0.0)
+    there = namespace(Pod("next-1", [{CART, TILL}]), primary=[Pod("waypoint-1", [{CART}])])
+    with pytest.raises(RuntimeError) as caught:
+        wait(there, limit_seconds=0.05)
+    assert str(caught.value) == f"waited 0.05 s: waypoint waypoint is not told of {TILL}"
+    assert there.deeds() == []
+
+
+def test_a_rollout_that_goes_on_is_waited_for() -> None:
+    there = namespace(Pod("next-1", [{CART, TILL}]))
+    there.rollouts = [(0, 1), (1, 1), (1, 0)]
+    wait(there)
+    assert there.commands.count(ROLLOUT) == 3
+    there.rollouts = [(1, 1)]
+    with pytest.raises(RuntimeError, match=r"^waited 0\.05 s: waypoint next: 1 of 1 replicas available, 1 updated$"):
+        wait(there, limit_seconds=0.05)
+
+
+def test_pods_that_are_about_to_end_are_not_asked() -> None:
+    there = namespace(Pod("next-1", [set()], ending=True), Pod("next-2", [{CART, TILL}]))
+    there.pods["waypoint"].append(Pod("waypoint-0", [set()], ending=True))
+    wait(there)
+    asked = {line.split()[1] for line in there.commands if line.startswith("exec")}
+    assert asked == {"waypoint-1", "next-2"}
+
+
+def test_a_pod_that_ends_between_two_questions_is_no_failure() -> None:
+    there = namespace(Pod("next-1", [{CART, TILL}]))
+    there.refused["exec next-1"] = ['Error from server (NotFound): pods "next-1" not found']
+    wait(there)
+    assert there.commands.count(envoy("next-1", "GET", LISTENERS)) == 2
+
+
+@pytest.mark.parametrize("knows", [set(), {CART}])
+def test_a_canary_that_is_never_told_is_named_with_all_that_it_lacks_and_the_limit(knows: set[str]) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        wait(namespace(Pod("next-1", [{CART, TILL}]), Pod("next-2", [knows])), limit_seconds=0.05)
+    lacking = ", ".join(sorted({CART, TILL} - knows))
+    assert str(caught.value) == f"waited 0.05 s: waypoint next is not told of {lacking} {NEEDED}"
+
+
+@pytest.mark.parametrize("gateway", ["waypoint", "next"])
+def test_a_waypoint_without_a_running_pod_is_an_error_in_time(gateway: str) -> None:
+    there = namespace(Pod("next-1", [{CART, TILL}]))
+    there.pods[gateway] = [Pod("last", ending=True)]
+    with pytest.raises(RuntimeError) as caught:
+        wait(there, limit_seconds=0.02)
+    assert str(caught.value) == f"waited 0.02 s: waypoint {gateway} has no running Pod"
+    assert there.deeds() == []
+
+
+def test_kubectl_asks_the_cluster_and_the_namespace_that_were_named() -> None:
+    commands: list[list[str]] = []
+
+    def look(command: list[str]) -> "subprocess.CompletedProcess[str]":
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, '{"items": []}', "")
+
+    asyncio.run(Cluster(Target("/k", "c"), "shop", 5, look).get("services"))
+    want = "kubectl --kubeconfig=/k --context=c --request-timeout=10s get --namespace shop services --output json"
+    assert [" ".join(command) for command in commands] == [want]
+
+
+@pytest.mark.parametrize(("text", "line"), [("a\nforbidden\n", "forbidden"), (" \n", "kubectl said nothing")])
+def test_what_kubectl_refuses_is_one_line(text: str, line: str) -> None:
+    there = Namespace()
+    there.refused["get services"] = [text]
+    with pytest.raises(RuntimeError) as caught:
+        asyncio.run(there.cluster().get("services"))
+    assert str(caught.value) == line

@@ -1,0 +1,151 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
+
+import components
+from components import package
+from tools import component_tables
+
+CLONE = Path(components.__file__).parents[1]
+FOLDER = CLONE / "components"
+SCHEMA = json.loads((FOLDER / "schema.json").read_text())
+OF_THE_CLONE = {"lab", "embedded", "policies", "stack", "tests"}
+
+
+# The schema.
+
+
+def test_the_reviewed_schema_is_the_one_that_the_components_have() -> None:
+    command = "python -m components.package > components/schema.json"
+    assert (FOLDER / "schema.json").read_text() == package.schema(), f"write it again with: {command}"
+
+
+def undescribed(path: str, item: dict[str, Any]) -> list[str]:
+    """The paths of all that has no description, of a component, a type or a property and of all inside them."""
+    found = [] if item.get("description", "").strip() else [path]
+    for inside in ("inputProperties", "properties"):
+        for name, prop in item.get(inside, {}).items():
+            found += undescribed(f"{path}.{name}", prop)
+    for inside in ("items", "additionalProperties"):
+        if inside in item:
+            found += undescribed(f"{path}.{inside}", item[inside])
+    for word in item.get("enum", []):
+        found += undescribed(f"{path}.{word['name']}", word)
+    return found
+
+
+def test_everything_in_the_schema_has_a_description() -> None:
+    everything = {**SCHEMA["resources"], **SCHEMA["types"]}
+    assert [path for name, item in everything.items() for path in undescribed(name, item)] == []
+
+
+def test_a_missing_description_is_found_wherever_it_is() -> None:
+    given = {
+        "description": "d",
+        "properties": {"a": {"type": "array", "description": "d", "items": {"description": " "}}},
+        "enum": [{"name": "B"}],
+    }
+    assert undescribed("t", given) == ["t.a.items", "t.B"]
+
+
+def test_the_package_has_its_components_and_their_required_inputs() -> None:
+    required = {token: item["requiredInputs"] for token, item in SCHEMA["resources"].items()}
+    assert required == {
+        "waypoint-lab:index:Waypoint": ["namespace"],
+        "waypoint-lab:index:L7Policy": ["namespace", "rules", "services"],
+        "waypoint-lab:index:CanaryRoute": ["namespace", "port", "service"],
+        "waypoint-lab:index:ChaosRule": ["namespace", "port", "service"],
+        "waypoint-lab:index:ServiceTraffic": ["namespace", "port", "service"],
+        "waypoint-lab:index:FailClosed": ["labels", "namespace"],
+    }
+
+
+def test_versions_are_those_of_the_project() -> None:
+    project = tomllib.loads((CLONE / "pyproject.toml").read_text())["project"]
+    assert (project["name"], project["version"]) == (package.NAME, package.VERSION)
+    pinned = set(re.findall(r"^[a-z0-9-]+==[^ \\]+", (CLONE / "requirements.txt").read_text(), re.MULTILINE))
+    for folder in ("components", "examples/greeter"):
+        assert set((CLONE / folder / "requirements.txt").read_text().split()) <= pinned, folder
+
+
+# The document.
+
+
+def test_the_document_has_the_schemas_tables() -> None:
+    text = component_tables.DOCUMENT.read_text()
+    assert sorted(component_tables.tables()) == sorted(component_tables.names(text))
+    again = "write them again with: python -m tools.component_tables"
+    assert component_tables.filled(text) == text, again
+
+
+def problems(value: Any, prop: dict[str, Any]) -> list[str]:
+    """Names in `value` that the schema's `prop` does not have."""
+    if "$ref" in prop:
+        fields = SCHEMA["types"][prop["$ref"].removeprefix("#/types/")].get("properties", {})
+        return [name for name in value if name not in fields] if fields else []
+    return [name for item in value for name in problems(item, prop["items"])] if "items" in prop else []
+
+
+def test_the_documents_yaml_names_only_what_the_schema_has() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", component_tables.DOCUMENT.read_text(), re.DOTALL)
+    for resource in yaml.safe_load(text)["resources"].values():
+        item = SCHEMA["resources"][resource["type"].replace(":", ":index:")]
+        assert set(item["requiredInputs"]) <= set(resource["properties"]) <= set(item["inputProperties"])
+        for name, value in resource["properties"].items():
+            assert problems(value, item["inputProperties"][name]) == []
+
+
+# The folder alone.
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Path:
+    """A copy of the folder in a place where nothing else is, under a name that is no module's."""
+    copy = tmp_path / "plugin-1.0"
+    shutil.copytree(FOLDER, copy, ignore=shutil.ignore_patterns("__pycache__", "venv"))
+    return copy
+
+
+@pytest.fixture
+def hosted(alone: Path) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
+    """The copy as the engine starts it: with an address that nobody listens on, without this project on PYTHONPATH."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    said = alone.parent / "imports"
+    with said.open("w") as errors:
+        command = [sys.executable, "-u", "-X", "importtime", str(alone), "127.0.0.1:1"]
+        process = subprocess.Popen(
+            command, cwd=alone.parent, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    assert process.stdout
+    with process.stdout:
+        yield process, said
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.timeout(60)
+def test_the_folder_alone_serves_the_reviewed_schema(hosted: tuple["subprocess.Popen[str]", Path]) -> None:
+    process, said = hosted
+    assert process.stdout
+    port = process.stdout.readline().strip()
+    assert port.isdecimal(), said.read_text()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = provider_pb2_grpc.ResourceProviderStub(channel)
+        answer = stub.GetSchema(provider_pb2.GetSchemaRequest(), timeout=20)
+        assert json.loads(answer.schema) == SCHEMA
+        assert stub.GetPluginInfo(provider_pb2.google_dot_protobuf_dot_empty__pb2.Empty()).version == package.VERSION
+    imported = {line.rsplit("|", 1)[-1].strip() for line in said.read_text().splitlines() if "|" in line}
+    assert {"components.package", "components.waypoint", "pulumi"} <= imported
+    assert {name for name in imported if name.split(".")[0] in OF_THE_CLONE} == set()

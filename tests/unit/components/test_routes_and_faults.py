@@ -1,0 +1,146 @@
+import json
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import CanaryRoute, ChaosRule
+from tests.unit.components.recording import Recording, run
+
+
+def route(**args: Any) -> Recording:
+    given = {"namespace": "shop", "service": "cart", "port": 80, **args}
+    return run(lambda: CanaryRoute("r", given))  # type: ignore[arg-type]
+
+
+def weights(rule: dict[str, Any]) -> dict[str, int]:
+    return {ref["name"]: ref["weight"] for ref in rule["backendRefs"]}
+
+
+def rules(record: Recording) -> list[Any]:
+    return list(record.inputs("r-route")["spec"]["rules"])
+
+
+@pytest.mark.parametrize(
+    ("weight", "want"),
+    [(0, {"old": 100}), (20, {"old": 80, "new": 20}), (100, {"new": 100}), (50.0, {"old": 50, "new": 50})],
+)
+def test_a_canary_of_zero_or_a_hundred_leaves_one_backend(weight: float, want: dict[str, int]) -> None:
+    (rule,) = rules(route(baseline="old", canary="new", weight=weight))
+    assert weights(rule) == want
+
+
+def test_any_number_of_backends_keep_their_weights_and_ports() -> None:
+    backends = [{"name": "a", "weight": 1}, {"name": "b", "weight": 2, "port": 81}, {"name": "c", "weight": 0}]
+    (rule,) = rules(route(backends=backends))
+    assert [(ref["name"], ref["port"], ref["weight"]) for ref in rule["backendRefs"]] == [("a", 80, 1), ("b", 81, 2)]
+
+
+def test_cohorts_come_first_in_their_order() -> None:
+    cohorts = [
+        {"header": "end-user", "value": "jane", "backends": [{"name": "x"}]},
+        {"header": "agent", "value": "curl.*", "match": "RegularExpression", "backends": [{"name": "y"}]},
+    ]
+    first, second, last = rules(route(backends=[{"name": "a"}], cohorts=cohorts))
+    assert first["matches"] == [{"headers": [{"type": "Exact", "name": "end-user", "value": "jane"}]}]
+    assert second["matches"] == [{"headers": [{"type": "RegularExpression", "name": "agent", "value": "curl.*"}]}]
+    assert "matches" not in last
+
+
+def test_the_route_belongs_to_the_port_of_its_service_and_is_waited_for() -> None:
+    inputs = route(backends=[{"name": "a"}]).inputs("r-route")
+    assert inputs["spec"]["parentRefs"] == [{"group": "", "kind": "Service", "name": "cart", "port": 80}]
+    waits = json.loads(inputs["metadata"]["annotations"]["pulumi.com/waitFor"])
+    assert ["Accepted" in waits[0], "ResolvedRefs" in waits[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({}, "backends is null: it must be given, or else baseline, canary and weight all three"),
+        ({"baseline": "a", "canary": "b", "weight": 101}, "weight is 101: it must be a whole number from 0 to 100"),
+        ({"baseline": "a", "canary": "b", "weight": 0.5}, "weight is 0.5: it must be a whole number"),
+        ({"baseline": "a", "backends": [{"name": "a"}]}, "left out where baseline is given"),
+        ({"baseline": "a", "canary": "a", "weight": 5}, "a list of different names"),
+        ({"backends": [{"name": "a", "weight": 0}]}, "sum of the weights is 0"),
+        ({"backends": [{"name": "a", "weight": -1}]}, "weight of a is -1"),
+        ({"backends": [{"name": "a"}], "port": 0}, "port is 0"),
+        (
+            {"backends": [{"name": "a"}], "cohorts": [{"header": "h", "value": "v", "match": "Like", "backends": []}]},
+            "Exact or RegularExpression",
+        ),
+    ],
+)
+def test_a_bad_route_is_refused(args: dict[str, Any], said: str) -> None:
+    with pytest.raises(pulumi.RunError, match=said):
+        route(**args)
+
+
+def chaos(**args: Any) -> Recording:
+    given = {"namespace": "shop", "service": "cart", "port": 80, **args}
+    return run(lambda: ChaosRule("f", given))  # type: ignore[arg-type]
+
+
+ABORT = {"abort": {"status": 503, "percent": 12.5}}
+TO_CART = [{"destination": {"host": "cart.shop.svc.cluster.local", "port": {"number": 80}}}]
+
+
+def test_delay_abort_retries_and_timeout_share_one_rule() -> None:
+    retries = {"attempts": 3, "per_try_timeout": "500ms"}
+    record = chaos(**ABORT, delay={"seconds": 0.25}, retries={**retries, "writes": True}, timeout="3s")
+    (rule,) = record.inputs("f-rule")["spec"]["http"]
+    assert rule == {
+        "fault": {
+            "delay": {"fixedDelay": "250ms", "percentage": {"value": 100}},
+            "abort": {"httpStatus": 503, "percentage": {"value": 12.5}},
+        },
+        "retries": {"attempts": 3, "retryOn": "5xx", "perTryTimeout": "500ms"},
+        "timeout": "3s",
+        "route": TO_CART,
+    }
+    assert record.kinds() == {"f-rule": "VirtualService"}
+
+
+def test_a_header_makes_one_user_group_the_blast_radius() -> None:
+    first, last = chaos(**ABORT, headers={"end-user": "jane"}).inputs("f-rule")["spec"]["http"]
+    assert first["match"] == [{"headers": {"end-user": {"exact": "jane"}}}]
+    assert last == {"route": TO_CART}
+
+
+def test_upstream_faults_come_from_a_workload_in_front_of_the_baseline() -> None:
+    record = chaos(**ABORT, inject="upstream", baseline="old")
+    (rule,) = record.inputs("f-rule")["spec"]["http"]
+    assert "fault" not in rule
+    assert rule["route"][0]["destination"]["host"] == "f-upstream.shop.svc.cluster.local"
+    text = record.inputs("f-upstream-config")["data"]["envoy.json"]
+    assert '"numerator": 125000' in text
+    assert "old.shop.svc.cluster.local" in text
+    assert "cart.shop" not in text
+
+
+def test_new_faults_upstream_roll_the_workload_over() -> None:
+    def config(percent: float) -> str:
+        record = chaos(abort={"status": 503, "percent": percent}, inject="upstream", baseline="old")
+        volumes = record.inputs("f-upstream-deployment")["spec"]["template"]["spec"]["volumes"]
+        assert record.inputs("f-upstream-config")["metadata"]["name"] == volumes[0]["configMap"]["name"]
+        return str(volumes[0]["configMap"]["name"])
+
+    assert config(10) != config(20)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({}, "give delay, abort, retries or timeout"),
+        ({"abort": {"status": 99}}, "status of abort is 99"),
+        ({"abort": {"status": 503, "percent": 100.5}}, "percent of abort is 100.5: it must be a number from 0 to 100"),
+        ({"delay": {"seconds": 0}}, "seconds of delay is 0"),
+        ({**ABORT, "inject": "upstream"}, 'baseline is "": it must be a Service other than cart'),
+        ({**ABORT, "inject": "upstream", "baseline": "cart"}, "a Service other than cart"),
+        ({**ABORT, "inject": "client"}, "waypoint or upstream"),
+        ({"retries": {"attempts": 1.5}}, "attempts of retries is 1.5"),
+    ],
+)
+def test_a_bad_rule_is_refused(args: dict[str, Any], said: str) -> None:
+    with pytest.raises(pulumi.RunError, match=said):
+        chaos(**args)

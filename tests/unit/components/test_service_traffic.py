@@ -1,0 +1,246 @@
+import json
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import ChaosRule, FailClosed, ServiceTraffic
+from components._internal.fault_expiry import running_problem
+from tests.unit.components.recording import Recording, run
+
+DOMAIN = "shop.svc.cluster.local"
+ABORT = {"abort": {"status": 503, "percent": 12.5}}
+BACKENDS = {"backends": [{"name": "old", "weight": 80}, {"name": "new", "weight": 20}]}
+SAFE = {"regex": "GET|HEAD|OPTIONS"}
+
+
+def traffic(**args: Any) -> Recording:
+    given = {"namespace": "shop", "service": "cart", "port": 80, **args}
+    return run(lambda: ServiceTraffic("t", given))  # type: ignore[arg-type]
+
+
+def rules(record: Recording) -> list[dict[str, Any]]:
+    return list(record.inputs("t-rule")["spec"]["http"])
+
+
+def shares(rule: dict[str, Any]) -> dict[str, int | None]:
+    return {entry["destination"]["host"].removesuffix(f".{DOMAIN}"): entry.get("weight") for entry in rule["route"]}
+
+
+def test_weights_and_a_fault_are_one_rule() -> None:
+    (rule,) = rules(traffic(**BACKENDS, **ABORT))
+    assert shares(rule) == {"old": 80, "new": 20}
+    assert rule["fault"] == {"abort": {"httpStatus": 503, "percentage": {"value": 12.5}}}
+
+
+def test_without_backends_the_traffic_goes_to_the_service_itself() -> None:
+    (rule,) = rules(traffic(**ABORT))
+    assert shares(rule) == {"cart": None}
+
+
+def test_a_backend_of_weight_zero_is_left_out() -> None:
+    (rule,) = rules(traffic(backends=[{"name": "old", "weight": 0}, {"name": "new", "weight": 5}]))
+    assert shares(rule) == {"new": None}
+
+
+def test_cohorts_come_first_and_get_the_fault_too() -> None:
+    cohorts = [{"header": "End-User", "value": "jane", "backends": [{"name": "x"}]}]
+    first, last = rules(traffic(**BACKENDS, **ABORT, cohorts=cohorts))
+    assert first["match"] == [{"headers": {"end-user": {"exact": "jane"}}}]
+    assert (shares(first), "fault" in first, "fault" in last) == ({"x": None}, True, True)
+
+
+def test_headers_of_a_fault_split_each_rule_into_hit_and_not_hit() -> None:
+    cohorts = [{"header": "tier", "value": "gold", "backends": [{"name": "x"}]}]
+    found = rules(traffic(**BACKENDS, **ABORT, cohorts=cohorts, fault_headers={"end-user": "jane"}))
+    seen = [(sorted((rule.get("match") or [{}])[0].get("headers", {})), "fault" in rule) for rule in found]
+    assert seen == [(["end-user", "tier"], True), (["tier"], False), (["end-user"], True), ([], False)]
+
+
+@pytest.mark.parametrize(
+    ("value", "match", "hit"),
+    [
+        ("jane", "Exact", True),
+        ("joe", "Exact", False),
+        ("ja.*", "RegularExpression", True),
+        ("jo.*", "RegularExpression", False),
+    ],
+)
+def test_a_cohort_that_no_hit_request_can_be_in_gets_no_rule_for_them(value: str, match: str, hit: bool) -> None:
+    cohorts = [{"header": "end-user", "value": value, "match": match, "backends": [{"name": "x"}]}]
+    found = rules(traffic(**BACKENDS, **ABORT, cohorts=cohorts, fault_headers={"end-user": "jane"}))
+    assert [("fault" in rule) for rule in found if shares(rule) == {"x": None}] == [True, False][not hit :]
+
+
+def test_retries_are_for_methods_that_change_nothing_unless_writes_are_asked_for() -> None:
+    first, last = rules(traffic(retries={"attempts": 3, "backoff": "50ms"}))
+    assert first["match"] == [{"method": SAFE}]
+    assert first["retries"] == {"attempts": 3, "retryOn": "5xx", "backoff": "50ms"}
+    assert "retries" not in last
+    (only,) = rules(traffic(retries={"attempts": 3, "writes": True}))
+    assert "retries" in only
+
+
+def test_a_budget_is_a_destination_rule_of_each_backend() -> None:
+    record = traffic(**BACKENDS, retries={"attempts": 3, "budget_percent": 10})
+    policy = {"retryBudget": {"percent": 10, "minRetryConcurrency": 3}}
+    for name in ("old", "new"):
+        assert record.inputs(f"t-{name}-budget")["spec"] == {"host": f"{name}.{DOMAIN}", "trafficPolicy": policy}
+
+
+def test_a_failing_workload_takes_the_baselines_part_only() -> None:
+    (rule,) = rules(traffic(**BACKENDS, **ABORT, inject="upstream", baseline="old"))
+    assert shares(rule) == {"t-upstream": 80, "new": 20}
+    assert "fault" not in rule
+
+
+def annotations(record: Recording) -> dict[str, str]:
+    return dict(record.inputs("t-rule")["metadata"]["annotations"])
+
+
+def test_a_fault_with_a_length_has_a_job_that_may_touch_this_one_rule_only() -> None:
+    record = traffic(**ABORT, duration={"seconds": 30, "id": "abc"})
+    seen = annotations(record)
+    assert (seen["waypoint-lab/fault"], seen["waypoint-lab/fault-seconds"]) == ("abc", "30")
+    (rights,) = record.inputs("t-timekeeper-role")["rules"]
+    assert (rights["resources"], rights["resourceNames"]) == (["virtualservices"], ["t"])
+    assert rights["verbs"] == ["get", "update"]
+    job = record.inputs("t-timekeeper-job")
+    assert job["metadata"]["name"] == "t-timekeeper-abc"
+    assert "t-timekeeper-ready" in record.hooks
+    spec = json.loads(job["spec"]["template"]["spec"]["containers"][0]["command"][-1])
+    assert spec == {
+        "fault": "abc",
+        "hosts": {},
+        "path": "/apis/networking.istio.io/v1/namespaces/shop/virtualservices/t",
+        "seconds": 30,
+    }
+
+
+def test_a_fault_that_is_over_stays_off_and_is_written_down_as_over() -> None:
+    record = traffic(**BACKENDS, **ABORT, duration={"seconds": 30, "id": "abc", "over": "abc"})
+    (rule,) = rules(record)
+    assert "fault" not in rule
+    assert annotations(record)["waypoint-lab/fault-expired"] == "abc"
+
+
+def test_another_fault_begins_although_one_is_over() -> None:
+    record = traffic(**ABORT, duration={"seconds": 30, "id": "new", "over": "abc"})
+    assert "fault" in rules(record)[0]
+    assert annotations(record)["waypoint-lab/fault-expired"] == ""
+
+
+def test_without_an_id_new_settings_make_another_fault() -> None:
+    def key(percent: float) -> str:
+        record = traffic(abort={"status": 503, "percent": percent}, duration={"seconds": 30})
+        return annotations(record)["waypoint-lab/fault"]
+
+    assert key(10) == key(10)
+    assert key(10) != key(20)
+
+
+def test_an_upstream_fault_that_is_over_goes_back_to_the_baseline_and_the_job_knows_the_way() -> None:
+    args = {**BACKENDS, **ABORT, "inject": "upstream", "baseline": "old"}
+    (rule,) = rules(traffic(**args, duration={"seconds": 9, "id": "a", "over": "a"}))
+    assert shares(rule) == {"old": 80, "new": 20}
+    job = traffic(**args, duration={"seconds": 9, "id": "a"}).inputs("t-timekeeper-job")
+    spec = json.loads(job["spec"]["template"]["spec"]["containers"][0]["command"][-1])
+    assert spec["hosts"] == {f"t-upstream.{DOMAIN}": f"old.{DOMAIN}"}
+
+
+def test_a_rule_of_a_fault_alone_can_have_a_length_too() -> None:
+    given = {"namespace": "shop", "service": "cart", "port": 80, **ABORT, "duration": {"seconds": 30, "id": "abc"}}
+    record = run(lambda: ChaosRule("t", given))  # type: ignore[arg-type]
+    assert annotations(record)["waypoint-lab/fault"] == "abc"
+    assert record.kinds()["t-timekeeper-job"] == "Job"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [({"ready": 1}, ""), ({"succeeded": 1}, "taken this fault back already"), ({}, "does not run yet")],
+)
+def test_no_fault_begins_without_its_timekeeper(status: dict[str, int], said: str) -> None:
+    found = running_problem({"status": status})
+    assert (said in found) if said else not found
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({**ABORT, "inject": "upstream"}, 'baseline is "": it must be a Service other than cart'),
+        ({**BACKENDS, **ABORT, "inject": "upstream", "baseline": "x"}, "the fault hits nothing"),
+        ({**ABORT, "duration": {"seconds": 3601}}, "seconds of duration is 3601: it must be a number from 1 to 3600"),
+        ({**ABORT, "source_labels": {"app": "x"}}, "a waypoint does not tell clients apart"),
+        ({**ABORT, "source_namespace": "x"}, "a waypoint does not tell clients apart"),
+        ({"retries": {"attempts": 1, "backoff": "soon"}}, "backoff of retries"),
+        ({"retries": {"attempts": 1, "budget_percent": 101}}, "budget_percent of retries is 101"),
+        ({"timeout": "3"}, 'timeout is "3": it must be a duration'),
+        ({"backends": [{"name": "a", "weight": 0}]}, "sum of the weights is 0"),
+    ],
+)
+def test_bad_traffic_is_refused(args: dict[str, Any], said: str) -> None:
+    with pytest.raises(pulumi.RunError, match=said):
+        traffic(**args)
+
+
+def test_copies_and_changed_headers_are_on_every_rule() -> None:
+    extras = {"mirrors": [{"name": "new", "percent": 2.5}], "response_headers": {"set": {"x-lab": "yes"}}}
+    for rule in rules(traffic(**BACKENDS, **extras, retries={"attempts": 1})):
+        place = {"host": f"new.{DOMAIN}", "port": {"number": 80}}
+        assert rule["mirrors"] == [{"destination": place, "percentage": {"value": 2.5}}]
+        assert rule["headers"] == {"response": {"set": {"x-lab": "yes"}}}
+
+
+def test_users_with_the_cookie_stay_and_only_the_canary_gives_it() -> None:
+    first, last = rules(traffic(**BACKENDS, sticky={"backend": "new", "cookie": "side", "seconds": 60}))
+    assert first["match"] == [{"headers": {"cookie": {"regex": r"(.*;\s*)?side=new(;.*)?"}}}]
+    assert shares(first) == {"new": None}
+    cookies = [entry.get("headers", {}).get("response", {}).get("add") for entry in last["route"]]
+    assert cookies == [None, {"set-cookie": "side=new; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"}]
+
+
+def test_nobody_stays_on_a_backend_without_a_weight() -> None:
+    (rule,) = rules(traffic(backends=[{"name": "old"}, {"name": "new", "weight": 0}], sticky={"backend": "new"}))
+    assert shares(rule) == {"old": None}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"mirrors": [{"name": "new", "percent": 101}]}, "percent of mirror new is 101"),
+        ({"request_headers": {"put": {"a": "b"}}}, 'a change of request headers is "put": it must be set or add or'),
+        ({"request_headers": {"set": {"a b": "c"}}}, "it must be a header's name"),
+        ({"response_headers": {"add": {"a": "b\nc"}}}, "it must be printable text"),
+        ({"sticky": {"backend": "new", "cookie": "a=b"}}, "it must be a cookie's name"),
+        ({"sticky": {"backend": "new", "seconds": 0}}, "seconds of sticky is 0"),
+    ],
+)
+def test_bad_extras_are_refused(args: dict[str, Any], said: str) -> None:
+    with pytest.raises(pulumi.RunError, match=said):
+        traffic(**BACKENDS, **args)
+
+
+def guarded(**args: Any) -> Recording:
+    return run(lambda: FailClosed("g", {"namespace": "shop", "labels": {"app": "cart"}, **args}))  # type: ignore[typeddict-item]
+
+
+def test_the_guard_lets_the_waypoints_identity_in_and_nobody_else() -> None:
+    assert guarded().inputs("g-policy")["spec"] == {
+        "selector": {"matchLabels": {"app": "cart"}},
+        "action": "ALLOW",
+        "rules": [{"from": [{"source": {"principals": ["cluster.local/ns/shop/sa/waypoint"]}}]}],
+    }
+
+
+def test_a_guard_of_all_pods_is_refused_as_it_would_shut_out_the_waypoint() -> None:
+    with pytest.raises(pulumi.RunError, match="at least one label"):
+        guarded(labels={})
+
+
+def test_a_canary_waypoint_is_let_in_beside_the_primary() -> None:
+    spec = guarded(waypoint="blue", canary="green").inputs("g-policy")["spec"]
+    (source,) = spec["rules"][0]["from"]
+    wanted = ["cluster.local/ns/shop/sa/blue", "cluster.local/ns/shop/sa/green"]
+    assert wanted == source["source"]["principals"]
+    with pytest.raises(pulumi.RunError, match='FailClosed: canary is "": it must be text that is not empty'):
+        guarded(canary="")

@@ -1,0 +1,117 @@
+import asyncio
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from components._internal import waits
+from components._internal.waits import Target
+
+
+def route(generation: int = 2, **statuses: tuple[str, int]) -> dict[str, Any]:
+    conditions = [
+        {"type": kind, "status": status, "observedGeneration": seen, "message": "why"}
+        for kind, (status, seen) in statuses.items()
+    ]
+    return {"metadata": {"generation": generation}, "status": {"parents": [{"conditions": conditions}]}}
+
+
+def test_a_route_that_is_accepted_and_resolved_in_its_newest_generation_is_served() -> None:
+    assert waits.route_problem(route(Accepted=("True", 2), ResolvedRefs=("True", 2))) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (route(Accepted=("True", 1), ResolvedRefs=("True", 2)), "Accepted is of generation 1, not of 2"),
+        (route(Accepted=("True", 2)), "ResolvedRefs is not reported"),
+        (route(Accepted=("True", 2), ResolvedRefs=("False", 2)), "ResolvedRefs is False: why"),
+        (
+            route(Accepted=("True", 2), ResolvedRefs=("True", 2), ResolvedWaypoints=("True", 1)),
+            "ResolvedWaypoints is of generation 1, not of 2",
+        ),
+        ({"metadata": {"generation": 1}}, "no controller has reported on it: does the Service have a waypoint?"),
+    ],
+)
+def test_an_older_or_unmet_condition_is_not_enough(given: dict[str, Any], said: str) -> None:
+    assert waits.route_problem(given) == said
+
+
+def deployment(wanted: int, generation: int = 1, **status: int) -> dict[str, Any]:
+    seen = {"observedGeneration": 1, **status}
+    return {"metadata": {"generation": generation}, "spec": {"replicas": wanted}, "status": seen}
+
+
+def test_a_deployment_is_rolled_out_once_all_its_new_replicas_and_only_they_are_there() -> None:
+    done = {"updatedReplicas": 2, "availableReplicas": 2, "replicas": 2}
+    assert waits.rollout_problem(deployment(2, **done)) == ""
+    assert waits.rollout_problem(deployment(2, generation=2, **done)) == "its newest generation is not observed"
+    assert waits.rollout_problem(deployment(2, **{**done, "replicas": 3})) == "2 of 2 replicas available, 2 updated"
+    assert waits.rollout_problem(deployment(2)) == "0 of 2 replicas available, 0 updated"
+    going = deployment(2, **done)
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert waits.rollout_problem(going) == "it is being deleted"
+
+
+def test_a_backend_without_a_ready_pod_is_named() -> None:
+    def piece(service: str, *conditions: dict[str, bool]) -> dict[str, Any]:
+        endpoints = [{"conditions": item} for item in conditions]
+        return {"metadata": {"labels": {"kubernetes.io/service-name": service}}, "endpoints": endpoints}
+
+    problem = waits.endpoints_problem(["a", "b", "c", "d"])
+    given = {"items": [piece("a", {"ready": True}), piece("b", {"ready": False}), piece("c"), piece("d", {})]}
+    assert problem(given) == "no Pod of b, c is ready"
+
+
+class Answers:
+    """Stands in for kubectl: one answer after the other, the last one again and again."""
+
+    def __init__(self, *answers: tuple[int, str]) -> None:
+        self.answers, self.commands = list(answers), list[list[str]]()
+
+    def __call__(self, command: list[str]) -> "subprocess.CompletedProcess[str]":
+        self.commands.append(command)
+        code, text = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return subprocess.CompletedProcess(command, code, "" if code else text, text if code else "")
+
+
+def _why(item: dict[str, Any]) -> str:
+    return str(item["why"])
+
+
+def test_a_wait_ends_as_soon_as_nothing_is_wrong() -> None:
+    answers = Answers((1, "not found"), (0, json.dumps({"why": "early"})), (0, json.dumps({"why": ""})))
+    asyncio.run(waits.wait(Target("/k", "c"), waits.one("httproute", "n", "r"), _why, 5, answers))
+    assert len(answers.commands) == 3
+    want = "kubectl --kubeconfig=/k --context=c --request-timeout=10s get httproute r --namespace n --output json"
+    assert " ".join(answers.commands[0]) == want
+
+
+def test_a_wait_leaves_the_loop_to_all_others() -> None:
+    done = asyncio.Event()
+
+    def still(item: dict[str, Any]) -> str:
+        return "" if done.is_set() else "the other one has not come yet"
+
+    async def other() -> None:
+        done.set()
+
+    async def both() -> None:
+        waiting = waits.wait(Target(), waits.one("httproute", "n", "r"), still, 5, Answers((0, "{}")))
+        await asyncio.gather(waiting, other())
+
+    asyncio.run(both())
+
+
+def test_a_wait_that_runs_out_says_for_what_and_why() -> None:
+    with pytest.raises(RuntimeError, match=r"^waited 0\.2 s for httproute r --namespace n: still wrong$"):
+        asyncio.run(
+            waits.wait(Target(), waits.one("httproute", "n", "r"), _why, 0.2, Answers((0, '{"why": "still wrong"}')))
+        )
+
+
+def test_a_missing_kubectl_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="kubectl is not on PATH"):
+        asyncio.run(waits.wait(Target(), waits.one("httproute", "n", "r"), _why, 1))

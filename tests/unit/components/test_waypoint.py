@@ -1,0 +1,120 @@
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import L7Policy, Waypoint
+from tests.unit.components.recording import Recording, run
+
+
+def waypoint(**args: Any) -> Recording:
+    return run(lambda: Waypoint("w", {"namespace": "shop", **args}))  # type: ignore[typeddict-item]
+
+
+def test_a_waypoint_listens_for_hbone_from_all_namespaces_and_is_waited_for() -> None:
+    gateway = waypoint().inputs("w-gateway")
+    assert gateway["metadata"]["annotations"] == {"pulumi.com/waitFor": "condition=Programmed"}
+    (listener,) = gateway["spec"]["listeners"]
+    assert (listener["port"], listener["protocol"]) == (15008, "HBONE")
+    assert listener["allowedRoutes"] == {"namespaces": {"from": "All"}}
+
+
+def test_a_namespace_is_enrolled_by_a_label_and_nothing_else_of_it_is_touched() -> None:
+    patch = waypoint().inputs("w-enrolment")
+    assert patch["metadata"] == {"name": "shop", "labels": {"istio.io/use-waypoint": "waypoint"}}
+
+
+def test_named_services_are_enrolled_instead_of_the_namespace() -> None:
+    record = waypoint(enrol="services", services=["cart", "till"])
+    assert record.kinds() == {
+        "w-gateway": "Gateway",
+        "w-enrolment-cart": "ServicePatch",
+        "w-enrolment-till": "ServicePatch",
+    }
+
+
+def test_nothing_is_enrolled_where_nothing_is_asked_for() -> None:
+    assert waypoint(enrol="nothing").kinds() == {"w-gateway": "Gateway"}
+
+
+def test_access_logging_is_bound_to_the_gateway_by_target_refs() -> None:
+    spec = waypoint(access_log=True).inputs("w-access-log")["spec"]
+    assert spec["targetRefs"] == [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "waypoint"}]
+    assert "selector" not in spec
+
+
+def test_the_outputs_are_name_address_and_class() -> None:
+    seen: list[list[str]] = []
+
+    def program() -> None:
+        made = Waypoint("w", {"namespace": "shop"})
+        pulumi.Output.all(made.name, made.address, made.gateway_class).apply(seen.append)
+
+    run(program)
+    assert seen == [["waypoint", "10.96.0.9", "istio-waypoint"]]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"waypoint_for": "pods"}, 'waypoint_for is "pods": it must be service or workload or all'),
+        ({"enrol": "all"}, 'enrol is "all": it must be namespace or services or nothing'),
+        ({"enrol": "services"}, r"services is \[\]: it must be a list of different names"),
+        ({"services": ["a"]}, r'services is \["a"\]: it must be absent unless enrol is services'),
+        ({"limit_seconds": 0}, "limit_seconds is 0: it must be a number from 1 to 3600"),
+        ({"namespace": ""}, 'namespace is "": it must be text that is not empty'),
+    ],
+)
+def test_a_bad_waypoint_is_refused_before_anything_is_registered(args: dict[str, Any], said: str) -> None:
+    with pytest.raises(pulumi.RunError, match=said):
+        waypoint(**args)
+
+
+def policy(**args: Any) -> Recording:
+    given = {"namespace": "shop", "services": ["cart"], **args}
+    return run(lambda: L7Policy("p", given))  # type: ignore[arg-type]
+
+
+def test_a_policy_is_bound_to_its_services_by_target_refs() -> None:
+    rule = {
+        "methods": ["GET"],
+        "paths": ["/a*"],
+        "hosts": ["h"],
+        "headers": {"x": ["1"]},
+        "principals": ["p"],
+        "namespaces": ["n"],
+    }
+    spec = policy(rules=[rule]).inputs("p-policy")["spec"]
+    assert spec == {
+        "targetRefs": [{"group": "", "kind": "Service", "name": "cart"}],
+        "action": "ALLOW",
+        "rules": [
+            {
+                "from": [{"source": {"principals": ["p"], "namespaces": ["n"]}}],
+                "to": [{"operation": {"methods": ["GET"], "paths": ["/a*"], "hosts": ["h"]}}],
+                "when": [{"key": "request.headers[x]", "values": ["1"]}],
+            }
+        ],
+    }
+
+
+def test_a_policy_that_refuses_everything_needs_an_explicit_yes() -> None:
+    for args in ({"rules": []}, {"rules": [{}], "action": "DENY"}):
+        with pytest.raises(pulumi.RunError, match="unless everything is true"):
+            policy(**args)
+        assert policy(**args, everything=True).kinds() == {"p-policy": "AuthorizationPolicy"}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"rules": [], "action": "DENY"}, "DENY without rules refuses nothing"),
+        ({"rules": [{"methods": []}]}, r"methods is \[\]"),
+        ({"rules": [{"method": ["GET"]}]}, 'a rule\'s field is "method": it must be methods, paths'),
+        ({"rules": [{"methods": ["GET"]}], "services": []}, "services is"),
+        ({"rules": [{"methods": ["GET"]}], "action": "AUDIT"}, "ALLOW or DENY"),
+    ],
+)
+def test_a_bad_policy_is_refused(args: dict[str, Any], said: str) -> None:
+    with pytest.raises(pulumi.RunError, match=said):
+        policy(**args)

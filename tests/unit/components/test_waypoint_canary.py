@@ -1,0 +1,208 @@
+"""A second waypoint beside the first: what is registered for it, in which order, and what is refused."""
+
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import Waypoint
+from tests.unit.components.recording import Recording, run
+
+PRIMARY, CANARY = "istio.io/use-waypoint", "istio.io/use-waypoint-canary"
+WEIGHT = "istio.io/use-waypoint-canary-weight"
+NEXT = "w-gateway-next"
+
+
+def waypoint(**args: Any) -> Recording:
+    given = {"namespace": "shop", "canary": {"gateway": "next", "weight": 20}, **args}
+    return run(lambda: Waypoint("w", given))  # type: ignore[arg-type]
+
+
+def alone(gateway: str, **args: Any) -> Recording:
+    return run(lambda: Waypoint("w", {"namespace": "shop", "gateway": gateway, **args}))  # type: ignore[typeddict-item]
+
+
+def targets(record: Recording, name: str) -> list[str]:
+    return [ref["name"] for ref in record.inputs(name)["spec"]["targetRefs"]]
+
+
+def test_a_canary_is_a_gateway_of_its_own_and_a_weight() -> None:
+    assert waypoint().kinds() == {
+        "w-gateway": "Gateway",
+        "w-gateway-next": "Gateway",
+        "w-enrolment": "NamespacePatch",
+        "w-share": "NamespacePatch",
+    }
+    assert alone("waypoint").kinds() == {"w-gateway": "Gateway", "w-enrolment": "NamespacePatch"}
+
+
+def test_both_gateways_differ_in_nothing_but_their_names() -> None:
+    record = waypoint(waypoint_for="all")
+    first, second = record.inputs("w-gateway"), record.inputs("w-gateway-next")
+    assert (first["metadata"].pop("name"), second["metadata"].pop("name")) == ("waypoint", "next")
+    assert first == second
+    assert first["metadata"]["labels"] == {"istio.io/waypoint-for": "all"}
+
+
+def test_the_enrolment_names_both_waypoints_and_the_weight_is_a_patch_of_its_own() -> None:
+    record = waypoint()
+    assert record.inputs("w-enrolment")["metadata"] == {"name": "shop", "labels": {PRIMARY: "waypoint", CANARY: "next"}}
+    assert record.inputs("w-share")["metadata"] == {"name": "shop", "annotations": {WEIGHT: "20"}}
+
+
+def test_the_weight_comes_after_the_labels_and_they_after_both_gateways() -> None:
+    record = waypoint()
+    assert record.needs("w-enrolment") == {"w-gateway", "w-gateway-next"}
+    assert record.needs("w-share") == {"w-enrolment"}
+
+
+def test_both_rollouts_are_waited_for_before_the_labels_and_the_canarys_knowledge_before_the_weight() -> None:
+    record = waypoint()
+    labels, weight = record.requests["w-enrolment"].hooks, record.requests["w-share"].hooks
+    assert list(labels.before_create) == ["w-rollout", "w-rollout-next", "w-leaving"]
+    assert list(labels.before_update) == ["w-rollout", "w-rollout-next", "w-leaving"]
+    assert (list(weight.before_create), list(weight.before_update)) == (["w-share"], ["w-share"])
+
+
+def test_what_leaves_is_let_go_also_where_there_is_no_canary_any_more() -> None:
+    record = alone("next")
+    assert list(record.requests["w-enrolment"].hooks.before_update) == ["w-rollout-next", "w-leaving"]
+    assert record.inputs("w-enrolment")["metadata"] == {"name": "shop", "labels": {PRIMARY: "next"}}
+
+
+@pytest.mark.parametrize(("canary", "text"), [({}, "0"), ({"weight": 0}, "0"), ({"weight": 100.0}, "100")])
+def test_a_weight_is_0_unless_given_and_written_as_a_whole_number(canary: dict[str, Any], text: str) -> None:
+    record = waypoint(canary={"gateway": "next", **canary})
+    assert record.inputs("w-share")["metadata"]["annotations"] == {WEIGHT: text}
+
+
+def test_each_named_service_gets_both_labels_and_then_its_weight() -> None:
+    record = waypoint(enrol="services", services=["cart", "till"])
+    kinds = {"w-gateway": "Gateway", "w-gateway-next": "Gateway"}
+    for service in ("cart", "till"):
+        kinds |= {f"w-enrolment-{service}": "ServicePatch", f"w-share-{service}": "ServicePatch"}
+        quick = {"pulumi.com/skipAwait": "true"}
+        place = {"name": service, "namespace": "shop", "annotations": quick}
+        labels = {PRIMARY: "waypoint", CANARY: "next"}
+        assert record.inputs(f"w-enrolment-{service}")["metadata"] == {**place, "labels": labels}
+        assert record.inputs(f"w-share-{service}")["metadata"] == {**place, "annotations": {**quick, WEIGHT: "20"}}
+        assert record.needs(f"w-share-{service}") == {f"w-enrolment-{service}"}
+        assert list(record.requests[f"w-share-{service}"].hooks.before_create) == [f"w-share-{service}"]
+    assert record.kinds() == kinds
+
+
+def test_both_waypoints_log_their_requests_once_both_are_there() -> None:
+    record = waypoint(access_log=True)
+    assert targets(record, "w-access-log") == ["waypoint", "next"]
+    assert record.needs("w-access-log") == {"w-gateway", "w-gateway-next"}
+    assert record.inputs("w-access-log")["spec"]["accessLogging"] == [{"providers": [{"name": "envoy"}]}]
+
+
+def test_each_waypoint_has_the_revision_that_was_asked_for_it() -> None:
+    def revisions(**args: Any) -> list[str | None]:
+        record = waypoint(**args)
+        return [record.inputs(name)["metadata"]["labels"].get("istio.io/rev") for name in ("w-gateway", NEXT)]
+
+    newer = {"gateway": "next", "revision": "1-31-0"}
+    assert revisions() == [None, None]
+    assert revisions(canary=newer) == [None, "1-31-0"]
+    assert revisions(revision="1-30-2") == ["1-30-2", None]
+    assert revisions(revision="1-30-2", canary=newer) == ["1-30-2", "1-31-0"]
+
+
+def test_a_canary_that_becomes_the_primary_stays_the_same_resource() -> None:
+    before, after = waypoint(access_log=True), alone("next", access_log=True)
+    assert before.inputs(NEXT) == after.inputs(NEXT)
+    assert before.made[NEXT].typ == after.made[NEXT].typ
+    assert set(after.kinds()) == {NEXT, "w-access-log-next", "w-enrolment"}
+
+
+def test_no_waypoint_claims_the_earlier_name_of_another() -> None:
+    for gateway, canary in (("blue", "next"), ("blue", "waypoint"), ("waypoint", "blue")):
+        record = waypoint(gateway=gateway, canary={"gateway": canary}, access_log=True)
+        assert {name: record.aliases(name) for name in record.made if record.aliases(name)} == {}
+
+
+def test_a_canary_of_the_usual_name_is_the_resource_that_a_primary_of_that_name_is() -> None:
+    record = waypoint(gateway="blue", canary={"gateway": "waypoint", "weight": 5})
+    assert record.inputs("w-gateway")["metadata"]["name"] == "waypoint"
+    assert record.inputs("w-enrolment")["metadata"]["labels"] == {PRIMARY: "blue", CANARY: "waypoint"}
+
+
+def test_the_outputs_are_the_primarys() -> None:
+    seen: list[list[str]] = []
+
+    def program() -> None:
+        made = Waypoint("w", {"namespace": "shop", "gateway": "blue", "canary": {"gateway": "next", "weight": 100}})
+        pulumi.Output.all(made.name, made.address, made.gateway_class).apply(seen.append)
+
+    run(program)
+    assert seen == [["blue", "10.96.0.9", "istio-waypoint"]]
+
+
+def refused(**args: Any) -> tuple[list[str], Recording]:
+    """What was said, and what was registered nevertheless."""
+    said: list[str] = []
+
+    def program() -> None:
+        try:
+            Waypoint("w", {"namespace": "shop", **args})  # type: ignore[typeddict-item]
+        except pulumi.RunError as error:
+            said.append(str(error))
+
+    return said, run(program)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"canary": {}}, "canary.gateway is null: it must be text that is not empty"),
+        ({"canary": {"gateway": ""}}, 'canary.gateway is "": it must be text that is not empty'),
+        ({"canary": {"gateway": 5}}, "canary.gateway is 5: it must be text that is not empty"),
+        (
+            {"canary": {"gateway": "next", "wait": 5}},
+            'a field of canary is "wait": it must be gateway, weight, revision',
+        ),
+        (
+            {"canary": {"gateway": "waypoint"}},
+            'canary.gateway is "waypoint": it must be another name than the primary\'s',
+        ),
+        (
+            {"gateway": "blue", "canary": {"gateway": "blue"}},
+            'canary.gateway is "blue": it must be another name than the primary\'s',
+        ),
+        (
+            {"enrol": "nothing", "canary": {"gateway": "next"}},
+            'canary is {"gateway": "next"}: it must be absent where enrol is nothing: no connections come to share',
+        ),
+        (
+            {"waypoint_for": "workload", "canary": {"gateway": "next"}},
+            'canary is {"gateway": "next"}: it must be absent with workload: Istio shares Services\' traffic only',
+        ),
+    ],
+)
+def test_a_bad_canary_is_refused_in_one_line_before_anything_is_registered(args: dict[str, Any], said: str) -> None:
+    lines, record = refused(**args)
+    assert lines == [f"Waypoint: {said}"]
+    assert (record.made, record.hooks) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("weight", "shown"),
+    [(101, "101"), (-1, "-1"), (12.5, "12.5"), (101.0, "101"), (True, "true"), ("20", '"20"'), (None, "null")],
+)
+def test_a_weight_that_is_no_whole_percentage_is_refused_before_anything_is_registered(
+    weight: object, shown: str
+) -> None:
+    lines, record = refused(canary={"gateway": "next", "weight": weight})
+    assert lines == [f"Waypoint: canary.weight is {shown}: it must be a whole number from 0 to 100"]
+    assert (record.made, record.hooks) == ({}, [])
+
+
+def test_a_canary_that_is_an_output_is_refused_in_one_line() -> None:
+    def program() -> None:
+        canary = {"gateway": pulumi.Output.from_input("next")}
+        Waypoint("w", {"namespace": "shop", "canary": canary})  # type: ignore[typeddict-item]
+
+    with pytest.raises(pulumi.RunError, match=r"^Waypoint: canary\.gateway is an output: it must be known when"):
+        run(program)

@@ -1,0 +1,128 @@
+"""Which waypoint took the lab's requests, as the waypoints' access logs say."""
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.unit.measure.waypoint_logs import ADDRESS, MINE, REAL, TWO, line, use
+from waypoint_lab.chaos import blast_radius
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.measure import access_log
+from waypoint_lab.measure.probe import AGENT, ProbeError
+
+
+def test_a_line_of_a_real_waypoint_says_all_that_is_wanted() -> None:
+    assert list(access_log.requests(REAL, ADDRESS)) == [
+        {
+            "method": "GET",
+            "status": "200",
+            "flags": "-",
+            "agent": "exp",
+            "cluster": "inbound-vip|9080|http|reviews.bookinfo-backends.svc.cluster.local",
+            "local": ADDRESS,
+        }
+    ]
+
+
+def test_a_failure_and_an_agent_of_several_words_are_read_too() -> None:
+    (found,) = access_log.requests(line("Mozilla/5.0 (X11; Linux)", status="503", flags="UF,URX"), ADDRESS)
+    assert (found["agent"], found["status"], found["flags"]) == ("Mozilla/5.0 (X11; Linux)", "503", "UF,URX")
+
+
+def test_what_is_no_request_to_the_service_is_left_out() -> None:
+    log = [
+        "2026-11-24T10:12:19.543Z\tinfo\txdsproxy\tconnected to upstream XDS server: istiod.istio-system.svc:15012",
+        line(address="10.96.232.8:9080"),
+        line(address="10.96.232.83:9081"),
+        REAL.split(" inbound-vip")[0],
+        "",
+        line(),
+    ]
+    assert [found["agent"] for found in access_log.requests("\n".join(log), ADDRESS)] == [MINE]
+
+
+def test_each_agent_is_the_labs_own_and_no_other_one() -> None:
+    first, second = access_log.agent(), access_log.agent()
+    assert first != second
+    assert {first.split("/")[0], second.split("/")[0]} == {AGENT}
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "POLL_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_each_waypoints_own_requests_are_counted_once_all_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [line("curl/8"), line(AGENT), line(f"{AGENT}/ffffffff"), line(MINE + "0")]
+    fake = use(
+        monkeypatch,
+        waypoint=[others, [line(), *others], [line(), line(), line(), *others]],
+        waypoint_next=[[], [line(status="503")], [line(status="503")]],
+    )
+    assert access_log.taken(TWO, MINE, 4, time.monotonic()) == Counter({"waypoint": 3, "waypoint-next": 1})
+    assert len([command for command in fake.commands if command[0] == "logs"]) == 6
+    assert [command[0] for command in fake.commands].count("get") == 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_requests_that_nobody_logs_are_waited_for_until_the_limit_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "LIMIT_SECONDS", 0.02)
+    fake = use(monkeypatch, waypoint=[[line()]], waypoint_next=[[]])
+    began = time.monotonic()
+    assert access_log.taken(TWO, MINE, 2, began)["waypoint"] == 1
+    assert time.monotonic() - began < 5
+    assert len([command for command in fake.commands if command[0] == "logs"]) > 2
+
+
+def test_no_more_of_a_log_is_read_than_the_time_since_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = use(monkeypatch, waypoint=[[line()]], waypoint_next=[[]])
+    access_log.taken(TWO, MINE, 1, time.monotonic() - 60)
+    windows = {next(word for word in command if word.startswith("--since=")) for command in fake.commands[1:]}
+    assert windows <= {"--since=65s", "--since=66s"}
+    assert windows
+    assert all("--tail=-1" in command for command in fake.commands[1:]), "kubectl shows ten lines by a selector"
+
+
+def test_traffic_of_others_is_counted_over_both_waypoints_without_the_labs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(
+        monkeypatch,
+        waypoint=[[line("curl/8"), line("curl/8", status="503", flags="FI"), line(AGENT), line()]],
+        waypoint_next=[[line("curl/8", flags="DI"), line(status="503", flags="FI")]],
+    )
+    assert blast_radius.traffic(TWO) == blast_radius.Traffic(3, 2)
+
+
+def on_path(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    command = folder / "kubectl"
+    command.write_text(f"#!/bin/sh\n{script}\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_the_cluster_that_the_stack_names_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    on_path(tmp_path, monkeypatch, 'echo "$@"')
+    config = LabConfig(kubeconfig="/k", context="west", target="existing")
+    want = "--kubeconfig=/k --context=west logs -n bookinfo-backends -l gateway.networking.k8s.io/gateway-name=blue "
+    assert access_log.log(config, "blue", 7) == f"{want}--tail=-1 --max-log-requests=50 --since=7s\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("echo a >&2; echo forbidden >&2; exit 1", "forbidden"), ("exit 1", "kubectl failed")],
+)
+def test_what_kubectl_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, said: str
+) -> None:
+    on_path(tmp_path, monkeypatch, script)
+    with pytest.raises(ProbeError) as caught:
+        access_log.taken(TWO, MINE, 1, time.monotonic())
+    assert str(caught.value) == said
+
+
+def test_a_missing_kubectl_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ProbeError, match=r"^kubectl is not on PATH$"):
+        access_log.address(TWO)

@@ -1,0 +1,70 @@
+"""When the client's traffic has gone over to the waypoints that are declared, with their shares."""
+
+import pytest
+
+from tests.unit.measure.waypoint_logs import FIRST, MINE, NEXT, Kubectl, Sends, config, line, logged, use
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.measure import envoy_config
+from waypoint_lab.measure.probe import CONCURRENCY, Row
+
+
+@pytest.fixture
+def sends(monkeypatch: pytest.MonkeyPatch) -> Sends:
+    monkeypatch.setattr(envoy_config, "POLL_SECONDS", 0.001)
+    return Sends(monkeypatch, envoy_config)
+
+
+def wait(given: LabConfig, limit_seconds: float = 5.0) -> None:
+    envoy_config.wait_for_traffic(given, limit_seconds)
+
+
+def test_a_waypoint_without_a_share_must_get_nothing_any_more(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
+    once = {"waypoint": [[line()] * 7, [line()] * 8], "waypoint_next": [[line()], []]}
+    use(monkeypatch, **once)
+    wait(config(0))
+    assert len(sends.groups) == 2
+    for (group,) in sends.groups:
+        assert (group["requests"], group["fresh_workers"]) == (8, CONCURRENCY)
+        assert group["headers"] == {"user-agent": MINE}
+
+
+@pytest.mark.parametrize(("weight", "stray"), [(0, NEXT), (100, FIRST)])
+def test_requests_that_still_go_astray_are_said_with_their_way(
+    monkeypatch: pytest.MonkeyPatch, sends: Sends, weight: int, stray: str
+) -> None:
+    use(monkeypatch, **logged(4, 4))
+    with pytest.raises(envoy_config.NotLive) as caught:
+        wait(config(weight), limit_seconds=0)
+    assert str(caught.value) == f"requests do not go another way than through {stray} after 0 s"
+
+
+def test_requests_that_are_not_logged_in_time_are_no_strays(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
+    use(monkeypatch, **logged(0, 0))
+    wait(config(0))
+    assert len(sends.groups) == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        config(20),
+        LabConfig(stages=frozenset({"waypoint"}), waypoint_canary=NEXT),
+        LabConfig(stages=frozenset({"waypoint", "accessLog"})),
+    ],
+)
+def test_without_an_idle_waypoint_that_logs_no_log_is_read(
+    monkeypatch: pytest.MonkeyPatch, sends: Sends, given: LabConfig
+) -> None:
+    fake: Kubectl = use(monkeypatch)
+    wait(given)
+    assert (len(sends.groups), fake.commands) == (1, [])
+
+
+def test_requests_past_the_waypoint_are_said_without_a_look_into_logs(
+    monkeypatch: pytest.MonkeyPatch, sends: Sends
+) -> None:
+    fake = use(monkeypatch)
+    sends.row = Row(200, "none", "no", 0.01, False)
+    with pytest.raises(envoy_config.NotLive, match=r"^requests do not go through the waypoint after 0 s$"):
+        wait(config(0), limit_seconds=0)
+    assert fake.commands == []

@@ -1,0 +1,234 @@
+"""What the gate lets through, and what it says of what it does not."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.unit.components.recording import run
+from waypoint_lab.config.gate import GateSettings, Prometheus
+from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.weights import StepsError, parts, read_steps, shown
+from waypoint_lab.measure import envoy_config, gate
+from waypoint_lab.measure.probe import ProbeError, Row
+from waypoint_lab.program import build
+
+GOOD = Row(200, "none", "yes", 0.01, False)
+RED = Row(200, "red", "yes", 0.01, False)
+FAILED = Row(503, "no reviews", "yes", 0.01, False)
+SILENT = Row(0, "TimeoutError", "no", 15.0, False)
+SLOW = Row(200, "none", "yes", 2.0, False)
+FULL = GateSettings(success_rate=99, p99_seconds=1, share=True, minimum_requests=100)
+
+
+def test_traffic_as_declared_passes() -> None:
+    assert gate.misses(FULL, 20, [GOOD] * 400 + [RED] * 100) == []
+
+
+def test_a_success_rate_below_the_threshold_says_declared_measured_interval_and_sample() -> None:
+    (line,) = gate.misses(GateSettings(success_rate=99), 20, [GOOD] * 470 + [FAILED] * 30)
+    assert line == ("success rate: declared at least 99.00%, measured 94.00%, interval 89.71%-96.92%, 500 requests")
+
+
+def test_requests_without_an_answer_are_neither_a_success_nor_fast() -> None:
+    rate, p99 = gate.misses(GateSettings(success_rate=99, p99_seconds=1), 0, [GOOD] * 480 + [SILENT] * 20)
+    assert "measured 96.00%" in rate
+    assert "p99: declared at most 1 s, measured no answer" in p99
+
+
+def test_a_slow_hundredth_misses() -> None:
+    (line,) = gate.misses(GateSettings(p99_seconds=0.5), 0, [GOOD] * 480 + [SLOW] * 20)
+    assert line.startswith("p99: declared at most 0.5 s, measured 2.000 s, interval ")
+    assert line.endswith("500 requests")
+    assert gate.misses(GateSettings(p99_seconds=0.5), 0, [GOOD] * 496 + [SLOW] * 4) == []
+
+
+def test_a_share_outside_its_interval_misses() -> None:
+    (line,) = gate.misses(GateSettings(share=True), 20, [GOOD] * 300 + [RED] * 200)
+    assert line.startswith("share of the canary: declared 20.00%, measured 40.00%, interval ")
+
+
+def test_too_small_a_sample_is_never_a_pass() -> None:
+    for rows in ([], [GOOD] * 499):
+        (line,) = gate.misses(GateSettings(success_rate=1), 20, rows)
+        assert line == (f"sample: declared at least 500 requests in 30 s, measured {len(rows)}: no data is not a pass")
+
+
+def test_a_probe_that_fails_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: object, **_more: object) -> None:
+        raise ProbeError("the Pod is gone")
+
+    monkeypatch.setattr(envoy_config, "wait", lambda _config: 0)
+    monkeypatch.setattr(envoy_config, "wait_for_traffic", lambda _config: 0)
+    monkeypatch.setattr(gate, "send", broken)
+    with pytest.raises(gate.GateMissed) as error:
+        gate.check(LabConfig(gate=GateSettings(success_rate=99)))
+    assert str(error.value) == "waypoint-lab:gate could not measure, and no data is not a pass: the Pod is gone"
+
+
+# The record of what passed.
+
+
+def built(**fields: object) -> dict[str, object]:
+    config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}, **fields})
+    record = run(lambda: build.build(config))
+    return record.inputs("reviews-gate")["metadata"]["annotations"] if "reviews-gate" in record.made else {}
+
+
+def test_without_a_gate_there_is_no_record() -> None:
+    assert built() == {}
+
+
+def test_the_record_changes_with_the_weight_and_with_the_gate_and_with_nothing_else() -> None:
+    first = built(gate={"successRate": 99})
+    assert built(gate={"successRate": "99"}, retryAttempts=5) == first
+    assert built(gate={"successRate": 99}, canaryWeight=30) != first
+    assert built(gate={"successRate": 98}) != first
+    assert built(gate={"successRate": 99}, canaryCohort="end-user=me") != first
+
+
+def test_a_way_back_is_not_measured_and_records_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = built(gate={"successRate": 99})
+    monkeypatch.setenv(gate.UNMEASURED, "1")
+    config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}, "gate": {"successRate": 99}})
+    record = run(lambda: build.build(config))
+    assert "reviews-gate" not in record.hooks
+    found = record.inputs("reviews-gate")["metadata"]["annotations"]
+    assert found == {"waypoint-lab/passed": "{}"}
+    assert found != passed
+
+
+def test_a_gate_without_a_canary_has_nothing_to_gate() -> None:
+    config = LabConfig.from_mapping({"stages": {"waypoint": True, "premium": True}, "gate": {"successRate": 99}})
+    assert "reviews-gate" not in run(lambda: build.build(config)).made
+
+
+# Weights below one percent.
+
+
+@pytest.mark.parametrize(
+    ("percent", "want"),
+    [(0, (100, 0)), (20, (80, 20)), (100, (0, 100)), (0.1, (999, 1)), (12.5, (875, 125)), (0.0001, (999_999, 1))],
+)
+def test_weights_are_whole_and_their_ratio_is_exact(percent: float, want: tuple[int, int]) -> None:
+    assert want == parts(percent)
+
+
+def test_weights_are_shown_as_people_write_them() -> None:
+    assert [shown(weight) for weight in (0, 0.1, 20.0, 12.5, 100)] == ["0", "0.1", "20", "12.5", "100"]
+
+
+@pytest.mark.parametrize("text", ["", "5,5", "5,1", "0,5", "5,101", "a", "nan", "1,,2", "0.00001"])
+def test_steps_that_do_not_rise_are_refused(text: str) -> None:
+    with pytest.raises(StepsError, match="rising percentages"):
+        read_steps(text)
+
+
+def test_a_cohort_goes_to_the_canary_before_all_others() -> None:
+    config = LabConfig.from_mapping(
+        {
+            "stages": {"waypoint": True, "canary": True, "premium": True},
+            "canaryCohort": "end-user=me",
+            "canaryWeight": 0,
+        }
+    )
+    rules = run(lambda: build.build(config)).inputs("reviews-route")["spec"]["rules"]
+    assert [[ref["name"] for ref in rule["backendRefs"]] for rule in rules] == [
+        ["reviews-stable"],
+        ["reviews-premium"],
+        ["reviews-baseline"],
+    ]
+
+
+# Prometheus.
+
+
+class _Server(HTTPServer):
+    answers: dict[str, tuple[int, str]]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)["query"][0]
+        assert isinstance(self.server, _Server)
+        status, text = self.server.answers[query]
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+def vector(*values: str) -> tuple[int, str]:
+    rows = [{"metric": {}, "value": [0, value]} for value in values]
+    return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": rows}})
+
+
+@pytest.fixture
+def server() -> Iterator[_Server]:
+    """A stand-in for Prometheus that answers queries by their text."""
+    with _Server(("127.0.0.1", 0), _Handler) as found:
+        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+def asked(server: _Server, **answers: tuple[int, str]) -> list[str]:
+    server.answers = {"requests": vector("1000"), "rate": vector("99.5"), "p99": vector("0.2"), **answers}
+    url = f"http://127.0.0.1:{server.server_port}"
+    settings = GateSettings(
+        success_rate=99, p99_seconds=1, seconds=0.01, prometheus=Prometheus(url, "requests", "rate", "p99")
+    )
+    assert settings.prometheus
+    return gate.prometheus_misses(settings, settings.prometheus)
+
+
+def test_numbers_of_prometheus_within_the_thresholds_pass(server: _Server) -> None:
+    assert asked(server) == []
+    scalar = json.dumps({"status": "success", "data": {"resultType": "scalar", "result": [0, "99.9"]}})
+    assert asked(server, rate=(200, scalar)) == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ({"rate": vector("98")}, "success rate: declared at least 99.00%, measured 98.00%, interval 96."),
+        ({"p99": vector("1.5")}, "p99: declared at most 1 s, measured 1.500 s, 1000 requests"),
+        ({"requests": vector("10")}, "sample: declared at least 500 requests in 0.01 s, Prometheus has 10: no data is"),
+        ({"requests": vector()}, "has no data for 'requests'"),
+        ({"requests": vector("NaN")}, "has nan for 'requests', which is no number"),
+        ({"rate": vector("NaN")}, "has nan for 'rate', which is no number"),
+        ({"rate": vector()}, "has no data for 'rate'"),
+        ({"rate": vector("1", "2")}, "'rate' gives 2 numbers: it must give one, as sum() does"),
+        ({"rate": vector("140")}, "'rate' gives 140: it must give percent, 0 to 100"),
+        ({"rate": (400, '{"error": "parse error"}')}, "answers 400 to 'rate': parse error"),
+        ({"rate": (200, "<html>")}, "does not answer 'rate' as a Prometheus does"),
+        ({"rate": (200, "x" * ((1 << 20) + 1))}, "answers 'rate' with more than 1048576 bytes"),
+    ],
+)
+def test_what_prometheus_does_not_say_is_one_line_and_no_pass(
+    server: _Server, answers: dict[str, tuple[int, str]], said: str
+) -> None:
+    (line,) = asked(server, **answers)
+    assert said in line
+    assert "\n" not in line
+
+
+def test_a_prometheus_that_is_not_there_is_a_miss_at_once() -> None:
+    with HTTPServer(("127.0.0.1", 0), _Handler) as taken:
+        port = taken.server_port
+    settings = Prometheus(f"http://127.0.0.1:{port}", "requests")
+    (line,) = gate.prometheus_misses(GateSettings(success_rate=99, seconds=30), settings)
+    assert line.startswith(f"Prometheus at http://127.0.0.1:{port} does not answer: ")
+
+
+def test_a_share_cannot_be_taken_from_prometheus() -> None:
+    source = {"url": "http://x", "requests": "sum(up)"}
+    with pytest.raises(ConfigError, match="share cannot be taken from Prometheus"):
+        LabConfig.from_mapping({"gate": {"share": True, "prometheus": source}})

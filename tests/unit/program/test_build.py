@@ -1,0 +1,160 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.components.recording import Recording, run
+from waypoint_lab.config.settings import KEYS, ConfigError, LabConfig
+from waypoint_lab.program import build
+from waypoint_lab.program.preflight import Preflight
+from waypoint_lab.stages import fault_expiry
+from waypoint_lab.stages.table import TOGGLES
+
+VERSIONED = {"reviews-baseline": "Service", "reviews-premium": "Service", "reviews-stable": "Service"}
+WAYPOINT = {**VERSIONED, "waypoint-gateway": "Gateway", "waypoint-enrolment": "NamespacePatch"}
+
+
+def built(*on: str, **fields: Any) -> Recording:
+    return run(lambda: build.build(LabConfig(stages=frozenset(on), **fields)))
+
+
+@pytest.mark.parametrize(
+    ("on", "want"),
+    [
+        ((), {}),
+        (("waypoint",), WAYPOINT),
+        (("waypoint", "accessLog"), {**WAYPOINT, "waypoint-access-log": "Telemetry"}),
+        (("waypoint", "l7Policy"), {**WAYPOINT, "reviews-l7-policy-policy": "AuthorizationPolicy"}),
+        (("waypoint", "canary"), {**WAYPOINT, "reviews-route": "HTTPRoute"}),
+        (("waypoint", "canary", "premium"), {**WAYPOINT, "reviews-route": "HTTPRoute"}),
+        (("waypoint", "delay", "abort", "retries"), {**WAYPOINT, "reviews-fault-rule": "VirtualService"}),
+    ],
+)
+def test_a_stack_is_the_stages_that_are_on_and_nothing_else(on: tuple[str, ...], want: dict[str, str]) -> None:
+    assert built(*on).kinds() == want
+
+
+def test_one_owner_puts_all_of_a_services_traffic_into_one_object() -> None:
+    on = ("waypoint", "canary", "premium", "delay", "abort", "retries")
+    want = {**WAYPOINT, "reviews-traffic-rule": "VirtualService"}
+    assert built(*on, owner="combined").kinds() == want
+
+
+def test_a_fault_that_the_cluster_says_is_over_is_not_built_again() -> None:
+    config = LabConfig(stages=frozenset(("waypoint", "abort")), fault_seconds=30.0)
+    record = fault_expiry.Record(over=frozenset({fault_expiry.fault_id(config)}))
+    on, off = run(lambda: build.build(config)), run(lambda: build.build(config, record))
+    seen = ["fault" in found.inputs("reviews-fault-rule")["spec"]["http"][0] for found in (on, off)]
+    assert seen == [True, False]
+
+
+def test_the_users_own_service_is_never_an_object_of_the_stack() -> None:
+    record = built("waypoint", "abort", fault_at="upstream")
+    names = {args.inputs["metadata"]["name"] for args in record.made.values() if args.custom}
+    assert "reviews" not in names
+    assert "reviews-baseline" in names
+
+
+def test_the_waypoints_of_a_stack_are_those_of_its_config() -> None:
+    record = built(
+        "waypoint",
+        waypoint_name="blue",
+        waypoint_revision="1-30-2",
+        waypoint_canary="green",
+        waypoint_canary_revision="1-31-0",
+        waypoint_canary_weight=20,
+    )
+    gateways = {"waypoint-gateway-blue": "Gateway", "waypoint-gateway-green": "Gateway"}
+    assert record.kinds() == {
+        **VERSIONED,
+        **gateways,
+        "waypoint-enrolment": "NamespacePatch",
+        "waypoint-share": "NamespacePatch",
+    }
+    revisions = [record.inputs(name)["metadata"]["labels"]["istio.io/rev"] for name in gateways]
+    assert revisions == ["1-30-2", "1-31-0"]
+    weight = record.inputs("waypoint-share")["metadata"]["annotations"]
+    assert weight == {"istio.io/use-waypoint-canary-weight": "20"}
+
+
+def test_the_versions_services_go_after_the_waypoint_and_not_with_the_routes_to_them() -> None:
+    record = built("waypoint", "canary")
+    assert VERSIONED.keys() <= record.needs("waypoint")
+
+
+def test_each_versioned_service_selects_one_version() -> None:
+    record = built("waypoint", "canary")
+    seen = {name: record.inputs(name)["spec"]["selector"]["version"] for name in VERSIONED}
+    assert seen == {"reviews-baseline": "v1", "reviews-premium": "v2", "reviews-stable": "v3"}
+
+
+def test_premium_alone_leaves_all_others_at_the_baseline() -> None:
+    first, last = built("waypoint", "premium").inputs("reviews-route")["spec"]["rules"]
+    assert [ref["name"] for ref in first["backendRefs"]] == ["reviews-premium"]
+    assert [ref["name"] for ref in last["backendRefs"]] == ["reviews-baseline"]
+
+
+def test_every_toggle_is_built_but_the_access_log_that_belongs_to_the_waypoint() -> None:
+    assert set(TOGGLES) - set(build.BUILDERS) == {"accessLog"}
+
+
+def test_bookinfo_is_built_only_where_the_config_asks_for_it() -> None:
+    record = built(deploy_bookinfo=True)
+    kinds = set(record.kinds().values())
+    assert {"Namespace", "Deployment", "Service", "ServiceAccount"} <= kinds
+    assert built().kinds() == {}
+
+
+def test_an_explicit_context_makes_a_provider_of_its_own() -> None:
+    record = built("waypoint", context="west")
+    assert record.inputs("cluster") == {"context": "west"}
+    assert record.made["waypoint-gateway"].provider
+    assert "cluster" in str(record.made["waypoint-gateway"].provider)
+
+
+def test_the_schema_of_the_project_and_the_config_object_agree_in_keys_and_defaults() -> None:
+    schema = yaml.safe_load(Path("Pulumi.yaml").read_text())["config"]
+    assert set(schema) == set(KEYS)
+    assert LabConfig.from_mapping({key: row["default"] for key, row in schema.items()}) == LabConfig()
+    assert all(row["description"] for row in schema.values())
+
+
+def test_the_program_is_under_thirty_lines() -> None:
+    assert len(Path("__main__.py").read_text().splitlines()) < 30
+
+
+def _kubectl(folder: Path, text: str, code: int) -> str:
+    command = folder / "kubectl"
+    command.write_text(f"#!/bin/sh\nprintf '%s' '{text}' >&2\nexit {code}\n")
+    command.chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('Error from server (NotFound): services "reviews" not found', "no Service bookinfo-backends/reviews"),
+        ('error: context "x" does not exist', 'the cluster cannot be used: context "x" does not exist; is it up'),
+        ("", "the cluster cannot be used: kubectl said nothing"),
+    ],
+)
+def test_what_is_wrong_with_the_cluster_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, said: str
+) -> None:
+    monkeypatch.setenv("PATH", _kubectl(tmp_path, text, 1))
+    with pytest.raises(ConfigError) as error:
+        Preflight(LabConfig()).result()
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_cluster_with_the_service_is_fine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", _kubectl(tmp_path, "", 0))
+    Preflight(LabConfig()).result()
+
+
+def test_a_missing_kubectl_is_said_before_anything_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="kubectl is not on PATH"):
+        Preflight(LabConfig())

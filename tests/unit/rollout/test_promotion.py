@@ -1,0 +1,214 @@
+"""A whole promotion, with a Pulumi and a stream that say what the test wants."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from waypoint_lab import pulumi_cli
+from waypoint_lab.measure import envoy_config
+from waypoint_lab.measure.pairs import Answer, Round
+from waypoint_lab.measure.probe import ProbeError
+from waypoint_lab.pulumi_cli import UpdateError, Updates
+from waypoint_lab.rollout import promotion
+from waypoint_lab.rollout.analysis import Rules, Verdict
+from waypoint_lab.rollout.journal import Journal
+from waypoint_lab.rollout.promotion import PromoteError, Promotion, Ways
+from waypoint_lab.rollout.state import Result, Target, standing
+
+OK, BAD, SLOW, NONE = Answer(200, "red", 0.01), Answer(503, "red", 0.01), Answer(200, "red", 3.0), Answer(0, "x", 5.0)
+RULES = Rules(0.02, 0.01, 0.01)
+STEPS = (1.0, 5.0, 20.0, 50.0, 100.0)
+
+
+class Scene:
+    """A promotion whose ups and measurements are lists; what is applied is remembered."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file = folder / "Pulumi.dev.yaml"
+        on = {"waypoint-lab:stages": {"waypoint": True, "canary": True}, "waypoint-lab:canaryWeight": "0"}
+        self.file.write_text(yaml.safe_dump({"config": on}))
+        self.journal = Journal(folder, "dev")
+        self.applied: list[str] = []
+        self.said: list[str] = []
+        self.failing_ups: dict[str, int] = {}
+        self.canary: list[Answer] = []
+        self.asked = ""
+        self.folder = folder
+        scene = self
+
+        class Stream:
+            def __init__(self, *_args: object) -> None:
+                self.answer = scene.canary.pop(0) if scene.canary else OK
+
+            def __enter__(self) -> "Stream":
+                return self
+
+            def __exit__(self, *_args: object) -> None:
+                pass
+
+            def read(self, _seconds: float) -> list[Round]:
+                if self.answer is NONE:
+                    raise ProbeError("the Pod is gone")
+                return [Round(0.0, (self.answer, OK, OK))] * 50
+
+        monkeypatch.setattr(promotion, "Stream", Stream)
+        monkeypatch.setattr(envoy_config, "wait", lambda _config: 0.0)
+        monkeypatch.setattr(envoy_config, "wait_for_traffic", lambda _config: 0.0)
+        monkeypatch.setattr(promotion, "POLL_SECONDS", 0.001)
+
+    def _up(self) -> float:
+        config = self.updates().config()
+        now = str(Target(config.canary_weight, config.canary_cohort))
+        if self.failing_ups.get(now, 0):
+            self.failing_ups[now] -= 1
+            raise UpdateError("refused")
+        self.applied.append(now)
+        return 0.1
+
+    def updates(self) -> Updates:
+        found = Updates(self.folder, "dev")
+        found.forward = self._up  # type: ignore[method-assign]
+        found.back = self._up  # type: ignore[method-assign]
+        return found
+
+    def promotion(self, **more: Any) -> Promotion:
+        found = Promotion(self.journal, self.updates(), RULES, Ways(self.said.append, lambda: self.asked, **more))
+        found._api_problem = lambda: ""  # type: ignore[method-assign]
+        return found
+
+    def walk(self, **more: Any) -> Verdict:
+        walking = self.promotion(**more)
+        now = standing(self.journal.records())
+        if not now or now.result:
+            assert walking.begin(STEPS, "")
+        return walking.walk()[0]
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(tmp_path, monkeypatch)
+
+
+def test_a_healthy_canary_is_applied_step_by_step_to_the_end(scene: Scene) -> None:
+    assert scene.walk() is Verdict.GO
+    assert scene.applied == ["0 %", "1 %", "5 %", "20 %", "50 %", "100 %"]
+    found = standing(scene.journal.records())
+    assert found
+    assert found.result is Result.PROMOTED
+
+
+def test_a_bad_canary_goes_back_to_the_last_good_weight_with_the_evidence_kept(scene: Scene) -> None:
+    scene.canary = [OK, OK, BAD]
+    assert scene.walk() is Verdict.BACK
+    assert scene.applied == ["0 %", "1 %", "5 %", "20 %", "5 %"]
+    (bad,) = [record for record in scene.journal.records() if record.get("verdict") == "roll back"]
+    assert bad["evidence"]["failed"] == {"canary": 50, "baseline": 0, "users": 0}
+    assert bad["evidence"]["canary"]["decision"] == "bad"
+
+
+def test_an_up_that_fails_and_a_measurement_that_breaks_off_go_back(scene: Scene) -> None:
+    scene.failing_ups = {"5 %": 1}
+    assert scene.walk() is Verdict.BACK
+    assert scene.applied == ["0 %", "1 %", "1 %"]
+    scene.canary = [NONE]
+    assert scene.walk() is Verdict.BACK
+    assert scene.applied[-2:] == ["5 %", "1 %"]
+
+
+def test_a_way_back_that_fails_is_tried_again_and_then_left_to_the_next_run(scene: Scene) -> None:
+    scene.canary = [BAD]
+    scene.failing_ups = {"0 %": 0}
+    walking = scene.promotion()
+    walking.begin(STEPS, "")
+    scene.failing_ups = {"0 %": 3}
+    with pytest.raises(PromoteError, match="cannot go back to 0 % yet: refused; run `lab promote` again"):
+        walking.walk()
+    assert scene.walk() is Verdict.BACK
+    assert scene.applied == ["0 %", "1 %", "0 %"]
+
+
+def test_a_lost_api_server_is_waited_for(scene: Scene) -> None:
+    walking = scene.promotion()
+    walking.begin(STEPS, "")
+    problems = ["connection refused"] * 5 + [""]
+    walking._api_problem = lambda: problems.pop(0)  # type: ignore[method-assign]
+    scene.canary = [NONE]
+    scene.failing_ups = {"0 %": 1}
+    assert walking.walk()[0] is Verdict.BACK
+    assert problems == []
+    assert sum("waiting up to" in line for line in scene.said) == 1
+
+
+def test_told_to_stop_it_goes_back(scene: Scene) -> None:
+    walking = scene.promotion()
+    walking.begin(STEPS, "")
+    scene.asked = "SIGINT"
+    assert walking.walk()[0] is Verdict.BACK
+    assert scene.applied[-1] == "0 %"
+    assert any("told to stop by SIGINT" in line for line in scene.said)
+
+
+def test_it_can_be_killed_before_and_after_every_line_of_the_journal_and_ends_right(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, state = scene.journal.append, {"left": 0, "after": False}
+
+    class Killed(BaseException):
+        pass
+
+    def killed(kind: str, identity: str, **more: Any) -> Any:
+        state["left"] -= 1
+        if state["left"] == 0 and not state["after"]:
+            raise Killed
+        done = append(kind, identity, **more)
+        if state["left"] == 0:
+            raise Killed
+        return done
+
+    monkeypatch.setattr(scene.journal, "append", killed)
+    lines_of_a_walk = 1 + 3 * len(STEPS) + 1
+    for point, after in itertools.product(range(1, lines_of_a_walk + 1), (False, True)):
+        scene.journal.file.unlink(missing_ok=True)
+        pulumi_cli.write(scene.file, pulumi_cli.edited(scene.file.read_text(), {"canaryWeight": "0"}))
+        state |= {"left": point, "after": after}
+        with pytest.raises(Killed):
+            scene.walk()
+        state["left"] = -1
+        begun, found = scene.journal.records(), standing(scene.journal.records())
+        if not found or not found.result:
+            assert scene.walk() is Verdict.GO
+        assert scene.updates().config().canary_weight == 100
+        starts = sum(record["kind"] == "start" for record in scene.journal.records())
+        assert starts == 1, "gone on with, not begun anew"
+        assert scene.journal.records()[: len(begun)] == begun
+
+
+def test_a_weight_that_somebody_else_has_moved_is_not_overwritten(scene: Scene) -> None:
+    walking = scene.promotion()
+    walking.begin(STEPS, "")
+    pulumi_cli.write(scene.file, pulumi_cli.edited(scene.file.read_text(), {"canaryWeight": "42"}))
+    with pytest.raises(PromoteError, match="the stack's config says 42 %, but the promotion stands at 0 %"):
+        walking.walk()
+
+
+def test_a_person_can_hold_and_go_back(scene: Scene) -> None:
+    answers = [Verdict.GO, Verdict.HOLD]
+    assert scene.walk(approve=lambda _target: answers.pop(0)) is Verdict.HOLD
+    assert scene.applied == ["0 %", "1 %"]
+    assert scene.walk(approve=lambda _target: Verdict.BACK) is Verdict.BACK
+    assert scene.applied == ["0 %", "1 %", "1 %"]
+
+
+def test_a_stack_that_does_not_come_up_as_it_is_begins_nothing(scene: Scene) -> None:
+    scene.failing_ups = {"0 %": 1}
+    with pytest.raises(PromoteError, match="nothing was begun: refused"):
+        scene.walk()
+    assert scene.journal.records() == []
+
+
+def test_nothing_is_left_to_promote_at_a_hundred(scene: Scene) -> None:
+    assert scene.walk() is Verdict.GO
+    assert scene.promotion().begin(STEPS, "") is None

@@ -1,0 +1,214 @@
+"""What the cluster's record of a fault means, and which requests a fault would hit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from waypoint_lab.chaos import blast_radius
+from waypoint_lab.chaos.schedule import read, step_of
+from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.measure import envoy_config
+from waypoint_lab.program import l4_enforcement
+from waypoint_lab.stages import fault_expiry
+
+
+def config(*on: str, **fields: Any) -> LabConfig:
+    return LabConfig(stages=frozenset(("waypoint", *on)), **fields)
+
+
+def noted(**annotations: str) -> dict[str, Any]:
+    return {"metadata": {"annotations": {f"waypoint-lab/{key.replace('_', '-')}": v for key, v in annotations.items()}}}
+
+
+def test_only_a_fault_with_a_length_has_an_id() -> None:
+    assert fault_expiry.fault_id(config("abort")) == ""
+    assert fault_expiry.fault_id(config(fault_seconds=30.0)) == ""
+    assert fault_expiry.fault_id(config("abort", fault_seconds=30.0))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"fault_percent": 10.0}, {"fault_start": "2"}, {"fault_header": ("a", "b")}, {"fault_at": "upstream"}],
+)
+def test_new_settings_or_a_new_start_are_another_fault(other: dict[str, Any]) -> None:
+    assert fault_expiry.fault_id(config("abort", fault_seconds=30.0)) != fault_expiry.fault_id(
+        config("abort", fault_seconds=30.0, **other)
+    )
+
+
+def test_weights_and_the_owner_leave_a_fault_what_it_is() -> None:
+    moved = config("abort", "canary", fault_seconds=30.0, canary_weight=50, owner="combined")
+    assert fault_expiry.fault_id(config("abort", fault_seconds=30.0)) == fault_expiry.fault_id(moved)
+
+
+def test_a_record_says_what_is_on_until_when_and_what_is_over() -> None:
+    on = noted(fault="abc", fault_until="abc 2026-01-01T00:00:00Z", fault_expired="")
+    over = noted(fault="old", fault_expired="old")
+    found = fault_expiry.parse(json.dumps({"items": [over, on]}))
+    assert found == fault_expiry.Record("abc", "2026-01-01T00:00:00Z", frozenset({"old"}))
+    assert fault_expiry.parse(json.dumps(over)).over == {"old"}
+    assert fault_expiry.parse("") == fault_expiry.Record()
+
+
+def test_an_end_of_an_earlier_fault_is_not_that_of_this_one() -> None:
+    assert fault_expiry.parse(json.dumps(noted(fault="new", fault_until="old 2026-01-01T00:00:00Z"))).until == ""
+
+
+def test_a_fault_that_is_over_is_expected_no_more_but_its_retries_are() -> None:
+    declared = config("abort", "retries", fault_seconds=30.0)
+    record = fault_expiry.Record(over=frozenset({fault_expiry.fault_id(declared)}))
+    assert fault_expiry.effective(declared, record).stages == {"waypoint", "retries"}
+    assert fault_expiry.effective(declared, fault_expiry.Record()) == declared
+
+
+def test_a_dry_run_says_who_is_hit_by_what_and_for_how_long() -> None:
+    lines = blast_radius.described(
+        config("abort", fault_percent=0.5, fault_seconds=30.0, fault_header=("end-user", "jane"))
+    )
+    assert lines[0] == (
+        "requests to bookinfo-backends/reviews:9080 with the header end-user: jane: "
+        "0.5 % are answered with 503 by the waypoint"
+    )
+    assert lines[-1] == "it lasts 30 s, then a Job in the cluster takes it back"
+
+
+def test_a_dry_run_of_a_failing_baseline_says_its_part_of_the_traffic() -> None:
+    (line, *_) = blast_radius.described(config("abort", "canary", fault_at="upstream", canary_weight=20))
+    assert "those 80 % of them that go to reviews-baseline" in line
+
+
+def parent(name: str, service: str) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"parentRefs": [{"kind": "Service", "name": service}]}}
+
+
+def test_a_route_of_somebody_else_hides_a_fault_but_not_the_one_that_the_next_update_takes_away() -> None:
+    routes = [parent("mine", "reviews"), parent("reviews", "reviews"), parent("far", "ratings")]
+    assert blast_radius.shadows(config("abort", owner="combined"), routes) == ["mine"]
+    assert blast_radius.shadows(config("abort"), routes) == ["mine", "reviews"]
+
+
+def test_other_virtual_services_of_the_host_are_named() -> None:
+    hosts = ["reviews.bookinfo-backends.svc.cluster.local"]
+    rules = [{"metadata": {"name": name}, "spec": {"hosts": hosts}} for name in ("reviews-fault", "theirs")]
+    assert blast_radius.rivals(config("abort"), rules) == ["theirs"]
+
+
+def line(status: str, flags: str, agent: str, cluster: str = "reviews", address: str = "10.96.0.9:9080") -> str:
+    return (
+        f'[2026-01-01T00:00:00.000Z] "GET /reviews/0 HTTP/1.1" {status} {flags} via_upstream - "-" 0 18 0 - "-" '
+        f'"{agent}" "id" "reviews.bookinfo-backends:9080" "-" inbound-vip|9080|http|{cluster}.ns.svc.cluster.local - '
+        f"{address} 10.244.0.1:49198 - -"
+    )
+
+
+def test_an_access_log_counts_others_requests_and_those_that_were_hit() -> None:
+    log = [
+        line("503", "FI", "curl/8"),
+        line("200", "DI", "curl/8"),
+        line("200", "-", "-"),
+        line("503", "-", "curl/8", "reviews-fault-upstream"),
+        line("503", "FI", "waypoint-lab"),
+        line("200", "-", "curl/8", address="10.96.0.7:9080"),
+        "something else",
+    ]
+    assert blast_radius.counted("\n".join(log), "10.96.0.9:9080") == blast_radius.Traffic(4, 3)
+
+
+def test_the_route_of_a_request_is_the_first_whose_headers_match() -> None:
+    def route(name: str, **headers: Any) -> dict[str, Any]:
+        matches = [{"name": key.replace("_", "-"), "string_match": value} for key, value in headers.items()]
+        return {"name": name, "match": {"headers": matches}}
+
+    method = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+    routes = [
+        route("jane", end_user={"exact": "jane"}),
+        {"name": "reads", "match": {"headers": [method]}},
+        route("all"),
+    ]
+
+    def served(headers: dict[str, str], method: str = "GET") -> str:
+        return str((envoy_config.serving(routes, headers, method) or {})["name"])
+
+    assert [served({"end-user": "jane"}), served({"end-user": "joe"}), served({}), served({}, "POST")] == [
+        "jane",
+        "reads",
+        "reads",
+        "all",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"faultHeader": "jane"}, "a header and its exact value, such as end-user=jane"),
+        ({"faultSource": "productpage"}, "a waypoint does not tell its clients apart"),
+        ({"faultSeconds": "3601"}, "a number from 0 to 3600"),
+        ({"owner": "both"}, "separate or combined"),
+        ({"retryBackoff": "soon"}, "a duration above zero"),
+        ({"retryBudgetPercent": "101"}, "a number from 0 to 100"),
+        ({"stages": {"waypoint": True, "canary": True, "abort": True}}, "set owner to combined"),
+    ],
+)
+def test_a_bad_fault_setting_is_one_line(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        LabConfig.from_mapping(given)
+
+
+def test_one_owner_takes_a_canary_and_a_fault_together() -> None:
+    on = {"waypoint": True, "canary": True, "abort": True}
+    assert LabConfig.from_mapping({"stages": on, "owner": "combined"}).rule_name == "reviews-traffic"
+
+
+def test_without_the_guard_nobody_is_asked_who_enforces_it() -> None:
+    assert l4_enforcement.warning(LabConfig()) == ""
+
+
+@pytest.mark.parametrize(("found", "said"), [("daemonset.apps/ztunnel", ""), ("", "no ztunnel is in this cluster")])
+def test_a_guard_that_nothing_enforces_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: str, said: str
+) -> None:
+    command = tmp_path / "kubectl"
+    command.write_text(f"#!/bin/sh\necho {found}\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert said in l4_enforcement.warning(config(fail_closed=True))
+    assert bool(said) == bool(l4_enforcement.warning(config(fail_closed=True)))
+
+
+HEALTH = "health: {url: 'http://127.0.0.1:1/'}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("faults: []\n", "exactly two keys, health and faults"),
+        ("health: {url: nowhere}\nfaults: [{at: 0, seconds: 5, percent: 1}]", "must begin with http"),
+        (HEALTH + "faults: []", "a list of at least one fault"),
+        (HEALTH + "faults: [{at: 0, seconds: 5}]", "fault 1 does nothing: give percent, delay or both"),
+        (HEALTH + "faults: [{at: 0, seconds: 5, procent: 1}]", "fault 1 has no setting procent"),
+        (HEALTH + "faults: [{at: 0, seconds: 5000, percent: 1}]", "seconds is 5000"),
+        (HEALTH + "faults: [{at: 0, seconds: 5, percent: 101}]", 'fault 1: waypoint-lab:faultPercent is "101"'),
+        (
+            HEALTH + "faults: [{at: 0, seconds: 5, percent: 1}, {at: 4, seconds: 5, percent: 1}]",
+            "fault 2 begins at 4 s, before fault 1 is over",
+        ),
+    ],
+)
+def test_a_bad_schedule_is_one_line_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "schedule.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read(file)
+
+
+def test_a_scheduled_fault_ends_by_itself_and_keeps_the_canary(tmp_path: Path) -> None:
+    file = tmp_path / "schedule.yaml"
+    file.write_text(HEALTH + "faults: [{at: 0, seconds: 5, percent: 1.5, header: end-user=jane}]")
+    (entry,) = read(file).entries
+    step = step_of(entry, config("canary"), "now")
+    found = LabConfig.from_mapping({"stages": dict.fromkeys(step.on, True), **step.settings})
+    assert (found.fault_seconds, found.fault_start, found.owner) == (35.0, "now", "combined")
+    assert found.fault_header == ("end-user", "jane")
+    assert found.stages == {"waypoint", "canary", "abort"}

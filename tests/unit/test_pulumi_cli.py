@@ -1,0 +1,141 @@
+"""What an edit of the stack's file leaves alone, and whose lock is taken away."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from waypoint_lab import pulumi_cli
+from waypoint_lab.cli.run import kept
+from waypoint_lab.pulumi_cli import UpdateError, Updates
+
+FILE = """# mine
+config:
+  waypoint-lab:canaryWeight: 20  # a fifth
+  waypoint-lab:stages:
+    waypoint: true
+  other:key: {a: 1}
+encryptionsalt: v1:abc
+"""
+
+
+def test_an_edit_changes_its_own_line_and_no_other() -> None:
+    changed = pulumi_cli.edited(FILE, {"canaryWeight": "0.1", "canaryCohort": "a=b"})
+    assert set(FILE.splitlines()) - set(changed.splitlines()) == {"  waypoint-lab:canaryWeight: 20  # a fifth"}
+    assert set(changed.splitlines()) - set(FILE.splitlines()) == {
+        '  waypoint-lab:canaryWeight: "0.1"',
+        '  waypoint-lab:canaryCohort: "a=b"',
+    }
+
+
+@pytest.mark.parametrize("text", ["", "{}\n", "config: {waypoint-lab:canaryWeight: 5, other:key: 1}\n", "config:\n"])
+def test_a_file_written_in_another_way_keeps_its_settings(text: str) -> None:
+    before = (yaml.safe_load(text) or {}).get("config") or {}
+    after = yaml.safe_load(pulumi_cli.edited(text, {"canaryWeight": "7"}))["config"]
+    assert after == {**before, "waypoint-lab:canaryWeight": "7"}
+
+
+def test_a_write_replaces_the_file_at_once_and_leaves_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text("old")
+    file.chmod(0o640)
+    pulumi_cli.write(file, "new")
+    assert file.read_text() == "new"
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [file]
+
+
+LOCKED = (
+    "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or delete the "
+    "lock file with `pulumi cancel`.\n  file:///x.json: created by me@{host} (pid {pid}) at 2026-01-01T00:00:00Z"
+)
+
+
+def pulumi(folder: Path, monkeypatch: pytest.MonkeyPatch, lock_of: str, host: str = "$(hostname)") -> Path:
+    """A stand-in that is locked until `pulumi cancel`; returns the file with its calls."""
+    (folder / "Pulumi.dev.yaml").write_text(FILE.replace("waypoint: true", "waypoint: true\n    canary: true"))
+    text = LOCKED.replace("`", "").replace("{host}", host).replace("{pid}", lock_of)
+    calls = folder / "calls"
+    (folder / "locked").touch()
+    (folder / "pulumi").write_text(
+        f'#!/bin/sh\necho "$1" >> {calls}\n[ "$1" != cancel ] || rm {folder}/locked\n'
+        f'[ ! -e {folder}/locked ] || {{ echo "{text}"; exit 255; }}\n'
+    )
+    (folder / "pulumi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(pulumi_cli, "LOCK_SECONDS", 0.3)
+    return calls
+
+
+def test_a_lock_whose_process_is_gone_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    calls = pulumi(tmp_path, monkeypatch, str(gone.pid))
+    Updates(tmp_path, "dev").back()
+    assert calls.read_text().split() == ["up", "cancel", "up"]
+
+
+def test_a_lock_whose_process_lives_is_waited_for_and_never_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = pulumi(tmp_path, monkeypatch, str(os.getpid()))
+    monkeypatch.setattr(pulumi_cli, "_is_pulumi", lambda _pid: True)
+    with pytest.raises(UpdateError, match="the stack is currently locked"):
+        Updates(tmp_path, "dev").back()
+    assert "cancel" not in calls.read_text().split()
+
+
+def test_a_lock_of_another_machine_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = pulumi(tmp_path, monkeypatch, "1", host="elsewhere")
+    with pytest.raises(UpdateError, match="the stack is currently locked"):
+        Updates(tmp_path, "dev").back()
+    assert calls.read_text().split() == ["up"]
+
+
+SLOW = """#!/bin/sh
+trap 'sleep 0.3; echo state written >> {calls}; exit 1' INT
+touch {folder}/running
+while :; do sleep 0.05; done
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_interrupts_an_up_waits_until_pulumi_has_stopped_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    calls = pulumi(tmp_path, monkeypatch, "1")
+    (tmp_path / "pulumi").write_text(SLOW.format(calls=calls, folder=tmp_path))
+
+    def interrupt() -> None:
+        while not (tmp_path / "running").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+        time.sleep(0.1)
+        os.kill(os.getpid(), number)  # nobody is patient
+
+    told = threading.Thread(target=interrupt)
+    told.start()
+    with pytest.raises(KeyboardInterrupt), kept(tmp_path / "Pulumi.dev.yaml"):
+        Updates(tmp_path, "dev").back()
+    told.join()
+    assert calls.read_text() == "state written\n"
+
+
+def test_an_up_that_does_not_end_is_stopped_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = pulumi(tmp_path, monkeypatch, "1")
+    (tmp_path / "pulumi").write_text(SLOW.format(calls=calls, folder=tmp_path))
+    monkeypatch.setattr(pulumi_cli, "UP_SECONDS", 0.5)
+    with pytest.raises(UpdateError, match=r"not done after 0\.5 s, and was stopped"):
+        Updates(tmp_path, "dev").back()
+    assert calls.read_text() == "state written\n"
+
+
+def test_the_line_that_says_why_an_up_failed_is_found() -> None:
+    output = 'warning: x\n    error: update failed\n  error: before hook "g" failed: gate at 5 %: share\n'
+    assert pulumi_cli.said(output) == 'before hook "g" failed: gate at 5 %: share'
+    assert pulumi_cli.said("") == "no message"

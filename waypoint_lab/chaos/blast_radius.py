@@ -1,0 +1,134 @@
+"""Which requests a declared fault hits, and what in the cluster keeps it from hitting any."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.measure import access_log
+from waypoint_lab.measure.probe import AGENT, ProbeError, kubectl
+from waypoint_lab.stages import fault_expiry
+
+LIMIT_SECONDS = 30
+WINDOW_SECONDS = 60
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What the waypoint logged of other clients' requests to the Service in `WINDOW_SECONDS`; `hit` had the fault."""
+
+    requests: int
+    hit: int
+
+
+def described(config: LabConfig) -> list[str]:
+    """One line for each thing that happens, and to which requests; empty where no fault is declared."""
+    if not config.faulty:
+        return []
+    who = f"requests to {config.namespace}/{config.service}:{config.port}"
+    if config.fault_header:
+        who += f" with the header {config.fault_header[0]}: {config.fault_header[1]}"
+    where = "the waypoint"
+    if config.fault_at == "upstream":
+        where = f"a workload in front of {config.service}-baseline"
+        canary = config.canary_weight if config.on("canary") else 0
+        who += f", those {100 - canary} % of them that go to {config.service}-baseline" if canary else ""
+    lines = []
+    if config.on("delay"):
+        lines.append(f"{who}: all are delayed by {config.delay_seconds:g} s by {where}")
+    if config.on("abort"):
+        lines.append(f"{who}: {config.fault_percent:g} % are answered with {config.fault_status} by {where}")
+    if config.on("retries"):
+        tries = "of every method" if config.retry_writes else "of GET, HEAD and OPTIONS"
+        undone = "undone by nothing" if config.fault_at == "waypoint" else f"retried {config.retry_attempts} times"
+        lines.append(f"failures {tries} are {undone}")
+    length = f"{config.fault_seconds:g} s, then a Job in the cluster takes it back" if config.fault_seconds else ""
+    lines.append(f"it lasts {length or 'until the next update that says otherwise'}")
+    return lines
+
+
+def _get(config: LabConfig, *what: str) -> Any:
+    command = kubectl(config, "--request-timeout=10s", "get", *what, "--ignore-not-found", "-o", "json")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS)
+    except FileNotFoundError:
+        raise ProbeError("kubectl is not on PATH") from None
+    if done.returncode:
+        raise ProbeError((done.stderr.strip().splitlines() or ["kubectl failed"])[-1])
+    return json.loads(done.stdout) if done.stdout.strip() else {}
+
+
+def obstacles(config: LabConfig) -> list[str]:
+    """Why the declared fault would hit nothing; empty where nothing is in its way. Raises ProbeError, ConfigError.
+
+    Source: istiod's waypointInboundRoute: rules of several owners follow each other, and a catch-all hides the rest.
+    """
+    if not config.faulty:
+        return ["no fault is declared: turn on stages.delay or stages.abort"]
+    found = []
+    if config.on("abort") and not config.on("delay") and not config.fault_percent:
+        found.append("faultPercent is 0")
+    if config.fault_at == "upstream" and config.on("canary") and config.canary_weight == 100:
+        found.append(f"no request goes to {config.service}-baseline, where the failing workload stands")
+    if fault_expiry.fault_id(config) in fault_expiry.Reading(config).result().over:
+        found.append("the fault is over; a new faultStart begins it again")
+    inside = ("-n", config.namespace)
+    service = _get(config, "service", config.service, *inside)
+    if not service:
+        return [*found, f"there is no Service {config.namespace}/{config.service}"]
+    ports = [port["port"] for port in service["spec"].get("ports", [])]
+    if config.port not in ports:
+        found.append(f"{config.service} has no port {config.port}, but {', '.join(map(str, ports))}")
+    if service["metadata"].get("labels", {}).get("istio.io/use-waypoint") == "none":
+        found.append(f"Service {config.service} is labelled istio.io/use-waypoint: none, past the waypoint")
+    routes = _get(config, "httproutes.gateway.networking.k8s.io", *inside).get("items", [])
+    found += [f"HTTPRoute {name} on the Service hides it" for name in shadows(config, routes)]
+    rules = _get(config, "virtualservices.networking.istio.io", *inside).get("items", [])
+    return found + [f"VirtualService {name} has the same host and may hide it" for name in rivals(config, rules)]
+
+
+def shadows(config: LabConfig, routes: list[Object]) -> list[str]:
+    """HTTPRoutes with the Service as parent, but the stack's own that the next update takes away."""
+    own = "" if not config.combined else config.service
+    return [
+        route["metadata"]["name"]
+        for route in routes
+        for parent in route["spec"].get("parentRefs", [])
+        if parent.get("kind") == "Service" and parent.get("name") == config.service
+        if route["metadata"]["name"] != own
+    ]
+
+
+def rivals(config: LabConfig, rules: list[Object]) -> list[str]:
+    """VirtualServices for the Service's host that are not the stack's."""
+    own = {f"{config.service}-fault", f"{config.service}-traffic"}
+    hosts = {config.service, f"{config.service}.{config.namespace}"}
+    hosts.add(f"{config.service}.{config.namespace}.svc.cluster.local")
+    return [
+        rule["metadata"]["name"]
+        for rule in rules
+        if rule["metadata"]["name"] not in own and hosts & set(rule["spec"].get("hosts", []))
+    ]
+
+
+def traffic(config: LabConfig) -> Traffic | None:
+    """What others sent lately, by the waypoint's access log; None where it keeps none. Raises ProbeError."""
+    if not config.on("accessLog"):
+        return None
+    where = access_log.address(config)
+    counts = [counted(access_log.log(config, name, WINDOW_SECONDS), where) for name in config.waypoints]
+    return Traffic(sum(one.requests for one in counts), sum(one.hit for one in counts))
+
+
+def counted(log: str, address: str) -> Traffic:
+    """Requests in an access log that went to `address`, but for the lab's own; hit are those with Envoy's fault flags.
+
+    Source: Envoy's response flags: FI is an injected abort, DI an injected delay.
+    """
+    others = [match for match in access_log.requests(log, address) if not match["agent"].startswith(AGENT)]
+    hit = [
+        match for match in others if {"FI", "DI"} & set(match["flags"].split(",")) or "-upstream." in match["cluster"]
+    ]
+    return Traffic(len(others), len(hit))

@@ -1,0 +1,40 @@
+"""The cluster that a stack means: its config, and the environment that the tools need for it."""
+
+import os
+import shutil
+from pathlib import Path
+
+import yaml
+
+from embedded import cluster
+from waypoint_lab.config.settings import ConfigError, LabConfig
+
+
+def stack_config(folder: Path, stack: str = "dev") -> LabConfig:
+    """The lab's settings of a stack, from its file in `folder`. Raises ConfigError."""
+    try:
+        given = yaml.safe_load((folder / f"Pulumi.{stack}.yaml").read_text()) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"there is no Pulumi.{stack}.yaml here; choose a stack that exists") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Pulumi.{stack}.yaml is not YAML: {str(error).splitlines()[0]}") from None
+    return LabConfig.from_stack(given.get("config") or {})
+
+
+def use_target(state: Path, config: LabConfig) -> None:
+    """Puts the tools on PATH, and for the target `embedded` its kubeconfig into the environment.
+
+    Raises ClusterError where the embedded cluster was never started, ConfigError where kubectl cannot be had.
+    """
+    embedded = config.target == "embedded"
+    try:
+        variables = cluster.environment(state, embedded=embedded)
+        toolchain = variables["PATH"].split(os.pathsep)[0]
+        if toolchain in os.environ.get("PATH", "").split(os.pathsep):
+            del variables["PATH"]  # the shell has it already, in the order that its user chose
+        os.environ.update(variables)
+    except cluster.ClusterError:
+        if embedded and not os.environ.get("KUBECONFIG"):
+            raise
+    if shutil.which("kubectl") is None:
+        raise ConfigError('kubectl is not on PATH; in this clone: eval "$(.venv/bin/lab env)"')

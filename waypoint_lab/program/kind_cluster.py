@@ -1,0 +1,132 @@
+"""A kind cluster with the Gateway API and Istio Ambient, by the tools' own commands."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+from pulumi_command import local
+
+from components._internal import objects
+
+DEFAULT_CONFIG = Path(__file__).with_suffix(".yaml")
+CREATE_MINUTES, DELETE_MINUTES = 15, 5
+# A cluster of this name that the stack did not begin is somebody else's. One that it began and that answers is taken
+# as it is; one that does not answer was left by an interruption, and is made anew.
+CREATE = """
+set -eu
+owner="$KIND_KUBECONFIG.owner"
+drop() {
+  kind delete cluster --name "$KIND_NAME" --kubeconfig "$KIND_KUBECONFIG" >&2
+  rm -f "$owner" "$KIND_KUBECONFIG"
+}
+clusters=$(kind get clusters)
+if printf '%s\\n' "$clusters" | grep -qxF "$KIND_NAME"; then
+  if [ ! -e "$owner" ]; then
+    echo "kind has a cluster $KIND_NAME already, and it is not this stack's: set waypoint-lab:kindName to another" >&2
+    exit 1
+  fi
+  if kubectl --kubeconfig "$KIND_KUBECONFIG" --request-timeout=10s get --raw /readyz >/dev/null 2>&1; then
+    cat "$KIND_KUBECONFIG"
+    exit 0
+  fi
+  drop
+fi
+mkdir -p "$(dirname "$owner")"
+: > "$owner"
+trap 'drop; exit 130' INT TERM
+# In the background, because a shell hears no signal while it waits for a program in front.
+kind create cluster --name "$KIND_NAME" --config "$KIND_CONFIG" --kubeconfig "$KIND_KUBECONFIG" --wait 180s >&2 &
+wait $! || { rm -f "$owner"; exit 1; }
+chmod 600 "$KIND_KUBECONFIG"
+cat "$KIND_KUBECONFIG"
+"""
+DELETE = """
+set -eu
+kind delete cluster --name "$KIND_NAME" --kubeconfig "$KIND_KUBECONFIG"
+rm -f "$KIND_KUBECONFIG" "$KIND_KUBECONFIG.owner"
+rmdir "$(dirname "$KIND_KUBECONFIG")" 2>/dev/null || true
+"""
+GATEWAY_API = """
+set -eu
+folder="${WAYPOINT_LAB_SHARE:?is not set; run: eval \\"\\$(.venv/bin/lab env)\\"}/gateway-api/standard"
+for file in "$folder"/gateway*.yaml; do
+  kubectl --kubeconfig "$KIND_KUBECONFIG" apply --server-side --force-conflicts -f "$file"
+done
+kubectl --kubeconfig "$KIND_KUBECONFIG" wait --for=condition=Established --timeout=60s \\
+  crd/gateways.gateway.networking.k8s.io crd/httproutes.gateway.networking.k8s.io
+"""
+ISTIO = """
+set -eu
+istioctl install --kubeconfig "$KIND_KUBECONFIG" --skip-confirmation --readiness-timeout 5m \\
+  --set profile=ambient --set "hub=$ISTIO_HUB" --set "tag=$ISTIO_TAG"
+kubectl --kubeconfig "$KIND_KUBECONFIG" wait --for=condition=Accepted --timeout=60s gatewayclass/istio-waypoint
+"""
+
+
+class KindClusterArgs(TypedDict):
+    """Arguments of `KindCluster`."""
+
+    cluster_name: str
+    """kind's name of the cluster."""
+    kubeconfig: str
+    """Path of the kubeconfig file to write, readable by its owner alone; relative to the project."""
+    istio_hub: str
+    """Where Istio's images come from."""
+    istio_tag: str
+    """Their version."""
+    config: NotRequired[str]
+    """Path of kind's own config file; one control-plane node unless given."""
+
+
+class KindCluster(pulumi.ComponentResource):
+    """A cluster made by `kind`, with the Gateway API's CRDs and Istio's ambient profile. Needs Docker or Podman.
+
+    Raises RunError where the config file cannot be read.
+    """
+
+    kubeconfig: pulumi.Output[str]
+    """The kubeconfig's contents, a secret; known once Istio is ready."""
+
+    def __init__(self, name: str, args: KindClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Registers the commands."""
+        cluster = objects.text("KindCluster", "cluster_name", args["cluster_name"])
+        config = Path(args.get("config") or DEFAULT_CONFIG)
+        try:
+            text = config.read_bytes()
+        except OSError as error:
+            raise objects.refuse("KindCluster", "config", str(config), f"a readable file ({error.strerror})") from None
+        super().__init__("waypoint-lab:index:KindCluster", name, {**args}, opts)
+        # As the file is named from where the program runs: a path of one machine would be a change on another.
+        path = args.get("config") or "components/" + DEFAULT_CONFIG.name
+        environment = {"KIND_NAME": cluster, "KIND_KUBECONFIG": args["kubeconfig"], "KIND_CONFIG": path}
+        made = self._command(
+            f"{name}-cluster",
+            {"create": CREATE, "delete": DELETE, "environment": environment, "logging": local.Logging.STDERR},
+            triggers=[cluster, hashlib.sha256(text).hexdigest()],
+            secret=True,
+        )
+        crds = self._command(
+            f"{name}-gateway-api", {"create": GATEWAY_API, "environment": environment}, triggers=[made.id], after=made
+        )
+        versions = {"ISTIO_HUB": args["istio_hub"], "ISTIO_TAG": args["istio_tag"]}
+        mesh = self._command(
+            f"{name}-istio", {"create": ISTIO, "environment": environment | versions}, triggers=[made.id], after=crds
+        )
+        self.kubeconfig = pulumi.Output.all(made.stdout, mesh.stdout).apply(lambda texts: str(texts[0]))
+        self.register_outputs({"kubeconfig": self.kubeconfig})
+
+    def _command(
+        self, name: str, texts: dict[str, Any], *, triggers: list[Any], after: Any = None, secret: bool = False
+    ) -> local.Command:
+        limits = pulumi.CustomTimeouts(
+            create=f"{CREATE_MINUTES}m", update=f"{CREATE_MINUTES}m", delete=f"{DELETE_MINUTES}m"
+        )
+        options = pulumi.ResourceOptions(
+            parent=self,
+            depends_on=[after] if after else None,
+            custom_timeouts=limits,
+            delete_before_replace=True,  # two clusters of one name cannot be
+            additional_secret_outputs=["stdout"] if secret else None,
+        )
+        return local.Command(name, **texts, triggers=triggers, opts=options)

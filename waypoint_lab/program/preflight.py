@@ -1,0 +1,90 @@
+"""Questions to the cluster before anything is planned, so that what is wrong is said in plain lines."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.measure.probe import PROJECT_FOLDER, kubectl
+
+SECONDS = 30
+
+
+class Preflight:
+    """Asks what the target needs; starts at once and is heard later, so that it costs little time of its own."""
+
+    def __init__(self, config: LabConfig) -> None:
+        """Starts asking. Raises ConfigError where kubectl is missing."""
+        if shutil.which("kubectl") is None:
+            raise ConfigError('kubectl is not on PATH; in this clone: eval "$(.venv/bin/lab env)"')
+        self._pool = ThreadPoolExecutor(1)
+        self._answer = self._pool.submit(CHECKS[config.target], config)
+
+    def result(self) -> None:
+        """Waits for the answer. Raises ConfigError with a line for each thing that is not there."""
+        self._pool.shutdown()
+        self._answer.result()
+
+
+def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    except FileNotFoundError:
+        raise ConfigError(f'{command[0]} is not on PATH; in this clone: eval "$(.venv/bin/lab env)"') from None
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"{' '.join(command[:2])} gave no answer within {SECONDS} s") from None
+
+
+def _last(said: str, who: str = "kubectl") -> str:
+    return (said.strip().splitlines() or [f"{who} said nothing"])[-1]
+
+
+def embedded(config: LabConfig) -> None:
+    """One question only: `lab up` has made all the rest."""
+    wanted = ["namespace", "default"]
+    if not config.deploy_bookinfo:
+        wanted = ["service", config.service, "--namespace", config.namespace]
+    done = _run(kubectl(config, "--request-timeout=10s", "get", *wanted, "--output", "name"))
+    line = _last(done.stderr)
+    if done.returncode and "NotFound" in line:
+        where = f"{config.namespace}/{config.service}"
+        raise ConfigError(
+            f"there is no Service {where} in the cluster: set waypoint-lab:namespace and service ({line})"
+        )
+    if done.returncode:
+        raise ConfigError(
+            f"the cluster cannot be used: {line.removeprefix('error: ')}; is it up (lab status), is KUBECONFIG set?"
+        )
+
+
+def existing(config: LabConfig) -> None:
+    """All that `lab doctor` looks at."""
+    from waypoint_lab.cli import doctor  # a fifth of a second, which only these stacks are to pay
+
+    found = [f"{item.what}: {item.found}; mend: {item.mend}" for item in doctor.missing(config)]
+    if len(found) == 1:
+        raise ConfigError(f"the cluster is not ready for the lab: {found[0]}")
+    if found:
+        raise ConfigError(
+            "\n  ".join([f"the cluster is not ready for the lab, {len(found)} things are missing:", *found])
+        )
+
+
+def kind(config: LabConfig) -> None:
+    """Whether kind works here, and whether the name is free or this stack's own."""
+    for tool in ("kind", "istioctl"):
+        if shutil.which(tool) is None:
+            raise ConfigError(f'{tool} is not on PATH; in this clone: eval "$(.venv/bin/lab env --stack NAME)"')
+    done = _run(["kind", "get", "clusters"])
+    if done.returncode:
+        raise ConfigError(f"kind has no container runtime: start Docker or Podman ({_last(done.stderr, 'kind')})")
+    owner = PROJECT_FOLDER / f"{config.kubeconfig}.owner"
+    if config.kind_name in done.stdout.split() and not owner.exists():
+        raise ConfigError(
+            f"kind has a cluster {config.kind_name} already, and it is not this stack's: set waypoint-lab:kindName to "
+            f"another name, or remove it: kind delete cluster --name {config.kind_name}"
+        )
+
+
+CHECKS: dict[str, Callable[[LabConfig], None]] = {"embedded": embedded, "existing": existing, "kind": kind}
