@@ -13,6 +13,10 @@ help: ## Say what each target does
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	touch $@
+
 toolchain: .venv/.installed ## Build the Go binaries into the cache (minutes the first time, at once afterwards)
 	.venv/bin/python -m embedded.toolchain.build
 
@@ -20,7 +24,7 @@ lab: toolchain ## Start the embedded cluster, walk the whole lab and measure eve
 	.venv/bin/lab up
 	.venv/bin/lab run
 
-test: toolchain ## Check style and types, and run every test
+test: toolchain .venv/.installed-dev ## Check style and types, and run every test
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy

@@ -2,7 +2,8 @@
 
 import pulumi
 
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.program.preflight import Preflight
 from waypoint_lab.stages.fault_expiry import Reading
 

@@ -1,0 +1,1 @@
+"""A real ambient mesh on one Linux machine, without Docker."""

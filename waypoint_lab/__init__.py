@@ -1,0 +1,1 @@
+"""Waypoint Lab: operate and measure layer-7 traffic of Istio Ambient."""

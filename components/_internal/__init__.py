@@ -1,0 +1,1 @@
+"""Parts that the components share; not a public interface."""

@@ -1,0 +1,1 @@
+"""etcd, API server, controller manager, scheduler and istiod."""

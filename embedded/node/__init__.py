@@ -1,0 +1,1 @@
+"""The node agent: kubelet, node proxy and DNS."""

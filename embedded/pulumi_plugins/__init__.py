@@ -1,0 +1,1 @@
+"""Pulumi plugins for machines without the official ones."""

@@ -1,0 +1,1 @@
+"""Faults: blast radius, schedules, health checks."""

@@ -13,7 +13,8 @@ import yaml
 from waypoint_lab import signals
 from waypoint_lab.chaos.health_checks import Health, NotWell, Watch
 from waypoint_lab.cli.run import RunError, Walk, kept
-from waypoint_lab.config.settings import PROJECT, ConfigError, LabConfig
+from waypoint_lab.config.settings import PROJECT, LabConfig
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config, verify
 from waypoint_lab.measure.probe import ProbeError
 from waypoint_lab.signals import handled, unheard

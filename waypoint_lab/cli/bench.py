@@ -17,8 +17,9 @@ from typing import Any
 
 from embedded import cluster, processes
 from waypoint_lab.cli.run import RunError, Walk, kept
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import use_target
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.probe import ProbeError, kubectl
 from waypoint_lab.pulumi_cli import UpdateError, pulumi

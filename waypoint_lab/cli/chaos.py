@@ -10,8 +10,9 @@ from typing import Any
 
 from embedded import cluster
 from waypoint_lab.chaos import blast_radius
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import stack_config, use_target
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config, verify
 from waypoint_lab.measure.probe import ProbeError
 from waypoint_lab.stages import fault_expiry

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 from embedded import cluster
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import stack_config, use_target
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure.probe import kubectl
 from waypoint_lab.program import cluster_checks
 from waypoint_lab.program.cluster_checks import Finding, Object, State

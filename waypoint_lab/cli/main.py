@@ -12,8 +12,8 @@ from pathlib import Path
 
 from embedded import cluster
 from waypoint_lab import signals
-from waypoint_lab.config.settings import ConfigError
 from waypoint_lab.config.target import stack_config
+from waypoint_lab.errors import ConfigError
 
 Command = Callable[[argparse.Namespace], int]
 

@@ -11,9 +11,10 @@ from dataclasses import asdict
 
 from embedded import cluster
 from waypoint_lab import signals
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import stack_config, use_target
 from waypoint_lab.config.weights import StepsError, read_steps
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config, verify
 from waypoint_lab.measure.probe import Load, ProbeError
 from waypoint_lab.measure.verify import Verdict, measure

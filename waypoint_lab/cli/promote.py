@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from embedded import cluster
 from waypoint_lab import signals
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import stack_config, use_target
 from waypoint_lab.config.weights import StepsError, read_steps, shown
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.pulumi_cli import Updates
 from waypoint_lab.rollout.analysis import Rules, Verdict
 from waypoint_lab.rollout.journal import Journal, Locked

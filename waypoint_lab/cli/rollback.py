@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from embedded import cluster
-from waypoint_lab.config.settings import ConfigError
 from waypoint_lab.config.target import stack_config, use_target
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.pulumi_cli import Updates
 from waypoint_lab.rollout.analysis import Rules
 from waypoint_lab.rollout.journal import Journal, Locked

@@ -13,8 +13,9 @@ import yaml
 
 from embedded import cluster
 from waypoint_lab.cli.outcome import Outcome, table
-from waypoint_lab.config.settings import PROJECT, ConfigError, LabConfig
+from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.config.target import stack_config, use_target
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config, snapshot
 from waypoint_lab.measure.probe import Load, ProbeError
 from waypoint_lab.measure.verify import measure

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from waypoint_lab.config.gate import GateError, GateSettings
 from waypoint_lab.config.weights import WANTED, StepsError, allowed, read_steps
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.stages import table
 
 PROJECT = "waypoint-lab"
@@ -14,10 +15,6 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # Source: RFC 9110, field-name
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-
-
-class ConfigError(Exception):
-    """One line: the key, its value, and what would be right."""
 
 
 def bad(key: str, value: object, want: str) -> ConfigError:
@@ -94,7 +91,7 @@ def gate(key: str, value: object) -> GateSettings | None:
 
 
 def truth(key: str, value: object) -> bool:
-    """true or false."""
+    """True or false."""
     if isinstance(value, bool):
         return value
     if value in ("true", "false"):

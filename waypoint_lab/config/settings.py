@@ -7,7 +7,6 @@ from typing import Any
 from waypoint_lab.config.gate import GateSettings
 from waypoint_lab.config.readers import (
     PROJECT,
-    ConfigError,
     bad,
     decimal,
     did_you_mean,
@@ -32,9 +31,10 @@ from waypoint_lab.config.readers import (
     whole,
 )
 from waypoint_lab.config.weights import parts
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.stages import table
 
-__all__ = ["KEYS", "PROJECT", "ConfigError", "LabConfig"]
+__all__ = ["KEYS", "PROJECT", "LabConfig"]
 
 # key in the stack's config -> (field, how it is read)
 KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {

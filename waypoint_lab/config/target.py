@@ -7,7 +7,8 @@ from pathlib import Path
 import yaml
 
 from embedded import cluster
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
 
 
 def stack_config(folder: Path, stack: str = "dev") -> LabConfig:

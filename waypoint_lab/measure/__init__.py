@@ -1,0 +1,1 @@
+"""Probe, access log, Envoy config and stats, statistics, verdicts."""

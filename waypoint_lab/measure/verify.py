@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from embedded import cluster
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import stack_config, use_target
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import access_log, envoy_config
 from waypoint_lab.measure.probe import ProbeError, Row, group, send
 from waypoint_lab.measure.statistics import binomial_interval, median_interval

@@ -1,0 +1,1 @@
+"""Build the stack's resources from its config."""

@@ -5,7 +5,8 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure.probe import PROJECT_FOLDER, kubectl
 
 SECONDS = 30

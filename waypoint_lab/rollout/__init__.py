@@ -1,0 +1,1 @@
+"""Canary promotion and waypoint migration: state, journal, analysis."""

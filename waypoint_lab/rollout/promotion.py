@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.pairs import Arm, Stream
 from waypoint_lab.measure.probe import ProbeError, kubectl

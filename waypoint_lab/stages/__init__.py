@@ -1,0 +1,1 @@
+"""The table of stages and what traffic must show in each."""

@@ -6,7 +6,8 @@ import json
 import subprocess
 from dataclasses import dataclass
 
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure.probe import PROJECT_FOLDER, kubectl
 
 KUBECTL_SECONDS = 30

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from waypoint_lab.cli import history, migrate
-from waypoint_lab.config.settings import PROJECT, ConfigError, LabConfig
+from waypoint_lab.config.settings import PROJECT, LabConfig
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure.probe import Row
 from waypoint_lab.measure.verify import Verdict
 from waypoint_lab.pulumi_cli import UpdateError, Updates

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from waypoint_lab.cli import promote
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.rollout.analysis import Verdict
 from waypoint_lab.rollout.promotion import PromoteError
 from waypoint_lab.rollout.state import Result, Standing, Target, plan

@@ -1,7 +1,8 @@
 import pytest
 
 from waypoint_lab.config.readers import seconds
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
 
 WEIGHT = "it must be a number: whole from 0 to 100, or below 1 with at most 4 decimals"
 

@@ -10,8 +10,9 @@ import pytest
 
 from tests.unit.components.recording import run
 from waypoint_lab.config.gate import GateSettings, Prometheus
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.weights import StepsError, parts, read_steps, shown
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config, gate
 from waypoint_lab.measure.probe import ProbeError, Row
 from waypoint_lab.program import build

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from waypoint_lab.cli.run import Outcome, RunError, _chosen, kept
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import stack_config
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import probe_script
 from waypoint_lab.measure.envoy_config import problem, weights
 from waypoint_lab.measure.probe import Row

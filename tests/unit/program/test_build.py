@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from tests.unit.components.recording import Recording, run
-from waypoint_lab.config.settings import KEYS, ConfigError, LabConfig
+from waypoint_lab.config.settings import KEYS, LabConfig
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.program import build
 from waypoint_lab.program.preflight import Preflight
 from waypoint_lab.stages import fault_expiry

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.program import cluster_checks
 from waypoint_lab.program.cluster_checks import State
 

@@ -8,7 +8,8 @@ import pytest
 
 from waypoint_lab.chaos import blast_radius
 from waypoint_lab.chaos.schedule import read, step_of
-from waypoint_lab.config.settings import ConfigError, LabConfig
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.program import l4_enforcement
 from waypoint_lab.stages import fault_expiry

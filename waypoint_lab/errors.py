@@ -1,0 +1,33 @@
+"""Exceptions of the application. Each message is one line: `WHERE: what is wrong; what to do`."""
+
+
+class LabError(Exception):
+    """Base of every error that a user can cause; the command line prints it and exits with status 1."""
+
+
+class ConfigError(LabError):
+    """Report a setting of the stack that is wrong: the path, the value and what would be right."""
+
+
+class KubectlError(LabError):
+    """Report a kubectl command that failed, or kubectl missing from PATH."""
+
+
+class ProbeError(LabError):
+    """Report requests that could not be sent or measured."""
+
+
+class NotSyncedError(LabError):
+    """Report a waypoint whose Envoy does not have the declared configuration within the limit."""
+
+
+class PulumiError(LabError):
+    """Report a Pulumi command that failed, with the line of its output that says why."""
+
+
+class RolloutError(LabError):
+    """Report a promotion or a migration that cannot start or continue."""
+
+
+class LockedError(LabError):
+    """Report a stack that another command is changing."""
