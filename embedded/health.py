@@ -1,4 +1,4 @@
-"""How a cluster is: every process, every Pod of the lab, and both ports, asked at this moment."""
+"""Status of the cluster: every process, the Pods of the lab and both ports, read at this moment."""
 
 import asyncio
 import json
@@ -12,110 +12,138 @@ import aiohttp
 
 from embedded import processes
 from embedded.control_plane import istio
+from embedded.errors import ClusterError, os_errors_as_cluster_errors
 from embedded.kube import ApiError, Kube
+
+STATUS_FILE_SECONDS = 5.0  # the supervisor writes it every half second
+REQUEST_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Part:
-    """One part of the cluster: its process id outside (0 where it does not run) and how it is."""
+class ComponentStatus:
+    """Status of one component.
+
+    Attributes:
+        name: Name of the component.
+        pid: Process id outside the cluster; 0 if it is no process or does not run.
+        ready: True if the component does its work.
+        detail: `ready`, or the reason why it is not.
+        starts: Number of starts of its process since the supervisor's own.
+    """
 
     name: str
     pid: int
     ready: bool
     detail: str
-    starts: int = 0  # how often its process was started since the supervisor was
+    starts: int = 0
 
 
 @dataclass(frozen=True)
-class Status:
-    """How the whole cluster is; `ready` only if every part, every Pod and both ports are."""
+class ClusterStatus:
+    """Status of the cluster: ready if all its components are. No components mean that it does not run."""
 
     ready: bool
-    parts: list[Part]
+    components: list[ComponentStatus]
 
 
-def running(state: Path) -> list[int]:
-    """Those of the keepers and the supervisor that run, by their ids outside; empty where no cluster runs."""
-    return [
-        pid for name in ("secondary", "primary", "supervisor") if (pid := processes.read_living(state / "run" / name))
-    ]
+def watchdog(state: Path) -> int:
+    """Return the process id of the cluster's watchdog; 0 if the cluster does not run."""
+    return processes.read_living(state / "run" / "watchdog")
+
+
+def api_url(state: Path) -> str:
+    """Return the API server's URL on 127.0.0.1."""
+    return f"https://127.0.0.1:{ports(state)[0]}"
+
+
+def ports(state: Path) -> tuple[int, int]:
+    """Return the ports of the API server and of the ingress on 127.0.0.1.
+
+    Raises:
+        ClusterError: The cluster was never started.
+    """
+    try:
+        known = json.loads((state / "cluster.json").read_text())
+        return int(known["api_port"]), int(known["http_port"])
+    except (OSError, ValueError, KeyError):
+        raise ClusterError(f"{state / 'cluster.json'}: missing or damaged; run `lab down` and `lab up`") from None
 
 
 def connect(state: Path) -> Kube:
-    """A client of the cluster's API server, as the administrator, through the port on 127.0.0.1."""
-    port = json.loads((state / "cluster.json").read_text())["api_port"]
+    """Return a client of the cluster's API server, as the administrator, through the port on 127.0.0.1."""
     token = (state / "pki" / "token").read_text()
-    return Kube(f"https://127.0.0.1:{port}", ca_file=str(state / "pki" / "ca.crt"), token=token, request_seconds=5)
+    ca = str(state / "pki" / "ca.crt")
+    return Kube(api_url(state), ca_file=ca, token=token, request_seconds=REQUEST_SECONDS)
 
 
-def status(state: Path) -> Status:
-    """How every part is at this moment; nothing is started or changed."""
-    if not running(state):
-        return Status(False, [])
+def status(state: Path) -> ClusterStatus:
+    """Return the status of the cluster. Nothing is started or changed.
 
-    async def connected() -> Status:
+    Raises:
+        ClusterError: The state folder cannot be read.
+    """
+
+    async def connected() -> ClusterStatus:
         async with connect(state) as kube:
-            return await ask(state, kube)
+            return await read_status(state, kube)
 
-    return asyncio.run(connected())
+    with os_errors_as_cluster_errors(state):
+        return asyncio.run(connected()) if watchdog(state) else ClusterStatus(False, [])
 
 
-async def ask(state: Path, kube: Kube) -> Status:
-    """`status` for those who hold a client already."""
-    run = state / "run"
-    parts = [_keeper_part(run, "primary"), _keeper_part(run, "secondary")]
-    supervisor = processes.read_living(run / "supervisor")
-    parts.append(Part("supervisor", supervisor, bool(supervisor), "ready" if supervisor else "not running"))
-    rows: list[dict[str, Any]] = []
-    with suppress(OSError, ValueError):
-        file = run / "status.json"
-        if supervisor and time.time() - file.stat().st_mtime < 5:
-            rows = json.loads(file.read_text())["parts"]
-    if not rows:
-        return Status(False, [*parts, Part("parts", 0, False, "the supervisor has not reported yet")])
+async def read_status(state: Path, kube: Kube) -> ClusterStatus:
+    """Return the status of the cluster, with a client that is open already."""
+    top = watchdog(state)
     # A killed process that its parent has not collected yet has an id, but no start time.
-    living = (pid for pid in processes.descendants(supervisor) if processes.start_time(pid))
-    outer = {processes.child_namespace_pid(pid): pid for pid in living}
+    living = [pid for pid in processes.descendants(top) if processes.start_time(pid)]
+    by_inner_pid = {processes.child_namespace_pid(pid): pid for pid in living}
+    components = [_process("watchdog", top), _process("supervisor", by_inner_pid.get(1, 0))]
+    rows = _status_file(state / "run" / "status.json") if components[1].ready else []
+    if not rows:
+        components.append(ComponentStatus("components", 0, False, "the supervisor has not reported yet"))
     for row in rows:
-        pid = outer.get(row["pid"], 0) if row["pid"] else 0
+        pid = by_inner_pid.get(row["pid"], 0) if row["pid"] else 0
         ready = bool(row["ready"]) and (pid != 0 or row["name"] == "mesh")
-        parts.append(Part(row["name"], pid, ready, row["detail"], row["starts"]))
-    if all(part.ready for part in parts):
-        parts.append(await lab_pods(kube))
-        parts.append(await _ingress(json.loads((state / "cluster.json").read_text())["http_port"]))
-    return Status(all(part.ready for part in parts), parts)
+        components.append(ComponentStatus(row["name"], pid, ready, row["detail"], row["starts"]))
+    if all(component.ready for component in components):
+        components += [await lab_pods(kube), await _ingress(ports(state)[1])]
+    return ClusterStatus(all(component.ready for component in components), components)
 
 
-def _keeper_part(run: Path, role: str) -> Part:
-    pid = processes.read_living(run / role)
-    return Part(f"keeper ({role})", pid, bool(pid), "ready" if pid else "not running")
+def _process(name: str, pid: int) -> ComponentStatus:
+    return ComponentStatus(name, pid, bool(pid), "ready" if pid else "not running")
 
 
-async def lab_pods(kube: Kube) -> Part:
-    """Whether every Pod of the lab's own namespaces is ready."""
+def _status_file(file: Path) -> list[dict[str, Any]]:
+    with suppress(OSError, ValueError):
+        if time.time() - file.stat().st_mtime < STATUS_FILE_SECONDS:
+            rows: list[dict[str, Any]] = json.loads(file.read_text())
+            return rows
+    return []
+
+
+async def lab_pods(kube: Kube) -> ComponentStatus:
+    """Check the Pods in the lab's own namespaces."""
     try:
-        waits = await istio.pods_not_ready(kube)
-        if not waits and not await kube.get("/api/v1/namespaces/bookinfo-backends"):
-            waits = ["bookinfo is not applied"]
-    except (ApiError, OSError, aiohttp.ClientError, TimeoutError) as error:
-        return Part("pods", 0, False, f"the API server does not answer: {error!r}")
-    return Part("pods", 0, not waits, "ready" if not waits else "; ".join(waits[:3]))
+        problems = await istio.pods_not_ready(kube)
+        if not problems and not await kube.get("/api/v1/namespaces/bookinfo-backends"):
+            problems = ["bookinfo is not applied"]
+    except (ApiError, OSError, aiohttp.ClientError) as error:
+        return ComponentStatus("pods", 0, False, f"the API server does not answer: {error!r}")
+    return ComponentStatus("pods", 0, not problems, "; ".join(problems[:3]) or "ready")
 
 
-async def _ingress(port: int) -> Part:
+async def _ingress(port: int) -> ComponentStatus:
     url = f"http://127.0.0.1:{port}/productpage"
     try:
-        timeout = aiohttp.ClientTimeout(total=5)
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
             detail = "ready" if answer.status == 200 else f"{url} answers {answer.status}"
-            return Part("ingress", 0, answer.status == 200, detail)
-    except (OSError, aiohttp.ClientError, TimeoutError) as error:
-        return Part("ingress", 0, False, f"{url}: {error!r}")
+            return ComponentStatus("ingress", 0, answer.status == 200, detail)
+    except (OSError, aiohttp.ClientError) as error:
+        return ComponentStatus("ingress", 0, False, f"{url}: {error!r}")
 
 
 def memory(state: Path) -> int:
-    """Bytes that all processes of the cluster use together, a shared page counted once (PSS); 0 where none runs."""
-    everything = set(running(state))
-    if supervisor := processes.read_living(state / "run" / "supervisor"):
-        everything.update(processes.descendants(supervisor))
-    return sum(processes.proportional_memory(pid) for pid in everything)
+    """Return the memory of all processes of the cluster in bytes (proportional set size); 0 if none runs."""
+    return sum(processes.proportional_memory(pid) for pid in processes.descendants(watchdog(state)))

@@ -1,19 +1,28 @@
-"""Processes outside the cluster's namespaces: who they are beyond doubt, waiting for their end, ending them."""
+"""Processes of this machine: identify them beyond reuse of their ids, start them in namespaces, end them."""
 
 import ctypes
 import os
+import platform
 import select
 import signal
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from embedded.files import write_private
+
 PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
+SYS_CLONE = {"x86_64": 56, "aarch64": 220}
+# PyDLL keeps the interpreter's lock during a call, so that it is in order on both sides of clone().
+_libc = ctypes.PyDLL(None, use_errno=True)
 
 
 def start_time(pid: int) -> int:
-    """The kernel's start time of a process in clock ticks, 0 where there is none: with the id it names one for ever."""
+    """Return the start time of a process in clock ticks since boot, or 0 if it does not run.
+
+    Process ids are used again; an id together with its start time is not.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -22,42 +31,68 @@ def start_time(pid: int) -> int:
     return 0 if fields[0] in "ZX" else int(fields[19])
 
 
-def identity(pid: int) -> str:
-    """`PID:START`, to be written into files."""
-    return f"{pid}:{start_time(pid)}"
-
-
-def living(identity: str) -> int:
-    """The process id that `identity` names if that very process lives, else 0."""
-    pid, _, started = identity.strip().partition(":")
+def read_living(file: Path) -> int:
+    """Return the process id in `file` if that very process runs, else 0."""
+    try:
+        pid, _, started = file.read_text().strip().partition(":")
+    except OSError:
+        return 0
     if not pid.isdigit() or not started.isdigit() or started == "0":
         return 0
     return int(pid) if start_time(int(pid)) == int(started) else 0
 
 
-def read_living(file: Path) -> int:
-    """`living` of what `file` holds; 0 where it cannot be read."""
-    try:
-        return living(file.read_text())
-    except OSError:
-        return 0
-
-
 def write_identity(file: Path, pid: int) -> None:
-    """Writes the identity of `pid` so that readers see all of it or nothing."""
-    # Named after the writer: the old keeper and the new one may both write at the same moment.
-    new = file.with_name(f"{file.name}.{os.getpid()}.new")
-    new.write_text(identity(pid))
-    new.replace(file)
+    """Write `PID:START` of a process, for `read_living`."""
+    write_private(file, f"{pid}:{start_time(pid)}".encode())
 
 
 def die_with_parent() -> None:
-    """For `preexec_fn`: the kernel kills this process when its parent ends."""
+    """Let the kernel kill the calling process when its parent ends. For `preexec_fn`."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def start_in_namespaces(argv: list[str]) -> int:
+    """Start a program as PID 1 of mount, network and process namespaces of its own.
+
+    It ends when the caller ends, and all processes of its namespaces end with it. Without root it is also root of a
+    user namespace of its own. It starts with SIGTERM blocked: PID 1 would lose one that comes before its handler.
+
+    Args:
+        argv: The program's absolute path and its arguments. Inheritable file descriptors are kept open.
+
+    Returns:
+        The process id outside the new namespaces.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    user, group = os.geteuid(), os.getegid()
+    flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | (CLONE_NEWUSER if user else 0)
+    # clone() without a stack is fork() with namespaces. The command `unshare` would be one more process to watch.
+    pid = int(_libc.syscall(SYS_CLONE[platform.machine()], flags | signal.SIGCHLD, 0, 0, 0, 0))
+    if pid < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "clone")
+    if pid:
+        return pid
+    try:
+        die_with_parent()
+        if user:
+            for name, value in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+                Path("/proc/self", name).write_text(value)
+        signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGTERM})
+        os.execv(argv[0], argv)
+    finally:
+        os._exit(127)
+
+
 def wait_any(pids: list[int], seconds: float | None = None) -> list[int]:
-    """Waits until one of `pids` (children or not) has ended, at most `seconds`; returns those that have."""
+    """Wait until one of `pids` has ended, and return those that have.
+
+    Args:
+        pids: Processes, children of the caller or not.
+        seconds: The longest wait; None means no limit.
+    """
     fds: dict[int, int] = {}
     ended = []
     poll = select.poll()
@@ -82,7 +117,7 @@ def wait_any(pids: list[int], seconds: float | None = None) -> list[int]:
 
 
 def end(pid: int, seconds: float) -> None:
-    """SIGTERM, and SIGKILL after `seconds`; returns when the process is gone."""
+    """Send SIGTERM, and SIGKILL after `seconds`. Return when the process is gone."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         if not wait_any([pid], seconds):
@@ -91,14 +126,14 @@ def end(pid: int, seconds: float) -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """`pid` and all that descend from it, as this PID namespace numbers them."""
+    """Return `pid` and every process that descends from it; nothing for pid 0."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError, IndexError, ValueError):
                 parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
                 children.setdefault(parent, []).append(int(entry.name))
-    found, queue = [], [pid]
+    found, queue = [], [pid] if pid else []
     while queue:
         one = queue.pop()
         found.append(one)
@@ -107,10 +142,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def child_namespace_pid(pid: int) -> int:
-    """The id of `pid` in the process namespace below ours: in the cluster's own, not in that of a Pod. 0 if none."""
+    """Return the id of `pid` in the process namespace below the caller's; 0 if it is in none."""
     with suppress(OSError, StopIteration, IndexError):
-        level = len(_namespace_pids(os.getpid()))
-        return _namespace_pids(pid)[level]
+        return _namespace_pids(pid)[len(_namespace_pids(os.getpid()))]
     return 0
 
 
@@ -120,7 +154,7 @@ def _namespace_pids(pid: int) -> list[int]:
 
 
 def proportional_memory(pid: int) -> int:
-    """Bytes of memory of one process, each page divided by the number of processes that share it; 0 once it is gone."""
+    """Return the proportional set size of a process in bytes (a shared page counts in parts); 0 if it is gone."""
     with suppress(OSError):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
@@ -128,7 +162,7 @@ def proportional_memory(pid: int) -> int:
 
 
 def wait_until_gone(pids: list[int], seconds: float) -> list[int]:
-    """Those of `pids` that are still there after at most `seconds`."""
+    """Wait until all of `pids` have ended, at most `seconds`. Return those that still run."""
     limit = time.monotonic() + seconds
     left = [pid for pid in pids if start_time(pid)]
     while left and time.monotonic() < limit:

@@ -1,34 +1,82 @@
-"""What a user's shell needs to use a cluster and its stacks."""
+"""Environment of a shell that uses a cluster and its stacks: tools, kubeconfig and Pulumi backend."""
 
 import json
 import os
 import re
 import secrets
+import shlex
+import sys
 from pathlib import Path
 
-from embedded.control_plane.pki import write_private
+from embedded.errors import ClusterError, os_errors_as_cluster_errors
+from embedded.files import write_private
 from embedded.toolchain import build
 
-CLONE = Path(__file__).resolve().parents[1]
+# Name on PATH: module. Each takes the place of an official plugin that is not installed.
+STAND_INS = {
+    "pulumi-language-python": "embedded.pulumi_plugins.language",
+    "pulumi-resource-command": "embedded.pulumi_plugins.command",
+    "pulumi-resource-kubernetes": "embedded.pulumi_plugins.kubernetes",
+}
+PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # takes precedence over PASSPHRASE_FILE
+PASSPHRASE_FILE = f"{PASSPHRASE}_FILE"
+LOOPBACK = "127.0.0.1,localhost"
 
 
-class ClusterError(Exception):
-    """The cluster cannot be started, stopped or used; the message is one line that says why and what would help."""
+def plugin_folder(state: Path) -> Path:
+    """Return the folder of the stand-ins for official plugins."""
+    return state / "plugins"
+
+
+def _pulumi_home() -> Path:
+    return Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
 
 
 def _official_plugins() -> list[str]:
-    """Folders of the Kubernetes provider that `pulumi plugin install` made for this user, the newest first."""
-    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    found = [path.parent for path in (home / "plugins").glob("resource-kubernetes-v4.*/pulumi-resource-kubernetes")]
+    """Return folders of the Kubernetes provider that `pulumi plugin install` made for this user, the newest first."""
+    plugins = (_pulumi_home() / "plugins").glob("resource-kubernetes-v4.*/pulumi-resource-kubernetes")
+    found = [path.parent for path in plugins]
     numbers = {path: [int(part) for part in re.findall(r"\d+", path.name)] for path in found}
     return [str(path) for path in sorted(found, key=lambda path: numbers[path], reverse=True)]
 
 
-def environment(state: Path, *, embedded: bool = True) -> dict[str, str]:
-    """The variables a shell needs to use this cluster and its stacks. Raises ClusterError before the first up.
+def _write_stand_ins(state: Path) -> Path:
+    """Write the start scripts of the stand-ins; each uses the interpreter that runs now."""
+    folder = plugin_folder(state)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, module in STAND_INS.items():
+        script = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -u -m {module} "$@"\n'.encode()
+        file = folder / name
+        if not file.exists() or file.read_bytes() != script:
+            write_private(file, script)
+            file.chmod(0o700)
+    return folder
 
-    `embedded=False`: for stacks on other clusters; kubeconfig and Pulumi backend stay the user's own where they are
-    set, and nothing has to have been started.
+
+def has_own_backend() -> bool:
+    """Check that the user has chosen a Pulumi backend: by a variable, an access token or a login."""
+    if os.environ.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_ACCESS_TOKEN"):
+        return True
+    try:
+        return bool(json.loads((_pulumi_home() / "credentials.json").read_text()).get("current"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def environment(state: Path, *, embedded: bool = True) -> dict[str, str]:
+    """Return the variables that a shell needs to use a cluster and its stacks.
+
+    Stacks on the embedded cluster always use the file backend and the passphrase in the state folder, because they are
+    worth nothing without that cluster. Stacks on other clusters use the user's own backend, and the one in the state
+    folder only for a user who has none. With `PULUMI_CONFIG_PASSPHRASE_FILE` among the variables, the shell has to
+    unset `PULUMI_CONFIG_PASSPHRASE`, which `use_environment` and `shell_lines` do.
+
+    Args:
+        state: State folder of the cluster.
+        embedded: False for stacks on another cluster. No cluster has to have been started then.
+
+    Raises:
+        ClusterError: The embedded cluster was never started.
     """
     try:
         toolchain = Path(json.loads((state / "cluster.json").read_text())["toolchain"])
@@ -36,27 +84,73 @@ def environment(state: Path, *, embedded: bool = True) -> dict[str, str]:
         if embedded:
             raise ClusterError("the cluster was never started here; run `lab up` first") from None
         toolchain = build.root()
-    path = [str(toolchain / "bin"), str(CLONE / ".venv" / "bin"), os.environ.get("PATH", os.defpath)]
-    # Last: the official plugins win wherever they are installed. PATH wins over Pulumi's own plugin folder, so what
-    # lies there has to be named here.
-    path += [*_official_plugins(), str(CLONE / "embedded" / "pulumi_plugins" / "bin")]
-    tools = {"PATH": os.pathsep.join(path), "WAYPOINT_LAB_SHARE": str(toolchain / "share")}
-    backend = {
-        "PULUMI_BACKEND_URL": f"file://{state / 'pulumi'}",
-        "PULUMI_CONFIG_PASSPHRASE_FILE": str(state / "passphrase"),
-        "PULUMI_SKIP_UPDATE_CHECK": "true",
-        "PULUMI_HOME": str(state / "pulumi-home"),
-    }
-    if embedded:
-        return {**tools, **backend, "KUBECONFIG": str(state / "kubeconfig")}
-    if os.environ.get("PULUMI_BACKEND_URL"):
-        return tools
-    make_backend(state)
-    return {**tools, **backend}
+    with os_errors_as_cluster_errors(state):
+        path = [str(toolchain / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        # The official plugins win wherever they are installed. PATH wins over Pulumi's own plugin folder, so what lies
+        # there has to be named before the stand-ins.
+        path += [*_official_plugins(), str(_write_stand_ins(state))]
+        variables = {
+            "PATH": os.pathsep.join(path),
+            "WAYPOINT_LAB_SHARE": str(toolchain / "share"),
+            "WAYPOINT_LAB_STATE": str(state),
+        }
+        variables |= _without_proxy()
+        if embedded:
+            variables["KUBECONFIG"] = str(state / "kubeconfig")
+        if embedded or not has_own_backend():
+            make_backend(state)
+            variables |= {
+                "PULUMI_BACKEND_URL": f"file://{state / 'pulumi'}",
+                PASSPHRASE_FILE: str(state / "passphrase"),
+                "PULUMI_SKIP_UPDATE_CHECK": "true",
+                "PULUMI_HOME": str(state / "pulumi-home"),
+            }
+    return variables
+
+
+def _without_proxy() -> dict[str, str]:
+    """Return the variables that keep a proxy of the environment away from 127.0.0.1; gRPC would use it even there."""
+    if not any(os.environ.get(name) for name in PROXY_VARIABLES):
+        return {}
+    kept = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if set(LOOPBACK.split(",")) <= set(kept.split(",")):
+        return {}
+    value = f"{kept},{LOOPBACK}".strip(",")
+    return {"no_proxy": value, "NO_PROXY": value}
+
+
+PROXY_VARIABLES = tuple(
+    variable for name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy") for variable in (name, name.upper())
+)
+
+
+def use_environment(variables: dict[str, str]) -> None:
+    """Put variables of `environment` into this process."""
+    os.environ.update(variables)
+    if PASSPHRASE_FILE in variables:
+        os.environ.pop(PASSPHRASE, None)
+
+
+def shell_lines(variables: dict[str, str]) -> list[str]:
+    """Return the lines that put variables of `environment` into a shell."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    return [*lines, f"unset {PASSPHRASE}"] if PASSPHRASE_FILE in variables else lines
+
+
+def describe_backend(variables: dict[str, str]) -> str:
+    """Return one line that names the Pulumi backend and the passphrase that `environment` chose."""
+    if PASSPHRASE_FILE not in variables:
+        return "Pulumi backend: your own, as the environment or `pulumi login` has it"
+    ignored = [name for name in (PASSPHRASE, "PULUMI_ACCESS_TOKEN") if os.environ.get(name)]
+    url = os.environ.get("PULUMI_BACKEND_URL", "")
+    ignored += ["PULUMI_BACKEND_URL"] if url not in ("", variables["PULUMI_BACKEND_URL"]) else []
+    line = f"Pulumi backend: {variables['PULUMI_BACKEND_URL']}, passphrase in {variables[PASSPHRASE_FILE]}"
+    return f"{line}; {', '.join(ignored)} of this shell not used" if ignored else line
 
 
 def make_backend(state: Path) -> None:
-    """The folder of the file backend, and a random passphrase that only its owner can read."""
+    """Make the folder of the file backend, and a random passphrase that only its owner can read."""
     (state / "pulumi").mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not (state / "passphrase").exists():
-        write_private(state / "passphrase", secrets.token_urlsafe(24).encode())
+    file = state / "passphrase"
+    if not file.exists() or not file.stat().st_size:
+        write_private(file, secrets.token_urlsafe(24).encode())

@@ -1,1 +1,1 @@
-"""etcd, API server, controller manager, scheduler and istiod."""
+"""Control plane of the embedded cluster: its addresses, credentials, processes and the mesh installation."""

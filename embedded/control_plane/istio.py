@@ -1,4 +1,4 @@
-"""Installs Istio's ambient profile and the lab's application, as `istioctl` and `kubectl apply` would on a cluster."""
+"""Installation of Istio's ambient profile and of the lab's application."""
 
 import asyncio
 import hashlib
@@ -9,17 +9,17 @@ from typing import Any
 
 import yaml
 
-from embedded.control_plane.programs import NODE_IP
+from embedded.control_plane.addresses import NODE_IP
 from embedded.kube import Kube
 
 Object = dict[str, Any]
 MANAGER = "waypoint-lab"
-# What must be ready for the cluster to be ready. A Pod that a user starts elsewhere is that user's affair.
+# Their Pods must be ready for the cluster to be ready. Pods in other namespaces are the user's own.
 NAMESPACES = ("istio-system", "bookinfo-frontends", "bookinfo-backends")
 INGRESS_SERVICE = "/api/v1/namespaces/istio-system/services/ingress-istio"
 BOOKINFO = Path(__file__).parents[1] / "bookinfo" / "bookinfo.yaml"
-# istiod runs as a process of the node; ztunnel and the CNI agent have the node proxy in their place. Webhooks would
-# have to call istiod through the Service network from the API server; the checks they make are the CRDs' own as well.
+# istiod runs as a process of the node; the node proxy takes the place of ztunnel and the CNI agent. The API server could
+# not call webhooks through the Service network; the CRDs' own rules check the same.
 LEFT_OUT = {
     "Deployment",
     "DaemonSet",
@@ -51,7 +51,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def path_of(item: Object) -> str:
-    """The API path of one object of a known kind."""
+    """Return the API path of an object. Its kind must be in KINDS."""
     base, plural = KINDS[item["kind"]]
     namespace = item["metadata"].get("namespace")
     middle = f"/namespaces/{namespace}" if namespace else ""
@@ -63,7 +63,7 @@ def _load(text: str) -> list[Object]:
 
 
 def parsed(share: Path, folder: Path) -> list[Object]:
-    """All that is installed, as JSON that is kept beside the sources: parsing the YAML takes seconds, this does not."""
+    """Return all objects of the mesh. They are kept as JSON in `folder`, because parsing the YAML takes seconds."""
     source = hashlib.sha256(Path(__file__).read_bytes() + share.parent.name.encode()).hexdigest()[:16]
     cache = folder / f"mesh-{source}.json"
     try:
@@ -88,7 +88,7 @@ def parsed(share: Path, folder: Path) -> list[Object]:
 def _adapt(item: Object) -> Object:
     name = (item["kind"], item["metadata"]["name"])
     if name == ("Service", "istiod"):
-        # Its only endpoint is the process on the node, given by hand below.
+        # Its only endpoint is the process on the node; `install` writes the EndpointSlice.
         item["spec"].pop("selector", None)
     if name == ("ConfigMap", "istio"):
         mesh = yaml.safe_load(item["data"]["mesh"])
@@ -125,7 +125,13 @@ async def _apply(kube: Kube, items: Iterable[Object]) -> None:
 
 
 async def install(kube: Kube, share: Path, folder: Path) -> None:
-    """Applies the CRDs and Istio's own objects; the same again changes nothing."""
+    """Apply the CRDs and Istio's own objects.
+
+    Args:
+        kube: Client of the API server.
+        share: `share` folder of the toolchain.
+        folder: Folder for the parsed objects.
+    """
     items = await asyncio.to_thread(parsed, share, folder)
     first = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}}
     await _apply(kube, [first])
@@ -140,20 +146,20 @@ async def install(kube: Kube, share: Path, folder: Path) -> None:
 
 
 async def apply_bookinfo(kube: Kube) -> None:
-    """Applies the lab's application; namespaces first."""
+    """Apply the lab's application, namespaces first."""
     items = _load(BOOKINFO.read_text())
     await _apply(kube, [item for item in items if item["kind"] == "Namespace"])
     await _apply(kube, [item for item in items if item["kind"] != "Namespace"])
 
 
 async def ingress_address(kube: Kube) -> tuple[str, int] | None:
-    """Where the ingress gateway listens, or None while it does not exist."""
+    """Return the address of the ingress gateway, or None while it does not exist."""
     service = await kube.get(INGRESS_SERVICE)
     return (service["spec"]["clusterIP"], 80) if service else None
 
 
 async def pods_not_ready(kube: Kube) -> list[str]:
-    """`namespace/name: why` of every Pod of NAMESPACES that is not ready, and of each Deployment that lacks one."""
+    """Return `NAMESPACE/NAME: REASON` of every Pod and Deployment in NAMESPACES that is not ready."""
     answer: list[str] = []
     for pod in (await kube.request("GET", "/api/v1/pods"))["items"]:
         meta, status = pod["metadata"], pod.get("status", {})

@@ -1,1 +1,1 @@
-"""Start, watch and stop the processes of one cluster."""
+"""Watchdog and supervisor of the embedded cluster's processes."""

@@ -1,30 +1,34 @@
-"""Hands the user's connections on 127.0.0.1 to an address inside the cluster's network namespace."""
+"""Relay from the user's ports on 127.0.0.1 into the cluster's network namespace."""
 
 import asyncio
 import socket
 from contextlib import suppress
 
+CONNECT_SECONDS = 5.0
+
 
 class Relay:
-    """Hands connections from a listening socket that was opened outside to an address inside."""
+    """Relays the connections of one listening socket, opened outside the namespace, to an address inside."""
 
-    def __init__(self, listening: socket.socket, where: tuple[str, int] | None) -> None:
-        """`where` may be an address that is known later; connections made before are closed."""
-        self._listening, self.where = listening, where
+    def __init__(self, listening: socket.socket, address: tuple[str, int] | None) -> None:
+        """Set the address; connections are closed at once while it is None."""
+        self._listening, self.address = listening, address
 
-    async def serve(self) -> None:
-        """Accepts for as long as the supervisor runs."""
-        server = await asyncio.start_server(self._take, sock=self._listening)
+    async def run(self) -> None:
+        """Accept connections until the task is cancelled."""
+        server = await asyncio.start_server(self._relay, sock=self._listening)
         await server.serve_forever()
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers = [writer]
         with suppress(OSError, asyncio.CancelledError):
-            if not isinstance(self.where, tuple):
-                writer.close()
-                return
-            inner_reader, inner_writer = await asyncio.wait_for(asyncio.open_connection(*self.where), 5)
-            await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
-        writer.close()
+            if self.address:
+                connecting = asyncio.open_connection(*self.address)
+                inner_reader, inner_writer = await asyncio.wait_for(connecting, CONNECT_SECONDS)
+                writers.append(inner_writer)
+                await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+        for one in writers:
+            one.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,6 +1,6 @@
-"""The first process of the cluster's namespaces: starts every part, starts again what ends, relays the user's ports.
+"""Supervisor of the cluster, PID 1 of its namespaces: keeps all components running and relays the user's ports.
 
-It is PID 1 of its PID namespace, so when it ends the kernel ends everything it started: nothing can be left behind.
+When it ends, the kernel ends everything that it started.
 """
 
 import argparse
@@ -12,25 +12,38 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-from embedded.control_plane import istio, programs
-from embedded.control_plane.programs import API, NODE_IP, Program
+import aiohttp
+
+from embedded.control_plane import istio
+from embedded.control_plane.addresses import API, NODE_IP, SERVICE_CIDR
+from embedded.control_plane.credentials import renew_certificates
+from embedded.control_plane.process_specs import SPECS
 from embedded.kube import ApiError, Kube
-from embedded.supervisor.process import Part
+from embedded.supervisor.component import Component, SupervisedProcess
 from embedded.supervisor.relay import Relay
 
 STATUS_SECONDS = 0.5
+INGRESS_SECONDS = 5.0
+RENEWAL_SECONDS = 12 * 3600.0
+RETRY_SECONDS = 1.0
+STOP_SECONDS = 3.0
+USES_CERTIFICATES = ("kube-apiserver", "node-agent")
 log = logging.getLogger("supervisor")
 
 
-def set_up_network() -> None:
-    """Gives the node its address, and makes every Service address one of the node's own ("AnyIP")."""
+def set_up_namespaces() -> None:
+    """Make private mounts, and a network in which every Service address is the node's own ("AnyIP")."""
     commands = (
+        "mount --make-rprivate /",
+        "mount -t proc -o nosuid,nodev,noexec proc /proc",
+        "mount -t tmpfs -o mode=755 tmpfs /run",
         "ip link set lo up",
         f"ip addr add {NODE_IP}/32 dev lo",
-        f"ip route add local {programs.SERVICE_CIDR} dev lo",
+        f"ip route add local {SERVICE_CIDR} dev lo",
     )
     for command in commands:
         subprocess.run(command.split(), check=True)
@@ -39,148 +52,117 @@ def set_up_network() -> None:
             Path("/proc/sys", name).write_text("1")
 
 
-def private_run() -> None:
-    """A tmpfs of our own over /run, invisible to the machine (the mount namespace is private)."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"], check=True)
-
-
-def node_program(state: Path, share: Path, bin_dir: Path) -> Program:
-    """The node agent: kubelet part, node proxy and DNS."""
-    pki = state / "pki"
-    config = {
-        "api": API,
-        "ca_file": str(pki / "ca.crt"),
-        "token_file": str(pki / "token"),
-        "node_name": programs.CONTEXT,
-        "node_ip": NODE_IP,
-        "pod_cidr": programs.POD_CIDR,
-        "service_cidr": programs.SERVICE_CIDR,
-        "state_dir": str(state / "node"),
-        "kubelet_port": 10250,
-        "kubelet_cert": str(pki / "kubelet.crt"),
-        "kubelet_key": str(pki / "kubelet.key"),
-        "mesh_ca_cert": str(pki / "cacerts" / "mesh.crt"),
-        "mesh_ca_key": str(pki / "cacerts" / "mesh.key"),
-        "cluster_domain": programs.DOMAIN,
-        "toolchain_bin": str(bin_dir),
-        "toolchain_share": str(share),
-    }
-    file = state / "node" / "config.json"
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    file.write_text(json.dumps(config, indent=1))
-    argv = [sys.executable, "-m", "embedded.node", "--config", str(file)]
-    return Program("node-agent", argv, f"{NODE_IP}:10250", needs=("kube-apiserver",))
+async def repeat(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work` until the task is cancelled. A failure is logged, and `work` starts again."""
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            log.error("%s failed and is tried again: %r", name, error)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 class Supervisor:
-    """All parts of one cluster."""
+    """All components of one cluster."""
 
-    def __init__(self, state: Path, bin_dir: Path, share: Path, api: socket.socket, http: socket.socket) -> None:
-        """`api` and `http` listen on the machine's 127.0.0.1."""
-        self._state, self._share = state, share
+    def __init__(self, state: Path, bin_dir: Path, api: socket.socket, http: socket.socket) -> None:
+        """Start nothing yet.
+
+        Args:
+            state: State folder of the cluster.
+            bin_dir: `bin` folder of the toolchain; `share` is beside it.
+            api: Socket that listens on 127.0.0.1 outside, for the API server.
+            http: Socket that listens on 127.0.0.1 outside, for the ingress.
+        """
+        self._state, self._share = state, bin_dir.parent / "share"
         self._api, self._http = Relay(api, (NODE_IP, 6443)), Relay(http, None)
-        self.parts: dict[str, Part] = {}
-        mesh_part = Part(Program("mesh", [], "", needs=("kube-apiserver",)), state / "logs", self.parts)
-        self.parts["mesh"] = mesh_part
-        for program in (*programs.programs(state, bin_dir), node_program(state, share, bin_dir)):
-            self.parts[program.name] = Part(program, state / "logs", self.parts)
+        self._mesh = Component("mesh", "waiting for kube-apiserver")
+        self.components: dict[str, Component] = {"mesh": self._mesh}
+        self._processes: dict[str, SupervisedProcess] = {}
+        for make in SPECS:
+            process = SupervisedProcess(make(state, bin_dir), state / "logs", self.components)
+            self._processes[process.name] = self.components[process.name] = process
 
     async def run(self) -> None:
-        """Until SIGTERM."""
+        """Run the cluster until SIGTERM."""
         ending = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, ending.set)
-        tasks = [asyncio.create_task(part.keep()) for name, part in self.parts.items() if name != "mesh"]
-        tasks += [
-            asyncio.create_task(work)
-            for work in (self._api.serve(), self._http.serve(), self._mesh(), self._report(), self._reap())
-        ]
-        stop = asyncio.create_task(ending.wait())
-        done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in done - {stop}:
-            log.error("a part of the supervisor failed: %r", task.exception())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        work = {name: process.run for name, process in self._processes.items()} | {
+            "relay of the API server": self._api.run,
+            "relay of the ingress": self._http.run,
+            "mesh": self._install_mesh,
+            "status": self._report,
+            "orphans": self._reap,
+            "certificates": self._renew_certificates,
+        }
+        tasks = [asyncio.create_task(repeat(name, one)) for name, one in work.items()]
+        await ending.wait()
         for task in tasks:
             task.cancel()
-        await self._end()
+        # The node agent goes first, so that Pods end in order, and the store last.
+        for process in reversed(self._processes.values()):
+            await process.stop(STOP_SECONDS)
 
-    async def _mesh(self) -> None:
-        part = self.parts["mesh"]
-        await self.parts["kube-apiserver"].ready.wait()
-        token = (self._state / "pki" / "token").read_text()
-        async with Kube(API, ca_file=str(self._state / "pki" / "ca.crt"), token=token) as kube:
-            while not part.ready.is_set():
-                try:
+    async def _install_mesh(self) -> None:
+        await self.components["kube-apiserver"].ready.wait()
+        pki = self._state / "pki"
+        async with Kube(API, ca_file=str(pki / "ca.crt"), token=(pki / "token").read_text()) as kube:
+            try:
+                if not self._mesh.ready.is_set():
                     await istio.install(kube, self._share, self._state / "run")
-                    part.ready.set()
-                    part.detail = "ready"
-                except (ApiError, OSError, TimeoutError) as error:
-                    part.detail = f"installing: {error}"
-                    await asyncio.sleep(0.5)
-            while True:
-                with suppress(ApiError, OSError, TimeoutError):
-                    self._http.where = await istio.ingress_address(kube)
-                await asyncio.sleep(1 if self._http.where is None else 5)
+                    self._mesh.set_ready(None)
+                self._http.address = await istio.ingress_address(kube)
+            except (ApiError, OSError, aiohttp.ClientError) as error:
+                if not self._mesh.ready.is_set():
+                    self._mesh.set_ready(f"installing: {error}")
+                log.info("mesh: %r", error)
+                return
+        if self._http.address:
+            await asyncio.sleep(INGRESS_SECONDS)
 
     async def _report(self) -> None:
         file = self._state / "run" / "status.json"
+        new = file.with_suffix(".new")
         while True:
-            rows = [
-                {
-                    "name": name,
-                    "pid": part.pid,
-                    "ready": part.ready.is_set(),
-                    "detail": part.detail,
-                    "starts": part.starts,
-                }
-                for name, part in self.parts.items()
-            ]
-            new = file.with_suffix(".new")
-            new.write_text(json.dumps({"parts": rows}))
+            new.write_text(json.dumps([component.row() for component in self.components.values()]))
             new.replace(file)
             await asyncio.sleep(STATUS_SECONDS)
 
     async def _reap(self) -> None:
-        """Orphans of Pods become ours; asyncio waits for our own children itself."""
-        while True:
-            ours = {part.pid for part in self.parts.values()}
-            with suppress(ChildProcessError):
-                while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-                    if found.si_pid in ours:
-                        break
-                    os.waitpid(found.si_pid, os.WNOHANG)
-            await asyncio.sleep(1)
+        """Collect orphans, which become children of PID 1. asyncio waits for the supervised processes itself."""
+        ours = {process.pid for process in self._processes.values()}
+        with suppress(ChildProcessError):
+            while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if found.si_pid in ours:
+                    break
+                os.waitpid(found.si_pid, os.WNOHANG)
 
-    async def _end(self) -> None:
-        """The node agent first, so that Pods end in order; the store last."""
-        for name in ("node-agent", "istiod", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
-            process = self.parts[name].process
-            if process is None or process.returncode is not None:
-                continue
-            with suppress(ProcessLookupError):
-                process.terminate()
-                try:
-                    await asyncio.wait_for(process.wait(), 5 if name == "node-agent" else 3)
-                except TimeoutError:
-                    process.kill()
+    async def _renew_certificates(self) -> None:
+        while True:
+            await asyncio.sleep(RENEWAL_SECONDS)
+            if await asyncio.to_thread(renew_certificates, self._state):
+                log.info("certificates renewed; starting %s again", " and ".join(USES_CERTIFICATES))
+                for name in USES_CERTIFICATES:
+                    await self._processes[name].stop(STOP_SECONDS)
 
 
 def main() -> int:
-    """Runs the cluster inside namespaces that the keeper made."""
-    parser = argparse.ArgumentParser(prog="supervisor")
-    parser.add_argument("state", type=Path)
-    parser.add_argument("--bin", type=Path, required=True)
-    parser.add_argument("--share", type=Path, required=True)
-    parser.add_argument("--api-fd", type=int, required=True)
-    parser.add_argument("--http-fd", type=int, required=True)
+    """Run the cluster inside the namespaces that the watchdog made."""
+    parser = argparse.ArgumentParser(prog="supervisor", description=__doc__)
+    parser.add_argument("state", type=Path, help="state folder of the cluster")
+    parser.add_argument("--bin", type=Path, required=True, help="bin folder of the toolchain")
+    parser.add_argument("--api-fd", type=int, required=True, help="listening socket of the API server's port")
+    parser.add_argument("--http-fd", type=int, required=True, help="listening socket of the ingress's port")
     given = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    set_up_network()
-    private_run()
+    set_up_namespaces()
     api, http = socket.socket(fileno=given.api_fd), socket.socket(fileno=given.http_fd)
     for listening in (api, http):
         listening.setblocking(False)
         os.set_inheritable(listening.fileno(), False)
-    asyncio.run(Supervisor(given.state, given.bin, given.share, api, http).run())
+    asyncio.run(Supervisor(given.state, given.bin, api, http).run())
     return 0
 
 

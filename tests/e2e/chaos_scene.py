@@ -20,7 +20,7 @@ from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.probe import Row, send
 from waypoint_lab.measure.verify import stack_config
 
-CLONE = cluster.CLONE
+CLONE = cluster.PROJECT_FOLDER
 STACK_FILE = CLONE / "Pulumi.dev.yaml"
 UP = ("up", "--yes", "--skip-preview", "--non-interactive", "--suppress-progress")
 BASE = ("waypoint", "accessLog")

@@ -13,7 +13,7 @@ import yaml
 from embedded import cluster as embedded
 from waypoint_lab.config.target import stack_config
 
-CLONE = embedded.CLONE
+CLONE = embedded.PROJECT_FOLDER
 STACK_FILE = CLONE / "Pulumi.dev.yaml"
 WALK_SECONDS = 900
 LOG_SECONDS = 15  # Envoy writes its access log in intervals

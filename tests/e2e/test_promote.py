@@ -25,7 +25,7 @@ from waypoint_lab.measure.pairs import Arm, Round, Stream
 from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.rollout.state import Result, standing
 
-CLONE = embedded.CLONE
+CLONE = embedded.PROJECT_FOLDER
 STACK = "promote-test"
 FILE = CLONE / f"Pulumi.{STACK}.yaml"
 STEPS = (1, 5, 20, 50, 100)
@@ -259,7 +259,7 @@ def test_a_lost_api_server_means_the_way_back_as_soon_as_it_returns(
     running = lab("promote", "--steps", "20,100", "--seconds", "90")
     wait(lambda: bool(records("measure")))
     assert live_weight(kubectl) == 20
-    (server,) = [part for part in embedded.status(cluster_state).parts if part.name == "kube-apiserver"]
+    (server,) = [one for one in embedded.status(cluster_state).components if one.name == "kube-apiserver"]
     assert server.pid
     os.kill(server.pid, signal.SIGKILL)
     said = end(running, 1)

@@ -21,7 +21,7 @@ import yaml
 from embedded import cluster as embedded
 from tests.conftest import Kubectl
 
-CLONE = embedded.CLONE
+CLONE = embedded.PROJECT_FOLDER
 UP = ("pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--suppress-progress")
 DESTROY = ("pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--suppress-progress")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

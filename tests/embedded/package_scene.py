@@ -5,14 +5,14 @@ import json
 import time
 from typing import Any
 
-from embedded.cluster import CLONE
+from embedded.project import PROJECT_FOLDER
 from tests.conftest import Kubectl
 from waypoint_lab.measure.snapshot import orphans
 
 NAMESPACE = "package-test"
 PORT = 8080
 COLLECTED_SECONDS = 40
-SERVER = (CLONE / "examples" / "greeter" / "server.py").read_text()
+SERVER = (PROJECT_FOLDER / "examples" / "greeter" / "server.py").read_text()
 # A program that knows nothing of the components but their tokens: rows of kind, name and inputs, one after the other.
 PROGRAM = """
 import json

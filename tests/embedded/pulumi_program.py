@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from embedded.cluster import CLONE
+from embedded.project import PROJECT_FOLDER
 
 Object = dict[str, Any]
 SECONDS = 90
@@ -60,7 +60,7 @@ class Program:
         backend.mkdir()
         self.environment = {
             **environment,
-            "PYTHONPATH": str(CLONE),
+            "PYTHONPATH": str(PROJECT_FOLDER),
             "PULUMI_BACKEND_URL": backend.as_uri(),
             "PULUMI_CONFIG_PASSPHRASE": "a test's own",
             "PULUMI_SKIP_UPDATE_CHECK": "true",

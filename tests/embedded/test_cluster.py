@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -25,7 +26,7 @@ Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 HEAL_SECONDS = 30.0
 GIB = 2**30
 pytestmark = pytest.mark.timeout(180)
-# What each process's command line contains; the supervisor is PID 1 of the cluster, unshare its parent outside.
+# Part of each process's command line.
 PROCESSES = {
     "etcd": "/bin/etcd --data-dir",
     "API server": "/bin/kube-apiserver ",
@@ -37,31 +38,23 @@ PROCESSES = {
     "pilot-agent of the ingress": "pilot-agent proxy router",
     "Envoy of the ingress": "envoy-rev.json",
     "a Pod's own process": "embedded.bookinfo reviews --version v1",
-    "keeper": "--role primary",
-    "second keeper": "--role secondary",
     "supervisor": " -m embedded.supervisor.supervisor ",
 }
 
 
 def everyone(state: Path) -> dict[int, str]:
-    """Every process of the cluster by its id outside, with its command line."""
+    """Return the command line of every process of the cluster by its id outside."""
     found: dict[int, str] = {}
-    for name in ("supervisor", "primary", "secondary"):
-        top = processes.read_living(state / "run" / name)
-        for pid in processes.descendants(top) if name == "supervisor" and top else [top] if top else []:
-            try:
-                found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-            except OSError:
-                continue
-            if name != "supervisor":
-                found[pid] += f"--role {name}"
+    for pid in processes.descendants(health.watchdog(state)):
+        with suppress(OSError):
+            found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     return found
 
 
-def pid_of(state: Path, part: str) -> int:
-    """The process whose command line holds PROCESSES[part]."""
-    found = [pid for pid, line in everyone(state).items() if PROCESSES[part] in line and not line.startswith("unshare")]
-    assert found, f"no process of the cluster is {part}"
+def pid_of(state: Path, name: str) -> int:
+    """Return the process whose command line holds PROCESSES[name]."""
+    found = [pid for pid, line in everyone(state).items() if PROCESSES[name] in line]
+    assert found, f"no process of the cluster is {name}"
     return min(found)
 
 
@@ -72,33 +65,33 @@ def wait_until_ready(state: Path, unlike: int, since: float) -> None:
         now = cluster.status(state)
         if now.ready and not processes.start_time(unlike):
             return
-        waits = "; ".join(f"{part.name}: {part.detail}" for part in now.parts if not part.ready)
+        waits = "; ".join(f"{one.name}: {one.detail}" for one in now.components if not one.ready)
         time.sleep(0.3)
     raise AssertionError(f"not ready {HEAL_SECONDS:g} s after the kill; waiting for {waits}")
 
 
-@pytest.mark.parametrize("part", PROCESSES)
-def test_a_killed_process_is_back_within_thirty_seconds_and_no_data_is_lost(
-    cluster_state: Path, kubectl: Kubectl, part: str
+@pytest.mark.parametrize("process", PROCESSES)
+def test_killed_process_is_back_within_thirty_seconds_and_no_data_is_lost(
+    cluster_state: Path, kubectl: Kubectl, process: str
 ) -> None:
-    name = "kept-" + "".join(letter for letter in part.lower() if letter.isalpha())
+    name = "kept-" + "".join(letter for letter in process.lower() if letter.isalpha())
     kubectl("create", "configmap", name, "-n", "default")
-    victim, since = pid_of(cluster_state, part), time.monotonic()
+    victim, since = pid_of(cluster_state, process), time.monotonic()
     os.kill(victim, signal.SIGKILL)
     assert processes.wait_any([victim], 5) == [victim]
     wait_until_ready(cluster_state, victim, since)
     assert victim not in everyone(cluster_state)
-    assert pid_of(cluster_state, part) != victim
+    assert pid_of(cluster_state, process) != victim
     kubectl("delete", "configmap", name, "-n", "default")
 
 
-def test_status_names_each_part_by_the_process_id_that_kill_takes(cluster_state: Path) -> None:
-    parts = {part.name: part.pid for part in cluster.status(cluster_state).parts}
-    for name, part in (("etcd", "etcd"), ("istiod", "istiod"), ("node-agent", "node agent")):
-        assert parts[name] == pid_of(cluster_state, part)
+def test_status_names_each_process_by_the_id_that_kill_takes(cluster_state: Path) -> None:
+    found = {component.name: component.pid for component in cluster.status(cluster_state).components}
+    for name, process in (("etcd", "etcd"), ("istiod", "istiod"), ("supervisor", "supervisor")):
+        assert pid_of(cluster_state, process) == found[name]
 
 
-def test_status_says_at_once_that_a_killed_part_does_not_run(cluster_state: Path) -> None:
+def test_status_says_at_once_that_a_killed_process_does_not_run(cluster_state: Path) -> None:
     wait_until_ready(cluster_state, 0, time.monotonic())
     victim, since = pid_of(cluster_state, "scheduler"), time.monotonic()
     os.kill(victim, signal.SIGKILL)
@@ -113,9 +106,8 @@ def test_a_second_up_changes_nothing(cluster_state: Path) -> None:
     cluster.up(cluster_state, known["api_port"], known["http_port"], said.append)
     assert said == ["cluster: already running"]
     assert time.monotonic() - began < 5
-    tops = ("etcd", "API server", "istiod", "keeper", "second keeper", "supervisor", "node agent")
-    for part in tops:
-        assert pid_of(cluster_state, part) in before
+    for process in ("etcd", "API server", "istiod", "supervisor", "node agent"):
+        assert pid_of(cluster_state, process) in before
 
 
 def test_an_up_beside_another_command_says_so(cluster_state: Path) -> None:
@@ -191,7 +183,7 @@ def test_official_plugins_of_the_user_come_before_the_stand_ins(
     assert shutil.which("pulumi-resource-kubernetes", path=path) == str(newest)
 
 
-def test_all_parts_together_use_at_most_one_and_a_half_gib(cluster_state: Path) -> None:
+def test_all_processes_together_use_at_most_one_and_a_half_gib(cluster_state: Path) -> None:
     assert 0.3 * GIB < cluster.memory(cluster_state) <= 1.5 * GIB
 
 
@@ -205,8 +197,8 @@ def test_a_pod_of_the_users_own_that_never_starts_does_not_make_the_cluster_unre
         kubectl("delete", "pod", "unknown", "-n", "default", "--wait=false")
 
 
-def test_a_missing_part_of_the_lab_does_make_it_unready(cluster_state: Path, kubectl: Kubectl) -> None:
-    async def ask() -> cluster.Part:
+def test_a_missing_pod_of_the_lab_makes_it_unready(cluster_state: Path, kubectl: Kubectl) -> None:
+    async def ask() -> cluster.ComponentStatus:
         async with health.connect(cluster_state) as kube:
             return await health.lab_pods(kube)
 
@@ -214,10 +206,10 @@ def test_a_missing_part_of_the_lab_does_make_it_unready(cluster_state: Path, kub
     kubectl("set", "image", "deploy/ratings-v1", "*=example.invalid/none:1", "-n", "bookinfo-backends")
     try:
         limit = time.monotonic() + 20
-        while (part := asyncio.run(ask())).ready:
+        while (pods := asyncio.run(ask())).ready:
             assert time.monotonic() < limit, "an image that does not exist was never noticed"
             time.sleep(0.2)
-        assert "ratings-v1" in part.detail
+        assert "ratings-v1" in pods.detail
     except (ApiError, aiohttp.ClientError) as error:
         pytest.fail(f"the API server does not answer: {error}")
     finally:

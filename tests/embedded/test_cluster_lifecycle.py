@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded import cluster, processes
+from embedded import cluster, health, processes
 from embedded.toolchain import build
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -79,58 +79,59 @@ def second() -> Iterator[Path]:
             cluster.down(state, lambda _: None)
 
 
-def test_a_second_cluster_lives_beside_the_first_survives_a_crash_and_leaves_nothing(
-    cluster_state: Path, second: Path
-) -> None:
-    mounts = Path("/proc/self/mountinfo").read_text()
+def uid(state: Path) -> str:
+    """Return the UID of the namespace kube-system, which names the data of a cluster."""
+    return kubectl(state, "get", "ns", "kube-system", "-o", "jsonpath={.metadata.uid}")
+
+
+class Trace:
+    """Whatever a running cluster could leave behind on the machine."""
+
+    def __init__(self, state: Path) -> None:
+        """Remember the processes and namespaces of the cluster in `state`."""
+        self._state = state
+        self._pids = processes.descendants(health.watchdog(state))
+        self._namespaces = namespaces(self._pids) - namespaces([os.getpid()])
+        assert len(self._namespaces) >= 3
+        self._mounts = Path("/proc/self/mountinfo").read_text()
+        self._taken = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
+
+    def assert_nothing_left(self, seconds: float) -> None:
+        """Check that no process, namespace, mount or listening port of the cluster is left after `seconds`."""
+        assert processes.wait_until_gone(self._pids, seconds) == []
+        assert mentions(self._state) == []
+        # The kernel gives a namespace's number out again, so only processes older than the end count.
+        older = (pid for pid in all_pids() if 0 < processes.start_time(pid) < self._taken)
+        assert namespaces(older) & self._namespaces == set()
+        assert Path("/proc/self/mountinfo").read_text() == self._mounts
+        for port in cluster.ports(self._state):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), timeout=2)
+
+
+def test_second_cluster_lives_beside_the_first_and_its_end_leaves_nothing(cluster_state: Path, second: Path) -> None:
+    cluster.up(second, *two_free_ports(), print)
+    assert cluster.status(cluster_state).ready
+    assert cluster.status(second).ready
+    assert uid(cluster_state) != uid(second)
+    trace = Trace(second)
+    cluster.down(second, lambda _: None)
+    trace.assert_nothing_left(0)
+    assert cluster.status(cluster_state).ready
+
+
+def test_killed_watchdog_ends_the_cluster_and_up_brings_back_the_same_data(second: Path) -> None:
     api, http = two_free_ports()
     cluster.up(second, api, http, print)
-    assert cluster.status(cluster_state).ready
-    assert cluster.status(second).ready
-    uids = [
-        kubectl(state, "get", "ns", "kube-system", "-o", "jsonpath={.metadata.uid}")
-        for state in (cluster_state, second)
-    ]
-    assert uids[0] != uids[1]
-
-    # As when the machine loses power: everything ends at one moment, and no file is put in order.
-    tops = [processes.read_living(second / "run" / name) for name in ("secondary", "primary", "supervisor")]
-    everything = {pid for top in tops for pid in processes.descendants(top)}
-    for pid in tops[:2]:
-        os.kill(pid, signal.SIGSTOP)
-    for pid in [*tops[:2], tops[2]]:
-        os.kill(pid, signal.SIGKILL)
-    assert processes.wait_until_gone(sorted(everything), 10) == []
-    assert not cluster.status(second).ready
+    before, trace = uid(second), Trace(second)
+    (supervisor,) = (one.pid for one in cluster.status(second).components if one.name == "supervisor")
+    parent = int(Path(f"/proc/{supervisor}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    assert health.watchdog(second) == parent
+    os.kill(parent, signal.SIGKILL)
+    trace.assert_nothing_left(10)
+    assert cluster.status(second) == cluster.ClusterStatus(False, [])
     cluster.up(second, api, http, print)
-    assert kubectl(second, "get", "ns", "kube-system", "-o", "jsonpath={.metadata.uid}") == uids[1]
-
-    # Only the keepers are gone, as when a login session is cleaned up.
-    for name in ("secondary", "primary"):
-        os.kill(processes.read_living(second / "run" / name), signal.SIGSTOP)
-    for name in ("secondary", "primary"):
-        os.kill(processes.read_living(second / "run" / name), signal.SIGKILL)
-    said: list[str] = []
-    limit = time.monotonic() + 5
-    while any(processes.read_living(second / "run" / name) for name in ("secondary", "primary")):
-        assert time.monotonic() < limit, "the keepers do not end"
-    cluster.up(second, api, http, said.append)
-    assert said[0] == "cluster: its keepers are gone; starting it anew on the same data"
-    assert cluster.status(second).ready
-
-    inside = processes.descendants(processes.read_living(second / "run" / "supervisor"))
-    its_own = namespaces(inside) - namespaces([os.getpid()])
-    assert len(its_own) >= 3
-    now = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
-    cluster.down(second, lambda _: None)
-    assert mentions(second) == []
-    # The kernel gives a namespace's number out again, so only processes older than the end count.
-    assert namespaces(pid for pid in all_pids() if 0 < processes.start_time(pid) < now) & its_own == set()
-    assert Path("/proc/self/mountinfo").read_text() == mounts
-    for port in (api, http):
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=2)
-    assert cluster.status(cluster_state).ready
+    assert uid(second) == before
 
 
 def test_an_interrupted_up_leaves_nothing(second: Path) -> None:
@@ -154,7 +155,7 @@ def test_an_interrupted_up_leaves_nothing(second: Path) -> None:
         refused = subprocess.run(
             [*argv[:5], "down"], cwd=CLONE, capture_output=True, text=True, check=False, timeout=30
         )
-        assert refused.stderr == "lab down: another `lab up` or `lab down` of this clone is running; wait for it\n"
+        assert refused.stderr == "lab down: another `lab up` or `lab down` of this project is running; wait for it\n"
         starting.send_signal(signal.SIGINT)
         said = starting.communicate(timeout=120)[1]
     assert starting.returncode == 130
@@ -166,9 +167,8 @@ def test_an_interrupted_up_leaves_nothing(second: Path) -> None:
 def test_a_stale_state_directory_of_another_boot_is_no_obstacle(second: Path) -> None:
     (second / "run").mkdir(parents=True)
     # The process ids in it belong to somebody else now: us.
-    for name in ("primary", "secondary", "supervisor"):
+    for name in ("watchdog", "supervisor"):
         (second / "run" / name).write_text(f"{os.getpid()}:1")
-    (second / "run" / "ending").touch()
     api, http = two_free_ports()
     cluster.up(second, api, http, print)
     assert cluster.status(second).ready

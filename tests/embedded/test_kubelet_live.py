@@ -226,7 +226,7 @@ def test_after_a_kill_of_the_node_agent_all_pods_run_again_and_nothing_is_left_t
     kubectl: Kubectl, cluster_state: Path
 ) -> None:
     old = servers(cluster_state)
-    (agent,) = [part.pid for part in cluster.status(cluster_state).parts if part.name == "node-agent"]
+    (agent,) = [one.pid for one in cluster.status(cluster_state).components if one.name == "node-agent"]
     before = container(kubectl, "all", "main")["restartCount"]
     os.kill(agent, signal.SIGKILL)
     until("its Pods are restarted", lambda: container(kubectl, "all", "main")["restartCount"] > before, 30)
@@ -236,7 +236,7 @@ def test_after_a_kill_of_the_node_agent_all_pods_run_again_and_nothing_is_left_t
     assert not set(old) & set(new)
 
     def rest_ready() -> bool:  # Pods that are meant to fail never are
-        return all(part.ready for part in cluster.status(cluster_state).parts if part.name != "pods")
+        return all(one.ready for one in cluster.status(cluster_state).components if one.name != "pods")
 
     until("every other part is ready", rest_ready, 30)
     # What may run only once must not run a second time.

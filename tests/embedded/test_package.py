@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from embedded.cluster import CLONE
+from embedded.project import PROJECT_FOLDER
 from tests.conftest import Kubectl
 from tests.embedded.package_scene import (
     CHAOS,
@@ -46,7 +46,7 @@ def program(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Pro
     made = Program(tmp_path, cluster_environment)
     made.environment.pop("PYTHONPATH")
     shutil.copytree(
-        CLONE / "components", tmp_path / "the-package", ignore=shutil.ignore_patterns("__pycache__", "venv")
+        PROJECT_FOLDER / "components", tmp_path / "the-package", ignore=shutil.ignore_patterns("__pycache__", "venv")
     )
     (made.folder / "__main__.py").write_text(PROGRAM)
     plugin = {"name": "waypoint-lab", "path": "../the-package"}
@@ -143,7 +143,7 @@ def test_a_bad_argument_of_a_remote_component_is_said(program: Program, inputs: 
 def test_pulumi_prints_the_schema_and_says_what_generating_an_sdk_takes(program: Program) -> None:
     printed = program.pulumi("package", "get-schema", "../the-package")
     found = json.loads(printed[printed.index("{\n") :])
-    reviewed = json.loads((CLONE / "components" / "schema.json").read_text())
+    reviewed = json.loads((PROJECT_FOLDER / "components" / "schema.json").read_text())
     assert found["resources"].keys() == reviewed["resources"].keys()
     assert found["types"].keys() == reviewed["types"].keys()
     said = program.pulumi("package", "add", "../the-package", fails=True)
@@ -162,9 +162,9 @@ def example(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Pro
     made = Program(tmp_path, cluster_environment)
     made.environment.pop("PYTHONPATH")
     ignored = shutil.ignore_patterns("__pycache__", "venv", "Pulumi.dev.yaml")
-    shutil.copytree(CLONE / "components", tmp_path / "components", ignore=ignored)
+    shutil.copytree(PROJECT_FOLDER / "components", tmp_path / "components", ignore=ignored)
     made.folder = tmp_path / "examples" / "greeter"
-    shutil.copytree(CLONE / "examples" / "greeter", made.folder, ignore=ignored)
+    shutil.copytree(PROJECT_FOLDER / "examples" / "greeter", made.folder, ignore=ignored)
     made.pulumi("stack", "init", "example")
     made.pulumi("install")
     yield made

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from embedded.cluster import CLONE
+from embedded.project import PROJECT_FOLDER
 from tests.conftest import Kubectl
 from tests.embedded.pulumi_program import Program
 
@@ -95,7 +95,7 @@ def packed(folder: Path, environment: dict[str, str]) -> Program:
     made = Program(folder, environment)
     # Shows the flag --event-log, as Pulumi's own Automation API does.
     made.environment["PULUMI_DEBUG_COMMANDS"] = "true"
-    shutil.copytree(CLONE / "policies", pack(made))
+    shutil.copytree(PROJECT_FOLDER / "policies", pack(made))
     return made
 
 

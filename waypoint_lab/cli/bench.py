@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from embedded import cluster, processes
+from embedded import cluster
 from waypoint_lab.cli.run import RunError, Walk, kept
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import use_target
@@ -79,22 +79,6 @@ def _up(folder: Path) -> float:
     return _pulumi(folder, "up", "--yes", "--skip-preview", "--suppress-progress")
 
 
-def idle_memory(state: Path) -> float:
-    """MiB of all the cluster's processes together (proportional set size: shared pages are counted once)."""
-    total = 0
-    pids: set[int] = set()
-    for part in cluster.status(state).parts:
-        if part.pid:
-            pids |= set(processes.descendants(part.pid))
-    for pid in pids:
-        try:
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total / 1024
-
-
 def rounds(folder: Path, count: int) -> dict[str, list[float]]:
     """Seconds of each kind of step, interleaved; the stack is left as the walk leaves it, with nothing on."""
     seen: dict[str, list[float]] = {
@@ -142,8 +126,8 @@ def main(given: argparse.Namespace) -> int:
     use_target(given.state, LabConfig())
     os.environ["PULUMI_SKIP_UPDATE_CHECK"] = "true"
     try:
-        memory = idle_memory(given.state)
-        seen = rounds(cluster.CLONE, max(1, given.rounds))
+        memory = cluster.memory(given.state) / 2**20
+        seen = rounds(cluster.PROJECT_FOLDER, max(1, given.rounds))
     except (RunError, UpdateError, ConfigError, ProbeError, envoy_config.NotLive, subprocess.SubprocessError) as error:
         print(f"lab bench: {error}", file=sys.stderr)
         return 1

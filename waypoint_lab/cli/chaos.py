@@ -64,12 +64,12 @@ def _lines(document: dict[str, Any], config: LabConfig, *, measured: bool) -> li
 def main(given: argparse.Namespace) -> int:
     """0 if the fault hits what it names; 1 if it hits nothing, or something else than declared."""
     try:
-        config = stack_config(cluster.CLONE, given.stack)
+        config = stack_config(cluster.PROJECT_FOLDER, given.stack)
         use_target(given.state, config)
         if given.schedule:
             from waypoint_lab.chaos import schedule  # imports Pulumi
 
-            return schedule.walk(cluster.CLONE, schedule.read(given.schedule), config, given.stack)
+            return schedule.walk(cluster.PROJECT_FOLDER, schedule.read(given.schedule), config, given.stack)
         document = _report(config, measured=not given.dry_run)
     except (ConfigError, ProbeError, subprocess.SubprocessError) as error:
         print(f"lab chaos: {error}", file=sys.stderr)

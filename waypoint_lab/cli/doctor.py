@@ -178,7 +178,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(given: argparse.Namespace) -> int:
     """0 if nothing is missing."""
     try:
-        config = stack_config(cluster.CLONE, given.stack)
+        config = stack_config(cluster.PROJECT_FOLDER, given.stack)
         use_target(given.state, config)
     except ConfigError as error:
         print(f"lab doctor: {error}", file=sys.stderr)

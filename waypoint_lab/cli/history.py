@@ -48,7 +48,7 @@ def table(records: list[Record]) -> str:
 
 def main(given: argparse.Namespace) -> int:
     """Always 0: no history is one, too."""
-    records = Journal(cluster.CLONE, given.stack).records()
+    records = Journal(cluster.PROJECT_FOLDER, given.stack).records()
     if given.json:
         print(json.dumps(records, indent=1))
         return 0

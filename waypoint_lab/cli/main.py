@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from embedded import cluster
+from embedded import cluster, shell
 from waypoint_lab import signals
 from waypoint_lab.config.target import stack_config
 from waypoint_lab.errors import ConfigError
@@ -24,14 +24,9 @@ def _say(line: str) -> None:
 
 def _up(given: argparse.Namespace) -> int:
     cluster.up(given.state, given.api_port, given.http_port, _say)
-    _say(f"productpage: http://127.0.0.1:{_ports(given.state)[1]}/productpage")
-    _say('this shell:  eval "$(.venv/bin/lab env)"')
+    _say(f"productpage: http://127.0.0.1:{cluster.ports(given.state)[1]}/productpage")
+    _say(f'this shell:  eval "$({shlex.quote(sys.argv[0])} env)"')
     return 0
-
-
-def _ports(state: Path) -> tuple[int, int]:
-    known = json.loads((state / "cluster.json").read_text())
-    return known["api_port"], known["http_port"]
 
 
 def _down(given: argparse.Namespace) -> int:
@@ -42,14 +37,14 @@ def _down(given: argparse.Namespace) -> int:
 def _status(given: argparse.Namespace) -> int:
     now = cluster.status(given.state)
     if given.json:
-        rows = [vars(part) for part in now.parts]
-        print(json.dumps({"ready": now.ready, "parts": rows, "plugins": _plugins(given.state)}, indent=1))
+        rows = [vars(component) for component in now.components]
+        print(json.dumps({"ready": now.ready, "components": rows, "plugins": _plugins(given.state)}, indent=1))
         return 0 if now.ready else 1
-    for part in now.parts:
-        print(f"{'ok ' if part.ready else 'NOT'} {part.name:<26}{part.pid or '-':>8}  {part.detail}")
+    for row in now.components:
+        print(f"{'ok ' if row.ready else 'NOT'} {row.name:<26}{row.pid or '-':>8}  {row.detail}")
     for name, where in _plugins(given.state).items():
         print(f"    {name:<34}  {where}")
-    print("ready" if now.ready else "not ready" if now.parts else "not running; start it with `lab up`")
+    print("ready" if now.ready else "not ready" if now.components else "not running; start it with `lab up`")
     return 0 if now.ready else 1
 
 
@@ -59,7 +54,7 @@ def _plugins(state: Path) -> dict[str, str]:
         path = cluster.environment(state)["PATH"]
     except cluster.ClusterError:
         return {}
-    ours = cluster.CLONE / "embedded" / "pulumi_plugins" / "bin"
+    ours = shell.plugin_folder(state)
     answer = {}
     for name in ("pulumi-language-python", "pulumi-resource-kubernetes", "pulumi-resource-command"):
         found = shutil.which(name, path=path)
@@ -69,9 +64,10 @@ def _plugins(state: Path) -> dict[str, str]:
 
 
 def _env(given: argparse.Namespace) -> int:
-    target = stack_config(cluster.CLONE, given.stack).target if given.stack else "embedded"
-    for name, value in cluster.environment(given.state, embedded=target == "embedded").items():
-        print(f"export {name}={shlex.quote(value)}")
+    target = stack_config(cluster.PROJECT_FOLDER, given.stack).target if given.stack else "embedded"
+    variables = cluster.environment(given.state, embedded=target == "embedded")
+    print("\n".join(shell.shell_lines(variables)))
+    _say(f"lab env: {shell.describe_backend(variables)}")
     return 0
 
 
@@ -96,7 +92,7 @@ def _nothing(_parser: argparse.ArgumentParser) -> None:
 OWN: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Command]] = {
     "up": ("start the embedded cluster with bookinfo", _up_arguments, _up),
     "down": ("stop it; its data stays for the next up", _nothing, _down),
-    "status": ("say how every part is", _json_argument, _status),
+    "status": ("show the status of the cluster's components", _json_argument, _status),
     "env": ("print the exports a shell needs", _env_arguments, _env),
 }
 # Those that measure live in modules of their own, loaded only when asked for: most import Pulumi.

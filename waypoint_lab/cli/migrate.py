@@ -154,17 +154,17 @@ def chosen(given: argparse.Namespace, config: LabConfig, standing: Standing) -> 
 
 
 def _run(given: argparse.Namespace, asked: Asked) -> int:
-    journal = Journal(cluster.CLONE, given.stack)
+    journal = Journal(cluster.PROJECT_FOLDER, given.stack)
     with journal.locked():
-        config = stack_config(cluster.CLONE, given.stack)
+        config = stack_config(cluster.PROJECT_FOLDER, given.stack)
         standing = Standing.of(journal.records(), Step.of(config))
-        roll = Roll(journal, Updates(cluster.CLONE, given.stack, asked), _say, asked)
+        roll = Roll(journal, Updates(cluster.PROJECT_FOLDER, given.stack, asked), _say, asked)
         if given.back or standing.back:
             roll.back(standing.back or "by hand")
             passed = given.back
         else:
             passed = roll.walk(chosen(given, config, standing))
-    now = Step.of(stack_config(cluster.CLONE, given.stack))
+    now = Step.of(stack_config(cluster.PROJECT_FOLDER, given.stack))
     _say(str(now))
     if given.json:
         print(json.dumps({"passed": passed, **asdict(now)}, indent=1))
@@ -175,7 +175,7 @@ def main(given: argparse.Namespace) -> int:
     """0 where all steps passed, 1 where it went back or was refused, 130 where it was told to stop and went back."""
     asked = Asked()
     try:
-        use_target(given.state, stack_config(cluster.CLONE, given.stack))
+        use_target(given.state, stack_config(cluster.PROJECT_FOLDER, given.stack))
         with asked.heard():
             return _run(given, asked)
     except (RollError, ConfigError, Locked, OSError) as error:

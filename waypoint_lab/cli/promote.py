@@ -132,16 +132,16 @@ def _document(verdict: Verdict, state: Standing) -> str:
 
 
 def _run(given: argparse.Namespace, asked: Asked) -> int:
-    journal = Journal(cluster.CLONE, given.stack)
+    journal = Journal(cluster.PROJECT_FOLDER, given.stack)
     with journal.locked():
         now = standing(journal.records())
-        steps, cohort = chosen(given, stack_config(cluster.CLONE, given.stack), now)
+        steps, cohort = chosen(given, stack_config(cluster.PROJECT_FOLDER, given.stack), now)
         ways = Ways(_say, asked, Approve(asked) if given.approve else None)
-        promotion = Promotion(journal, Updates(cluster.CLONE, given.stack, asked), rules(given), ways)
+        promotion = Promotion(journal, Updates(cluster.PROJECT_FOLDER, given.stack, asked), rules(given), ways)
         if now and not now.result:
             _say(str(now))
         elif not promotion.begin(steps, cohort):
-            weight = shown(stack_config(cluster.CLONE, given.stack).canary_weight)
+            weight = shown(stack_config(cluster.PROJECT_FOLDER, given.stack).canary_weight)
             _say(f"the canary has {weight} % already, and no step is above that: nothing to promote")
             return 0
         verdict, state = promotion.walk()
@@ -158,7 +158,7 @@ def main(given: argparse.Namespace) -> int:
     """0 promoted, 1 rolled back or refused, 3 held, 130 told to stop and rolled back."""
     asked = Asked()
     try:
-        use_target(given.state, stack_config(cluster.CLONE, given.stack))
+        use_target(given.state, stack_config(cluster.PROJECT_FOLDER, given.stack))
         with asked.heard():
             return _run(given, asked)
     except (PromoteError, ConfigError, Locked, OSError) as error:

@@ -28,8 +28,8 @@ def main(given: argparse.Namespace) -> int:
     Of a promotion that has not ended, that is the last one measured healthy; of one that has, the one it started from.
     """
     try:
-        use_target(given.state, stack_config(cluster.CLONE, given.stack))
-        journal = Journal(cluster.CLONE, given.stack)
+        use_target(given.state, stack_config(cluster.PROJECT_FOLDER, given.stack))
+        journal = Journal(cluster.PROJECT_FOLDER, given.stack)
         with journal.locked():
             now = standing(journal.records())
             if now is None:
@@ -37,7 +37,7 @@ def main(given: argparse.Namespace) -> int:
             passed = 0 if now.result is Result.PROMOTED else now.passed
             journal.append("back", now.promotion, why="by hand", passed=passed)
             promotion = Promotion(
-                journal, Updates(cluster.CLONE, given.stack), Rules(0.02, 0.01, 0.01), Ways(_say, lambda: "")
+                journal, Updates(cluster.PROJECT_FOLDER, given.stack), Rules(0.02, 0.01, 0.01), Ways(_say, lambda: "")
             )
             state = standing(journal.records())
             assert state

@@ -189,8 +189,8 @@ def walk(folder: Path, rows: list[Stage], stack: str = "dev") -> list[Outcome]:
 def main(given: argparse.Namespace) -> int:
     """0 if every stage passed."""
     try:
-        use_target(given.state, stack_config(cluster.CLONE, given.stack))
-        outcomes = walk(cluster.CLONE, _chosen(given.stages), given.stack)
+        use_target(given.state, stack_config(cluster.PROJECT_FOLDER, given.stack))
+        outcomes = walk(cluster.PROJECT_FOLDER, _chosen(given.stages), given.stack)
     except (*FAILURES, ConfigError) as error:
         print(f"lab run: {error}", file=sys.stderr)
         return 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from embedded import cluster
+from embedded import cluster, shell
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
 
@@ -33,7 +33,7 @@ def use_target(state: Path, config: LabConfig) -> None:
         toolchain = variables["PATH"].split(os.pathsep)[0]
         if toolchain in os.environ.get("PATH", "").split(os.pathsep):
             del variables["PATH"]  # the shell has it already, in the order that its user chose
-        os.environ.update(variables)
+        shell.use_environment(variables)
     except cluster.ClusterError:
         if embedded and not os.environ.get("KUBECONFIG"):
             raise

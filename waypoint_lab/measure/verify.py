@@ -168,7 +168,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(given: argparse.Namespace) -> int:
     """0 if everything holds, 1 if anything misses or could not be measured."""
     try:
-        declared = stack_config(cluster.CLONE, given.stack)
+        declared = stack_config(cluster.PROJECT_FOLDER, given.stack)
         use_target(given.state, declared)
         config = fault_expiry.now(declared)
         if config != declared:
