@@ -39,5 +39,5 @@ down: ## Stop the embedded cluster
 
 clean: ## Stop the embedded cluster and remove all traces but the toolchain cache
 	if [ -x .venv/bin/lab ]; then .venv/bin/lab down; fi
-	rm -rf .venv components/venv examples/*/venv .lab .lab-history .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv build components/venv examples/*/venv .lab .lab-history .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

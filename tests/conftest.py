@@ -19,22 +19,28 @@ Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without what a shell with a running lab, or a login to Pulumi, adds to it."""
+    foreign = ("PULUMI_", "WAYPOINT_LAB_STATE", "KUBECONFIG")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
 def lab(state: Path, *args: str) -> None:
-    """Runs the command `lab`, as a user does; its output is shown where a test fails."""
-    environment = {**os.environ, "WAYPOINT_LAB_STATE": str(state)}
+    """Run the command `lab`, as a user does; its output is shown where a test fails."""
+    environment = {**clean_environment(), "WAYPOINT_LAB_STATE": str(state)}
     done = subprocess.run([sys.executable, "-m", "waypoint_lab.cli", *args], env=environment, timeout=200, check=False)
     assert done.returncode == 0, f"lab {args[0]} ended with {done.returncode}"
 
 
 @pytest.fixture(scope="session")
 def cluster_state() -> Iterator[Path]:
-    """The state directory of a running cluster with bookinfo, apart from the user's own; it is gone afterwards."""
+    """Return the state folder of a running cluster with bookinfo, apart from the user's own; removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="waypoint-lab-") as folder:
         state = Path(folder)
         lab(state, "up", "--api-port", str(free_port()), "--http-port", str(free_port()))
@@ -46,13 +52,13 @@ def cluster_state() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def cluster_environment(cluster_state: Path) -> dict[str, str]:
-    """The environment of a shell that uses the cluster."""
-    return {**os.environ, **cluster.environment(cluster_state)}
+    """Return the environment of a shell that uses the cluster and its Pulumi backend, and no other of either."""
+    return {**clean_environment(), **cluster.environment(cluster_state)}
 
 
 @pytest.fixture(scope="session")
 def kubectl(cluster_environment: dict[str, str]) -> Kubectl:
-    """Runs kubectl with the given arguments; `check=False` returns failures instead of raising them."""
+    """Run kubectl with the given arguments; `check=False` returns failures instead of raising them."""
 
     def run(*args: str, given: str | None = None, check: bool = True) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(

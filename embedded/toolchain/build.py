@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GO_NEEDED = (1, 26)
-WHEEL_LOCK = HERE.parents[1] / "requirements-go.txt"
+WHEEL_LOCK = HERE / "requirements-go.txt"
 DISK_NEEDED = 8 * 2**30  # bytes: 1 GiB of binaries, the rest Go's module and build caches
 PULUMI = "v3.256.0"
 KUBERNETES = "v1.36.3"

@@ -1,0 +1,114 @@
+"""The environment of a user's shell: tools, stand-ins, Pulumi backend and passphrase."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from embedded import shell
+from embedded.errors import ClusterError
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the state folder of a cluster, in an environment without Pulumi, proxies or a home."""
+    for name in [*os.environ]:
+        if name.startswith(("PULUMI_", "WAYPOINT_LAB_STATE")) or name in (
+            *shell.PROXY_VARIABLES,
+            "NO_PROXY",
+            "no_proxy",
+        ):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = tmp_path / "state folder"
+    folder.mkdir()
+    (folder / "cluster.json").write_text(json.dumps({"toolchain": "/toolchain"}))
+    return folder
+
+
+def test_environment_before_the_first_up_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="run `lab up` first"):
+        shell.environment(tmp_path)
+
+
+def test_stand_ins_use_the_interpreter_that_runs(state: Path) -> None:
+    path = shell.environment(state)["PATH"].split(os.pathsep)
+    assert str(shell.plugin_folder(state)) == path[-1]
+    assert str(Path(sys.executable).parent) == path[1]
+    for name in shell.STAND_INS:
+        script = shell.plugin_folder(state) / name
+        assert os.access(script, os.X_OK)
+        assert sys.executable in script.read_text()
+
+
+def test_stand_in_answers_from_any_folder(state: Path, tmp_path: Path) -> None:
+    shell.environment(state)
+    script = shell.plugin_folder(state) / "pulumi-language-python"
+    with subprocess.Popen([script], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        assert host.stdout.readline().strip().isdigit()
+        host.terminate()
+
+
+@pytest.mark.parametrize("name", ["PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"])
+def test_embedded_stacks_ignore_the_users_backend_and_say_so(
+    state: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "users-own")
+    monkeypatch.setenv(shell.PASSPHRASE, "users-own")
+    variables = shell.environment(state)
+    assert f"file://{state / 'pulumi'}" == variables["PULUMI_BACKEND_URL"]
+    described = shell.describe_backend(variables)
+    assert described.endswith(f"{shell.PASSPHRASE}, {name} of this shell not used")
+    assert f"unset {shell.PASSPHRASE}" in shell.shell_lines(variables)
+    shell.use_environment({**dict(os.environ), **variables})
+    assert shell.PASSPHRASE not in os.environ
+    assert f"file://{state / 'pulumi'}" == os.environ["PULUMI_BACKEND_URL"]
+
+
+@pytest.mark.parametrize("choice", ["PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN", "login"])
+def test_other_stacks_use_the_backend_that_the_user_has(
+    state: Path, monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    if choice == "login":
+        credentials = Path.home() / ".pulumi" / "credentials.json"
+        credentials.parent.mkdir(parents=True)
+        credentials.write_text('{"current": "https://api.pulumi.com"}')
+    else:
+        monkeypatch.setenv(choice, "users-own")
+    monkeypatch.setenv(shell.PASSPHRASE, "users-own")
+    variables = shell.environment(state, embedded=False)
+    assert not any(name.startswith(("PULUMI_", "KUBECONFIG")) for name in variables)
+    assert not any(line.startswith("unset") for line in shell.shell_lines(variables))
+    assert "your own" in shell.describe_backend(variables)
+
+
+def test_other_stacks_of_a_user_without_backend_use_the_state_folder(state: Path) -> None:
+    variables = shell.environment(state, embedded=False)
+    assert f"file://{state / 'pulumi'}" == variables["PULUMI_BACKEND_URL"]
+    assert "KUBECONFIG" not in variables
+
+
+def test_empty_passphrase_file_is_made_again(state: Path) -> None:
+    (state / "passphrase").touch()
+    shell.make_backend(state)
+    made = (state / "passphrase").read_text()
+    assert len(made) > 20
+    shell.make_backend(state)
+    assert made == (state / "passphrase").read_text()
+
+
+def test_proxy_does_not_apply_to_loopback(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "NO_PROXY" not in shell.environment(state)
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "corp.example")
+    assert shell.environment(state)["NO_PROXY"] == "corp.example,127.0.0.1,localhost"
+
+
+def test_shell_lines_are_read_by_a_shell(state: Path) -> None:
+    lines = "\n".join(shell.shell_lines(shell.environment(state)))
+    done = subprocess.run(["sh", "-c", f'{lines}\nprintf %s "$KUBECONFIG"'], capture_output=True, text=True, check=True)
+    assert str(state / "kubeconfig") == done.stdout
