@@ -18,8 +18,8 @@ MANAGER = "waypoint-lab"
 NAMESPACES = ("istio-system", "bookinfo-frontends", "bookinfo-backends")
 INGRESS_SERVICE = "/api/v1/namespaces/istio-system/services/ingress-istio"
 BOOKINFO = Path(__file__).parents[1] / "bookinfo" / "bookinfo.yaml"
-# istiod runs as a process of the node; the node proxy takes the place of ztunnel and the CNI agent. The API server could
-# not call webhooks through the Service network; the CRDs' own rules check the same.
+# istiod runs as a process of the node; the node proxy takes the place of ztunnel and the CNI agent. Webhooks are left
+# out because the API server could not call them through the Service network; the CRDs' own rules check the same.
 LEFT_OUT = {
     "Deployment",
     "DaemonSet",
