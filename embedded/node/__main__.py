@@ -7,12 +7,12 @@ import signal
 import sys
 
 from embedded.kube import Kube
-
-from . import dns, proxy
-from .config import NodeConfig, NodeConfigError
-from .kubelet import Kubelet
-from .launch import LauncherGone
-from .streams import Streams
+from embedded.node import dns
+from embedded.node.config import NodeConfig, NodeConfigError
+from embedded.node.kubelet.kubelet import Kubelet
+from embedded.node.kubelet.server import KubeletServer
+from embedded.node.launcher.client import LauncherGone
+from embedded.node.proxy import controller as proxy
 
 
 async def serve(config: NodeConfig) -> None:
@@ -22,7 +22,7 @@ async def serve(config: NodeConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Kube(config.api, ca_file=config.ca_file, token=config.token) as kube:
         kubelet = Kubelet(config, kube)
-        parts = [kubelet.run(), Streams(kubelet).run(), proxy.run(config, kube), dns.run(config, kube)]
+        parts = [kubelet.run(), KubeletServer(kubelet).run(), proxy.run(config, kube), dns.run(config, kube)]
         tasks: list[asyncio.Task[object]] = [asyncio.create_task(part) for part in (*parts, stop.wait())]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from embedded.control_plane.pki import Authority, write_private
-from embedded.node import proxy
-from embedded.node.proxy_config import Settings, resources
-from embedded.node.proxy_follow import Followed
-from embedded.node.proxy_world import World
+from embedded.node.proxy import controller as proxy
+from embedded.node.proxy.envoy_config import ProxySettings, resources
+from embedded.node.proxy.snapshot import Snapshot
+from embedded.node.proxy.waypoint_tracker import WaypointTracker
 from tests.embedded.hbone_waypoint import waypoint_config
 
 Object = dict[str, Any]
@@ -56,21 +56,21 @@ class Scene:
         cert, key = authority.issue("", uri="spiffe://cluster.local/ns/shop/sa/waypoint")
         write_private(folder / "waypoint.crt", cert)
         write_private(folder / "waypoint.key", key)
-        self.files = proxy.Files(folder / "proxy")
-        self.settings = Settings(
+        self.files = proxy.EnvoyFiles(folder / "proxy")
+        self.settings = ProxySettings(
             trust_domain="cluster.local",
             pod_cidr="10.244.0.0/16",
             node_ip="10.244.0.1",
             ca=str(authority.cert_file),
             certificate=proxy.Certificates(folder / "certs", authority).files,
         )
-        self.followed = Followed()
+        self.tracker = WaypointTracker()
 
     def write(self) -> None:
         """Tells the proxy what the objects are now."""
-        world = World(**copy.deepcopy(self.objects))
-        self.followed.update(world, time.monotonic())
-        self.files.write(resources(world, self.settings, self.followed))
+        snapshot = Snapshot(**copy.deepcopy(self.objects))
+        self.tracker.update(snapshot, time.monotonic())
+        self.files.write(resources(snapshot, self.settings, self.tracker))
 
     def through_waypoint(self) -> list[str]:
         """What the waypoint saw: `identity target` per tunnel that has ended."""
@@ -221,7 +221,7 @@ async def play(name: str, folder: Path) -> None:
         await asyncio.start_server(answer, address, PORT)
     argv = ["-c", str(folder / "waypoint.json"), "--concurrency", "1", "--use-dynamic-base-id", "--log-level", "error"]
     waypoint = await asyncio.create_subprocess_exec(proxy.envoy_binary(), *argv)
-    keeping = asyncio.create_task(proxy.keep_envoy(scene.files.folder))
+    keeping = asyncio.create_task(proxy.run_envoy(scene.files.folder))
     try:
         await until("the proxy starts", BACKENDS[0], OUTSIDE)
         await until("the waypoint starts", BACKENDS[1], INSIDE)

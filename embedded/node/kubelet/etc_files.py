@@ -1,0 +1,28 @@
+"""The files that every container of a Pod has beside its volumes: who it is, and where it asks for names."""
+
+from pathlib import Path
+
+from embedded.kube import Object
+from embedded.node.config import NodeConfig
+
+NAMES = ("resolv.conf", "hosts", "hostname")
+
+
+def write_etc(folder: Path, config: NodeConfig, pod: Object, hostname: str, ip: str) -> None:
+    """Writes them to `folder`, by the Pod's dnsPolicy, dnsConfig and hostAliases."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spec, namespace, domain = pod["spec"], pod["metadata"]["namespace"], config.cluster_domain
+    own = spec.get("dnsConfig") or {}
+    servers, search, options = [config.node_ip], [f"{namespace}.svc.{domain}", f"svc.{domain}", domain], ["ndots:5"]
+    if spec.get("dnsPolicy") == "None":
+        servers, search, options = [], [], []
+    servers += own.get("nameservers") or []
+    search += own.get("searches") or []
+    options += [f"{o['name']}:{o['value']}" if o.get("value") else o["name"] for o in own.get("options") or []]
+    lines = [f"nameserver {each}" for each in servers]
+    lines += [f"{word} {' '.join(given)}" for word, given in (("search", search), ("options", options)) if given]
+    (folder / "resolv.conf").write_text("\n".join(lines) + "\n")
+    hosts = [f"127.0.0.1\tlocalhost\n{ip}\t{hostname}"]
+    hosts += [f"{alias['ip']}\t{' '.join(alias['hostnames'])}" for alias in spec.get("hostAliases") or []]
+    (folder / "hosts").write_text("\n".join(hosts) + "\n")
+    (folder / "hostname").write_text(hostname + "\n")

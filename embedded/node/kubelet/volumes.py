@@ -1,0 +1,180 @@
+"""A Pod's volumes as folders on this machine, and their refreshing when what they show has changed.
+
+A folder changes all at once: files live in a dated folder behind the link `..data`, which is swapped, as kubelet does.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from embedded.kube import Object
+from embedded.node.kubelet.environment import MissingReference, Store, field_value, resource_value
+
+REFRESH_SHARE = 0.8  # of a token's life
+Files = dict[str, tuple[bytes, int]]  # path in the volume → content, mode
+
+
+class Tokens(Store, Protocol):
+    """Where service account tokens come from, too."""
+
+    async def token(self, pod: Object, audience: str | None, seconds: int) -> tuple[str, float]:
+        """A token bound to `pod`, and the time (of `time.time`) when it ends."""
+
+
+@dataclass
+class Volume:
+    """One volume: its folder, and when its token must be renewed (seconds of `time.time`)."""
+
+    name: str
+    path: Path
+    tokens: dict[str, tuple[str, float, float]] = field(default_factory=dict)  # file → token, renew at, end
+
+
+def write_atomically(folder: Path, files: Files) -> bool:
+    """Makes `folder` show exactly `files`, all at once; False where it did already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = folder / "..data"
+    old = data.resolve() if data.is_symlink() else None
+    if old is not None and _same(old, files):
+        return False
+    fresh = folder / f"..{time.time_ns()}"
+    fresh.mkdir(mode=0o755)
+    for name, (content, mode) in files.items():
+        target = fresh / name
+        if not target.resolve().is_relative_to(fresh.resolve()):
+            raise MissingReference(f"path {name} leaves its volume")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(mode)
+    swap = folder / "..data_tmp"
+    swap.unlink(missing_ok=True)
+    swap.symlink_to(fresh.name)
+    swap.rename(data)
+    shown = {name.split("/")[0] for name in files}
+    for name in shown:
+        link = folder / name
+        if not link.is_symlink():
+            link.symlink_to(f"..data/{name}")
+    for entry in folder.iterdir():
+        if not entry.name.startswith("..") and entry.name not in shown:
+            entry.unlink()
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+    return True
+
+
+def _same(folder: Path, files: Files) -> bool:
+    there = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    if set(there) != {os.path.normpath(name) for name in files}:
+        return False
+    return all(there[os.path.normpath(name)].read_bytes() == content for name, (content, _) in files.items())
+
+
+class Volumes:
+    """All volumes of one Pod below one folder."""
+
+    def __init__(self, folder: Path, store: Tokens, capacity: dict[str, str]) -> None:
+        """`capacity` is the node's, for resource fields."""
+        self._folder, self._store, self._capacity = folder, store, capacity
+        self._volumes: dict[str, Volume] = {}
+
+    async def sync(self, pod: Object) -> None:
+        """Makes every volume show what it should now; raises MissingReference for what is not there."""
+        for spec in pod["spec"].get("volumes") or []:
+            name = spec["name"]
+            volume = self._volumes.setdefault(name, Volume(name, self._folder / name))
+            kind = next((key for key in spec if key != "name"), "emptyDir")
+            if kind == "emptyDir":
+                if not volume.path.exists():
+                    volume.path.mkdir(parents=True)
+                    volume.path.chmod(0o777)
+            elif kind == "hostPath":
+                volume.path = self._host_path(spec["hostPath"])
+            else:
+                source = spec[kind]
+                mode = source.get("defaultMode", 0o644)
+                sources = source.get("sources") or [] if kind == "projected" else [{kind: source}]
+                files: Files = {}
+                for each in sources:
+                    files |= await self._files(pod, volume, each, mode)
+                write_atomically(volume.path, files)
+
+    def _host_path(self, source: Object) -> Path:
+        path = Path(source["path"])
+        if source.get("type") == "DirectoryOrCreate":
+            path.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            raise MissingReference(f"hostPath {path} does not exist")
+        return path
+
+    def path(self, name: str, sub_path: str = "") -> Path:
+        """Where the volume (or a path in it) is on this machine; raises MissingReference for an unknown one."""
+        volume = self._volumes.get(name)
+        if volume is None:
+            raise MissingReference(f'volume "{name}" is not declared')
+        if not sub_path:
+            return volume.path
+        inner = (volume.path / sub_path).resolve()
+        if not inner.is_relative_to(volume.path.resolve()):
+            raise MissingReference(f"subPath {sub_path} leaves volume {name}")
+        if not inner.exists():
+            inner.mkdir(parents=True)
+        return inner
+
+    def renew_at(self) -> float:
+        """When the next token must be renewed (seconds of `time.time`); infinity where there is none."""
+        return min((token[1] for volume in self._volumes.values() for token in volume.tokens.values()), default=1e18)
+
+    def remove(self) -> None:
+        """Takes everything away."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._folder)
+
+    async def _files(self, pod: Object, volume: Volume, source: Object, mode: int) -> Files:
+        kind, given = next(iter(source.items()))
+        namespace = pod["metadata"]["namespace"]
+        if kind in ("configMap", "secret"):
+            name = given.get("name") or given.get("secretName")
+            read = self._store.config_map if kind == "configMap" else self._store.secret
+            data = await read(namespace, name)
+            if data is None:
+                if given.get("optional"):
+                    return {}
+                raise MissingReference(f'{kind.lower()} "{name}" not found')
+            return _select(data, given, mode, f"{kind.lower()} {namespace}/{name}")
+        if kind == "downwardAPI":
+            return {item["path"]: (self._field(pod, item), item.get("mode", mode)) for item in given.get("items") or []}
+        if kind == "serviceAccountToken":
+            return {given["path"]: ((await self._token(pod, volume, given)).encode(), mode)}
+        raise MissingReference(f"volume source {kind} is not supported on this node")
+
+    def _field(self, pod: Object, item: Object) -> bytes:
+        if "fieldRef" in item:
+            return field_value(pod, item["fieldRef"]["fieldPath"]).encode()
+        return resource_value(pod, {}, item["resourceFieldRef"], self._capacity).encode()
+
+    async def _token(self, pod: Object, volume: Volume, given: Object) -> str:
+        known = volume.tokens.get(given["path"])
+        if known and time.time() < known[1]:
+            return known[0]
+        seconds = int(given.get("expirationSeconds") or 3600)
+        token, end = await self._store.token(pod, given.get("audience"), seconds)
+        now = time.time()
+        volume.tokens[given["path"]] = (token, now + (end - now) * REFRESH_SHARE, end)
+        return token
+
+
+def _select(data: dict[str, bytes], given: Object, mode: int, what: str) -> Files:
+    if not given.get("items"):
+        return {key: (value, mode) for key, value in data.items()}
+    files: Files = {}
+    for item in given["items"]:
+        if item["key"] in data:
+            files[item["path"]] = (data[item["key"]], item.get("mode", mode))
+        elif not given.get("optional"):
+            raise MissingReference(f"references non-existent key {item['key']} in {what}")
+    return files

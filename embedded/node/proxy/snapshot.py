@@ -1,0 +1,192 @@
+"""What the node proxy decides by, as pure functions of the cluster's objects: waypoints, enrolment, endpoints."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+Object = dict[str, Any]
+HBONE_PORT = 15008
+USE_WAYPOINT = "istio.io/use-waypoint"
+CANARY = "istio.io/use-waypoint-canary"
+CANARY_WEIGHT = "istio.io/use-waypoint-canary-weight"
+# Waypoints as `namespace/name` with the percentage of new connections that each gets; 0 is none yet.
+_WEIGHT = re.compile(r"[+-]?0{0,9}[0-9]{1,3}")  # as Go's Atoi reads it
+WaypointWeights = tuple[tuple[str, int], ...]
+DATAPLANE_MODE = "istio.io/dataplane-mode"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies of the collections that decide, each by `namespace/name`."""
+
+    services: dict[str, Object] = field(default_factory=dict)
+    slices: dict[str, Object] = field(default_factory=dict)
+    pods: dict[str, Object] = field(default_factory=dict)
+    namespaces: dict[str, Object] = field(default_factory=dict)
+    gateways: dict[str, Object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClientPod:
+    """A Pod that may open connections. `account` is `namespace/name` of its service account if the mesh has it."""
+
+    uid: str
+    address: str
+    account: str | None
+
+
+def labels_of(item: Object | None) -> dict[str, str]:
+    """The labels of an object that may not exist."""
+    return (item or {}).get("metadata", {}).get("labels") or {}
+
+
+def service_waypoint(snapshot: Snapshot, service: Object) -> str | None:
+    """`namespace/name` of the waypoint that a Service's clients must use, or None.
+
+    The Service's label wins over its namespace's; `none` switches the waypoint off. As with ztunnel, a label is not
+    tracker while its Gateway does not exist, has no address yet, is not for Services, or does not let this namespace
+    in. Source: Istio, "Configure waypoint proxies"; istiod's waypoint collection.
+    """
+    namespace = service["metadata"]["namespace"]
+    for labels in (labels_of(service), labels_of(snapshot.namespaces.get(namespace))):
+        name = labels.get(USE_WAYPOINT)
+        if name == "none":
+            return None
+        if name is not None:
+            key = f"{labels.get(USE_WAYPOINT + '-namespace', namespace)}/{name}"
+            gateway = snapshot.gateways.get(key)
+            return key if gateway and _accepts_services(snapshot, gateway, namespace) else None
+    return None
+
+
+def waypoint_weights(snapshot: Snapshot, service: Object) -> WaypointWeights:
+    """The waypoint of a Service's clients, or a primary and a canary with their weights; empty where there is none.
+
+    A canary that cannot be used, or a weight that is no whole number from 0 to 100, leaves all to the primary. The
+    namespace's canary counts only where the primary is the namespace's, too. Source: istiod's buildWeightedWaypoints.
+    """
+    primary = service_waypoint(snapshot, service)
+    if primary is None:
+        return ()
+    namespace = service["metadata"]["namespace"]
+    levels = [service]
+    if USE_WAYPOINT not in labels_of(service):
+        levels += [item for item in [snapshot.namespaces.get(namespace)] if item]
+    labels = next((labels_of(level) for level in levels if CANARY in labels_of(level)), {})
+    canary = f"{labels.get(CANARY + '-namespace', namespace)}/{labels.get(CANARY)}"
+    gateway = snapshot.gateways.get(canary)
+    weight = next((text for level in levels if (text := _annotations(level).get(CANARY_WEIGHT)) is not None), "0")
+    usable = labels.get(CANARY) not in (None, "", "none") and canary != primary
+    if not usable or not gateway or not _accepts_services(snapshot, gateway, namespace):
+        return ((primary, 100),)
+    if not _WEIGHT.fullmatch(weight) or not 0 <= int(weight) <= 100:
+        return ((primary, 100),)
+    return ((primary, 100 - int(weight)), (canary, int(weight)))
+
+
+def _annotations(item: Object) -> dict[str, str]:
+    return item["metadata"].get("annotations") or {}
+
+
+def _accepts_services(snapshot: Snapshot, gateway: Object, namespace: str) -> bool:
+    # istiod gives the address once the waypoint can be reached, and never takes it away.
+    if gateway["metadata"].get("deletionTimestamp") or not gateway.get("status", {}).get("addresses"):
+        return False
+    if labels_of(gateway).get("istio.io/waypoint-for", "service") not in ("service", "all"):
+        return False
+    listeners = [item for item in gateway["spec"].get("listeners") or [] if item.get("protocol") == "HBONE"]
+    return any(_allows_namespace(snapshot, gateway, listener, namespace) for listener in listeners)
+
+
+def _allows_namespace(snapshot: Snapshot, gateway: Object, listener: Object, namespace: str) -> bool:
+    rule = (listener.get("allowedRoutes") or {}).get("namespaces") or {}
+    allowed: str = rule.get("from", "Same")
+    if allowed == "All" or gateway["metadata"]["namespace"] == namespace:
+        return allowed != "None"
+    if allowed != "Selector":
+        return False
+    labels = labels_of(snapshot.namespaces.get(namespace))
+    selector = rule.get("selector") or {}
+    wanted: dict[str, str] = selector.get("matchLabels") or {}
+    return wanted.items() <= labels.items() and all(
+        _expression(item, labels) for item in selector.get("matchExpressions") or []
+    )
+
+
+def _expression(item: Object, labels: dict[str, str]) -> bool:
+    value, values = labels.get(item["key"]), item.get("values") or []
+    return {
+        "In": value is not None and value in values,
+        "NotIn": value is None or value not in values,
+        "Exists": value is not None,
+        "DoesNotExist": value is None,
+    }.get(item["operator"], False)
+
+
+def enrolled(snapshot: Snapshot, pod: Object) -> bool:
+    """True for a client whose traffic the mesh captures: ambient by Pod or namespace label, and no gateway itself."""
+    labels = labels_of(pod)
+    if "gateway.networking.k8s.io/gateway-name" in labels:
+        return False
+    mode = labels.get(DATAPLANE_MODE) or labels_of(snapshot.namespaces.get(pod["metadata"]["namespace"])).get(
+        DATAPLANE_MODE
+    )
+    return mode == "ambient"
+
+
+def clients(snapshot: Snapshot) -> list[ClientPod]:
+    """Every running Pod with an address of its own, one per address: Envoy refuses a source address named twice."""
+    by_address: dict[str, Object] = {}
+    for pod in snapshot.pods.values():
+        status = pod.get("status", {})
+        address = status.get("podIP")
+        if not address or pod["spec"].get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
+            continue
+        other = by_address.get(address)
+        # An address can pass on to a new Pod while the old one's object still lingers.
+        if other is None or _age_rank(pod) > _age_rank(other):
+            by_address[address] = pod
+    return sorted((_client(snapshot, address, pod) for address, pod in by_address.items()), key=lambda item: item.uid)
+
+
+def _age_rank(pod: Object) -> tuple[bool, str, str]:
+    meta = pod["metadata"]
+    return not meta.get("deletionTimestamp"), meta.get("creationTimestamp") or "", meta["uid"]
+
+
+def _client(snapshot: Snapshot, address: str, pod: Object) -> ClientPod:
+    meta = pod["metadata"]
+    account = f"{meta['namespace']}/{pod['spec'].get('serviceAccountName') or 'default'}"
+    return ClientPod(str(meta["uid"]), address, account if enrolled(snapshot, pod) else None)
+
+
+def endpoints(snapshot: Snapshot, service: str, port_name: str | None = None, port: int | None = None) -> list[Object]:
+    """Envoy's form of what is behind a Service's port, chosen by the port's name, or by the number `port`.
+
+    Ready ones; where there are none, those that are about to end but still serve. Source: KEP-1669.
+    """
+    namespace, name = service.split("/")
+    ready: set[tuple[str, int]] = set()
+    ending: set[tuple[str, int]] = set()
+    for item in snapshot.slices.values():
+        meta = item["metadata"]
+        if meta["namespace"] != namespace or labels_of(item).get("kubernetes.io/service-name") != name:
+            continue
+        if item.get("addressType", "IPv4") != "IPv4":
+            continue
+        numbers = [
+            entry["port"]
+            for entry in item.get("ports") or []
+            if entry.get("port") and ((entry.get("name") or "") == port_name or entry["port"] == port)
+        ]
+        for endpoint in item.get("endpoints") or []:
+            conditions = endpoint.get("conditions") or {}
+            found = {(address, number) for address in endpoint["addresses"] for number in numbers}
+            if conditions.get("ready") is not False:
+                ready |= found
+            elif conditions.get("serving") and conditions.get("terminating"):
+                ending |= found
+    return [
+        {"endpoint": {"address": {"socket_address": {"address": address, "port_value": number}}}}
+        for address, number in sorted(ready or ending)
+    ]

@@ -1,0 +1,67 @@
+"""Environment variables of a container."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from embedded.node.kubelet import environment
+from tests.unit.embedded.node.documents import POD, Memory
+
+
+def build(container: dict[str, Any]) -> dict[str, str]:
+    return asyncio.run(environment.build(POD, container, {"PATH": "/bin"}, Memory(), {"cpu": "32", "memory": "1Gi"}))
+
+
+def test_references_in_values_expand_only_what_was_declared_before() -> None:
+    container = {
+        "env": [
+            {"name": "LATE", "value": "$(PORT)"},
+            {"name": "PORT", "value": "80"},
+            {"name": "URL", "value": "http://h:$(PORT) $$(PORT) $(NONE)"},
+        ]
+    }
+    got = build(container)
+    assert got["LATE"] == "$(PORT)"
+    assert got["URL"] == "http://h:80 $(PORT) $(NONE)"
+
+
+def test_values_come_from_fields_config_maps_secrets_and_resources() -> None:
+    container = {
+        "resources": {"limits": {"memory": "64Mi"}},
+        "envFrom": [{"prefix": "CM_", "configMapRef": {"name": "cm"}}],
+        "env": [
+            {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "LABEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['b']"}}},
+            {"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "sec", "key": "word"}}},
+            {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+            {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+            {"name": "MAYBE", "valueFrom": {"configMapKeyRef": {"name": "none", "key": "k", "optional": True}}},
+        ],
+    }
+    got = build(container)
+    expected = {"CM_key": "value", "IP": "10.244.1.1", "LABEL": "2", "WORD": "hidden", "MEM": "64", "CPU": "32"}
+    assert expected == {name: got[name] for name in expected}
+    assert "MAYBE" not in got
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ({"configMapKeyRef": {"name": "none", "key": "k"}}, 'configmap "none" not found'),
+        ({"secretKeyRef": {"name": "sec", "key": "k"}}, "couldn't find key k in secret ns/sec"),
+        ({"fieldRef": {"fieldPath": "spec.color"}}, "fieldPath spec.color is not supported"),
+    ],
+)
+def test_a_missing_reference_is_named(source: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(environment.MissingReference, match=complaint):
+        build({"env": [{"name": "X", "valueFrom": source}]})
+
+
+def test_labels_are_written_sorted_and_quoted() -> None:
+    assert environment.field_value(POD, "metadata.labels") == 'a="say \\"x\\""\nb="2"'
+
+
+@pytest.mark.parametrize(("text", "number"), [("250m", 0.25), ("1Gi", 2**30), ("2", 2), ("1e3", 1000), ("5k", 5000)])
+def test_quantities_are_read(text: str, number: float) -> None:
+    assert number == environment.quantity(text)

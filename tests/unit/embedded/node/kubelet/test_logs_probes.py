@@ -1,0 +1,93 @@
+"""What the kubelet part does with a container that runs: it keeps its log and asks how it is."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from embedded.node.kubelet import logs, probes
+
+# Logs.
+
+
+def test_logs_keep_streams_apart_and_can_be_cut_by_number_and_time(tmp_path: Path) -> None:
+    writer = logs.LogWriter(tmp_path / "0.log")
+    writer.take("stdout", b"one\ntw")
+    writer.take("stderr", b"bad\n")
+    writer.take("stdout", b"o\nlast")
+    writer.close()
+    parsed = [logs.parse(line) for line in logs.read(tmp_path / "0.log")]
+    expected = [("stdout", b"one\n"), ("stderr", b"bad\n"), ("stdout", b"two\n"), ("stdout", b"last\n")]
+    assert expected == [(stream, text) for _, stream, text in parsed]
+    assert [logs.parse(line)[2] for line in logs.read(tmp_path / "0.log", tail=2)] == [b"two\n", b"last\n"]
+    assert list(logs.read(tmp_path / "0.log", since="9999")) == []
+
+
+def test_a_long_log_is_rotated_once_and_both_parts_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "ROTATE_BYTES", 200)
+    writer = logs.LogWriter(tmp_path / "0.log")
+    for number in range(6):
+        writer.take("stdout", b"%d\n" % number)
+    writer.close()
+    lines = [logs.parse(line)[2] for line in logs.read(tmp_path / "0.log")]
+    assert [b"%d\n" % number for number in range(6)][-len(lines) :] == lines
+    assert len(lines) >= 4
+
+
+# Probes.
+
+
+async def _never(argv: list[str], seconds: float) -> tuple[int | None, str]:
+    raise AssertionError("no exec probe here")
+
+
+@pytest.mark.asyncio
+async def test_http_probes_judge_by_status_and_time() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/slow":
+            await asyncio.sleep(5)
+        return web.Response(status=int(request.path[1:]))
+
+    application = web.Application()
+    application.router.add_get("/{path}", answer)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    container = {"ports": [{"name": "http", "containerPort": port}]}
+
+    async def ask(path: str) -> probes.ProbeResult:
+        probe = {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 0.3}
+        return await probes.ask(probe, container, "127.0.0.1", _never)
+
+    try:
+        assert (await ask("/200")).well
+        assert (await ask("/302")).well
+        assert (await ask("/503")) == probes.ProbeResult(False, "HTTP probe failed with statuscode: 503")
+        assert (await ask("/slow")) == probes.ProbeResult(False, "no answer within 0.3s")
+        assert (await probes.ask({"tcpSocket": {"port": port}}, container, "127.0.0.1", _never)).well
+    finally:
+        await runner.cleanup()
+    assert not (await ask("/200")).well
+
+
+@pytest.mark.asyncio
+async def test_a_verdict_needs_as_many_answers_in_a_row_as_its_threshold_says() -> None:
+    answers = [True, False, True, False, False, False, True]
+    verdicts: list[bool] = []
+    done = asyncio.Event()
+
+    async def question() -> probes.ProbeResult:
+        if not answers:
+            done.set()
+            await asyncio.sleep(60)
+        return probes.ProbeResult(answers.pop(0))
+
+    probe = {"periodSeconds": 0.001, "failureThreshold": 2, "successThreshold": 1}
+    task = asyncio.create_task(probes.Prober(probe, question).run(lambda well, _: verdicts.append(well)))
+    async with asyncio.timeout(5):
+        await done.wait()
+    task.cancel()
+    assert verdicts == [True, True, False, False, True]

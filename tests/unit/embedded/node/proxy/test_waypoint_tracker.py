@@ -1,0 +1,191 @@
+"""When a Service's clients go over to a waypoint."""
+
+from typing import Any
+
+import pytest
+
+from embedded.node.proxy.snapshot import Snapshot, WaypointWeights
+from embedded.node.proxy.waypoint_tracker import SETTLE_SECONDS, UNBOUND_SECONDS, WaypointTracker
+
+KEY = "shop/cart"
+ALL_ONE: WaypointWeights = (("shop/one", 100),)
+MOSTLY_ONE: WaypointWeights = (("shop/one", 80), ("shop/two", 20))
+
+
+def snapshot(
+    waypoint: str | None,
+    bound: str | None = None,
+    present: bool = True,
+    canary: str | None = None,
+    weight: int | None = None,
+) -> Snapshot:
+    """A Service labelled with `waypoint`, which istiod says it has bound to `bound`, and a canary at `weight` %."""
+    of_canary = {"istio.io/use-waypoint-canary": canary} if canary else {}
+    condition = {
+        "type": "istio.io/WaypointBound",
+        "status": "True",
+        "message": f"Successfully attached to waypoint {bound}",
+    }
+    service: dict[str, Any] = {
+        "metadata": {
+            "name": "cart",
+            "namespace": "shop",
+            "labels": {**({"istio.io/use-waypoint": waypoint} if waypoint else {}), **of_canary},
+            "annotations": {} if weight is None else {"istio.io/use-waypoint-canary-weight": str(weight)},
+        },
+        "status": {"conditions": [condition] if bound else []},
+    }
+    gateways = {
+        f"shop/{name}": {
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"listeners": [{"protocol": "HBONE"}]},
+            "status": {"addresses": [{"value": "10.96.0.7"}]},
+        }
+        for name in ("one", "two")
+    }
+    return Snapshot(services={KEY: service} if present else {}, gateways=gateways)
+
+
+def test_a_new_services_clients_use_its_waypoint_from_the_start() -> None:
+    tracker = WaypointTracker()
+    assert tracker.update(snapshot("one"), 0) is None
+    assert tracker.waypoint(KEY) == "shop/one"
+
+
+def test_clients_go_over_a_moment_after_istiod_bound_the_service() -> None:
+    tracker = WaypointTracker()
+    tracker.update(snapshot(None), 0)
+    assert tracker.update(snapshot("one"), 1) == UNBOUND_SECONDS
+    assert tracker.waypoint(KEY) is None
+    assert tracker.update(snapshot("one", "shop/one"), 1.5) == pytest.approx(SETTLE_SECONDS)
+    assert tracker.waypoint(KEY) is None
+    assert tracker.update(snapshot("one", "shop/one"), 1.5 + SETTLE_SECONDS) is None
+    assert tracker.waypoint(KEY) == "shop/one"
+
+
+def test_clients_go_over_in_the_end_where_istiod_says_nothing() -> None:
+    tracker = WaypointTracker()
+    tracker.update(snapshot(None), 0)
+    tracker.update(snapshot("one"), 1)
+    tracker.update(snapshot("one"), 1 + UNBOUND_SECONDS)
+    assert tracker.waypoint(KEY) == "shop/one"
+
+
+def test_a_binding_to_another_waypoint_does_not_count() -> None:
+    tracker = WaypointTracker()
+    tracker.update(snapshot("one", "shop/one"), 0)
+    assert tracker.update(snapshot("two", "shop/one"), 1) == UNBOUND_SECONDS
+    assert tracker.waypoint(KEY) == "shop/one", "the old one serves until the new one is ready"
+    tracker.update(snapshot("two", "shop/two"), 2)
+    tracker.update(snapshot("two", "shop/two"), 2 + SETTLE_SECONDS)
+    assert tracker.waypoint(KEY) == "shop/two"
+
+
+def test_clients_leave_a_waypoint_at_once() -> None:
+    tracker = WaypointTracker()
+    tracker.update(snapshot("one", "shop/one"), 0)
+    assert tracker.update(snapshot(None, "shop/one"), 1) is None
+    assert tracker.waypoint(KEY) is None
+
+
+def test_a_service_that_comes_back_is_new_again() -> None:
+    tracker = WaypointTracker()
+    tracker.update(snapshot(None), 0)
+    tracker.update(snapshot(None, present=False), 1)
+    tracker.update(snapshot("one"), 2)
+    assert tracker.waypoint(KEY) == "shop/one"
+
+
+def with_canary(weight: int | None = None, bound: str | None = "shop/one") -> Snapshot:
+    return snapshot("one", bound, canary="two", weight=weight)
+
+
+def test_a_canary_at_0_percent_is_followed_at_once_and_may_then_be_raised_at_once() -> None:
+    tracker = WaypointTracker()
+    tracker.update(snapshot("one", "shop/one"), 0)
+    assert tracker.update(with_canary(), 1) is None
+    assert tracker.weights(KEY) == ALL_ONE
+    assert tracker.update(with_canary(20), 1.001) is None
+    assert tracker.weights(KEY) == MOSTLY_ONE
+    assert tracker.update(with_canary(100), 1.002) is None
+    assert tracker.weights(KEY) == (("shop/two", 100),)
+    assert tracker.waypoint(KEY) == "shop/one", "the primary is the label's, whatever share it gets"
+
+
+def test_a_canary_that_comes_with_a_share_from_nowhere_waits_as_a_new_primary_does() -> None:
+    tracker = WaypointTracker()
+    tracker.update(snapshot("one"), 0)
+    assert tracker.update(with_canary(20, bound=None), 1) == UNBOUND_SECONDS
+    assert tracker.weights(KEY) == ALL_ONE
+    assert tracker.update(with_canary(20), 2) == pytest.approx(SETTLE_SECONDS)
+    assert tracker.weights(KEY) == ALL_ONE
+    assert tracker.update(with_canary(20), 2 + SETTLE_SECONDS) is None
+    assert tracker.weights(KEY) == MOSTLY_ONE
+
+
+def test_a_canary_with_a_share_is_followed_in_the_end_where_istiod_says_nothing() -> None:
+    tracker = WaypointTracker()
+    tracker.update(snapshot("one"), 0)
+    tracker.update(with_canary(20, bound=None), 1)
+    assert tracker.update(with_canary(20, bound=None), 1 + UNBOUND_SECONDS / 2) == UNBOUND_SECONDS / 2
+    assert tracker.update(with_canary(20, bound=None), 1 + UNBOUND_SECONDS) is None
+    assert tracker.weights(KEY) == MOSTLY_ONE
+
+
+def test_a_canary_that_is_lowered_to_0_percent_while_it_waits_waits_no_more() -> None:
+    tracker = WaypointTracker()
+    tracker.update(snapshot("one"), 0)
+    assert tracker.update(with_canary(20, bound=None), 1) == UNBOUND_SECONDS
+    assert tracker.update(with_canary(0, bound=None), 2) is None
+    assert tracker.update(with_canary(20, bound=None), 2.001) is None
+    assert tracker.weights(KEY) == MOSTLY_ONE
+
+
+@pytest.mark.parametrize("weight", [0, 20, 100])
+def test_clients_leave_a_canary_at_once(weight: int) -> None:
+    tracker = WaypointTracker()
+    tracker.update(with_canary(weight), 0)
+    assert tracker.update(snapshot("one", "shop/one"), 1) is None
+    assert tracker.weights(KEY) == ALL_ONE
+    tracker.update(with_canary(weight), 10)
+    tracker.update(with_canary(weight), 10 + SETTLE_SECONDS)
+    assert tracker.update(snapshot(None), 20) is None
+    assert tracker.weights(KEY) == ()
+
+
+def test_a_canary_becomes_the_primary_at_once() -> None:
+    tracker = WaypointTracker()
+    tracker.update(with_canary(100), 0)
+    assert tracker.update(snapshot("two", "shop/one"), 1) is None
+    assert (tracker.weights(KEY), tracker.waypoint(KEY)) == ((("shop/two", 100),), "shop/two")
+
+
+def test_a_canary_that_left_is_new_again_when_it_comes_back() -> None:
+    tracker = WaypointTracker()
+    tracker.update(with_canary(20), 0)
+    tracker.update(snapshot("one"), 1)
+    assert tracker.update(with_canary(20, bound=None), 2) == UNBOUND_SECONDS
+    assert tracker.weights(KEY) == ALL_ONE
+
+
+def test_a_canary_that_left_while_it_waited_waits_as_long_again() -> None:
+    tracker = WaypointTracker()
+    tracker.update(snapshot("one"), 0)
+    tracker.update(with_canary(20, bound=None), 1)
+    tracker.update(snapshot("one"), 2)
+    assert tracker.update(with_canary(20, bound=None), 10) == UNBOUND_SECONDS
+    assert tracker.weights(KEY) == ALL_ONE
+
+
+def test_a_new_services_clients_use_both_its_waypoints_from_the_start() -> None:
+    tracker = WaypointTracker()
+    assert tracker.update(with_canary(20, bound=None), 0) is None
+    assert tracker.weights(KEY) == MOSTLY_ONE
+
+
+def test_a_service_that_nobody_knows_has_no_waypoints() -> None:
+    tracker = WaypointTracker()
+    tracker.update(with_canary(20), 0)
+    assert (tracker.weights("shop/till"), tracker.waypoint("shop/till")) == ((), None)
+    tracker.update(snapshot(None, present=False), 1)
+    assert tracker.weights(KEY) == ()
