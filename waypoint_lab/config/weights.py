@@ -1,17 +1,18 @@
 """Weights in percent, and the steps of a promotion."""
 
 import itertools
+from collections.abc import Sequence
 
 MOST_DECIMALS = 4  # Source: Gateway API, BackendRef.weight is at most 1,000,000
 WANTED = f"whole from 0 to 100, or below 1 with at most {MOST_DECIMALS} decimals"
 
 
 class StepsError(Exception):
-    """What a list of steps must be, in one line."""
+    """A list of steps is not valid; one line that says what is right."""
 
 
 def parts(percent: float) -> tuple[int, int]:
-    """Whole weights of baseline and canary for a share of `percent` (0 to 100, up to four decimals).
+    """Return whole weights of baseline and canary for a canary of `percent` (0 to 100, up to four decimals).
 
     They add up to 100 where that is exact, else to the smallest power of ten that is: 0.1 percent is 999 and 1.
     """
@@ -23,24 +24,27 @@ def parts(percent: float) -> tuple[int, int]:
 
 
 def allowed(percent: float) -> bool:
-    """Whether `percent` can be a weight: whole from 0 to 100, or below 1 with decimals, where steps are that small."""
+    """Check that `percent` is a weight: whole from 0 to 100, or below 1 with decimals, where steps are that small."""
     fine = round(percent, MOST_DECIMALS) == percent and percent < 1
     return 0 <= percent <= 100 and (fine or percent == int(percent))
 
 
 def shown(percent: float) -> str:
-    """A weight as people write it: `0.1`, `20`."""
+    """Return a weight as people write it: `0.1`, `20`."""
     return f"{percent:.{MOST_DECIMALS}f}".rstrip("0").rstrip(".")
 
 
+def rising(steps: Sequence[float]) -> bool:
+    """Check that `steps` are at least one weight above 0, each above the one before."""
+    return bool(steps) and all(map(allowed, steps)) and all(one < other for one, other in itertools.pairwise((0, *steps)))
+
+
 def read_steps(text: str) -> tuple[float, ...]:
-    """Steps such as `0.1,5,20,100`: above 0, at most 100, rising. Raises StepsError."""
-    want = f"rising percentages, {WANTED}, such as 0.1,1,5,20,50,100"
+    """Read steps such as `0.1,5,20,100`. Raises StepsError."""
     try:
         steps = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise StepsError(want) from None
-    rising = all(one < other for one, other in itertools.pairwise(steps))
-    if not rising or not all(step > 0 and allowed(step) for step in steps):
-        raise StepsError(want)
+        steps = ()
+    if not rising(steps):
+        raise StepsError(f"rising percentages, {WANTED}, such as 0.1,1,5,20,50,100")
     return steps

@@ -1,0 +1,184 @@
+"""Models of the settings objects `stages`, `target`, `app` and `waypoint`. Defaults are in the models and nowhere else.
+
+The text below each field is its row in docs/configuration.md; its type says which values are right.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+from waypoint_lab.config import types
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Base of all models: frozen, camelCase in YAML and snake_case in Python."""
+
+
+class Stages(Model):
+    """Toggles: which stages are on."""
+
+    waypoint: bool = False
+    """Send the namespace's traffic through a waypoint. All other stages need it."""
+    access_log: bool = False
+    """Log each request in the waypoint."""
+    l7_policy: bool = False
+    """Allow only GET, by an AuthorizationPolicy of the waypoint."""
+    canary: bool = False
+    """Send a weight of the requests to the canary."""
+    premium: bool = False
+    """Send one user group to a backend of its own."""
+    delay: bool = False
+    """Delay requests."""
+    abort: bool = False
+    """Answer a share of the requests with an error."""
+    retries: bool = False
+    """Retry requests that failed."""
+
+    @property
+    def on(self) -> frozenset[str]:
+        """Names of the toggles that are on, as the config writes them."""
+        return frozenset(name for name, state in msgspec.to_builtins(self).items() if state)
+
+
+class EmbeddedTarget(Model, tag_field="kind", tag="embedded"):
+    """The cluster that `lab up` starts."""
+
+    kubeconfig: ClassVar[str] = ""
+    context: ClassVar[str] = ""
+    kind: ClassVar[str] = "embedded"
+
+
+class ExistingTarget(Model, tag_field="kind", tag="existing"):
+    """A cluster of your own."""
+
+    kubeconfig: types.OptionalText = ""
+    """Path of a kubeconfig, relative to the project; empty means the one of the environment."""
+    context: types.OptionalText = ""
+    """Context in the kubeconfig; empty means its current one."""
+    kind: ClassVar[str] = "existing"
+
+
+class KindTarget(Model, tag_field="kind", tag="kind"):
+    """A cluster that the stack creates by kind, with Docker or Podman."""
+
+    name: types.Name = "waypoint-lab"
+    """Name of the cluster."""
+    config_file: types.OptionalText = ""
+    """Path of a config file of kind, relative to the project; empty means one node."""
+    istio_hub: types.Text = "docker.io/istio"
+    """Registry of Istio's images."""
+    istio_tag: types.Text = "1.31.0"
+    """Version of Istio's images."""
+    context: ClassVar[str] = ""
+    kind: ClassVar[str] = "kind"
+
+    @property
+    def kubeconfig(self) -> str:
+        """Path of the kubeconfig file that the stack writes, relative to the project."""
+        return f".lab/kind/{self.name}.kubeconfig"
+
+
+Target = EmbeddedTarget | ExistingTarget | KindTarget
+
+
+class Cohort(Model):
+    """A group of users: requests with this header and this exact value."""
+
+    header: types.HeaderName
+    """Name of the header."""
+    value: types.Text
+    """Value of the header."""
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Name, in lower case, and value of the header."""
+        return self.header.lower(), self.value
+
+    def __str__(self) -> str:
+        """Return NAME=VALUE."""
+        return "=".join(self.pair)
+
+
+class Client(Model):
+    """The workload whose Pod sends the measured requests."""
+
+    namespace: types.Name = "bookinfo-frontends"
+    """Its namespace."""
+    workload: types.Text = "deploy/productpage-v1"
+    """The workload as `kubectl exec` takes it."""
+
+
+class Backend(Model):
+    """A Service of one version, which the stack creates."""
+
+    service: types.Name
+    """Name of the Service."""
+    selector: dict[str, types.Text]
+    """Labels of the Pods behind it."""
+
+
+class Backends(Model):
+    """The backends of the Service's routes, by role."""
+
+    baseline: Backend = Backend(service="reviews-baseline", selector={"app": "reviews", "version": "v1"})
+    """The version that serves production now."""
+    canary: Backend = Backend(service="reviews-stable", selector={"app": "reviews", "version": "v3"})
+    """The version that is being rolled out."""
+    premium: Backend = Backend(service="reviews-premium", selector={"app": "reviews", "version": "v2"})
+    """The version for the premium cohort."""
+
+    @property
+    def by_role(self) -> dict[str, Backend]:
+        """The backends by role, in a fixed order."""
+        return {"baseline": self.baseline, "premium": self.premium, "canary": self.canary}
+
+    @property
+    def common_labels(self) -> dict[str, str]:
+        """Labels that the Pods of all backends have."""
+        first, *others = (backend.selector.items() for backend in self.by_role.values())
+        return dict(item for item in first if all(item in other for other in others))
+
+
+class App(Model):
+    """The application whose traffic is managed."""
+
+    namespace: types.Name = "bookinfo-backends"
+    """Namespace of the Service; its traffic goes through the waypoint."""
+    service: types.Name = "reviews"
+    """The Service whose traffic is managed."""
+    port: types.Port = 9080
+    """Port of the Service."""
+    client: Client = Client()
+    """The workload whose Pod sends the measured requests."""
+    premium: Cohort = Cohort(header="end-user", value="premium-user")
+    """The cohort of stage `premium`."""
+    backends: Backends = Backends()
+    """The Services of single versions."""
+    request_timeout: types.OptionalDuration = ""
+    """Limit of a request with all its tries, while a route, a fault or retries are on; empty means none."""
+    deploy_bookinfo: bool | None = None
+    """Let the stack install bookinfo; not set means that it does so with target kind only."""
+
+
+class WaypointCanary(Model):
+    """A second waypoint that new connections migrate to."""
+
+    name: types.Name
+    """Name of its Gateway."""
+    weight: types.WholePercent = 0
+    """Percent of new connections that it gets."""
+    revision: types.OptionalName = ""
+    """Revision of Istio that programs it; empty means the namespace's."""
+
+
+class Waypoint(Model):
+    """The waypoint of the namespace."""
+
+    name: types.Name = "waypoint"
+    """Name of its Gateway."""
+    revision: types.OptionalName = ""
+    """Revision of Istio that programs it; empty means the namespace's."""
+    fail_closed: bool = False
+    """Let the backends accept the waypoint's identity only, so that a missing waypoint denies."""
+    canary: WaypointCanary | None = None
+    """A second waypoint; not set means none."""

@@ -1,0 +1,142 @@
+"""Models of the settings objects `canary`, `fault` and `retries`."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from waypoint_lab.config import types, weights
+from waypoint_lab.config.models import Cohort, Model
+
+
+class Prometheus(Model):
+    """A Prometheus that answers for the gate. Each query gives one number."""
+
+    url: types.Address
+    """Base address of the server."""
+    requests: types.Text
+    """Query of the number of requests that the others rest on."""
+    success_rate: types.OptionalText = ""
+    """Query of the success rate in percent; set where the gate has successRate, and only there."""
+    p99: types.OptionalText = ""
+    """Query of the 99th percentile in seconds; set where the gate has p99Seconds, and only there."""
+
+
+class Gate(Model):
+    """Thresholds that traffic must meet before an update of the canary succeeds; at least one is set."""
+
+    success_rate: types.PositivePercent | None = None
+    """Least success rate of all requests, in percent."""
+    p99_seconds: types.P99Seconds | None = None
+    """Most seconds of the 99th percentile."""
+    share: bool = False
+    """Require the weight to lie within the interval of the canary's measured share."""
+    minimum_requests: types.GateRequests = 500
+    """Least number of requests; fewer do not pass."""
+    seconds: types.GateSeconds = 30.0
+    """Most seconds that the measurement takes."""
+    prometheus: Prometheus | None = None
+    """A Prometheus that is asked in place of a probe."""
+
+    def document(self) -> dict[str, Any]:
+        """Return all that decides, for the record of what passed."""
+        return {key: value for key, value in msgspec.to_builtins(self).items() if value not in (None, False)}
+
+
+class SessionAffinity(Model):
+    """Keep users that were sent to the canary there, by a cookie."""
+
+    max_age_seconds: types.AffinitySeconds
+    """Lifetime of the cookie."""
+
+
+class Canary(Model):
+    """The canary: how much traffic it gets, and what happens to that."""
+
+    weight: types.Weight = 20
+    """Percent of the requests that go to the canary."""
+    cohort: Cohort | None = None
+    """Requests that all go to the canary, whatever the weight."""
+    steps: types.Steps = (1, 5, 20, 50, 100)
+    """Weights of a promotion, in order."""
+    session_affinity: SessionAffinity | None = None
+    """Keep users that were sent to the canary there; not set means not."""
+    mirror_percent: types.Percent = 0
+    """Percent of the requests that are copied to the canary, whose answers are dropped."""
+    request_headers: dict[types.HeaderName, types.Text] = {}
+    """Headers that each request gets on its way to a backend."""
+    response_headers: dict[types.HeaderName, types.Text] = {}
+    """Headers that each answer gets."""
+    gate: Gate | None = None
+    """Thresholds that traffic must meet before an update of the canary succeeds; not set means none."""
+
+    @property
+    def weights(self) -> tuple[int, int]:
+        """Whole weights of baseline and canary: of 100 together, or of a power of ten above for decimals."""
+        return weights.parts(self.weight)
+
+
+class Delay(Model):
+    """An injected delay."""
+
+    seconds: types.DelaySeconds = 2.0
+    """Length of the delay."""
+
+
+class Abort(Model):
+    """An injected error."""
+
+    percent: types.Percent = 50.0
+    """Percent of the requests that get it."""
+    status: types.Status = 503
+    """Its HTTP status."""
+
+
+class Header(Model):
+    """A header with an exact value."""
+
+    name: types.HeaderName
+    """Name of the header."""
+    value: types.Text
+    """Value of the header."""
+
+
+class Fault(Model):
+    """The fault of the stages `delay` and `abort`."""
+
+    at: Literal["waypoint", "upstream"] = "waypoint"
+    """Origin of the fault: the waypoint's own filter, or a workload behind it that fails."""
+    delay: Delay = Delay()
+    """The delay of stage `delay`."""
+    abort: Abort = Abort()
+    """The error of stage `abort`."""
+    header: Header | None = None
+    """Limit the fault to requests with this header; not set means all requests."""
+    duration_seconds: types.FaultSeconds = 0.0
+    """Expiry of the fault after its start; 0 means that it lasts until the next update."""
+    start: types.OptionalText = ""
+    """Any text; a new one starts a fault again that has expired."""
+
+    @property
+    def header_pair(self) -> tuple[str, str] | None:
+        """Name, in lower case, and value of the header that limits the fault; None where there is none."""
+        return (self.header.name.lower(), self.header.value) if self.header else None
+
+
+class Retries(Model):
+    """The retries of stage `retries`."""
+
+    attempts: types.Attempts = 3
+    """Retries after the first try."""
+    per_try_timeout: types.Duration = "500ms"
+    """Limit of each try."""
+    writes: bool = False
+    """Retry requests of other methods than GET, HEAD and OPTIONS, too."""
+    backoff: types.OptionalDuration = ""
+    """Base interval between tries; empty means Envoy's own 25ms."""
+    budget_percent: types.Percent | None = None
+    """Most retries at one moment, in percent of the requests under way, at least 3; not set means no budget."""
+
+    @property
+    def per_try_seconds(self) -> float:
+        """`per_try_timeout` in seconds."""
+        return types.seconds(self.per_try_timeout)

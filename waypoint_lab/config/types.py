@@ -1,0 +1,85 @@
+"""Types of single settings. Each says what is right, for errors and docs/configuration.md; some have a check."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from waypoint_lab.config import weights
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # Source: RFC 9110, field-name
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(duration: str) -> float:
+    """Return a duration such as `500ms` or `1m30s` in seconds; 0 for text that is no duration above zero."""
+    if not _DURATION.fullmatch(duration):
+        return 0.0
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h)", duration))
+
+
+def _printable(text: str) -> bool:
+    # A header's value with a line break would be a second header.
+    return bool(text.strip()) and text.isprintable()
+
+
+def _address(text: str) -> bool:
+    url = urlsplit(text)
+    return url.scheme in ("http", "https") and bool(url.hostname)
+
+
+def _checked(check: Callable[[Any], bool]) -> dict[str, Any]:
+    return {"check": check}
+
+
+Percent = Annotated[float, Meta(ge=0, le=100, description="a number from 0 to 100")]
+PositivePercent = Annotated[float, Meta(gt=0, le=100, description="a number above 0, at most 100")]
+WholePercent = Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")]
+Weight = Annotated[float, Meta(description=f"a number: {weights.WANTED}", extra=_checked(weights.allowed))]
+Steps = Annotated[
+    tuple[float, ...],
+    Meta(
+        description=f"a list of rising percentages, {weights.WANTED}, such as [0.1, 1, 5, 20, 50, 100]",
+        extra=_checked(weights.rising),
+    ),
+]
+Name = Annotated[
+    str, Meta(description="a Kubernetes name: lower-case letters, digits and -", extra=_checked(_NAME.fullmatch))
+]
+OptionalName = Annotated[
+    str,
+    Meta(
+        description="empty, or a Kubernetes name: lower-case letters, digits and -",
+        extra=_checked(lambda text: not text or _NAME.fullmatch(text)),
+    ),
+]
+Text = Annotated[str, Meta(description="printable text that is not empty", extra=_checked(_printable))]
+OptionalText = Annotated[
+    str, Meta(description="printable text, or empty", extra=_checked(lambda text: not text or _printable(text)))
+]
+HeaderName = Annotated[
+    str, Meta(description="the name of an HTTP header, such as end-user", extra=_checked(_HEADER.fullmatch))
+]
+Port = Annotated[int, Meta(ge=1, le=65535, description="a whole number from 1 to 65535")]
+Status = Annotated[int, Meta(ge=200, le=599, description="a whole number from 200 to 599")]
+Attempts = Annotated[int, Meta(ge=1, le=20, description="a whole number from 1 to 20")]
+Duration = Annotated[str, Meta(description="a duration above zero, such as 500ms or 1.5s", extra=_checked(seconds))]
+OptionalDuration = Annotated[
+    str,
+    Meta(
+        description="empty, or a duration above zero, such as 500ms or 1.5s",
+        extra=_checked(lambda text: not text or seconds(text)),
+    ),
+]
+Address = Annotated[str, Meta(description="an http or https address", extra=_checked(_address))]
+DelaySeconds = Annotated[float, Meta(ge=0.001, le=300, description="a number of seconds from 0.001 to 300")]
+FaultSeconds = Annotated[float, Meta(ge=0, le=3600, description="a number of seconds from 0 to 3600")]
+AffinitySeconds = Annotated[int, Meta(ge=1, le=31_536_000, description="whole seconds from 1 to 31536000, a year")]
+P99Seconds = Annotated[float, Meta(gt=0, le=300, description="a number of seconds above 0, at most 300")]
+GateSeconds = Annotated[float, Meta(ge=1, le=600, description="a number of seconds from 1 to 600")]
+# The 99th percentile of fewer than a hundred requests is no more than the slowest of them.
+GateRequests = Annotated[int, Meta(ge=100, le=100_000, description="a whole number from 100 to 100000")]
