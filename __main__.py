@@ -18,4 +18,4 @@ except ConfigError as error:
     raise pulumi.RunError(str(error)) from None
 
 build(config, record)
-pulumi.export("stages", sorted(config.stages))
+pulumi.export("stages", sorted(config.stages.on))

@@ -1,5 +1,6 @@
 """Puts a weight into a stack's config and applies it with a real `pulumi up`."""
 
+import io
 import json
 import os
 import re
@@ -8,14 +9,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
 
+from waypoint_lab.config.paths import Settings, put
 from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.config.target import stack_config
-from waypoint_lab.config.weights import parts, shown
 from waypoint_lab.measure.gate import UNMEASURED
 from waypoint_lab.rollout.state import Target
 from waypoint_lab.signals import unheard
@@ -35,28 +36,17 @@ class UpdateError(Exception):
     """An up did not succeed; one line."""
 
 
-def edited(text: str, settings: Mapping[str, str]) -> str:
-    """A stack's file with these settings of the project, and all else as it is, comments too."""
-    wanted = yaml.safe_load(text) or {}
-    wanted["config"] = {**(wanted.get("config") or {}), **{f"{PROJECT}:{key}": v for key, v in settings.items()}}
-    lines = text.splitlines()
-    for key, value in settings.items():
-        line = f"{PROJECT}:{key}: {json.dumps(value)}"
-        places = [number for number, old in enumerate(lines) if old.strip().startswith(f"{PROJECT}:{key}:")]
-        if places:
-            old = lines[places[0]]
-            lines[places[0]] = old[: len(old) - len(old.lstrip())] + line
-        elif "config:" in lines:
-            first = lines.index("config:") + 1
-            below = lines[first] if first < len(lines) else ""
-            lines.insert(first, (below[: len(below) - len(below.lstrip())] or "  ") + line)
-    changed = "\n".join(lines) + "\n"
-    try:
-        if yaml.safe_load(changed) == wanted:
-            return changed
-    except yaml.YAMLError:
-        pass
-    return yaml.safe_dump(wanted, sort_keys=False)  # written in a way that lines cannot be changed in
+def edited(text: str, settings: Settings) -> str:
+    """Return a stack's file with these settings of the lab, by path; comments and all other lines stay."""
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)  # as Pulumi writes it
+    document = yaml.load(text) or {}
+    document["config"] = document.get("config") or {}
+    put(document["config"], {f"{PROJECT}:{path}": value for path, value in settings.items()})
+    out = io.StringIO()
+    yaml.dump(document, out)
+    return out.getvalue()
 
 
 def write(file: Path, text: str) -> None:
@@ -115,13 +105,10 @@ class Updates:
 
     def edit(self, target: Target) -> LabConfig:
         """Writes `target` into the stack's file. Raises ConfigError where the file is none."""
-        before = self.config()
-        settings = {"canaryWeight": shown(target.weight)}
-        if before.canary_cohort != target.cohort:
-            settings["canaryCohort"] = target.cohort
-        return self.set(settings)
+        before = Target.of(self.config()).settings()
+        return self.set({path: value for path, value in target.settings().items() if value != before[path]})
 
-    def set(self, settings: Mapping[str, str]) -> LabConfig:
+    def set(self, settings: Settings) -> LabConfig:
         """Writes settings of the lab into the stack's file. Raises ConfigError where the file is none."""
         text = self._file.read_text()
         if (changed := edited(text, settings)) != text:
@@ -139,7 +126,7 @@ class Updates:
             return self._up("--skip-preview", *more, forward=True)
         with tempfile.TemporaryFile("w") as settings:  # without a name: a kill leaves nothing of it
             # Weights below one percent add up to more than 100, and that is what is declared.
-            json.dump({"weights-add-up": {"total": sum(parts(self.config().canary_weight))}}, settings)
+            json.dump({"weights-add-up": {"total": sum(self.config().canary.weights)}}, settings)
             settings.flush()
             more += ["--policy-pack", str(pack), "--policy-pack-config", f"/dev/fd/{settings.fileno()}"]
             return self._up(*more, forward=True, handed=(settings.fileno(),))

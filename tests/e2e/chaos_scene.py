@@ -38,15 +38,15 @@ class Scene:
     def lab(self, *args: str, seconds: float = 120) -> "subprocess.CompletedProcess[str]":
         return self.run(sys.executable, "-m", "waypoint_lab.cli", "--state", str(self._state), *args, seconds=seconds)
 
-    def write(self, *on: str, **settings: str) -> LabConfig:
-        """Writes the stack's config: these toggles beside the waypoint, and these settings."""
+    def write(self, *on: str, **settings: object) -> LabConfig:
+        """Writes the stack's config: these toggles beside the waypoint, and these settings objects."""
         document = yaml.safe_load(STACK_FILE.read_text()) or {}
         given = {f"waypoint-lab:{key}": value for key, value in settings.items()}
         document["config"] = {"waypoint-lab:stages": dict.fromkeys((*BASE, *on), True), **given}
         STACK_FILE.write_text(yaml.safe_dump(document))
         return stack_config(CLONE)
 
-    def up(self, *on: str, **settings: str) -> str:
+    def up(self, *on: str, **settings: object) -> str:
         """`write`, then `pulumi up`, until the waypoint has it all; returns what Pulumi said."""
         config = self.write(*on, **settings)
         done = self.run("pulumi", *UP)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,9 @@ from waypoint_lab.measure.verify import stack_config
 NAMESPACE = "bookinfo-backends"
 JANE = {"end-user": "jane"}
 
+FIFTH = {"weight": 20}
+JANE = {"name": "end-user", "value": "jane"}
+
 
 @pytest.fixture(scope="module")
 def scene(cluster_state: Path, cluster_environment: dict[str, str]) -> Iterator[Scene]:
@@ -25,7 +29,7 @@ def scene(cluster_state: Path, cluster_environment: dict[str, str]) -> Iterator[
 
 @pytest.mark.timeout(240)
 def test_a_canary_a_user_group_and_a_fault_go_together_under_one_owner(scene: Scene) -> None:
-    settings = {"owner": "combined", "canaryWeight": "20", "faultPercent": "12.5"}
+    settings = {"trafficApi": "virtual-service", "canary": {"weight": 20}, "fault": {"abort": {"percent": 12.5}}}
     scene.up("canary", "premium", "abort", **settings)
     seen = scene.verdicts()
     assert {name: round(seen[name]["declared"], 4) for name in ("everyone red", "failures")} == {
@@ -37,14 +41,14 @@ def test_a_canary_a_user_group_and_a_fault_go_together_under_one_owner(scene: Sc
 
 @pytest.mark.timeout(240)
 def test_moving_between_the_forms_drops_no_request(scene: Scene) -> None:
-    scene.up("canary", canaryWeight="20")
+    scene.up("canary", canary=FIFTH)
     load = Load(stack_config(CLONE))
     try:
-        scene.up("canary", canaryWeight="20", owner="combined")
-        scene.up("canary", canaryWeight="20", owner="separate")
-        scene.up("canary", "abort", canaryWeight="20", owner="combined", faultHeader="end-user=jane")
+        scene.up("canary", canary=FIFTH, trafficApi="virtual-service")
+        scene.up("canary", canary=FIFTH, trafficApi="gateway-api")
+        scene.up("canary", "abort", canary=FIFTH, trafficApi="virtual-service", fault={"header": JANE})
         assert scene.share(503, 50, headers=JANE) > 0
-        scene.up("canary", canaryWeight="20", owner="separate")
+        scene.up("canary", canary=FIFTH, trafficApi="gateway-api")
     finally:
         rows = load.stop()
     assert len(rows) > 500
@@ -58,7 +62,7 @@ def test_a_canary_that_is_turned_off_takes_no_request_with_it(scene: Scene) -> N
     load = Load(stack_config(CLONE), concurrency=6, fresh_workers=3)
     try:
         for _ in range(3):
-            scene.up("canary", canaryWeight="50")
+            scene.up("canary", canary={"weight": 50})
             scene.up()
     finally:
         rows = load.stop()
@@ -68,8 +72,9 @@ def test_a_canary_that_is_turned_off_takes_no_request_with_it(scene: Scene) -> N
 
 @pytest.mark.timeout(150)
 def test_a_fault_of_30_seconds_is_gone_at_35_although_nothing_runs(scene: Scene) -> None:
-    settings = {"owner": "combined", "canaryWeight": "100", "faultPercent": "100", "faultSeconds": "30"}
-    scene.up("canary", "abort", **settings)
+    settings = {"trafficApi": "virtual-service", "canary": {"weight": 100}}
+    fault = {"abort": {"percent": 100}, "durationSeconds": 30}
+    scene.up("canary", "abort", **settings, fault=fault)
     began = time.monotonic()
     assert scene.share(503, 20) == 1.0
     until(lambda: scene.share(200, 4) == 1.0, 40, "the fault is gone")
@@ -81,19 +86,20 @@ def test_a_fault_of_30_seconds_is_gone_at_35_although_nothing_runs(scene: Scene)
     assert scene.again().returncode == 0
     assert "no failures" in scene.verdicts()
     assert "HITS NOTHING: the fault is over" in scene.lab("chaos", "--dry-run").stdout
-    scene.up("canary", "abort", **settings, faultStart="once more")
+    scene.up("canary", "abort", **settings, fault={**fault, "start": "once more"})
     assert scene.share(503, 20) == 1.0
 
 
 @pytest.mark.timeout(240)
 def test_a_timekeeper_may_touch_one_object_only_and_weights_move_while_it_waits(scene: Scene) -> None:
-    common = {"owner": "combined", "faultPercent": "100", "faultSeconds": "12", "faultAt": "upstream"}
-    scene.up("canary", "abort", canaryWeight="20", **common)
+    fault = {"abort": {"percent": 100}, "durationSeconds": 12, "at": "upstream"}
+    common: dict[str, Any] = {"trafficApi": "virtual-service", "fault": fault}
+    scene.up("canary", "abort", canary=FIFTH, **common)
     who = f"--as=system:serviceaccount:{NAMESPACE}:reviews-traffic-timekeeper"
     may = ("kubectl", "auth", "can-i", "update", "-n", NAMESPACE, who)
     assert scene.run(*may, "virtualservices.networking.istio.io/reviews-traffic").stdout.strip() == "yes"
     assert scene.run(*may, "virtualservices.networking.istio.io/other").stdout.strip() == "no"
-    scene.write("canary", "abort", canaryWeight="40", **common)
+    scene.write("canary", "abort", canary={"weight": 40}, **common)
     assert scene.run("pulumi", *UP).returncode == 0
     until(lambda: scene.share(200, 8) == 1.0, 25, "the fault is gone")
     red = sum(row.colour == "red" for row in scene.send(1000)) / 1000
@@ -102,7 +108,7 @@ def test_a_timekeeper_may_touch_one_object_only_and_weights_move_while_it_waits(
 
 @pytest.mark.timeout(240)
 def test_only_requests_with_the_header_are_hit_and_a_fault_that_is_hidden_is_reported(scene: Scene) -> None:
-    scene.up("abort", faultPercent="12.5", faultHeader="end-user=jane")
+    scene.up("abort", fault={"abort": {"percent": 12.5}, "header": JANE})
     dry = scene.lab("chaos", "--dry-run")
     assert dry.returncode == 0
     assert "with the header end-user: jane: 12.5 % are answered with 503 by the waypoint" in dry.stdout
@@ -128,7 +134,7 @@ def test_only_requests_with_the_header_are_hit_and_a_fault_that_is_hidden_is_rep
 
 @pytest.mark.timeout(240)
 def test_real_traffic_that_is_hit_is_counted_apart_from_the_labs_own(scene: Scene) -> None:
-    scene.up("abort", faultPercent="100")
+    scene.up("abort", fault={"abort": {"percent": 100}})
     url = "http://reviews.bookinfo-backends:9080/reviews/0"
     get = f"import urllib.request as u\nfor _ in range(7):\n try: u.urlopen('{url}')\n except Exception: pass"
     pod = ("kubectl", "exec", "-n", "bookinfo-frontends", "deploy/productpage-v1", "--", "python3", "-c", get)
@@ -143,13 +149,13 @@ def test_real_traffic_that_is_hit_is_counted_apart_from_the_labs_own(scene: Scen
 
 @pytest.mark.timeout(240)
 def test_writes_are_retried_only_where_they_are_asked_for(scene: Scene) -> None:
-    settings = {"faultAt": "upstream", "faultPercent": "50", "retryAttempts": "3"}
-    scene.up("abort", "retries", **settings)
+    fault = {"at": "upstream", "abort": {"percent": 50}}
+    scene.up("abort", "retries", fault=fault)
     assert scene.share(503, 1000) < 0.1
     assert 0.4 < scene.share(503, 1000, method="POST") < 0.6
-    scene.up("abort", "retries", **settings, retryWrites="true")
+    scene.up("abort", "retries", fault=fault, retries={"writes": True})
     assert scene.share(503, 1000, method="POST") < 0.1
-    scene.up("abort", "retries", **settings, retryBudgetPercent="0")
+    scene.up("abort", "retries", fault=fault, retries={"budgetPercent": 0})
     assert scene.share(503, 1000, concurrency=40) > 0.2, "three retries at a time are not enough for forty clients"
 
 
@@ -173,11 +179,16 @@ def logged(scene: Scene, version: str, path: str) -> list[str]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("owner", ["separate", "combined"])
-def test_mirrors_headers_and_users_that_stay(scene: Scene, owner: str) -> None:
-    book = {"separate": "71", "combined": "72"}[owner]
-    extras = {"mirrorPercent": "100", "responseHeader": "x-lab=yes", "requestHeader": "end-user=changed"}
-    scene.up("canary", owner=owner, canaryWeight="50", stickySeconds="600", **extras)
+@pytest.mark.parametrize("api", ["gateway-api", "virtual-service"])
+def test_mirrors_headers_and_users_that_stay(scene: Scene, api: str) -> None:
+    book = {"gateway-api": "71", "virtual-service": "72"}[api]
+    extras = {
+        "mirrorPercent": 100,
+        "responseHeaders": {"x-lab": "yes"},
+        "requestHeaders": {"end-user": "changed"},
+    }
+    affinity = {"sessionAffinity": {"maxAgeSeconds": 600}}
+    scene.up("canary", trafficApi=api, canary={"weight": 50, **affinity, **extras})
     assert scene.verdicts()["with the cookie red"]["measured"] == 1.0
     seen = answers(scene, book)
     assert len(seen) == 40
@@ -186,26 +197,27 @@ def test_mirrors_headers_and_users_that_stay(scene: Scene, owner: str) -> None:
     assert cookies == {"waypoint-lab-side=reviews-stable", "none"}, "only those on the canary get the cookie"
     until(lambda: len(logged(scene, "v3", book)) >= 40, 5, "each request at the canary, its own or a copy")
     assert all("changed" in line for line in logged(scene, "v1", book))
-    scene.up("canary", owner=owner, canaryWeight="0", stickySeconds="600")
+    scene.up("canary", trafficApi=api, canary={"weight": 0, **affinity})
     rows = scene.send(50, headers={"cookie": "waypoint-lab-side=reviews-stable"})
     assert {"none"} == {row.colour for row in rows}, "a rollback takes those back who stayed"
 
 
 @pytest.mark.timeout(240)
 def test_a_limit_of_each_try_cuts_slow_tries(scene: Scene) -> None:
-    slow = {"faultAt": "upstream", "delaySeconds": "3"}
-    scene.up("delay", "retries", **slow, retryAttempts="1", perTryTimeout="300ms")
+    slow = {"at": "upstream", "delay": {"seconds": 3}}
+    scene.up("delay", "retries", fault=slow, retries={"attempts": 1, "perTryTimeout": "300ms"})
     rows = scene.send(40, concurrency=20)
     assert {504} == {row.status for row in rows}
     assert 0.6 <= sorted(row.seconds for row in rows)[20] <= 0.9, "two tries of 0.3 s, and a pause of at most 25 ms"
-    scene.up("delay", "retries", **slow, retryAttempts="3", perTryTimeout="300ms", requestTimeout="500ms")
+    limits = {"retries": {"attempts": 3, "perTryTimeout": "300ms"}, "app": {"requestTimeout": "500ms"}}
+    scene.up("delay", "retries", fault=slow, **limits)
     rows = scene.send(40, concurrency=20)
     assert 0.5 <= sorted(row.seconds for row in rows)[20] <= 0.7, "the limit of the whole request comes first"
 
 
 @pytest.mark.timeout(240)
 def test_a_guard_of_layer_4_is_accepted_for_ztunnel_and_said_to_be_enforced_by_nothing_here(scene: Scene) -> None:
-    said = scene.up(failClosed="true")
+    said = scene.up(waypoint={"failClosed": True})
     assert "no ztunnel is in this cluster, so nothing enforces it" in said
     what = ("kubectl", "get", "authorizationpolicy", "reviews-fail-closed", "-n", NAMESPACE, "-o", "json")
     policy = json.loads(scene.run(*what).stdout)

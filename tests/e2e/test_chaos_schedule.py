@@ -53,9 +53,13 @@ def scheduled(folder: Path, url: str, *faults: dict[str, object]) -> str:
 
 @pytest.mark.timeout(240)
 def test_a_schedule_walks_its_faults_and_takes_all_back(scene: Scene, application: str, tmp_path: Path) -> None:
-    scene.up("canary", canaryWeight="100")
+    scene.up("canary", canary={"weight": 100})
     before = STACK_FILE.read_bytes()
-    faults = [{"at": 0, "seconds": 7, "percent": 100}, {"at": 8, "seconds": 6, "delay": 0.2, "header": "end-user=jane"}]
+    jane = {"name": "end-user", "value": "jane"}
+    faults = [
+        {"at": 0, "seconds": 7, "percent": 100},
+        {"at": 8, "seconds": 6, "delay": 0.2, "header": jane},
+    ]
     done = scene.lab("chaos", "--schedule", scheduled(tmp_path, application, *faults))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0.2 s later" in done.stdout

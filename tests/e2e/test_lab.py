@@ -55,7 +55,18 @@ def test_the_walk_passes_every_stage_and_leaves_the_config_as_it_was(
     done = run(cluster_environment, *command, seconds=WALK_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     stages = {row["name"]: row for row in json.loads(found.read_text())["stages"]}
-    wanted = ["waypoint", "l7-policy", "canary", "stable", "premium", "delay", "abort", "retries", "roll", "cleanup"]
+    wanted = [
+        "waypoint",
+        "l7-policy",
+        "canary",
+        "promoted",
+        "premium",
+        "delay",
+        "abort",
+        "retries",
+        "migration",
+        "cleanup",
+    ]
     assert wanted == list(stages)
     assert all(row["passed"] for row in stages.values())
     assert stages["canary"]["requests"] >= 1000
@@ -67,7 +78,7 @@ def test_the_walk_passes_every_stage_and_leaves_the_config_as_it_was(
     assert low <= 0.5 <= high
     low, high = stages["retries"]["interval"]
     assert low <= 0.0625 <= high
-    for name in ("canary", "stable", "premium", "roll"):
+    for name in ("canary", "promoted", "premium", "migration"):
         assert any("0 failed" in note for note in stages[name]["notes"])
     assert before == STACK_FILE.read_bytes()
 
@@ -125,4 +136,4 @@ def test_the_labs_own_commands_run_word_for_word(cluster_environment: dict[str, 
 def test_a_second_up_changes_nothing(cluster_environment: dict[str, str]) -> None:
     done = run(cluster_environment, "pulumi", *UP, "--expect-no-changes")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert stack_config(CLONE).on("l7Policy")
+    assert stack_config(CLONE).stages.l7_policy

@@ -40,7 +40,7 @@ def environment(cluster_environment: dict[str, str]) -> Iterator[dict[str, str]]
     """A stack with a canary of 0 %; destroyed and forgotten afterwards."""
     before = dict(os.environ)
     os.environ.update(cluster_environment)  # the load is sent from this process
-    write(canaryWeight="0")
+    write()
     journal = Journal(CLONE, STACK)
     journal.file.unlink(missing_ok=True)
     try:
@@ -58,9 +58,9 @@ def environment(cluster_environment: dict[str, str]) -> Iterator[dict[str, str]]
             journal.folder.rmdir()
 
 
-def write(**settings: Any) -> None:
+def write(weight: int = 0, **canary: Any) -> None:
     document = yaml.safe_load(FILE.read_text()) if FILE.exists() else {}
-    on = {"stages": {"waypoint": True, "canary": True}, **settings}
+    on = {"stages": {"waypoint": True, "canary": True}, "canary": {"weight": weight, **canary}}
     document["config"] = {f"waypoint-lab:{key}": value for key, value in on.items()}
     FILE.write_text("# kept by every edit\n" + yaml.safe_dump(document))
 
@@ -104,7 +104,7 @@ def lab(environment: dict[str, str], cluster_state: Path) -> Iterator[Lab]:
     for process in started:
         process.kill()
         process.communicate()
-    write(canaryWeight="0")
+    write()
     pulumi("up", "--yes", "--skip-preview")
     Journal(CLONE, STACK).file.unlink(missing_ok=True)
 
@@ -173,7 +173,7 @@ def test_an_up_with_a_missed_gate_fails_again_and_again_and_passes_once_the_traf
         )
 
     failing(30)
-    write(canaryWeight="50", gate={"successRate": 99, "share": True, "minimumRequests": 500})
+    write(50, gate={"successRate": 99, "share": True, "minimumRequests": 500})
     preview = run("pulumi", "preview", "--non-interactive", "--stack", STACK)
     assert preview.returncode == 0, "a preview sends no traffic, so nothing can fail"
     for _ in range(2):
@@ -209,7 +209,7 @@ def test_a_healthy_canary_reaches_everyone_and_no_request_is_lost_on_the_way(lab
     assert walked == [*((weight, tester) for weight in weights), (100, "")]
     text = FILE.read_text()
     assert text.startswith("# kept by every edit\n")
-    assert yaml.safe_load(text)["config"]["waypoint-lab:canaryWeight"] == "100"
+    assert yaml.safe_load(text)["config"]["waypoint-lab:canary"]["weight"] == 100
     pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
 
 

@@ -75,7 +75,7 @@ def foreign(cluster_state: Path, cluster_environment: dict[str, str], tmp_path: 
     shutil.copy(cluster_state / "kubeconfig", kubeconfig)
     environment = {**cluster_environment, "WAYPOINT_LAB_STATE": str(tmp_path / "state")}
     del environment["KUBECONFIG"]
-    yield from _stack(environment, "foreign-test", {"target": "existing", "kubeconfig": str(kubeconfig)})
+    yield from _stack(environment, "foreign-test", {"target": {"kind": "existing", "kubeconfig": str(kubeconfig)}})
 
 
 def lab(*arguments: str) -> tuple[str, ...]:
@@ -96,8 +96,9 @@ def test_the_walk_passes_on_a_cluster_that_is_known_by_its_kubeconfig_alone(fore
 
 @pytest.mark.timeout(300)
 def test_what_a_cluster_lacks_is_one_line_each_before_anything_changes(foreign: Run) -> None:
-    for key, value in {"namespace": "default", "service": "nowhere", "port": "1"}.items():
-        assert foreign("pulumi", "config", "set", key, value).returncode == 0
+    wanted = {"namespace": "default", "service": "nowhere", "port": "1", "backends.baseline.service": "nowhere-1"}
+    for key, value in {f"app.{name}": value for name, value in wanted.items()}.items():
+        assert foreign("pulumi", "config", "set", "--path", key, value).returncode == 0
     said = foreign(*UP).stdout
     assert "2 things are missing" in said
     assert "kubectl label namespace default istio.io/dataplane-mode=ambient" in said
@@ -108,7 +109,7 @@ def test_what_a_cluster_lacks_is_one_line_each_before_anything_changes(foreign: 
         "MISSING namespace default",
         "MISSING Service default/nowhere",
     ]
-    assert foreign("pulumi", "config", "set", "context", "no-such-context").returncode == 0
+    assert foreign("pulumi", "config", "set", "--path", "target.context", "no-such-context").returncode == 0
     refused = foreign(*UP)
     assert refused.returncode != 0
     assert 'no-such-context cannot be used: context "no-such-context" does not exist' in refused.stdout
@@ -132,7 +133,7 @@ def viewer(cluster_state: Path, kubectl: Kubectl, tmp_path: Path) -> Iterator[Pa
 
 @pytest.mark.timeout(300)
 def test_missing_permissions_are_said_before_anything_changes(foreign: Run, viewer: Path) -> None:
-    assert foreign("pulumi", "config", "set", "kubeconfig", str(viewer)).returncode == 0
+    assert foreign("pulumi", "config", "set", "--path", "target.kubeconfig", str(viewer)).returncode == 0
     doctor = foreign(*lab("doctor"))
     (permissions,) = (line for line in doctor.stdout.splitlines() if "your permissions" in line)
     assert permissions.startswith("MISSING your permissions: not allowed in bookinfo-backends: create gateways, patch ")
@@ -190,7 +191,11 @@ def kind_environment(cluster_environment: dict[str, str], standins: StandIns) ->
 @pytest.fixture
 def kind(kind_environment: dict[str, str]) -> Iterator[Run]:
     # Bookinfo is on the embedded cluster already.
-    config = {"target": "kind", "kindName": "lab-test", "deployBookinfo": False, "stages": {"waypoint": True}}
+    config = {
+        "target": {"kind": "kind", "name": "lab-test"},
+        "app": {"deployBookinfo": False},
+        "stages": {"waypoint": True},
+    }
     yield from _stack(kind_environment, "kind-test", config)
     assert not list((CLONE / ".lab" / "kind").glob("lab-test*"))
 
@@ -263,7 +268,7 @@ def test_a_name_that_is_taken_and_a_missing_runtime_are_one_line_before_anything
 ) -> None:
     standins.switch("clusters/lab-test", on=True)
     said = kind(*UP).stdout
-    assert "kind has a cluster lab-test already, and it is not this stack's: set waypoint-lab:kindName" in said
+    assert "kind has a cluster lab-test already, not of this stack: set waypoint-lab:target.name" in said
     standins.switch("clusters/lab-test", on=False)
     standins.switch("no-runtime", on=True)
     said = kind(*UP).stdout

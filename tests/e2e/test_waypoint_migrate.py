@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,11 @@ def gateways(kubectl: Kubectl) -> list[str]:
     return [name.rpartition("/")[2] for name in found]
 
 
+def second(weight: int) -> dict[str, Any]:
+    """The waypoint, and another one that gets `weight` percent of the new connections."""
+    return {"canary": {"name": "waypoint-next", "weight": weight}}
+
+
 def load() -> Load:
     """Requests on connections that are kept, and as many on new ones."""
     return Load(stack_config(CLONE), 300, 6, fresh_workers=3)
@@ -99,12 +105,12 @@ def test_a_second_waypoint_takes_over_and_no_request_is_lost(first: Scene, kubec
 
 @pytest.mark.timeout(180)
 def test_requests_that_take_longer_than_a_pods_own_end_are_waited_for(first: Scene, kubectl: Kubectl) -> None:
-    slow = {"delaySeconds": "8", "faultAt": "upstream"}  # a Pod's own end leaves them five seconds
-    first.up("delay", waypointCanary="waypoint-next", **slow)
+    slow = {"delay": {"seconds": 8}, "at": "upstream"}  # a Pod's own end leaves them five seconds
+    first.up("delay", waypoint=second(0), fault=slow)
     sending = Load(stack_config(CLONE), 120, 4)  # on connections of the first waypoint, which are kept
     try:
-        first.up("delay", waypointCanary="waypoint-next", waypointCanaryWeight="100", **slow)
-        first.up("delay", waypointName="waypoint-next", **slow)
+        first.up("delay", waypoint=second(100), fault=slow)
+        first.up("delay", waypoint={"name": "waypoint-next"}, fault=slow)
     finally:
         rows = sending.stop()
     assert Counter() == failures(rows)
@@ -129,14 +135,12 @@ def test_a_waypoint_that_answers_wrongly_is_taken_back_at_its_first_share(first:
 
 
 @pytest.mark.timeout(ROLL_SECONDS)
-@pytest.mark.parametrize("now", [{}, {"waypointCanary": "waypoint-next", "waypointCanaryWeight": "30"}])
-def test_a_waypoint_that_still_gets_connections_is_not_let_go(
-    first: Scene, kubectl: Kubectl, now: dict[str, str]
-) -> None:
-    first.up(**now)
+@pytest.mark.parametrize("now", [0, 30])
+def test_a_waypoint_that_still_gets_connections_is_not_let_go(first: Scene, kubectl: Kubectl, now: int) -> None:
+    first.up(waypoint=second(now) if now else {})
     before, share = enrolment(kubectl), "30" if now else "100"
     who = "waypoint-next" if now else "waypoint"
-    first.write(**({} if now else {"waypointName": "waypoint-next"}))
+    first.write(waypoint={} if now else {"name": "waypoint-next"})
     sending = load()
     try:
         done = first.run("pulumi", *UP)
@@ -146,9 +150,9 @@ def test_a_waypoint_that_still_gets_connections_is_not_let_go(
     assert f"waypoint {who} still gets {share} % of the new connections, so requests would be lost" in done.stdout
     assert before == enrolment(kubectl)
     assert Counter() == failures(rows)
-    first.up(**now)
+    first.up(waypoint=second(now) if now else {})
     if now:
-        first.up(**{**now, "waypointCanaryWeight": "0"})
+        first.up(waypoint=second(0))
         first.up()
     assert gateways(kubectl) == ["waypoint"]
 
@@ -169,7 +173,7 @@ def test_killed_at_random_points_it_goes_on_and_ends_right(first: Scene, kubectl
         "50,100",
     ]
     # What a killed engine is creating is lost to its state, with every provider: the canary is there before.
-    first.up(waypointCanary="waypoint-next")
+    first.up(waypoint=second(0))
     sending = load()
     try:
         for _ in range(4):

@@ -16,7 +16,10 @@ from waypoint_lab.pulumi_cli import UpdateError, Updates
 
 FILE = """# mine
 config:
-  waypoint-lab:canaryWeight: 20  # a fifth
+  waypoint-lab:canary:
+    weight: 20  # a fifth
+    steps:
+      - 5
   waypoint-lab:stages:
     waypoint: true
   other:key: {a: 1}
@@ -25,19 +28,22 @@ encryptionsalt: v1:abc
 
 
 def test_an_edit_changes_its_own_line_and_no_other() -> None:
-    changed = pulumi_cli.edited(FILE, {"canaryWeight": "0.1", "canaryCohort": "a=b"})
-    assert set(FILE.splitlines()) - set(changed.splitlines()) == {"  waypoint-lab:canaryWeight: 20  # a fifth"}
+    changed = pulumi_cli.edited(FILE, {"canary.weight": 0.1, "fault.start": "b"})
+    assert set(FILE.splitlines()) - set(changed.splitlines()) == {"    weight: 20  # a fifth"}
     assert set(changed.splitlines()) - set(FILE.splitlines()) == {
-        '  waypoint-lab:canaryWeight: "0.1"',
-        '  waypoint-lab:canaryCohort: "a=b"',
+        "    weight: 0.1 # a fifth",
+        "  waypoint-lab:fault:",
+        "    start: b",
     }
 
 
-@pytest.mark.parametrize("text", ["", "{}\n", "config: {waypoint-lab:canaryWeight: 5, other:key: 1}\n", "config:\n"])
+@pytest.mark.parametrize(
+    "text", ["", "{}\n", "config: {waypoint-lab:canary: {weight: 5}, other:key: 1}\n", "config:\n"]
+)
 def test_a_file_written_in_another_way_keeps_its_settings(text: str) -> None:
     before = (yaml.safe_load(text) or {}).get("config") or {}
-    after = yaml.safe_load(pulumi_cli.edited(text, {"canaryWeight": "7"}))["config"]
-    assert after == {**before, "waypoint-lab:canaryWeight": "7"}
+    after = yaml.safe_load(pulumi_cli.edited(text, {"canary.weight": 7}))["config"]
+    assert after == {**before, "waypoint-lab:canary": {"weight": 7}}
 
 
 def test_a_write_replaces_the_file_at_once_and_leaves_nothing_else(tmp_path: Path) -> None:

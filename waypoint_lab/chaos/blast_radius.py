@@ -27,24 +27,30 @@ def described(config: LabConfig) -> list[str]:
     """One line for each thing that happens, and to which requests; empty where no fault is declared."""
     if not config.faulty:
         return []
-    who = f"requests to {config.namespace}/{config.service}:{config.port}"
-    if config.fault_header:
-        who += f" with the header {config.fault_header[0]}: {config.fault_header[1]}"
+    who = f"requests to {config.app.namespace}/{config.app.service}:{config.app.port}"
+    if config.fault.header_pair:
+        who += f" with the header {config.fault.header_pair[0]}: {config.fault.header_pair[1]}"
     where = "the waypoint"
-    if config.fault_at == "upstream":
-        where = f"a workload in front of {config.service}-baseline"
-        canary = config.canary_weight if config.on("canary") else 0
-        who += f", those {100 - canary} % of them that go to {config.service}-baseline" if canary else ""
+    if config.fault.at == "upstream":
+        where = f"a workload in front of {config.app.backends.baseline.service}"
+        canary = config.canary.weight if config.stages.canary else 0
+        who += f", those {100 - canary} % of them that go to {config.app.backends.baseline.service}" if canary else ""
     lines = []
-    if config.on("delay"):
-        lines.append(f"{who}: all are delayed by {config.delay_seconds:g} s by {where}")
-    if config.on("abort"):
-        lines.append(f"{who}: {config.fault_percent:g} % are answered with {config.fault_status} by {where}")
-    if config.on("retries"):
-        tries = "of every method" if config.retry_writes else "of GET, HEAD and OPTIONS"
-        undone = "undone by nothing" if config.fault_at == "waypoint" else f"retried {config.retry_attempts} times"
+    if config.stages.delay:
+        lines.append(f"{who}: all are delayed by {config.fault.delay.seconds:g} s by {where}")
+    if config.stages.abort:
+        lines.append(
+            f"{who}: {config.fault.abort.percent:g} % are answered with {config.fault.abort.status} by {where}"
+        )
+    if config.stages.retries:
+        tries = "of every method" if config.retries.writes else "of GET, HEAD and OPTIONS"
+        undone = "undone by nothing" if config.fault.at == "waypoint" else f"retried {config.retries.attempts} times"
         lines.append(f"failures {tries} are {undone}")
-    length = f"{config.fault_seconds:g} s, then a Job in the cluster takes it back" if config.fault_seconds else ""
+    length = (
+        f"{config.fault.duration_seconds:g} s, then a Job in the cluster takes it back"
+        if config.fault.duration_seconds
+        else ""
+    )
     lines.append(f"it lasts {length or 'until the next update that says otherwise'}")
     return lines
 
@@ -68,21 +74,21 @@ def obstacles(config: LabConfig) -> list[str]:
     if not config.faulty:
         return ["no fault is declared: turn on stages.delay or stages.abort"]
     found = []
-    if config.on("abort") and not config.on("delay") and not config.fault_percent:
-        found.append("faultPercent is 0")
-    if config.fault_at == "upstream" and config.on("canary") and config.canary_weight == 100:
-        found.append(f"no request goes to {config.service}-baseline, where the failing workload stands")
+    if config.stages.abort and not config.stages.delay and not config.fault.abort.percent:
+        found.append("fault.abort.percent is 0")
+    if config.fault.at == "upstream" and config.stages.canary and config.canary.weight == 100:
+        found.append(f"no request goes to {config.app.backends.baseline.service}, where the failing workload stands")
     if fault_expiry.fault_id(config) in fault_expiry.Reading(config).result().over:
-        found.append("the fault is over; a new faultStart begins it again")
-    inside = ("-n", config.namespace)
-    service = _get(config, "service", config.service, *inside)
+        found.append("the fault is over; a new fault.start begins it again")
+    inside = ("-n", config.app.namespace)
+    service = _get(config, "service", config.app.service, *inside)
     if not service:
-        return [*found, f"there is no Service {config.namespace}/{config.service}"]
+        return [*found, f"there is no Service {config.app.namespace}/{config.app.service}"]
     ports = [port["port"] for port in service["spec"].get("ports", [])]
-    if config.port not in ports:
-        found.append(f"{config.service} has no port {config.port}, but {', '.join(map(str, ports))}")
+    if config.app.port not in ports:
+        found.append(f"{config.app.service} has no port {config.app.port}, but {', '.join(map(str, ports))}")
     if service["metadata"].get("labels", {}).get("istio.io/use-waypoint") == "none":
-        found.append(f"Service {config.service} is labelled istio.io/use-waypoint: none, past the waypoint")
+        found.append(f"Service {config.app.service} is labelled istio.io/use-waypoint: none, past the waypoint")
     routes = _get(config, "httproutes.gateway.networking.k8s.io", *inside).get("items", [])
     found += [f"HTTPRoute {name} on the Service hides it" for name in shadows(config, routes)]
     rules = _get(config, "virtualservices.networking.istio.io", *inside).get("items", [])
@@ -91,21 +97,21 @@ def obstacles(config: LabConfig) -> list[str]:
 
 def shadows(config: LabConfig, routes: list[Object]) -> list[str]:
     """HTTPRoutes with the Service as parent, but the stack's own that the next update takes away."""
-    own = "" if not config.combined else config.service
+    own = "" if not config.uses_virtual_service else config.app.service
     return [
         route["metadata"]["name"]
         for route in routes
         for parent in route["spec"].get("parentRefs", [])
-        if parent.get("kind") == "Service" and parent.get("name") == config.service
+        if parent.get("kind") == "Service" and parent.get("name") == config.app.service
         if route["metadata"]["name"] != own
     ]
 
 
 def rivals(config: LabConfig, rules: list[Object]) -> list[str]:
     """VirtualServices for the Service's host that are not the stack's."""
-    own = {f"{config.service}-fault", f"{config.service}-traffic"}
-    hosts = {config.service, f"{config.service}.{config.namespace}"}
-    hosts.add(f"{config.service}.{config.namespace}.svc.cluster.local")
+    own = {f"{config.app.service}-fault", f"{config.app.service}-traffic"}
+    hosts = {config.app.service, f"{config.app.service}.{config.app.namespace}"}
+    hosts.add(f"{config.app.service}.{config.app.namespace}.svc.cluster.local")
     return [
         rule["metadata"]["name"]
         for rule in rules
@@ -115,7 +121,7 @@ def rivals(config: LabConfig, rules: list[Object]) -> list[str]:
 
 def traffic(config: LabConfig) -> Traffic | None:
     """What others sent lately, by the waypoint's access log; None where it keeps none. Raises ProbeError."""
-    if not config.on("accessLog"):
+    if not config.stages.access_log:
         return None
     where = access_log.address(config)
     counts = [counted(access_log.log(config, name, WINDOW_SECONDS), where) for name in config.waypoints]

@@ -13,6 +13,7 @@ import yaml
 from waypoint_lab import signals
 from waypoint_lab.chaos.health_checks import Health, NotWell, Watch
 from waypoint_lab.cli.run import RunError, Walk, kept
+from waypoint_lab.config.paths import nested
 from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config, verify
@@ -24,11 +25,11 @@ TAKE_BACK_TRIES = 5  # the API server may be away for a moment
 GRACE_SECONDS = 30.0  # how long after its end the cluster itself takes a fault back, where this walk has not
 # entry of a schedule -> setting of the stack
 _SETTINGS = {
-    "percent": "faultPercent",
-    "status": "faultStatus",
-    "delay": "delaySeconds",
-    "header": "faultHeader",
-    "from": "faultAt",
+    "percent": "fault.abort.percent",
+    "status": "fault.abort.status",
+    "delay": "fault.delay.seconds",
+    "header": "fault.header",
+    "from": "fault.at",
 }
 
 
@@ -39,7 +40,7 @@ class Entry:
     at: float
     seconds: float
     stages: tuple[str, ...]
-    settings: dict[str, str]
+    settings: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ def _entries(file: Path, given: Any) -> tuple[Entry, ...]:
         stages = tuple(stage for stage, key in (("delay", "delay"), ("abort", "percent")) if key in item)
         if not stages:
             raise ConfigError(f"{where} does nothing: give percent, delay or both")
-        settings = {_SETTINGS[key]: str(value) for key, value in item.items() if key in _SETTINGS}
+        settings = {_SETTINGS[key]: value for key, value in item.items() if key in _SETTINGS}
         try:
-            LabConfig.from_mapping(settings)
+            LabConfig.from_mapping(nested(settings))
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
         found.append(Entry(float(item["at"]), float(item["seconds"]), stages, settings))
@@ -108,23 +109,23 @@ def _say(line: str) -> None:
 
 def step_of(entry: Entry, base: LabConfig, start: str) -> Step:
     """The stack's toggles and settings while a fault is on; the cluster itself ends it, even if this walk dies."""
-    routed = base.on("canary") or base.on("premium")
-    settings = {
-        "faultHeader": "",
-        "faultAt": "waypoint",
+    routed = base.stages.canary or base.stages.premium
+    settings: dict[str, object] = {
+        "fault.header": None,
+        "fault.at": "waypoint",
         **entry.settings,
-        "faultSeconds": f"{min(entry.seconds + GRACE_SECONDS, 3600):g}",
-        "faultStart": start,
-        "owner": "combined" if routed else base.owner,
+        "fault.durationSeconds": min(entry.seconds + GRACE_SECONDS, 3600),
+        "fault.start": start,
+        "trafficApi": "virtual-service" if routed else base.traffic_api,
     }
-    return Step(tuple(sorted({*base.stages, *entry.stages})), settings)
+    return Step(tuple(sorted({*base.stages.on, *entry.stages})), settings)
 
 
 def walk(folder: Path, schedule: Schedule, base: LabConfig, stack: str) -> int:
     """0 if every fault was on and did what it should; all is taken back in any case."""
     if base.faulty:
         raise ConfigError(f"{PROJECT}:stages has a fault on already; turn delay and abort off before a schedule")
-    if not base.on("waypoint"):
+    if not base.stages.waypoint:
         raise ConfigError("stages.waypoint is off: turn it on, and run `pulumi up`, before a schedule")
     file = folder / f"Pulumi.{stack}.yaml"
     missed, told = 0, threading.Event()

@@ -4,7 +4,6 @@ Ratios of one run are what counts: the rounds are interleaved, so that a busy ma
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import statistics as numbers
@@ -14,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from embedded import cluster
 from waypoint_lab.cli.run import RunError, Walk, kept
@@ -36,7 +37,15 @@ def _route(config: LabConfig, weight: int) -> tuple[str, dict[str, Any]]:
     """The stack's own route at another weight, and the field manager that owns it: nobody else may take it over."""
     found = subprocess.run(
         kubectl(
-            config, "get", "httproute", config.service, "-n", config.namespace, "-o", "json", "--show-managed-fields"
+            config,
+            "get",
+            "httproute",
+            config.app.service,
+            "-n",
+            config.app.namespace,
+            "-o",
+            "json",
+            "--show-managed-fields",
         ),
         capture_output=True,
         text=True,
@@ -47,7 +56,7 @@ def _route(config: LabConfig, weight: int) -> tuple[str, dict[str, Any]]:
     managers = [item["manager"] for item in route["metadata"]["managedFields"]]
     manager = next(name for name in managers if name.startswith("pulumi-kubernetes"))
     for backend in route["spec"]["rules"][-1]["backendRefs"]:
-        backend["weight"] = weight if backend["name"].endswith("-stable") else 100 - weight
+        backend["weight"] = weight if backend["name"] == config.app.backends.canary.service else 100 - weight
     meta = {
         key: route["metadata"][key]
         for key in ("name", "namespace", "labels", "annotations")
@@ -59,12 +68,12 @@ def _route(config: LabConfig, weight: int) -> tuple[str, dict[str, Any]]:
 def _apply(config: LabConfig, weight: int) -> float:
     """Seconds of a `kubectl apply` of another weight until it is live; the stack's weight is put back afterwards."""
     taken = []
-    for value in (weight, int(config.canary_weight)):
+    for value in (weight, int(config.canary.weight)):
         manager, route = _route(config, value)
         command = kubectl(config, "apply", "--server-side", f"--field-manager={manager}", "-f", "-")
         began = time.monotonic()
         subprocess.run(command, input=json.dumps(route), text=True, capture_output=True, check=True, timeout=60)
-        envoy_config.wait(dataclasses.replace(config, canary_weight=value))
+        envoy_config.wait(structs.replace(config, canary=structs.replace(config.canary, weight=value)))
         taken.append(time.monotonic() - began)
     return taken[0]
 
@@ -95,12 +104,12 @@ def rounds(folder: Path, count: int) -> dict[str, list[float]]:
         walk = Walk(folder)
         on = ("waypoint", "canary")
         try:
-            config = walk.edit(Step(on, {"canaryWeight": "10"}))
+            config = walk.edit(Step(on, {"canary.weight": 10}))
             _up(folder)
             envoy_config.wait(config)
             for number in range(count):
                 print(f"bench: round {number + 1} of {count}", file=sys.stderr, flush=True)
-                config = walk.edit(Step(on, {"canaryWeight": str(20 + number)}))
+                config = walk.edit(Step(on, {"canary.weight": 20 + number}))
                 began = time.monotonic()
                 _up(folder)
                 envoy_config.wait(config)

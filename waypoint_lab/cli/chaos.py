@@ -55,7 +55,7 @@ def _lines(document: dict[str, Any], config: LabConfig, *, measured: bool) -> li
         lines.append(f"no request of anybody else in the last {blast_radius.WINDOW_SECONDS} s: nobody would notice")
     else:
         of = f"{seen['requests']} requests of others in the last {blast_radius.WINDOW_SECONDS} s"
-        lines.append(f"{of}, {seen['hit']} of them hit" if measured else f"{of} went to {config.service}")
+        lines.append(f"{of}, {seen['hit']} of them hit" if measured else f"{of} went to {config.app.service}")
     if "verdicts" in document:
         lines.append(verify.table([verify.Verdict(**item) for item in document["verdicts"]]))
     return lines

@@ -89,27 +89,27 @@ def _mesh(config: LabConfig) -> list[Finding]:
     classes = _items(config, "gatewayclasses.gateway.networking.k8s.io", "istio-waypoint")
     parts = _items(config, "deployments,daemonsets", "--all-namespaces", "--selector", "app in (istiod, ztunnel)")
     return cluster_checks.ambient(
-        classes, parts, cluster_checks.CANARY if config.waypoint_canary else cluster_checks.ISTIO
+        classes, parts, cluster_checks.CANARY if config.waypoint.canary else cluster_checks.ISTIO
     )
 
 
 def _namespaces(config: LabConfig) -> list[Finding]:
-    names = dict.fromkeys((config.namespace, config.client_namespace))
+    names = dict.fromkeys((config.app.namespace, config.app.client.namespace))
     there = {item["metadata"]["name"]: item for item in _items(config, "namespaces", *names)}
     return cluster_checks.enrolled(config, there)
 
 
 def _service(config: LabConfig) -> list[Finding]:
-    there = _items(config, "services", config.service, "--namespace", config.namespace)
+    there = _items(config, "services", config.app.service, "--namespace", config.app.namespace)
     return [cluster_checks.service(config, next(iter(there), None))]
 
 
 def _client(config: LabConfig) -> list[Finding]:
-    what = f"client {config.client_namespace}/{config.client_workload}"
+    what = f"client {config.app.client.namespace}/{config.app.client.workload}"
     mend = "set waypoint-lab:clientNamespace and waypoint-lab:clientWorkload"
-    kind, slash, name = config.client_workload.partition("/")
+    kind, slash, name = config.app.client.workload.partition("/")
     arguments = (kind, name) if slash else ("pod", kind)
-    if not _items(config, *arguments, "--namespace", config.client_namespace):
+    if not _items(config, *arguments, "--namespace", config.app.client.namespace):
         return [Finding(what, State.MISSING, "does not exist", mend)]
     return [Finding(what, State.OK, "there")]
 
@@ -126,8 +126,8 @@ def _review(namespace: str, user: str, group: str, resource: str, verb: str) -> 
 
 
 def _permissions(config: LabConfig, user: str = "") -> list[Finding]:
-    rows = ISTIOD_NEEDS if user else [*NEEDED, *(HANDOVER if config.waypoint_canary else [])]
-    wanted = [_review(config.namespace, user, group, kind, verb) for group, kind, verbs in rows for verb in verbs]
+    rows = ISTIOD_NEEDS if user else [*NEEDED, *(HANDOVER if config.waypoint.canary else [])]
+    wanted = [_review(config.app.namespace, user, group, kind, verb) for group, kind, verbs in rows for verb in verbs]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
     try:
         answer = _documents(_ask(config, "create", "--filename", "-", "--output", "json", given=text))
@@ -143,14 +143,14 @@ def _istiod(config: LabConfig) -> list[Finding]:
 
 def examine(config: LabConfig) -> list[Finding]:
     """All that `config` needs of its cluster. A cluster that does not answer is the only finding then."""
-    context = config.context or "the current context"
+    context = config.target.context or "the current context"
     try:
         version = json.loads(_ask(config, "version", "--output", "json"))["serverVersion"]["gitVersion"]
     except (NoAnswer, KeyError, ValueError) as error:
         mend = "set waypoint-lab:kubeconfig and waypoint-lab:context, or KUBECONFIG"
         return [Finding("API server", State.MISSING, f"{context} cannot be used: {error}", mend)]
     checks = {"CRDs": _crds, "Istio": _mesh, "your permissions": _permissions, "istiod's permissions": _istiod}
-    if not config.deploy_bookinfo:  # else the stack makes them
+    if not config.installs_bookinfo:  # else the stack makes them
         checks |= {"namespaces": _namespaces, "Service": _service, "client": _client}
     found = [Finding("API server", State.OK, f"{context}, Kubernetes {version}")]
     with ThreadPoolExecutor(len(checks)) as pool:

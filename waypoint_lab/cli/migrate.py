@@ -83,7 +83,9 @@ class Roll:
         finally:
             rows = load.stop()
         self._say(f"{step}: applied in {seconds:.1f} s, {len(rows)} requests meanwhile, measuring")
-        verdicts = measure(config, tuple(dict.fromkeys([*expectations.waypoint(config), *expectations.roll(config)])))
+        verdicts = measure(
+            config, tuple(dict.fromkeys([*expectations.waypoint(config), *expectations.migration(config)]))
+        )
         print(verify.table(verdicts), file=sys.stderr)
         failed = Counter(str(row.status or row.colour) for row in rows if row.status != 200)
         if failed or not rows:
@@ -94,7 +96,9 @@ class Roll:
     def _edit(self, step: Step) -> LabConfig:
         """Writes what is another than before; defaults that were never written stay so."""
         before = Step.of(self._updates.config()).settings()
-        return self._updates.set({key: value for key, value in step.settings().items() if value != before[key]})
+        return self._updates.set(
+            {key: value for key, value in step.settings().items() if key not in before or value != before[key]}
+        )
 
     def _back(self, now: Step, why: str, *, resumed: bool = False) -> None:
         self._say(f"going back to {now.name}: {why}")
@@ -133,9 +137,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def chosen(given: argparse.Namespace, config: LabConfig, standing: Standing) -> list[Step]:
     """The steps that the arguments ask for. Raises RollError for what cannot be."""
     now = Step.of(config)
-    to = given.to or config.waypoint_canary or (now.name if standing.ended else "")
+    to = given.to or now.canary or (now.name if standing.ended else "")
     for toggle in ("waypoint", "accessLog"):
-        if not config.on(toggle):
+        if toggle not in config.stages.on:
             raise RollError(f"stages.{toggle} is off: turn it on with `pulumi config set --path stages.{toggle} true`")
     if config.faulty:
         raise RollError("stages.delay or stages.abort is on: failures that are injected cannot be told from others")
@@ -143,7 +147,7 @@ def chosen(given: argparse.Namespace, config: LabConfig, standing: Standing) -> 
         raise RollError("there is no canary waypoint to roll to: give --to NAME")
     if now.canary and now.canary != to:
         raise RollError(f"{now.canary} is the canary waypoint already: roll to that, or take it away by --back")
-    LabConfig.from_mapping({"waypointName": to, "waypointRevision": given.revision})
+    LabConfig.from_mapping({"waypoint": {"name": to, "revision": given.revision}})
     try:
         weights = read_steps(given.steps)
     except StepsError:

@@ -76,12 +76,16 @@ def rules(given: argparse.Namespace) -> Rules:
 
 def chosen(given: argparse.Namespace, config: LabConfig, now: Standing | None) -> tuple[tuple[float, ...], str]:
     """Steps and cohort. Raises PromoteError for what cannot be, also beside a promotion that has not ended."""
-    if not config.on("canary"):
+    if not config.stages.canary:
         raise PromoteError("stages.canary is off: turn it on with `pulumi config set --path stages.canary true`")
     cohort = given.header or ""
-    LabConfig.from_mapping({"canaryCohort": cohort})
+    header, _, value = cohort.partition("=")
     try:
-        steps = read_steps(given.steps) if given.steps else config.promote_steps
+        LabConfig.from_mapping({"canary": {"cohort": {"header": header, "value": value}} if cohort else {}})
+    except ConfigError:
+        raise PromoteError(f"--header is {cohort}: it must be NAME=VALUE, such as end-user=jane") from None
+    try:
+        steps = read_steps(given.steps) if given.steps else config.canary.steps
     except StepsError as error:
         raise PromoteError(f"--steps is {given.steps}: it must be {error}") from None
     if now is None or now.result or now.going_back or not (given.steps or given.header):
@@ -141,7 +145,7 @@ def _run(given: argparse.Namespace, asked: Asked) -> int:
         if now and not now.result:
             _say(str(now))
         elif not promotion.begin(steps, cohort):
-            weight = shown(stack_config(cluster.PROJECT_FOLDER, given.stack).canary_weight)
+            weight = shown(stack_config(cluster.PROJECT_FOLDER, given.stack).canary.weight)
             _say(f"the canary has {weight} % already, and no step is above that: nothing to promote")
             return 0
         verdict, state = promotion.walk()

@@ -13,18 +13,18 @@ import yaml
 
 from embedded import cluster
 from waypoint_lab.cli.outcome import Outcome, table
-from waypoint_lab.config.settings import PROJECT, LabConfig
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import stack_config, use_target
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config, snapshot
 from waypoint_lab.measure.probe import Load, ProbeError
 from waypoint_lab.measure.verify import measure
-from waypoint_lab.pulumi_cli import UpdateError, Updates, pulumi
+from waypoint_lab.pulumi_cli import UpdateError, Updates, edited, pulumi
 from waypoint_lab.signals import handled, interrupt
 from waypoint_lab.stages.table import BY_NAME, STAGES, Stage, Step, expectations
 
-UNDER_LOAD = ("roll", "canary", "stable", "premium")  # no request may fail while these change
-CHANGES_THE_WAY = ("waypoint", "roll", "cleanup")  # traffic takes another way, which the waypoint cannot know
+UNDER_LOAD = ("migration", "canary", "promoted", "premium")  # no request may fail while these change
+CHANGES_THE_WAY = ("waypoint", "migration", "cleanup")  # traffic takes another way, which the waypoint cannot know
 
 
 class RunError(Exception):
@@ -81,12 +81,9 @@ class Walk:
 
     def edit(self, step: Step) -> LabConfig:
         """Writes the step's toggles and settings into the stack's config; other settings stay."""
-        document = yaml.safe_load(self._file.read_text()) if self._file.exists() else {}
-        config = dict((document or {}).get("config") or {})
-        config[f"{PROJECT}:stages"] = dict.fromkeys(step.on, True)
-        config |= {f"{PROJECT}:{key}": value for key, value in step.settings.items()}
-        self._file.write_text(yaml.safe_dump({**(document or {}), "config": config}, sort_keys=False))
-        return LabConfig.from_stack(config)
+        text = self._file.read_text() if self._file.exists() else ""
+        self._file.write_text(edited(text, {"stages": dict.fromkeys(step.on, True), **step.settings}))
+        return stack_config(self._folder, self._name)
 
     def up(self, *, unchanged: bool = False) -> float:
         """`pulumi up` with the policy pack; returns its seconds. `unchanged`: fail if anything changes."""

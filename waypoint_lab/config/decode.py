@@ -119,6 +119,8 @@ def _single(kind: Any, value: object, path: str) -> Any:
     given = value
     if isinstance(value, str) and plain is not str:
         given = _typed(plain, value)
+    elif plain is str and type(value) is int:
+        given = str(value)  # `pulumi config set --path` keeps text of digits as a number
     elif isinstance(value, list | tuple) and get_origin(plain) is tuple:
         given = [_typed(float, item) if isinstance(item, str) else item for item in value]
     try:

@@ -14,7 +14,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     """Base of all models: frozen, camelCase in YAML and snake_case in Python."""
 
 
-class Stages(Model):
+class Stages(Model, frozen=True):
     """Toggles: which stages are on."""
 
     waypoint: bool = False
@@ -40,7 +40,7 @@ class Stages(Model):
         return frozenset(name for name, state in msgspec.to_builtins(self).items() if state)
 
 
-class EmbeddedTarget(Model, tag_field="kind", tag="embedded"):
+class EmbeddedTarget(Model, frozen=True, tag_field="kind", tag="embedded"):
     """The cluster that `lab up` starts."""
 
     kubeconfig: ClassVar[str] = ""
@@ -48,7 +48,7 @@ class EmbeddedTarget(Model, tag_field="kind", tag="embedded"):
     kind: ClassVar[str] = "embedded"
 
 
-class ExistingTarget(Model, tag_field="kind", tag="existing"):
+class ExistingTarget(Model, frozen=True, tag_field="kind", tag="existing"):
     """A cluster of your own."""
 
     kubeconfig: types.OptionalText = ""
@@ -58,7 +58,7 @@ class ExistingTarget(Model, tag_field="kind", tag="existing"):
     kind: ClassVar[str] = "existing"
 
 
-class KindTarget(Model, tag_field="kind", tag="kind"):
+class KindTarget(Model, frozen=True, tag_field="kind", tag="kind"):
     """A cluster that the stack creates by kind, with Docker or Podman."""
 
     name: types.Name = "waypoint-lab"
@@ -81,7 +81,7 @@ class KindTarget(Model, tag_field="kind", tag="kind"):
 Target = EmbeddedTarget | ExistingTarget | KindTarget
 
 
-class Cohort(Model):
+class Cohort(Model, frozen=True):
     """A group of users: requests with this header and this exact value."""
 
     header: types.HeaderName
@@ -99,7 +99,7 @@ class Cohort(Model):
         return "=".join(self.pair)
 
 
-class Client(Model):
+class Client(Model, frozen=True):
     """The workload whose Pod sends the measured requests."""
 
     namespace: types.Name = "bookinfo-frontends"
@@ -108,7 +108,7 @@ class Client(Model):
     """The workload as `kubectl exec` takes it."""
 
 
-class Backend(Model):
+class Backend(Model, frozen=True):
     """A Service of one version, which the stack creates."""
 
     service: types.Name
@@ -117,7 +117,7 @@ class Backend(Model):
     """Labels of the Pods behind it."""
 
 
-class Backends(Model):
+class Backends(Model, frozen=True):
     """The backends of the Service's routes, by role."""
 
     baseline: Backend = Backend(service="reviews-baseline", selector={"app": "reviews", "version": "v1"})
@@ -139,7 +139,7 @@ class Backends(Model):
         return dict(item for item in first if all(item in other for other in others))
 
 
-class App(Model):
+class App(Model, frozen=True):
     """The application whose traffic is managed."""
 
     namespace: types.Name = "bookinfo-backends"
@@ -160,7 +160,7 @@ class App(Model):
     """Let the stack install bookinfo; not set means that it does so with target kind only."""
 
 
-class WaypointCanary(Model):
+class WaypointCanary(Model, frozen=True):
     """A second waypoint that new connections migrate to."""
 
     name: types.Name
@@ -171,7 +171,7 @@ class WaypointCanary(Model):
     """Revision of Istio that programs it; empty means the namespace's."""
 
 
-class Waypoint(Model):
+class Waypoint(Model, frozen=True):
     """The waypoint of the namespace."""
 
     name: types.Name = "waypoint"

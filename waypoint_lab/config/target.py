@@ -3,12 +3,15 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from embedded import cluster, shell
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
+
+SECRET = "[secret]"  # as Pulumi shows it
 
 
 def stack_config(folder: Path, stack: str = "dev") -> LabConfig:
@@ -19,7 +22,14 @@ def stack_config(folder: Path, stack: str = "dev") -> LabConfig:
         raise ConfigError(f"there is no Pulumi.{stack}.yaml here; choose a stack that exists") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"Pulumi.{stack}.yaml is not YAML: {str(error).splitlines()[0]}") from None
-    return LabConfig.from_stack(given.get("config") or {})
+    return LabConfig.from_stack(_masked(given.get("config") or {}))
+
+
+def _masked(value: Any) -> Any:
+    """Return a stack's config with a placeholder for each secret, which only Pulumi can read."""
+    if isinstance(value, dict):
+        return SECRET if set(value) == {"secure"} else {key: _masked(item) for key, item in value.items()}
+    return [_masked(item) for item in value] if isinstance(value, list) else value
 
 
 def use_target(state: Path, config: LabConfig) -> None:
@@ -27,7 +37,7 @@ def use_target(state: Path, config: LabConfig) -> None:
 
     Raises ClusterError where the embedded cluster was never started, ConfigError where kubectl cannot be had.
     """
-    embedded = config.target == "embedded"
+    embedded = config.target.kind == "embedded"
     try:
         variables = cluster.environment(state, embedded=embedded)
         toolchain = variables["PATH"].split(os.pathsep)[0]

@@ -7,8 +7,10 @@ import msgspec
 from waypoint_lab.config import types, weights
 from waypoint_lab.config.models import Cohort, Model
 
+TrafficApi = Literal["gateway-api", "virtual-service"]
 
-class Prometheus(Model):
+
+class Prometheus(Model, frozen=True):
     """A Prometheus that answers for the gate. Each query gives one number."""
 
     url: types.Address
@@ -21,7 +23,7 @@ class Prometheus(Model):
     """Query of the 99th percentile in seconds; set where the gate has p99Seconds, and only there."""
 
 
-class Gate(Model):
+class Gate(Model, frozen=True):
     """Thresholds that traffic must meet before an update of the canary succeeds; at least one is set."""
 
     success_rate: types.PositivePercent | None = None
@@ -42,14 +44,14 @@ class Gate(Model):
         return {key: value for key, value in msgspec.to_builtins(self).items() if value not in (None, False)}
 
 
-class SessionAffinity(Model):
+class SessionAffinity(Model, frozen=True):
     """Keep users that were sent to the canary there, by a cookie."""
 
     max_age_seconds: types.AffinitySeconds
     """Lifetime of the cookie."""
 
 
-class Canary(Model):
+class Canary(Model, frozen=True):
     """The canary: how much traffic it gets, and what happens to that."""
 
     weight: types.Weight = 20
@@ -62,9 +64,9 @@ class Canary(Model):
     """Keep users that were sent to the canary there; not set means not."""
     mirror_percent: types.Percent = 0
     """Percent of the requests that are copied to the canary, whose answers are dropped."""
-    request_headers: dict[types.HeaderName, types.Text] = {}
+    request_headers: dict[types.HeaderName, types.Text] = msgspec.field(default_factory=dict)
     """Headers that each request gets on its way to a backend."""
-    response_headers: dict[types.HeaderName, types.Text] = {}
+    response_headers: dict[types.HeaderName, types.Text] = msgspec.field(default_factory=dict)
     """Headers that each answer gets."""
     gate: Gate | None = None
     """Thresholds that traffic must meet before an update of the canary succeeds; not set means none."""
@@ -75,14 +77,14 @@ class Canary(Model):
         return weights.parts(self.weight)
 
 
-class Delay(Model):
+class Delay(Model, frozen=True):
     """An injected delay."""
 
     seconds: types.DelaySeconds = 2.0
     """Length of the delay."""
 
 
-class Abort(Model):
+class Abort(Model, frozen=True):
     """An injected error."""
 
     percent: types.Percent = 50.0
@@ -91,7 +93,7 @@ class Abort(Model):
     """Its HTTP status."""
 
 
-class Header(Model):
+class Header(Model, frozen=True):
     """A header with an exact value."""
 
     name: types.HeaderName
@@ -100,7 +102,7 @@ class Header(Model):
     """Value of the header."""
 
 
-class Fault(Model):
+class Fault(Model, frozen=True):
     """The fault of the stages `delay` and `abort`."""
 
     at: Literal["waypoint", "upstream"] = "waypoint"
@@ -122,7 +124,7 @@ class Fault(Model):
         return (self.header.name.lower(), self.header.value) if self.header else None
 
 
-class Retries(Model):
+class Retries(Model, frozen=True):
     """The retries of stage `retries`."""
 
     attempts: types.Attempts = 3

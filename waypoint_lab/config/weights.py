@@ -36,7 +36,9 @@ def shown(percent: float) -> str:
 
 def rising(steps: Sequence[float]) -> bool:
     """Check that `steps` are at least one weight above 0, each above the one before."""
-    return bool(steps) and all(map(allowed, steps)) and all(one < other for one, other in itertools.pairwise((0, *steps)))
+    return (
+        bool(steps) and all(map(allowed, steps)) and all(one < other for one, other in itertools.pairwise((0, *steps)))
+    )
 
 
 def read_steps(text: str) -> tuple[float, ...]:

@@ -36,14 +36,14 @@ def _kubectl(config: LabConfig, *arguments: str) -> str:
 
 def address(config: LabConfig) -> str:
     """Where the Service listens, as its waypoint logs it. Raises ProbeError."""
-    found = json.loads(_kubectl(config, "get", "service", config.service, "-n", config.namespace, "-o", "json"))
-    return f"{found['spec']['clusterIP']}:{config.port}"
+    found = json.loads(_kubectl(config, "get", "service", config.app.service, "-n", config.app.namespace, "-o", "json"))
+    return f"{found['spec']['clusterIP']}:{config.app.port}"
 
 
 def log(config: LabConfig, waypoint: str, seconds: int) -> str:
     """What all Pods of a waypoint logged in the last `seconds`; nothing where it has none. Raises ProbeError."""
     chosen = ("-l", f"{OF_GATEWAY}={waypoint}", "--tail=-1", "--max-log-requests=50", f"--since={seconds}s")
-    return _kubectl(config, "logs", "-n", config.namespace, *chosen)
+    return _kubectl(config, "logs", "-n", config.app.namespace, *chosen)
 
 
 def requests(text: str, address: str) -> Iterator[dict[str, str]]:

@@ -29,7 +29,7 @@ class NotLive(Exception):
 
 def connection_manager(dump: Object, config: LabConfig) -> Object | None:
     """The HTTP connection manager of the Service's own port in a waypoint's config dump."""
-    name = f"inbound-vip|{config.port}|http|{config.service}.{config.namespace}."
+    name = f"inbound-vip|{config.app.port}|http|{config.app.service}.{config.app.namespace}."
     for part in dump.get("configs", []):
         listeners = [part] if "active_state" in part else part.get("dynamic_listeners", [])
         for listener in listeners:
@@ -91,64 +91,64 @@ def _percent(value: Object) -> float:
 def problem(config: LabConfig, manager: Object | None) -> str:
     """What the waypoint's Envoy does not have yet (or still has); empty where it does all that `config` declares."""
     if manager is None:
-        return f"the waypoint has no listener for {config.service}:{config.port}"
+        return f"the waypoint has no listener for {config.app.service}:{config.app.port}"
     routes = [route for host in manager["route_config"]["virtual_hosts"] for route in host["routes"]]
     plain = serving(routes)
     if plain is None:
-        return f"the waypoint has no route for {config.service}"
-    hit = serving(routes, dict([config.fault_header] if config.fault_header else []))
+        return f"the waypoint has no route for {config.app.service}"
+    hit = serving(routes, dict([config.fault.header_pair] if config.fault.header_pair else []))
     if hit is None:
-        return f"the waypoint has no route for the header {config.fault_header}"
+        return f"the waypoint has no route for the header {config.fault.header_pair}"
     if why := _wrong_shares(config, plain, routes) or _wrong_fault(config, hit) or _wrong_extras(config, plain, routes):
         return why
-    if config.fault_header and plain.get("typed_per_filter_config", {}).get(FAULT):
+    if config.fault.header_pair and plain.get("typed_per_filter_config", {}).get(FAULT):
         return "the waypoint's fault is not limited to its header"
     rules = [item for item in manager.get("http_filters", []) if item["name"] == RBAC]
-    if bool([item for item in rules if item.get("typed_config", {}).get("rules")]) != config.on("l7Policy"):
+    if bool([item for item in rules if item.get("typed_config", {}).get("rules")]) != config.stages.l7_policy:
         return f"the waypoint has {'an' if rules else 'no'} authorization rule"
     policy = hit.get("route", {}).get("retry_policy", {})
     retries = policy.get("num_retries", 1) if "5xx" in policy.get("retry_on", "") else 0
-    if retries != (config.retry_attempts if config.on("retries") else 0):
+    if retries != (config.retries.attempts if config.stages.retries else 0):
         return f"the waypoint retries {retries} times on 5xx"
     return ""
 
 
 def _wrong_shares(config: LabConfig, plain: Object, routes: list[Object]) -> str:
     shares = weights(plain)
-    stable = shares.get(f"{config.service}-stable", 0.0)
-    if abs(stable - (config.canary_weight / 100 if config.on("canary") else 0)) > 1e-6:
-        return f"the waypoint sends {100 * stable:g}% to {config.service}-stable"
+    canary = shares.get(config.app.backends.canary.service, 0.0)
+    if abs(canary - (config.canary.weight / 100 if config.stages.canary else 0)) > 1e-6:
+        return f"the waypoint sends {100 * canary:g}% to {config.app.backends.canary.service}"
     if why := _wrong_cohort(config, routes):
         return why
-    premium = serving(routes, {"end-user": config.premium_user}) or {}
-    if (f"{config.service}-premium" in weights(premium)) != config.on("premium"):
-        return f"the waypoint sends {config.premium_user} to {', '.join(weights(premium))}"
+    premium = serving(routes, dict([config.app.premium.pair])) or {}
+    if (config.app.backends.premium.service in weights(premium)) != config.stages.premium:
+        return f"the waypoint sends {config.app.premium.value} to {', '.join(weights(premium))}"
     return ""
 
 
 def _wrong_cohort(config: LabConfig, routes: list[Object]) -> str:
     """Whether the users who try the canary are sent there, and nobody else by a header."""
-    stable = {f"{config.service}-stable": 1.0}
-    if config.canary_header:
-        way = weights(serving(routes, dict([config.canary_header])) or {})
-        return "" if way == stable else f"the waypoint sends {config.canary_cohort} to {', '.join(way) or 'nobody'}"
-    others = {":method", config.fault_header[0] if config.fault_header else ""}
-    others |= {"cookie"} if config.sticky_seconds else set()  # who stays on the canary by it
+    canary = {config.app.backends.canary.service: 1.0}
+    if config.canary_cohort:
+        way = weights(serving(routes, dict([config.canary_cohort.pair])) or {})
+        return "" if way == canary else f"the waypoint sends {config.canary_cohort} to {', '.join(way) or 'nobody'}"
+    others = {":method", config.fault.header_pair[0] if config.fault.header_pair else ""}
+    others |= {"cookie"} if config.canary.session_affinity else set()  # who stays on the canary by it
     for route in routes:
-        if {match["name"] for match in _header_matches(route)} - others and weights(route) == stable:
-            return f"the waypoint has a route by header to {config.service}-stable"
+        if {match["name"] for match in _header_matches(route)} - others and weights(route) == canary:
+            return f"the waypoint has a route by header to {config.app.backends.canary.service}"
     return ""
 
 
 def _wrong_fault(config: LabConfig, hit: Object) -> str:
     fault = hit.get("typed_per_filter_config", {}).get(FAULT, {})
-    here = config.fault_at == "waypoint"
+    here = config.fault.at == "waypoint"
     delay = fault.get("delay", {}).get("fixed_delay", "0s")
-    if float(delay.rstrip("s")) != (config.delay_seconds if here and config.on("delay") else 0):
+    if float(delay.rstrip("s")) != (config.fault.delay.seconds if here and config.stages.delay else 0):
         return f"the waypoint delays by {delay}"
     abort = fault.get("abort", {})
     share = _percent(abort["percentage"]) if abort else 0.0
-    if abs(share - (config.fault_percent if here and config.on("abort") else 0)) > 1e-4:
+    if abs(share - (config.fault.abort.percent if here and config.stages.abort else 0)) > 1e-4:
         return f"the waypoint aborts {share:g} %"
     faulty = not here and config.faulty
     if faulty != any(service.endswith("-upstream") for service in weights(hit)):
@@ -159,22 +159,22 @@ def _wrong_fault(config: LabConfig, hit: Object) -> str:
 def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str:
     copies = plain.get("route", {}).get("request_mirror_policies", [])
     share = _percent(copies[0]["runtime_fraction"]["default_value"]) if copies else 0.0
-    if abs(share - config.mirror_percent) > 1e-4:
+    if abs(share - config.canary.mirror_percent) > 1e-4:
         return f"the waypoint mirrors {share:g} %"
-    for field, wanted in (("request", config.request_header), ("response", config.response_header)):
+    for field, wanted in (("request", config.canary.request_headers), ("response", config.canary.response_headers)):
         added = [item["header"] for item in plain.get(f"{field}_headers_to_add", [])]
-        if [(item["key"], item["value"]) for item in added] != ([wanted] if wanted else []):
+        if [(item["key"], item["value"]) for item in added] != list(wanted.items()):
             return f"the waypoint changes these headers of {field}s: {[item['key'] for item in added]}"
-    if config.sticky_seconds and config.canary_weight:
-        kept = weights(serving(routes, {"cookie": f"{COOKIE}={config.service}-stable"}) or {})
-        if kept != {f"{config.service}-stable": 1.0}:
+    if config.canary.session_affinity and config.canary.weight:
+        kept = weights(serving(routes, {"cookie": f"{COOKIE}={config.app.backends.canary.service}"}) or {})
+        if kept != {config.app.backends.canary.service: 1.0}:
             return f"the waypoint sends users with the cookie to {', '.join(kept) or 'nowhere'}"
     return ""
 
 
 def _manager(config: LabConfig, waypoint: str) -> Object | None:
     path = "config_dump?resource=dynamic_listeners"
-    command = ("exec", "-n", config.namespace, f"deploy/{waypoint}", "--", "pilot-agent", "request", "GET", path)
+    command = ("exec", "-n", config.app.namespace, f"deploy/{waypoint}", "--", "pilot-agent", "request", "GET", path)
     done = subprocess.run(kubectl(config, *command), capture_output=True, text=True, check=False, timeout=20)
     if done.returncode:
         raise NotLive((done.stderr.strip().splitlines() or ["no answer"])[-1])
@@ -186,7 +186,7 @@ def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
     began = time.monotonic()
     while True:
         try:
-            names = config.waypoints if config.on("waypoint") else []
+            names = config.waypoints if config.stages.waypoint else []
             missing = next(filter(None, (problem(config, _manager(config, name)) for name in names)), "")
         except (NotLive, ValueError, subprocess.TimeoutExpired) as error:
             missing = str(error)
@@ -203,8 +203,8 @@ def wait_for_traffic(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) ->
 
     A node's proxy goes over to a new waypoint a moment after the label, and to new weights. Raises NotLive, ProbeError.
     """
-    wanted = "yes" if config.on("waypoint") else "no"
-    idle = {name for name, share in config.waypoints.items() if not share and config.on("accessLog")}
+    wanted = "yes" if config.stages.waypoint else "no"
+    idle = {name for name, share in config.waypoints.items() if not share and config.stages.access_log}
     began = time.monotonic()
     while True:
         agent, sent = access_log.agent(), time.monotonic()

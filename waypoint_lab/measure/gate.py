@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from waypoint_lab.config.gate import GateSettings, Prometheus
 from waypoint_lab.config.settings import PROJECT, LabConfig
+from waypoint_lab.config.traffic_models import Gate, Prometheus
 from waypoint_lab.config.weights import shown
 from waypoint_lab.measure import envoy_config, prometheus
 from waypoint_lab.measure.probe import ProbeError, Row, send
@@ -27,10 +27,14 @@ class GateMissed(Exception):
 
 def record(config: LabConfig) -> dict[str, Any]:
     """What a pass is a pass of: the weights, and the gate's own settings."""
-    assert config.gate
+    assert config.canary.gate
     if not wanted():
         return {}  # no pass: the next up finds this out of date, and measures
-    return {"weight": shown(config.canary_weight), "cohort": config.canary_cohort, "gate": config.gate.document()}
+    return {
+        "weight": shown(config.canary.weight),
+        "cohort": str(config.canary_cohort or ""),
+        "gate": config.canary.gate.document(),
+    }
 
 
 def wanted() -> bool:
@@ -69,7 +73,7 @@ def _slow(declared: float, times: Sequence[float]) -> str:
     )
 
 
-def misses(gate: GateSettings, weight: float, rows: list[Row]) -> list[str]:
+def misses(gate: Gate, weight: float, rows: list[Row]) -> list[str]:
     """Why `rows` miss the gate of a canary with `weight` percent; empty where they pass. Few are no pass."""
     if len(rows) < gate.minimum_requests:
         least = f"{gate.minimum_requests} requests in {gate.seconds:g} s"
@@ -90,7 +94,7 @@ def misses(gate: GateSettings, weight: float, rows: list[Row]) -> list[str]:
     return [why for why in found if why]
 
 
-def prometheus_misses(gate: GateSettings, source: Prometheus) -> list[str]:
+def prometheus_misses(gate: Gate, source: Prometheus) -> list[str]:
     """The same from Prometheus, asked again until it has seen enough requests, or the gate's time is over."""
     until = time.monotonic() + gate.seconds
     while True:
@@ -109,7 +113,7 @@ def prometheus_misses(gate: GateSettings, source: Prometheus) -> list[str]:
         time.sleep(POLL_SECONDS)
 
 
-def _prometheus_verdict(gate: GateSettings, source: Prometheus, requests: int) -> list[str]:
+def _prometheus_verdict(gate: Gate, source: Prometheus, requests: int) -> list[str]:
     found = []
     if gate.success_rate is not None:
         percent = prometheus.number(source.url, source.success_rate)
@@ -125,7 +129,7 @@ def _prometheus_verdict(gate: GateSettings, source: Prometheus, requests: int) -
 
 def check(config: LabConfig) -> None:
     """Measures once the route is live. Raises GateMissed with one line where traffic is not as the gate declares."""
-    gate = config.gate
+    gate = config.canary.gate
     assert gate
     try:
         envoy_config.wait(config)
@@ -134,8 +138,8 @@ def check(config: LabConfig) -> None:
             found = prometheus_misses(gate, gate.prometheus)
         else:
             group = {"method": "GET", "path": "/reviews/0", "headers": {}, "requests": gate.minimum_requests}
-            found = misses(gate, config.canary_weight, send(config, [group], seconds=gate.seconds)[0])
+            found = misses(gate, config.canary.weight, send(config, [group], seconds=gate.seconds)[0])
     except (ProbeError, envoy_config.NotLive, subprocess.SubprocessError) as error:
-        raise GateMissed(f"{PROJECT}:gate could not measure, and no data is not a pass: {error}") from None
+        raise GateMissed(f"{PROJECT}:canary.gate could not measure, and no data is not a pass: {error}") from None
     if found:
-        raise GateMissed(f"{PROJECT}:gate at {shown(config.canary_weight)} %: {'; '.join(found)}")
+        raise GateMissed(f"{PROJECT}:canary.gate at {shown(config.canary.weight)} %: {'; '.join(found)}")

@@ -67,7 +67,7 @@ class Stream:
             "arms": [
                 {
                     "host": arm.host,
-                    "port": config.port,
+                    "port": config.app.port,
                     "method": "GET",
                     "path": "/reviews/0",
                     "headers": dict(arm.headers),
@@ -80,7 +80,7 @@ class Stream:
             "pause_seconds": pause_seconds,
             "rounds": rounds,
         }
-        where = ("exec", "-i", "-n", config.client_namespace, config.client_workload, "--", *COMMAND)
+        where = ("exec", "-i", "-n", config.app.client.namespace, config.app.client.workload, "--", *COMMAND)
         try:
             # In a session of its own: Ctrl-C is for whoever reads this stream to hear, and to end it.
             self._process = subprocess.Popen(

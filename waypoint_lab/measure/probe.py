@@ -40,15 +40,19 @@ class Row:
 def kubectl(config: LabConfig, *arguments: str) -> list[str]:
     """A kubectl command for the cluster of `config`."""
     # Relative paths are relative to the project, wherever the command line is.
-    chosen = [f"--kubeconfig={PROJECT_FOLDER / Path(config.kubeconfig).expanduser()}"] if config.kubeconfig else []
-    chosen += [f"--context={config.context}"] if config.context else []
+    chosen = (
+        [f"--kubeconfig={PROJECT_FOLDER / Path(config.target.kubeconfig).expanduser()}"]
+        if config.target.kubeconfig
+        else []
+    )
+    chosen += [f"--context={config.target.context}"] if config.target.context else []
     return ["kubectl", *chosen, *arguments]
 
 
 def _spec(config: LabConfig, groups: list[dict[str, Any]], **more: Any) -> str:
     spec = {
-        "host": f"{config.service}.{config.namespace}",
-        "port": config.port,
+        "host": f"{config.app.service}.{config.app.namespace}",
+        "port": config.app.port,
         "groups": [{**group, "headers": {"user-agent": AGENT, **group["headers"]}} for group in groups],
         "concurrency": CONCURRENCY,
         "seconds": PROBE_SECONDS,
@@ -67,7 +71,7 @@ def group(expect: Expect) -> dict[str, Any]:
 
 
 def _exec(config: LabConfig) -> list[str]:
-    return kubectl(config, "exec", "-i", "-n", config.client_namespace, config.client_workload, "--", *COMMAND)
+    return kubectl(config, "exec", "-i", "-n", config.app.client.namespace, config.app.client.workload, "--", *COMMAND)
 
 
 def _rows(line: str) -> list[Row]:
@@ -101,7 +105,7 @@ def send(
     lines = done.stdout.splitlines()
     if done.returncode or len(lines) != len(groups):
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ProbeError(f"{config.client_workload} in {config.client_namespace} cannot send requests: {last}")
+        raise ProbeError(f"{config.app.client.workload} in {config.app.client.namespace} cannot send requests: {last}")
     return [_rows(line) for line in lines]
 
 

@@ -44,11 +44,13 @@ def take(config: LabConfig) -> dict[str, Any]:
 
     Raises SnapshotError where the cluster does not answer.
     """
-    inside = ("-n", config.namespace)
+    inside = ("-n", config.app.namespace)
     return {
-        f"namespace {config.namespace}": _kept(_get(config, "namespace", config.namespace, "-o", "json")),
-        f"namespace {config.client_namespace}": _kept(_get(config, "namespace", config.client_namespace, "-o", "json")),
-        f"service {config.service}": _kept(_get(config, "service", config.service, *inside, "-o", "json")),
+        f"namespace {config.app.namespace}": _kept(_get(config, "namespace", config.app.namespace, "-o", "json")),
+        f"namespace {config.app.client.namespace}": _kept(
+            _get(config, "namespace", config.app.client.namespace, "-o", "json")
+        ),
+        f"service {config.app.service}": _kept(_get(config, "service", config.app.service, *inside, "-o", "json")),
         "objects": sorted(_get(config, KINDS, *inside, "-o", "name").split()),
     }
 
@@ -72,7 +74,7 @@ def settled(config: LabConfig, limit_seconds: float = COLLECTED_SECONDS) -> dict
     Raises SnapshotError where the cluster does not answer, or has not collected it within `limit_seconds`.
     """
     until = time.monotonic() + limit_seconds
-    while left := orphans(json.loads(_get(config, KINDS, "-n", config.namespace, "-o", "json"))["items"]):
+    while left := orphans(json.loads(_get(config, KINDS, "-n", config.app.namespace, "-o", "json"))["items"]):
         if time.monotonic() > until:
             raise SnapshotError(f"waited {limit_seconds:.0f} s for the cluster to collect {', '.join(left)}")
         time.sleep(POLL_SECONDS)

@@ -145,7 +145,7 @@ def _measure(config: LabConfig, expects: list[Expect]) -> dict[Expect, Verdict]:
 
 
 def _concurrency(config: LabConfig) -> int:
-    return 30 if config.on("delay") else 8
+    return 30 if config.stages.delay else 8
 
 
 def table(verdicts: list[Verdict]) -> str:

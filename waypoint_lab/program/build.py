@@ -7,6 +7,7 @@ import pulumi
 from components import FailClosed, L7Policy, Waypoint
 from components.fail_closed import FailClosedArgs
 from components.waypoint import WaypointArgs
+from waypoint_lab.config.models import Waypoint as WaypointSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program import l4_enforcement, traffic
 from waypoint_lab.program.context import Stack
@@ -15,13 +16,13 @@ from waypoint_lab.stages.table import STAGES
 
 
 def _gateways(config: LabConfig) -> WaypointArgs:
-    args: WaypointArgs = {"namespace": config.namespace, "gateway": config.waypoint_name}
-    if config.waypoint_revision:
-        args["revision"] = config.waypoint_revision
-    if config.waypoint_canary:
-        args["canary"] = {"gateway": config.waypoint_canary, "weight": config.waypoint_canary_weight}
-        if config.waypoint_canary_revision:
-            args["canary"]["revision"] = config.waypoint_canary_revision
+    args: WaypointArgs = {"namespace": config.app.namespace, "gateway": config.waypoint.name}
+    if config.waypoint.revision:
+        args["revision"] = config.waypoint.revision
+    if config.waypoint.canary:
+        args["canary"] = {"gateway": config.waypoint.canary.name, "weight": config.waypoint.canary.weight}
+        if config.waypoint.canary.revision:
+            args["canary"]["revision"] = config.waypoint.canary.revision
     return args
 
 
@@ -31,33 +32,33 @@ def _waypoint(stack: Stack) -> None:
         "waypoint",
         {
             **_gateways(config),
-            "access_log": config.on("accessLog"),
-            "kubeconfig": config.kubeconfig,
-            "context": config.context,
+            "access_log": config.stages.access_log,
+            "kubeconfig": config.target.kubeconfig,
+            "context": config.target.context,
         },
         # The versions' Services outlast the routes to them: one that goes with its route is gone for some tenths of a
         # second before the waypoint has heard that the route is.
         stack.options(*stack.versions()),
     )
     stack.after.append(waypoint)
-    if config.fail_closed:
+    if config.waypoint.fail_closed:
         if line := l4_enforcement.warning(config):
             pulumi.warn(line)
         # After the enrolment: clients that still come past the waypoint would be refused.
-        guard: FailClosedArgs = {"namespace": config.namespace, "labels": {"app": config.service}}
-        if config.waypoint_name != LabConfig.waypoint_name:
-            guard["waypoint"] = config.waypoint_name
-        if config.waypoint_canary:
-            guard["canary"] = config.waypoint_canary
-        FailClosed(f"{config.service}-fail-closed", guard, stack.options())
+        guard: FailClosedArgs = {"namespace": config.app.namespace, "labels": config.app.backends.common_labels}
+        if config.waypoint.name != WaypointSettings().name:
+            guard["waypoint"] = config.waypoint.name
+        if config.waypoint.canary:
+            guard["canary"] = config.waypoint.canary.name
+        FailClosed(f"{config.app.service}-fail-closed", guard, stack.options())
     pulumi.export("waypoint", {"name": waypoint.name, "address": waypoint.address, "class": waypoint.gateway_class})
 
 
 def _l7_policy(stack: Stack) -> None:
     config = stack.config
     L7Policy(
-        f"{config.service}-l7-policy",
-        {"namespace": config.namespace, "services": [config.service], "rules": [{"methods": ["GET"]}]},
+        f"{config.app.service}-l7-policy",
+        {"namespace": config.app.namespace, "services": [config.app.service], "rules": [{"methods": ["GET"]}]},
         stack.options(),
     )
 
@@ -80,10 +81,10 @@ COMBINED: dict[str, Callable[[Stack], None]] = {
 
 def build(config: LabConfig, record: fault_expiry.Record = fault_expiry.Record()) -> None:  # noqa: B008 - a constant
     """Registers everything that `config` turns on; `record` is what the cluster knows of its faults."""
-    if config.gate and not config.on("canary"):
-        pulumi.log.warn("waypoint-lab:gate is set, but stages.canary is off: nothing is measured")
+    if config.canary.gate and not config.stages.canary:
+        pulumi.log.warn("waypoint-lab:canary.gate is set, but stages.canary is off: nothing is measured")
     stack = Stack(config, record)
-    builders = COMBINED if config.combined else BUILDERS
-    on = [builders[row.key] for row in STAGES if row.key in config.stages and row.key in builders]
+    builders = COMBINED if config.uses_virtual_service else BUILDERS
+    on = [builders[row.key] for row in STAGES if row.key in config.stages.on and row.key in builders]
     for builder in dict.fromkeys(on):
         builder(stack)

@@ -132,7 +132,7 @@ def ambient(classes: list[Object], workloads: list[Object], wanted: tuple[int, i
 def enrolled(config: LabConfig, namespaces: Mapping[str, Object]) -> list[Finding]:
     """Whether both namespaces are there and in the mesh."""
     found = []
-    for name in dict.fromkeys((config.namespace, config.client_namespace)):
+    for name in dict.fromkeys((config.app.namespace, config.app.client.namespace)):
         labels = namespaces.get(name, {}).get("metadata", {}).get("labels", {})
         if name not in namespaces:
             found.append(_missing(f"namespace {name}", "does not exist", f"kubectl create namespace {name}"))
@@ -146,14 +146,14 @@ def enrolled(config: LabConfig, namespaces: Mapping[str, Object]) -> list[Findin
 
 def service(config: LabConfig, item: Object | None) -> Finding:
     """Whether the Service is there, with the port."""
-    name = f"Service {config.namespace}/{config.service}"
+    name = f"Service {config.app.namespace}/{config.app.service}"
     if item is None:
-        return _missing(name, "does not exist", "set waypoint-lab:namespace and waypoint-lab:service")
+        return _missing(name, "does not exist", "set waypoint-lab:app.namespace and app.service")
     ports = [port["port"] for port in item["spec"].get("ports") or []]
-    if config.port not in ports:
+    if config.app.port not in ports:
         listed = ", ".join(map(str, ports)) or "none"
-        return _missing(name, f"has no port {config.port}, but {listed}", "set waypoint-lab:port")
-    return _ok(name, f"port {config.port}")
+        return _missing(name, f"has no port {config.app.port}, but {listed}", "set waypoint-lab:app.port")
+    return _ok(name, f"port {config.app.port}")
 
 
 def permissions(reviews: list[Object]) -> list[Finding]:

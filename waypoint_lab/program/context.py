@@ -4,13 +4,11 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components._internal import objects
+from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program.bookinfo import Bookinfo
 from waypoint_lab.program.kind_cluster import KindCluster, KindClusterArgs
 from waypoint_lab.stages import fault_expiry
-
-# role -> label `version` of the Pods behind it
-VERSIONS = {"baseline": "v1", "premium": "v2", "stable": "v3"}
 
 
 class Stack:
@@ -23,27 +21,27 @@ class Stack:
         self.after: list[pulumi.Resource] = []
         provider = self._provider()
         self._providers: list[pulumi.ProviderResource] | None = [provider] if provider else None
-        if config.deploy_bookinfo:
+        if config.installs_bookinfo:
             self.after.append(Bookinfo("bookinfo", {}, self.options()))
         self._versions: list[pulumi.Resource] = []
 
     def _provider(self) -> kubernetes.Provider | None:
         """The cluster's own provider; none where the environment's cluster is meant."""
-        config = self.config
-        if config.target == "kind":
+        target = self.config.target
+        if isinstance(target, KindTarget):
             args: KindClusterArgs = {
-                "cluster_name": config.kind_name,
-                "kubeconfig": config.kubeconfig,
-                "istio_hub": config.istio_hub,
-                "istio_tag": config.istio_tag,
+                "cluster_name": target.name,
+                "kubeconfig": target.kubeconfig,
+                "istio_hub": target.istio_hub,
+                "istio_tag": target.istio_tag,
             }
-            if config.kind_config:
-                args["config"] = config.kind_config
+            if target.config_file:
+                args["config"] = target.config_file
             cluster = KindCluster("kind", args)
             return kubernetes.Provider("cluster", kubeconfig=cluster.kubeconfig)
-        if not config.kubeconfig and not config.context:
+        if not target.kubeconfig and not target.context:
             return None
-        return kubernetes.Provider("cluster", kubeconfig=config.kubeconfig or None, context=config.context or None)
+        return kubernetes.Provider("cluster", kubeconfig=target.kubeconfig or None, context=target.context or None)
 
     def options(self, *more: pulumi.Resource) -> pulumi.ResourceOptions:
         """Options of a resource that comes after what is there already, and after `more`."""
@@ -52,10 +50,9 @@ class Stack:
     def versions(self) -> list[pulumi.Resource]:
         """The Services of single versions, made once; the user's own Service keeps its selector."""
         if not self._versions:
-            config = self.config
-            for role, version in VERSIONS.items():
-                name = f"{config.service}-{role}"
-                labels = {"app": config.service, "version": version}
+            app = self.config.app
+            for backend in app.backends.by_role.values():
+                name = backend.service
                 service = objects.KubernetesObject(
                     name,
                     {
@@ -63,11 +60,11 @@ class Stack:
                         "kind": "Service",
                         "metadata": {
                             "name": name,
-                            "namespace": config.namespace,
-                            "labels": {"app": config.service},
+                            "namespace": app.namespace,
+                            "labels": app.backends.common_labels,
                             "annotations": objects.SERVICE_READY,
                         },
-                        "spec": {"selector": labels, "ports": [{"name": "http", "port": config.port}]},
+                        "spec": {"selector": backend.selector, "ports": [{"name": "http", "port": app.port}]},
                     },
                     pulumi.ResourceOptions(
                         provider=self._providers[0] if self._providers else None, depends_on=self.after

@@ -23,7 +23,7 @@ drop() {
 clusters=$(kind get clusters)
 if printf '%s\\n' "$clusters" | grep -qxF "$KIND_NAME"; then
   if [ ! -e "$owner" ]; then
-    echo "kind has a cluster $KIND_NAME already, and it is not this stack's: set waypoint-lab:kindName to another" >&2
+    echo "kind has a cluster $KIND_NAME already, not of this stack: set waypoint-lab:target.name to another" >&2
     exit 1
   fi
   if kubectl --kubeconfig "$KIND_KUBECONFIG" --request-timeout=10s get --raw /readyz >/dev/null 2>&1; then

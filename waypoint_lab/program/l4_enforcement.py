@@ -14,7 +14,7 @@ def warning(config: LabConfig) -> str:
 
     The embedded cluster has none: its node proxy carries traffic as ztunnel does, and knows no policies.
     """
-    if not config.fail_closed or shutil.which("kubectl") is None:
+    if not config.waypoint.fail_closed or shutil.which("kubectl") is None:
         return ""
     command = ("--request-timeout=10s", "get", "daemonsets", "--all-namespaces", "--selector=app=ztunnel", "-o", "name")
     try:

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure.probe import PROJECT_FOLDER, kubectl
@@ -20,7 +21,7 @@ class Preflight:
         if shutil.which("kubectl") is None:
             raise ConfigError('kubectl is not on PATH; in this clone: eval "$(.venv/bin/lab env)"')
         self._pool = ThreadPoolExecutor(1)
-        self._answer = self._pool.submit(CHECKS[config.target], config)
+        self._answer = self._pool.submit(CHECKS[config.target.kind], config)
 
     def result(self) -> None:
         """Waits for the answer. Raises ConfigError with a line for each thing that is not there."""
@@ -44,14 +45,14 @@ def _last(said: str, who: str = "kubectl") -> str:
 def embedded(config: LabConfig) -> None:
     """One question only: `lab up` has made all the rest."""
     wanted = ["namespace", "default"]
-    if not config.deploy_bookinfo:
-        wanted = ["service", config.service, "--namespace", config.namespace]
+    if not config.installs_bookinfo:
+        wanted = ["service", config.app.service, "--namespace", config.app.namespace]
     done = _run(kubectl(config, "--request-timeout=10s", "get", *wanted, "--output", "name"))
     line = _last(done.stderr)
     if done.returncode and "NotFound" in line:
-        where = f"{config.namespace}/{config.service}"
+        where = f"{config.app.namespace}/{config.app.service}"
         raise ConfigError(
-            f"there is no Service {where} in the cluster: set waypoint-lab:namespace and service ({line})"
+            f"there is no Service {where} in the cluster: set waypoint-lab:app.namespace and app.service ({line})"
         )
     if done.returncode:
         raise ConfigError(
@@ -80,11 +81,12 @@ def kind(config: LabConfig) -> None:
     done = _run(["kind", "get", "clusters"])
     if done.returncode:
         raise ConfigError(f"kind has no container runtime: start Docker or Podman ({_last(done.stderr, 'kind')})")
-    owner = PROJECT_FOLDER / f"{config.kubeconfig}.owner"
-    if config.kind_name in done.stdout.split() and not owner.exists():
+    owner = PROJECT_FOLDER / f"{config.target.kubeconfig}.owner"
+    assert isinstance(config.target, KindTarget)
+    if config.target.name in done.stdout.split() and not owner.exists():
         raise ConfigError(
-            f"kind has a cluster {config.kind_name} already, and it is not this stack's: set waypoint-lab:kindName to "
-            f"another name, or remove it: kind delete cluster --name {config.kind_name}"
+            f"kind has a cluster {config.target.name} already, not of this stack: set waypoint-lab:target.name "
+            f"to another name, or remove it: kind delete cluster --name {config.target.name}"
         )
 
 

@@ -15,56 +15,56 @@ from waypoint_lab.stages import fault_expiry
 
 
 def _backends(config: LabConfig) -> list[Backend]:
-    if not config.on("canary"):
-        return [{"name": f"{config.service}-baseline", "weight": 100}]
-    baseline, canary = config.canary_parts
+    if not config.stages.canary:
+        return [{"name": config.app.backends.baseline.service, "weight": 100}]
+    baseline, canary = config.canary.weights
     return [
-        {"name": f"{config.service}-baseline", "weight": baseline},
-        {"name": f"{config.service}-stable", "weight": canary},
+        {"name": config.app.backends.baseline.service, "weight": baseline},
+        {"name": config.app.backends.canary.service, "weight": canary},
     ]
 
 
 def _cohorts(config: LabConfig) -> list[Cohort]:
     """User groups before all others; who tries the canary is asked for first."""
     found: list[Cohort] = []
-    if config.canary_header:
-        header, value = config.canary_header
-        found.append({"header": header, "value": value, "backends": [{"name": f"{config.service}-stable"}]})
-    if config.on("premium"):
-        backends: list[Backend] = [{"name": f"{config.service}-premium"}]
-        found.append({"header": "end-user", "value": config.premium_user, "backends": backends})
+    if config.canary_cohort:
+        header, value = config.canary_cohort.pair
+        found.append({"header": header, "value": value, "backends": [{"name": config.app.backends.canary.service}]})
+    if config.stages.premium:
+        backends: list[Backend] = [{"name": config.app.backends.premium.service}]
+        found.append({"header": config.app.premium.pair[0], "value": config.app.premium.value, "backends": backends})
     return found
 
 
 def _extras(config: LabConfig, args: CanaryRouteArgs | ServiceTrafficArgs) -> None:
-    canary = f"{config.service}-stable"
-    if config.mirror_percent:
-        args["mirrors"] = [{"name": canary, "percent": config.mirror_percent}]
-    if config.request_header:
-        args["request_headers"] = {"set": dict([config.request_header])}
-    if config.response_header:
-        args["response_headers"] = {"set": dict([config.response_header])}
-    if config.sticky_seconds:
-        args["sticky"] = {"backend": canary, "seconds": config.sticky_seconds}
+    canary = config.app.backends.canary.service
+    if config.canary.mirror_percent:
+        args["mirrors"] = [{"name": canary, "percent": config.canary.mirror_percent}]
+    if config.canary.request_headers:
+        args["request_headers"] = {"set": config.canary.request_headers}
+    if config.canary.response_headers:
+        args["response_headers"] = {"set": config.canary.response_headers}
+    if config.canary.session_affinity:
+        args["sticky"] = {"backend": canary, "seconds": config.canary.session_affinity.max_age_seconds}
 
 
 def route(stack: Stack) -> None:
     """An HTTPRoute with weights and user groups, and its gate where there is one."""
     config = stack.config
     args: CanaryRouteArgs = {
-        "namespace": config.namespace,
-        "service": config.service,
-        "port": config.port,
+        "namespace": config.app.namespace,
+        "service": config.app.service,
+        "port": config.app.port,
         "backends": _backends(config),
         "cohorts": _cohorts(config),
-        "kubeconfig": config.kubeconfig,
-        "context": config.context,
+        "kubeconfig": config.target.kubeconfig,
+        "context": config.target.context,
     }
-    if config.request_timeout:
-        args["timeout"] = config.request_timeout
+    if config.app.request_timeout:
+        args["timeout"] = config.app.request_timeout
     _extras(config, args)
-    route = CanaryRoute(config.service, args, stack.options(*stack.versions()))
-    if config.gate and config.on("canary"):
+    route = CanaryRoute(config.app.service, args, stack.options(*stack.versions()))
+    if config.canary.gate and config.stages.canary:
         _gate(stack, route)
 
 
@@ -78,15 +78,17 @@ def _gate(stack: Stack, route: pulumi.Resource) -> None:
     from waypoint_lab.measure import gate  # a fifth of a second, which only stacks with a gate are to pay
 
     config = stack.config
-    hooks = [pulumi.ResourceHook(f"{config.service}-gate", lambda _args: gate.check(config))] if gate.wanted() else []
+    hooks = (
+        [pulumi.ResourceHook(f"{config.app.service}-gate", lambda _args: gate.check(config))] if gate.wanted() else []
+    )
     objects.KubernetesObject(
-        f"{config.service}-gate",
+        f"{config.app.service}-gate",
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
-                "name": f"{config.service}-gate",
-                "namespace": config.namespace,
+                "name": f"{config.app.service}-gate",
+                "namespace": config.app.namespace,
                 "annotations": {"waypoint-lab/passed": json.dumps(gate.record(config), sort_keys=True)},
             },
         },
@@ -101,32 +103,32 @@ def _faults(stack: Stack) -> ServiceTrafficArgs:
     """Delay, abort, retries and timeout as both components that know them take them."""
     config = stack.config
     args: ServiceTrafficArgs = {
-        "namespace": config.namespace,
-        "service": config.service,
-        "port": config.port,
-        "inject": Inject(config.fault_at),
-        "baseline": f"{config.service}-baseline",
-        "kubeconfig": config.kubeconfig,
-        "context": config.context,
+        "namespace": config.app.namespace,
+        "service": config.app.service,
+        "port": config.app.port,
+        "inject": Inject(config.fault.at),
+        "baseline": config.app.backends.baseline.service,
+        "kubeconfig": config.target.kubeconfig,
+        "context": config.target.context,
     }
-    if config.on("delay"):
-        args["delay"] = {"seconds": config.delay_seconds}
-    if config.on("abort"):
-        args["abort"] = {"status": config.fault_status, "percent": config.fault_percent}
-    if config.on("retries"):
+    if config.stages.delay:
+        args["delay"] = {"seconds": config.fault.delay.seconds}
+    if config.stages.abort:
+        args["abort"] = {"status": config.fault.abort.status, "percent": config.fault.abort.percent}
+    if config.stages.retries:
         args["retries"] = {
-            "attempts": config.retry_attempts,
-            "per_try_timeout": config.per_try_timeout,
-            "writes": config.retry_writes,
+            "attempts": config.retries.attempts,
+            "per_try_timeout": config.retries.per_try_timeout,
+            "writes": config.retries.writes,
         }
-        if config.retry_backoff:
-            args["retries"]["backoff"] = config.retry_backoff
-        if config.retry_budget_percent is not None:
-            args["retries"]["budget_percent"] = config.retry_budget_percent
-    if config.request_timeout:
-        args["timeout"] = config.request_timeout
+        if config.retries.backoff:
+            args["retries"]["backoff"] = config.retries.backoff
+        if config.retries.budget_percent is not None:
+            args["retries"]["budget_percent"] = config.retries.budget_percent
+    if config.app.request_timeout:
+        args["timeout"] = config.app.request_timeout
     if fault := fault_expiry.fault_id(config):
-        args["duration"] = {"seconds": config.fault_seconds, "id": fault}
+        args["duration"] = {"seconds": config.fault.duration_seconds, "id": fault}
         if fault in stack.record.over:
             args["duration"]["over"] = fault
     return args
@@ -136,9 +138,9 @@ def chaos(stack: Stack) -> None:
     """A VirtualService with faults and retries."""
     config = stack.config
     args: ChaosRuleArgs = {**_faults(stack)}  # type: ignore[typeddict-item]
-    if config.fault_header and config.faulty:
-        args["headers"] = dict([config.fault_header])
-    needed = stack.versions() if config.fault_at == "upstream" else []
+    if config.fault.header_pair and config.faulty:
+        args["headers"] = dict([config.fault.header_pair])
+    needed = stack.versions() if config.fault.at == "upstream" else []
     ChaosRule(config.rule_name, args, stack.options(*needed))
 
 
@@ -146,12 +148,12 @@ def traffic(stack: Stack) -> None:
     """One VirtualService with all of it, and the gate where there is one."""
     config = stack.config
     args = _faults(stack)
-    if config.fault_header and config.faulty:
-        args["fault_headers"] = dict([config.fault_header])
-    if config.on("canary") or config.on("premium"):
+    if config.fault.header_pair and config.faulty:
+        args["fault_headers"] = dict([config.fault.header_pair])
+    if config.stages.canary or config.stages.premium:
         args["backends"] = _backends(config)
         args["cohorts"] = _cohorts(config)
     _extras(config, args)
     traffic = ServiceTraffic(config.rule_name, args, stack.options(*stack.versions()))
-    if config.gate and config.on("canary"):
+    if config.canary.gate and config.stages.canary:
         _gate(stack, traffic)

@@ -21,22 +21,21 @@ class Step:
     @classmethod
     def of(cls, config: LabConfig) -> "Step":
         """Where a stack stands."""
-        return cls(
-            config.waypoint_name,
-            config.waypoint_canary,
-            config.waypoint_canary_weight,
-            config.waypoint_revision,
-            config.waypoint_canary_revision,
-        )
+        waypoint, canary = config.waypoint, config.waypoint.canary
+        if canary is None:
+            return cls(waypoint.name, revision=waypoint.revision)
+        return cls(waypoint.name, canary.name, canary.weight, waypoint.revision, canary.revision)
 
-    def settings(self) -> dict[str, str]:
-        """As the stack's config has it."""
+    def settings(self) -> dict[str, object]:
+        """Return the settings by path; None removes one."""
+        found: dict[str, object] = {"waypoint.name": self.name, "waypoint.revision": self.revision or None}
+        if not self.canary:
+            return {**found, "waypoint.canary": None}
         return {
-            "waypointName": self.name,
-            "waypointRevision": self.revision,
-            "waypointCanary": self.canary,
-            "waypointCanaryRevision": self.canary_revision,
-            "waypointCanaryWeight": str(self.weight),
+            **found,
+            "waypoint.canary.name": self.canary,
+            "waypoint.canary.weight": self.weight,
+            "waypoint.canary.revision": self.canary_revision or None,
         }
 
     def __str__(self) -> str:

@@ -56,7 +56,7 @@ class Promotion:
         First an up of the stack as it is: what does not work without a promotion must not be blamed on the canary.
         """
         config = self.updates.config()
-        start = Target(config.canary_weight, config.canary_cohort)
+        start = Target.of(config)
         targets = plan(start, steps, cohort)
         if not targets:
             return None
@@ -116,13 +116,13 @@ class Promotion:
     def _allowed(self, state: Standing, target: Target) -> tuple[Verdict, str]:
         """Whether the step may be tried: nobody else has moved the weight, and whoever is to approve it does."""
         config = self.updates.config()
-        said = Target(config.canary_weight, config.canary_cohort)
+        said = Target.of(config)
         if said not in (state.good, target):
             raise PromoteError(
                 f"the stack's config says {said}, but the promotion stands at {state.good}: "
                 f"put that back, or end the promotion with `lab rollback`"
             )
-        if not config.on("canary"):
+        if not config.stages.canary:
             raise PromoteError("stages.canary is off: turn it on, or end the promotion with `lab rollback`")
         if self.ways.approve is None or state.trying:
             return Verdict.GO, ""
@@ -130,16 +130,18 @@ class Promotion:
 
     def _rules(self, state: Standing, config: LabConfig) -> Rules:
         own = replace(self.rules, healthy_back=self.rules.healthy_back / len(state.targets))
-        if config.gate and config.gate.success_rate is not None:
-            own = replace(own, floor=config.gate.success_rate / 100)
-        if config.gate and config.gate.p99_seconds is not None:
-            own = replace(own, slow_seconds=config.gate.p99_seconds)
+        if config.canary.gate and config.canary.gate.success_rate is not None:
+            own = replace(own, floor=config.canary.gate.success_rate / 100)
+        if config.canary.gate and config.canary.gate.p99_seconds is not None:
+            own = replace(own, slow_seconds=config.canary.gate.p99_seconds)
         return own
 
     def _measure(self, config: LabConfig, target: Target, evidence: Evidence) -> tuple[Verdict, str]:
         began = time.monotonic()
         name, _, value = target.cohort.partition("=")
-        hosts = [f"{config.service}{role}.{config.namespace}" for role in ("-stable", "-baseline", "")]
+        backends = config.app.backends
+        services = (backends.canary.service, backends.baseline.service, config.app.service)
+        hosts = [f"{service}.{config.app.namespace}" for service in services]
         users = Arm("users", hosts[2], {name: value} if name else {})
         arms = [Arm("canary", hosts[0]), Arm("baseline", hosts[1]), users]
         with Stream(config, arms, self.rules.most_seconds + 30) as stream:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.weights import shown
 from waypoint_lab.rollout.analysis import Verdict
 
@@ -28,6 +29,17 @@ class Target:
     def __str__(self) -> str:
         """As people read it."""
         return f"{shown(self.weight)} %" + (f" and {self.cohort}" if self.cohort else "")
+
+    @classmethod
+    def of(cls, config: LabConfig) -> "Target":
+        """Return what a stack declares."""
+        return cls(config.canary.weight, str(config.canary.cohort or ""))
+
+    def settings(self) -> dict[str, object]:
+        """Return the settings by path; None removes one."""
+        header, _, value = self.cohort.partition("=")
+        weight = int(self.weight) if self.weight == int(self.weight) else self.weight
+        return {"canary.weight": weight, "canary.cohort": {"header": header, "value": value} if header else None}
 
     def document(self) -> Record:
         """For the journal."""

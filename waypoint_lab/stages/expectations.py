@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.settings import LabConfig
 
 SHARE_REQUESTS = 3000  # tells 20 % from 25 % at 99.9 % confidence in more than 99 of 100 runs
 ALL_REQUESTS = 500  # for what every request must show
@@ -46,80 +44,80 @@ class Expect:
     through: str = ""  # the waypoint whose answers are looked at, for ANSWERED
 
 
-def _hit(config: "LabConfig", header: tuple[str, str] | None) -> bool:
+def _hit(config: LabConfig, header: tuple[str, str] | None) -> bool:
     """Whether the fault touches requests with this header."""
-    return config.fault_header is None or config.fault_header == header
+    return config.fault.header_pair is None or config.fault.header_pair == header
 
 
-def _never_in_time(config: "LabConfig") -> bool:
+def _never_in_time(config: LabConfig) -> bool:
     """Every try ends at its own timeout: only a delay behind the router counts towards it."""
-    slow = config.on("delay") and config.delay_seconds >= config.per_try_seconds
-    return slow and config.on("retries") and config.fault_at == "upstream"
+    slow = config.stages.delay and config.fault.delay.seconds >= config.retries.per_try_seconds
+    return slow and config.stages.retries and config.fault.at == "upstream"
 
 
-def _failing(config: "LabConfig", header: tuple[str, str] | None = None) -> float:
+def _failing(config: LabConfig, header: tuple[str, str] | None = None) -> float:
     """Share of failures (0 to 1) among the requests that the fault touches, and are GET."""
-    if not config.on("abort") or not _hit(config, header):
+    if not config.stages.abort or not _hit(config, header):
         return 0.0
-    share = config.fault_percent / 100
-    if config.fault_at == "waypoint":
+    share = config.fault.abort.percent / 100
+    if config.fault.at == "waypoint":
         return share
-    if config.on("retries") and config.fault_status >= 500:
-        share **= config.retry_attempts + 1  # `attempts` are retries: three of them make four tries
+    if config.stages.retries and config.fault.abort.status >= 500:
+        share **= config.retries.attempts + 1  # `attempts` are retries: three of them make four tries
     # A failing workload stands in front of the baseline only; the canary's share does not pass it.
     return share * (1 - _canary_share(config))
 
 
-def _canary_share(config: "LabConfig") -> float:
-    return config.canary_weight / 100 if config.on("canary") else 0.0
+def _canary_share(config: LabConfig) -> float:
+    return config.canary.weight / 100 if config.stages.canary else 0.0
 
 
-def waypoint(config: "LabConfig") -> tuple[Expect, ...]:
+def waypoint(config: LabConfig) -> tuple[Expect, ...]:
     """Of a waypoint alone: every request goes through it, and is answered."""
     # An injected abort is answered without an upstream, and a policy may refuse: both are judged by their own rows.
-    if config.on("delay") or config.on("abort") or config.on("retries"):
+    if config.stages.delay or config.stages.abort or config.stages.retries:
         return ()
-    either = "either waypoint" if config.waypoint_canary else "the waypoint"
+    either = "either waypoint" if config.waypoint.canary else "the waypoint"
     return (
         Expect("answered", Measure.STATUS, "200"),
         Expect(f"through {either}", Measure.PROXIED, "yes"),
-        *(roll(config) if config.waypoint_canary else ()),
+        *(migration(config) if config.waypoint.canary else ()),
     )
 
 
-def roll(config: "LabConfig") -> tuple[Expect, ...]:
+def migration(config: LabConfig) -> tuple[Expect, ...]:
     """Of a waypoint that takes over from another: its share of new connections."""
-    name = config.waypoint_canary or config.waypoint_name
+    name = config.waypoint.canary.name if config.waypoint.canary else config.waypoint.name
     share = config.waypoints[name]
     requests = _sample(config, share)
     # An injected answer is logged as well, so faults change nothing of the share.
     found = [Expect(f"through {name}", Measure.WAYPOINT, name, share, requests=requests)]
-    if share and not (config.faulty or config.on("retries")):
+    if share and not (config.faulty or config.stages.retries):
         least = max(1, int(requests * share / 2))  # of as many, half of its share in any case
         found.append(Expect(f"answered by {name}", Measure.ANSWERED, "200", requests=least, through=name))
     return tuple(found)
 
 
-def l7_policy(config: "LabConfig") -> tuple[Expect, ...]:
+def l7_policy(config: LabConfig) -> tuple[Expect, ...]:
     """Of the policy: DELETE is refused."""
     denied = Expect("DELETE refused", Measure.STATUS, "403", method="DELETE", requests=200)
-    if config.on("abort") or config.on("delay"):
+    if config.stages.abort or config.stages.delay:
         return (denied,)
     return (Expect("GET allowed", Measure.STATUS, "200", requests=200), denied)
 
 
-def _sample(config: "LabConfig", share: float) -> int:
+def _sample(config: LabConfig, share: float) -> int:
     # With a delay on each answer a large sample would take minutes.
-    return (400 if config.on("delay") else SHARE_REQUESTS) if 0 < share < 1 else ALL_REQUESTS
+    return (400 if config.stages.delay else SHARE_REQUESTS) if 0 < share < 1 else ALL_REQUESTS
 
 
-def _shares(config: "LabConfig", what: str) -> tuple[Expect, ...]:
+def _shares(config: LabConfig, what: str) -> tuple[Expect, ...]:
     if _never_in_time(config):
         return ()
     canary = _canary_share(config)
     failing = _failing(config)
     # The waypoint's own abort takes its part of both sides, a failing workload all of it from the baseline.
-    red = canary * (1 - failing) if config.fault_at == "waypoint" else canary
+    red = canary * (1 - failing) if config.fault.at == "waypoint" else canary
     white = 1 - failing - red
     return (
         Expect(f"{what} red", Measure.COLOUR, RED, red, requests=_sample(config, red)),
@@ -127,38 +125,47 @@ def _shares(config: "LabConfig", what: str) -> tuple[Expect, ...]:
     )
 
 
-def _no_failures(config: "LabConfig") -> tuple[Expect, ...]:
-    faulty = config.on("abort") or _never_in_time(config)
+def _no_failures(config: LabConfig) -> tuple[Expect, ...]:
+    faulty = config.stages.abort or _never_in_time(config)
     return () if faulty else (Expect("no failures", Measure.STATUS, "200"),)
 
 
-def canary(config: "LabConfig") -> tuple[Expect, ...]:
+def canary(config: LabConfig) -> tuple[Expect, ...]:
     """Of the weights, and of users that stay."""
     return (*_shares(config, "everyone"), *_sticky(config), *_no_failures(config))
 
 
-def _sticky(config: "LabConfig") -> tuple[Expect, ...]:
-    if not config.sticky_seconds or not config.canary_weight or config.faulty:
+def _sticky(config: LabConfig) -> tuple[Expect, ...]:
+    if not config.canary.session_affinity or not config.canary.weight or config.faulty:
         return ()
-    return (Expect("with the cookie red", Measure.COLOUR, RED, header=("cookie", f"{COOKIE}={config.service}-stable")),)
+    return (
+        Expect(
+            "with the cookie red",
+            Measure.COLOUR,
+            RED,
+            header=("cookie", f"{COOKIE}={config.app.backends.canary.service}"),
+        ),
+    )
 
 
-def premium(config: "LabConfig") -> tuple[Expect, ...]:
+def premium(config: LabConfig) -> tuple[Expect, ...]:
     """Of the user group, and of all others."""
-    header = ("end-user", config.premium_user)
-    black = 1.0 if config.fault_at == "upstream" else 1 - _failing(config, header)
+    header = config.app.premium.pair
+    black = 1.0 if config.fault.at == "upstream" else 1 - _failing(config, header)
     requests = _sample(config, black)
-    premium = Expect(f"{config.premium_user} black", Measure.COLOUR, BLACK, black, header=header, requests=requests)
+    premium = Expect(
+        f"{config.app.premium.value} black", Measure.COLOUR, BLACK, black, header=header, requests=requests
+    )
     return (premium, *_shares(config, "others"), *_no_failures(config))
 
 
-def delay(config: "LabConfig") -> tuple[Expect, ...]:
+def delay(config: LabConfig) -> tuple[Expect, ...]:
     """Of a delay: how late answers are, and whose."""
-    if _never_in_time(config) or (config.on("abort") and config.on("retries") and config.fault_at == "upstream"):
+    if _never_in_time(config) or (config.stages.abort and config.stages.retries and config.fault.at == "upstream"):
         return ()
-    if config.fault_at == "upstream" and _canary_share(config):
+    if config.fault.at == "upstream" and _canary_share(config):
         return ()  # some answers are late and some are not: a median would judge the weight
-    low, header = config.delay_seconds, config.fault_header
+    low, header = config.fault.delay.seconds, config.fault.header_pair
     late = Expect(
         f"{low:g} s later",
         Measure.SECONDS,
@@ -171,22 +178,22 @@ def delay(config: "LabConfig") -> tuple[Expect, ...]:
     return (late, others) if header else (late,)
 
 
-def failures(config: "LabConfig") -> tuple[Expect, ...]:
+def failures(config: LabConfig) -> tuple[Expect, ...]:
     """Of an abort, with the retries that undo it."""
-    header = config.fault_header
+    header = config.fault.header_pair
     if _never_in_time(config):
         late = 1 - _canary_share(config)
         requests = DELAY_REQUESTS if late == 1 else 400
         return (Expect("each try out of time", Measure.STATUS, "504", late, header=header, requests=requests),)
-    if not config.on("abort"):
+    if not config.stages.abort:
         return (Expect("answered", Measure.STATUS, "200"),)
     share = _failing(config, header)
-    status = str(config.fault_status)
+    status = str(config.fault.abort.status)
     failures = Expect("failures", Measure.STATUS, status, share, header=header, requests=_sample(config, share))
     return (failures, Expect("no failures of others", Measure.STATUS, "200")) if header else (failures,)
 
 
-def cleanup(config: "LabConfig") -> tuple[Expect, ...]:
+def cleanup(config: LabConfig) -> tuple[Expect, ...]:
     """Of a cluster where nothing is on."""
     return (
         Expect("answered", Measure.STATUS, "200"),

@@ -1,10 +1,11 @@
 """What the cluster knows of a fault with a length: whether it is still on, until when, or over."""
 
-import dataclasses
 import hashlib
 import json
 import subprocess
 from dataclasses import dataclass
+
+import msgspec
 
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
@@ -27,13 +28,13 @@ class Record:
 
 
 def fault_id(config: LabConfig) -> str:
-    """An id of the declared fault; empty where it has no length. New settings or a new `faultStart` make another."""
-    if not config.faulty or not config.fault_seconds:
+    """An id of the declared fault; empty where it has no length. New settings or a new `fault.start` make another."""
+    if not config.faulty or not config.fault.duration_seconds:
         return ""
     settings = [
-        config.delay_seconds if config.on("delay") else None,
-        [config.fault_status, config.fault_percent] if config.on("abort") else None,
-        [config.fault_at, config.fault_header, config.fault_seconds, config.fault_start],
+        config.fault.delay.seconds if config.stages.delay else None,
+        [config.fault.abort.status, config.fault.abort.percent] if config.stages.abort else None,
+        [config.fault.at, config.fault.header_pair, config.fault.duration_seconds, config.fault.start],
     ]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:10]
 
@@ -45,9 +46,9 @@ class Reading:
         """Starts kubectl."""
         self._process: subprocess.Popen[str] | None = None
         # A kind cluster that is not there yet knows of no fault.
-        if fault_id(config) and (config.target != "kind" or (PROJECT_FOLDER / config.kubeconfig).exists()):
-            names = [f"{config.service}-fault", f"{config.service}-traffic"]  # of both owners
-            what = ["get", "virtualservices.networking.istio.io", *names, "--namespace", config.namespace]
+        if fault_id(config) and (config.target.kind != "kind" or (PROJECT_FOLDER / config.target.kubeconfig).exists()):
+            names = [f"{config.app.service}-fault", f"{config.app.service}-traffic"]  # of both owners
+            what = ["get", "virtualservices.networking.istio.io", *names, "--namespace", config.app.namespace]
             command = kubectl(config, "--request-timeout=10s", *what, "--ignore-not-found", "--output", "json")
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -84,7 +85,7 @@ def effective(config: LabConfig, record: Record) -> LabConfig:
     """The config as it is in force: without delay and abort where they are over."""
     if fault_id(config) not in record.over:
         return config
-    return dataclasses.replace(config, stages=config.stages - {"delay", "abort"})
+    return msgspec.structs.replace(config, stages=msgspec.structs.replace(config.stages, delay=False, abort=False))
 
 
 def now(config: LabConfig) -> LabConfig:

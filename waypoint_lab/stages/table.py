@@ -1,19 +1,16 @@
-"""The one table of stages: what each needs and excludes, how the lab walks through it, and what traffic must then show.
+"""The table of stages: the steps of `lab run`, and what traffic must show in each.
 
-The program, the command line, the docs and the tests read these rows. How a stage is built is in `stack.py`,
-by the same keys, so that the table can be read without importing Pulumi.
+The program, the command line, the docs and the tests read these rows. `program/build.py` builds the stages by the same
+keys, so that this table needs no Pulumi.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.stages import expectations as expects
 from waypoint_lab.stages.expectations import Expect as Expect
 from waypoint_lab.stages.expectations import Measure as Measure
-
-if TYPE_CHECKING:
-    from waypoint_lab.config.settings import LabConfig
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class Step:
     """
 
     on: tuple[str, ...]
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     note: str = ""
     before: bool = False
 
@@ -33,26 +30,32 @@ class Step:
 class Stage:
     """A row. `key` is its toggle in `waypoint-lab:stages`, empty where the walk only turns settings of other stages.
 
-    `needs` and `excludes` are toggles; `settings` the config keys that shape it; `steps` what `lab run` does, in order
-    (empty: the walk passes it over). `expects` says what traffic must show under a config with this stage on.
+    `steps` are what `lab run` does, in order; a stage without any is left out. `expects` returns what traffic must show
+    under a config with this stage on.
     """
 
     name: str
     key: str
     title: str
-    needs: tuple[str, ...] = ()
-    excludes: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
-    expects: Callable[["LabConfig"], tuple[Expect, ...]] = lambda config: ()
+    expects: Callable[[LabConfig], tuple[Expect, ...]] = lambda config: ()
 
 
-_ROUTES, _FAULTS = ("canary", "premium"), ("delay", "abort", "retries")
 _BASE = ("waypoint", "accessLog")
 # A stack's own limits of a fault are not the walk's.
-_ONE = {"waypointName": "waypoint", "waypointCanary": "", "waypointCanaryWeight": "0"}
-_TWO = {**_ONE, "waypointCanary": "waypoint-next"}
-_WALKED = {"faultSeconds": "0", "faultHeader": "", "retryBudgetPercent": "", "requestTimeout": ""}
+_ONE: dict[str, object] = {"waypoint.name": "waypoint", "waypoint.canary": None}
+
+
+def _two(weight: int) -> dict[str, object]:
+    return {"waypoint.name": "waypoint", "waypoint.canary": {"name": "waypoint-next", "weight": weight}}
+
+
+_WALKED: dict[str, object] = {
+    "fault.durationSeconds": None,
+    "fault.header": None,
+    "retries.budgetPercent": None,
+    "app.requestTimeout": None,
+}
 
 
 STAGES: tuple[Stage, ...] = (
@@ -60,17 +63,14 @@ STAGES: tuple[Stage, ...] = (
         "waypoint",
         "waypoint",
         "A waypoint takes over the namespace's traffic",
-        settings=("namespace", "waypointName", "waypointRevision"),
         steps=(Step(_BASE, _ONE),),
         expects=expects.waypoint,
     ),
-    Stage("access-log", "accessLog", "The waypoint logs each request", needs=("waypoint",)),
+    Stage("access-log", "accessLog", "The waypoint logs each request"),
     Stage(
         "l7-policy",
         "l7Policy",
         "Only GET is allowed",
-        needs=("waypoint",),
-        settings=("service",),
         steps=(Step((*_BASE, "l7Policy")),),
         expects=expects.l7_policy,
     ),
@@ -78,27 +78,20 @@ STAGES: tuple[Stage, ...] = (
         "canary",
         "canary",
         "A share of requests goes to the red stars",
-        needs=("waypoint",),
-        excludes=_FAULTS,
-        settings=("canaryWeight",),
-        steps=(Step((*_BASE, "canary"), {"canaryWeight": "20"}),),
+        steps=(Step((*_BASE, "canary"), {"canary.weight": 20}),),
         expects=expects.canary,
     ),
     Stage(
-        "stable",
+        "promoted",
         "",
         "Every request goes to the red stars",
-        settings=("canaryWeight",),
-        steps=(Step((*_BASE, "canary"), {"canaryWeight": "100"}),),
+        steps=(Step((*_BASE, "canary"), {"canary.weight": 100}),),
         expects=expects.canary,
     ),
     Stage(
         "premium",
         "premium",
         "One user group gets the black stars",
-        needs=("waypoint",),
-        excludes=_FAULTS,
-        settings=("premiumUser",),
         steps=(Step((*_BASE, "premium")),),
         expects=expects.premium,
     ),
@@ -106,89 +99,61 @@ STAGES: tuple[Stage, ...] = (
         "delay",
         "delay",
         "Every request is delayed",
-        needs=("waypoint",),
-        excludes=_ROUTES,
-        settings=("delaySeconds", "faultAt", "faultSeconds", "faultHeader"),
-        steps=(Step((*_BASE, "delay"), {"delaySeconds": "2", "faultAt": "waypoint", **_WALKED}),),
+        steps=(Step((*_BASE, "delay"), {"fault.delay.seconds": 2, "fault.at": "waypoint", **_WALKED}),),
         expects=expects.delay,
     ),
     Stage(
         "abort",
         "abort",
         "A share of requests fails",
-        needs=("waypoint",),
-        excludes=_ROUTES,
-        settings=("faultPercent", "faultStatus", "faultAt", "faultSeconds", "faultHeader"),
-        steps=(Step((*_BASE, "abort"), {"faultPercent": "50", "faultAt": "waypoint", **_WALKED}),),
+        steps=(Step((*_BASE, "abort"), {"fault.abort.percent": 50, "fault.at": "waypoint", **_WALKED}),),
         expects=expects.failures,
     ),
     Stage(
         "retries",
         "retries",
         "Retries take failures of the upstream away",
-        needs=("waypoint",),
-        excludes=_ROUTES,
-        settings=("retryAttempts", "perTryTimeout", "faultAt", "retryWrites", "retryBackoff", "retryBudgetPercent"),
         steps=(
             Step(
                 (*_BASE, "abort", "retries"),
-                {"faultPercent": "50", "retryAttempts": "3", "faultAt": "waypoint", **_WALKED},
+                {"fault.abort.percent": 50, "retries.attempts": 3, "fault.at": "waypoint", **_WALKED},
                 # Source: Istio issue 13705: the fault filter answers before the router, and retries are the router's.
                 "an abort of the same rule is never retried",
             ),
             Step(
                 (*_BASE, "abort", "retries"),
-                {"faultPercent": "50", "retryAttempts": "3", "faultAt": "upstream", **_WALKED},
+                {"fault.abort.percent": 50, "retries.attempts": 3, "fault.at": "upstream", **_WALKED},
                 "failures of the upstream are",
             ),
         ),
         expects=expects.failures,
     ),
     Stage(
-        "roll",
+        "migration",
         "",
         "A second waypoint takes over from the first",
-        settings=("waypointCanary", "waypointCanaryWeight", "waypointCanaryRevision"),
         steps=(
             Step(_BASE, _ONE, before=True),
-            Step(_BASE, _TWO, "told of the Services before it gets any connection"),
-            Step(_BASE, {**_TWO, "waypointCanaryWeight": "20"}, "a share of new connections; open ones stay"),
-            Step(_BASE, {**_TWO, "waypointCanaryWeight": "100"}),
-            Step(_BASE, {**_ONE, "waypointName": "waypoint-next"}, "open connections of the first ended in order"),
+            Step(_BASE, _two(0), "told of the Services before it gets any connection"),
+            Step(
+                _BASE,
+                _two(20),
+                "a share of new connections; open ones stay",
+            ),
+            Step(_BASE, _two(100)),
+            Step(_BASE, {**_ONE, "waypoint.name": "waypoint-next"}, "open connections of the first ended in order"),
         ),
-        expects=expects.roll,
+        expects=expects.migration,
     ),
     Stage("cleanup", "", "All is as it was before", steps=(Step(()),), expects=expects.cleanup),
 )
-TOGGLES: tuple[str, ...] = tuple(row.key for row in STAGES if row.key)
 BY_NAME: dict[str, Stage] = {row.name: row for row in STAGES}
 BY_KEY: dict[str, Stage] = {row.key: row for row in STAGES if row.key}
 
 
-def problem(on: frozenset[str], *, exclusive: bool = True) -> str:
-    """One line that says why these toggles cannot be on together; empty where they can.
-
-    `exclusive`: routes and faults have owners of their own, and shut each other out.
-    """
-    for row in STAGES:
-        if row.key not in on:
-            continue
-        for need in row.needs:
-            if need not in on:
-                return f"stages.{row.key} needs stages.{need}, which is off: turn {need} on or {row.key} off"
-        for other in row.excludes if exclusive else ():
-            if other in on:
-                first, second = sorted((row.key, other), key=TOGGLES.index)
-                return (
-                    f"stages.{first} and stages.{second} exclude each other: on one Service an HTTPRoute hides a "
-                    f"VirtualService, so the fault would never fire; turn one of the two off, or set owner to combined"
-                )
-    return ""
-
-
-def expectations(config: "LabConfig") -> tuple[Expect, ...]:
+def expectations(config: LabConfig) -> tuple[Expect, ...]:
     """What traffic must show under `config`; where nothing is on, that no waypoint is in the way."""
-    if not config.stages:
+    if not config.stages.on:
         return expects.cleanup(config)
-    found = [item for row in STAGES if row.key in config.stages for item in row.expects(config)]
+    found = [item for row in STAGES if row.key in config.stages.on for item in row.expects(config)]
     return tuple(dict.fromkeys(found))

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from waypoint_lab.cli import history, migrate
+from waypoint_lab.config.paths import nested
 from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure.probe import Row
@@ -60,7 +61,7 @@ def arguments(*given: str) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-CANARY = {**ON, "waypointCanary": "next", "waypointCanaryWeight": 20}
+CANARY = {**ON, "waypoint": {"canary": {"name": "next", "weight": 20}}}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_bad_input_is_one_line(given: tuple[str, ...], config: dict[str, Any], s
 
 
 def test_a_name_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigError, match='waypointName is "No Name"'):
+    with pytest.raises(ConfigError, match=r'waypoint\.name: "No Name" is not valid'):
         migrate.chosen(arguments("--to", "No Name"), LabConfig.from_mapping(ON), Standing())
 
 
@@ -200,7 +201,7 @@ def test_what_fails_after_it_took_over_is_said_and_run_again(scene: Scene) -> No
         scene.walk(STEPS)
     scene.refused = lambda step: ""
     standing = Standing.of(scene.journal.records(), scene.now())
-    again = migrate.chosen(arguments(), LabConfig.from_mapping({**ON, "waypointName": "next"}), standing)
+    again = migrate.chosen(arguments(), LabConfig.from_mapping({**ON, "waypoint": {"name": "next"}}), standing)
     assert again == [Step("next")]
 
 
@@ -227,8 +228,7 @@ def test_cut_off_at_any_line_of_its_journal_it_goes_on_forward(scene: Scene) -> 
         known = [json.loads(line) for line in lines[:number]]
         standing = Standing.of(known, step)  # the file is written before the line
         assert standing.back == ""
-        config = {f"waypoint{name}": value for name, value in (("Name", step.name), ("Canary", step.canary))}
-        read = LabConfig.from_mapping({**ON, **config, "waypointCanaryWeight": step.weight})
+        read = LabConfig.from_mapping({**nested(step.settings()), **ON})
         rest = migrate.chosen(arguments("--steps", "20,100"), read, standing)
         assert rest == STEPS[number:]
 
@@ -238,7 +238,7 @@ def test_a_roll_that_ended_leaves_nothing_to_go_on_with(scene: Scene) -> None:
     standing = Standing.of(scene.journal.records(), scene.now())
     assert standing == Standing()
     with pytest.raises(migrate.RollError, match="there is no canary waypoint to roll to"):
-        migrate.chosen(arguments(), LabConfig.from_mapping({**ON, "waypointName": "next"}), standing)
+        migrate.chosen(arguments(), LabConfig.from_mapping({**ON, "waypoint": {"name": "next"}}), standing)
 
 
 def test_the_stacks_file_gets_only_what_changes(scene: Scene) -> None:
@@ -246,9 +246,7 @@ def test_the_stacks_file_gets_only_what_changes(scene: Scene) -> None:
     config = yaml.safe_load(scene.file.read_text())["config"]
     assert config == {
         f"{PROJECT}:stages": ON["stages"],
-        f"{PROJECT}:waypointName": "next",
-        f"{PROJECT}:waypointCanary": "",
-        f"{PROJECT}:waypointCanaryWeight": "0",
+        f"{PROJECT}:waypoint": {"name": "next"},
     }
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from waypoint_lab.cli import promote
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import ConfigError
 from waypoint_lab.rollout.analysis import Verdict
 from waypoint_lab.rollout.promotion import PromoteError
 from waypoint_lab.rollout.state import Result, Standing, Target, plan
@@ -48,7 +47,10 @@ def test_bad_input_is_one_line(given: tuple[str, ...], config: LabConfig, said: 
 
 
 def test_a_header_without_a_value_is_refused() -> None:
-    with arguments("--header", "tester") as read, pytest.raises(ConfigError, match='canaryCohort is "tester"'):
+    with (
+        arguments("--header", "tester") as read,
+        pytest.raises(PromoteError, match="--header is tester: it must be NAME=VALUE"),
+    ):
         promote.chosen(read, ON, None)
 
 
@@ -61,7 +63,7 @@ def test_other_steps_beside_a_promotion_that_has_not_ended_are_refused() -> None
 
 
 def test_the_steps_come_from_the_config_where_none_are_given() -> None:
-    config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}, "promoteSteps": "0.1,100"})
+    config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}, "canary": {"steps": [0.1, 100]}})
     with arguments() as read:
         assert promote.chosen(read, config, None) == ((0.1, 100), "")
 

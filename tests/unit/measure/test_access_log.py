@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.measure.waypoint_logs import ADDRESS, MINE, REAL, TWO, line, use
 from waypoint_lab.chaos import blast_radius
+from waypoint_lab.config.models import ExistingTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.measure import access_log
 from waypoint_lab.measure.probe import AGENT, ProbeError
@@ -104,7 +105,7 @@ def on_path(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
 
 def test_the_cluster_that_the_stack_names_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     on_path(tmp_path, monkeypatch, 'echo "$@"')
-    config = LabConfig(kubeconfig="/k", context="west", target="existing")
+    config = LabConfig(target=ExistingTarget(kubeconfig="/k", context="west"))
     want = "--kubeconfig=/k --context=west logs -n bookinfo-backends -l gateway.networking.k8s.io/gateway-name=blue "
     assert access_log.log(config, "blue", 7) == f"{want}--tail=-1 --max-log-requests=50 --since=7s\n"
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.unit.configs import lab_config
 from tests.unit.measure.waypoint_logs import FIRST, MINE, NEXT, Kubectl, Sends, config, line, logged, use
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.measure import envoy_config
@@ -48,8 +49,8 @@ def test_requests_that_are_not_logged_in_time_are_no_strays(monkeypatch: pytest.
     "given",
     [
         config(20),
-        LabConfig(stages=frozenset({"waypoint"}), waypoint_canary=NEXT),
-        LabConfig(stages=frozenset({"waypoint", "accessLog"})),
+        lab_config("waypoint", waypoint={"canary": {"name": NEXT}}),
+        lab_config("waypoint", "accessLog"),
     ],
 )
 def test_without_an_idle_waypoint_that_logs_no_log_is_read(

@@ -9,8 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.unit.components.recording import run
-from waypoint_lab.config.gate import GateSettings, Prometheus
+from tests.unit.configs import lab_config
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.traffic_models import Canary, Gate, Prometheus
 from waypoint_lab.config.weights import StepsError, parts, read_steps, shown
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config, gate
@@ -22,7 +23,7 @@ RED = Row(200, "red", "yes", 0.01, False)
 FAILED = Row(503, "no reviews", "yes", 0.01, False)
 SILENT = Row(0, "TimeoutError", "no", 15.0, False)
 SLOW = Row(200, "none", "yes", 2.0, False)
-FULL = GateSettings(success_rate=99, p99_seconds=1, share=True, minimum_requests=100)
+FULL = Gate(success_rate=99, p99_seconds=1, share=True, minimum_requests=100)
 
 
 def test_traffic_as_declared_passes() -> None:
@@ -30,31 +31,31 @@ def test_traffic_as_declared_passes() -> None:
 
 
 def test_a_success_rate_below_the_threshold_says_declared_measured_interval_and_sample() -> None:
-    (line,) = gate.misses(GateSettings(success_rate=99), 20, [GOOD] * 470 + [FAILED] * 30)
+    (line,) = gate.misses(Gate(success_rate=99), 20, [GOOD] * 470 + [FAILED] * 30)
     assert line == ("success rate: declared at least 99.00%, measured 94.00%, interval 89.71%-96.92%, 500 requests")
 
 
 def test_requests_without_an_answer_are_neither_a_success_nor_fast() -> None:
-    rate, p99 = gate.misses(GateSettings(success_rate=99, p99_seconds=1), 0, [GOOD] * 480 + [SILENT] * 20)
+    rate, p99 = gate.misses(Gate(success_rate=99, p99_seconds=1), 0, [GOOD] * 480 + [SILENT] * 20)
     assert "measured 96.00%" in rate
     assert "p99: declared at most 1 s, measured no answer" in p99
 
 
 def test_a_slow_hundredth_misses() -> None:
-    (line,) = gate.misses(GateSettings(p99_seconds=0.5), 0, [GOOD] * 480 + [SLOW] * 20)
+    (line,) = gate.misses(Gate(p99_seconds=0.5), 0, [GOOD] * 480 + [SLOW] * 20)
     assert line.startswith("p99: declared at most 0.5 s, measured 2.000 s, interval ")
     assert line.endswith("500 requests")
-    assert gate.misses(GateSettings(p99_seconds=0.5), 0, [GOOD] * 496 + [SLOW] * 4) == []
+    assert gate.misses(Gate(p99_seconds=0.5), 0, [GOOD] * 496 + [SLOW] * 4) == []
 
 
 def test_a_share_outside_its_interval_misses() -> None:
-    (line,) = gate.misses(GateSettings(share=True), 20, [GOOD] * 300 + [RED] * 200)
+    (line,) = gate.misses(Gate(share=True), 20, [GOOD] * 300 + [RED] * 200)
     assert line.startswith("share of the canary: declared 20.00%, measured 40.00%, interval ")
 
 
 def test_too_small_a_sample_is_never_a_pass() -> None:
     for rows in ([], [GOOD] * 499):
-        (line,) = gate.misses(GateSettings(success_rate=1), 20, rows)
+        (line,) = gate.misses(Gate(success_rate=1), 20, rows)
         assert line == (f"sample: declared at least 500 requests in 30 s, measured {len(rows)}: no data is not a pass")
 
 
@@ -66,15 +67,15 @@ def test_a_probe_that_fails_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(envoy_config, "wait_for_traffic", lambda _config: 0)
     monkeypatch.setattr(gate, "send", broken)
     with pytest.raises(gate.GateMissed) as error:
-        gate.check(LabConfig(gate=GateSettings(success_rate=99)))
-    assert str(error.value) == "waypoint-lab:gate could not measure, and no data is not a pass: the Pod is gone"
+        gate.check(LabConfig(canary=Canary(gate=Gate(success_rate=99))))
+    assert str(error.value) == "waypoint-lab:canary.gate could not measure, and no data is not a pass: the Pod is gone"
 
 
 # The record of what passed.
 
 
-def built(**fields: object) -> dict[str, object]:
-    config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}, **fields})
+def built(**canary: object) -> dict[str, object]:
+    config = lab_config("waypoint", "canary", canary=canary)
     record = run(lambda: build.build(config))
     return record.inputs("reviews-gate")["metadata"]["annotations"] if "reviews-gate" in record.made else {}
 
@@ -85,16 +86,16 @@ def test_without_a_gate_there_is_no_record() -> None:
 
 def test_the_record_changes_with_the_weight_and_with_the_gate_and_with_nothing_else() -> None:
     first = built(gate={"successRate": 99})
-    assert built(gate={"successRate": "99"}, retryAttempts=5) == first
-    assert built(gate={"successRate": 99}, canaryWeight=30) != first
+    assert built(gate={"successRate": "99"}, mirrorPercent=5) == first
+    assert built(gate={"successRate": 99}, weight=30) != first
     assert built(gate={"successRate": 98}) != first
-    assert built(gate={"successRate": 99}, canaryCohort="end-user=me") != first
+    assert built(gate={"successRate": 99}, cohort={"header": "end-user", "value": "me"}) != first
 
 
 def test_a_way_back_is_not_measured_and_records_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     passed = built(gate={"successRate": 99})
     monkeypatch.setenv(gate.UNMEASURED, "1")
-    config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}, "gate": {"successRate": 99}})
+    config = lab_config("waypoint", "canary", canary={"gate": {"successRate": 99}})
     record = run(lambda: build.build(config))
     assert "reviews-gate" not in record.hooks
     found = record.inputs("reviews-gate")["metadata"]["annotations"]
@@ -103,7 +104,7 @@ def test_a_way_back_is_not_measured_and_records_no_pass(monkeypatch: pytest.Monk
 
 
 def test_a_gate_without_a_canary_has_nothing_to_gate() -> None:
-    config = LabConfig.from_mapping({"stages": {"waypoint": True, "premium": True}, "gate": {"successRate": 99}})
+    config = lab_config("waypoint", "premium", canary={"gate": {"successRate": 99}})
     assert "reviews-gate" not in run(lambda: build.build(config)).made
 
 
@@ -132,8 +133,7 @@ def test_a_cohort_goes_to_the_canary_before_all_others() -> None:
     config = LabConfig.from_mapping(
         {
             "stages": {"waypoint": True, "canary": True, "premium": True},
-            "canaryCohort": "end-user=me",
-            "canaryWeight": 0,
+            "canary": {"cohort": {"header": "end-user", "value": "me"}, "weight": 0},
         }
     )
     rules = run(lambda: build.build(config)).inputs("reviews-route")["spec"]["rules"]
@@ -183,8 +183,11 @@ def server() -> Iterator[_Server]:
 def asked(server: _Server, **answers: tuple[int, str]) -> list[str]:
     server.answers = {"requests": vector("1000"), "rate": vector("99.5"), "p99": vector("0.2"), **answers}
     url = f"http://127.0.0.1:{server.server_port}"
-    settings = GateSettings(
-        success_rate=99, p99_seconds=1, seconds=0.01, prometheus=Prometheus(url, "requests", "rate", "p99")
+    settings = Gate(
+        success_rate=99,
+        p99_seconds=1,
+        seconds=0.01,
+        prometheus=Prometheus(url=url, requests="requests", success_rate="rate", p99="p99"),
     )
     assert settings.prometheus
     return gate.prometheus_misses(settings, settings.prometheus)
@@ -224,12 +227,12 @@ def test_what_prometheus_does_not_say_is_one_line_and_no_pass(
 def test_a_prometheus_that_is_not_there_is_a_miss_at_once() -> None:
     with HTTPServer(("127.0.0.1", 0), _Handler) as taken:
         port = taken.server_port
-    settings = Prometheus(f"http://127.0.0.1:{port}", "requests")
-    (line,) = gate.prometheus_misses(GateSettings(success_rate=99, seconds=30), settings)
+    settings = Prometheus(url=f"http://127.0.0.1:{port}", requests="requests")
+    (line,) = gate.prometheus_misses(Gate(success_rate=99, seconds=30), settings)
     assert line.startswith(f"Prometheus at http://127.0.0.1:{port} does not answer: ")
 
 
 def test_a_share_cannot_be_taken_from_prometheus() -> None:
     source = {"url": "http://x", "requests": "sum(up)"}
-    with pytest.raises(ConfigError, match="share cannot be taken from Prometheus"):
-        LabConfig.from_mapping({"gate": {"share": True, "prometheus": source}})
+    with pytest.raises(ConfigError, match="Prometheus cannot measure it"):
+        lab_config(canary={"gate": {"share": True, "prometheus": source}})

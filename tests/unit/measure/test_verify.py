@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.configs import lab_config
 from waypoint_lab.cli.run import Outcome, RunError, _chosen, kept
-from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import stack_config
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import probe_script
@@ -89,7 +89,7 @@ def test_shares_are_read_from_a_route() -> None:
 
 
 def test_an_old_weight_is_not_live() -> None:
-    config = LabConfig(stages=frozenset({"waypoint", "canary"}), canary_weight=50)
+    config = lab_config("waypoint", "canary", canary={"weight": 50})
     old = {
         "route": {"weighted_clusters": {"clusters": [cluster("reviews-baseline", 80), cluster("reviews-stable", 20)]}}
     }
@@ -101,13 +101,13 @@ def test_an_old_weight_is_not_live() -> None:
 def test_a_fault_that_stays_is_not_live() -> None:
     fault = {"envoy.filters.http.fault": {"abort": {"percentage": {"numerator": 50}}}}
     route = {"route": {"cluster": cluster("reviews")["name"]}, "typed_per_filter_config": fault}
-    assert problem(LabConfig(stages=frozenset({"waypoint"})), manager(route)) == "the waypoint aborts 50 %"
-    assert problem(LabConfig(stages=frozenset({"waypoint", "abort"})), manager(route)) == ""
+    assert problem(lab_config("waypoint"), manager(route)) == "the waypoint aborts 50 %"
+    assert problem(lab_config("waypoint", "abort"), manager(route)) == ""
 
 
 def test_a_policy_is_live_once_the_waypoint_has_its_rules() -> None:
     route = {"route": {"cluster": cluster("reviews")["name"]}}
-    config = LabConfig(stages=frozenset({"waypoint", "l7Policy"}))
+    config = lab_config("waypoint", "l7Policy")
     assert problem(config, manager(route)) == "the waypoint has no authorization rule"
     assert problem(config, manager(route, rbac=True)) == ""
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from tests.unit.configs import lab_config
 from tests.unit.measure.waypoint_logs import FIRST, MINE, NEXT, TWO, Sends, config, logged, use
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.measure import verify
@@ -13,7 +14,7 @@ from waypoint_lab.stages.table import Expect, Measure, expectations
 
 
 def share_of(given: LabConfig) -> Expect:
-    (found,) = [item for item in expects.roll(given) if item.measure is Measure.WAYPOINT]
+    (found,) = [item for item in expects.migration(given) if item.measure is Measure.WAYPOINT]
     return found
 
 
@@ -24,7 +25,7 @@ def test_the_canarys_share_is_expected_with_as_many_requests_as_tell_it(weight: 
 
 
 def test_without_a_canary_the_one_waypoint_is_expected_to_take_all() -> None:
-    item = share_of(LabConfig(stages=frozenset({"waypoint", "accessLog"}), waypoint_name=NEXT))
+    item = share_of(lab_config("waypoint", "accessLog", waypoint={"name": NEXT}))
     assert (item.value, item.share, item.requests) == (NEXT, 1.0, 500)
 
 
@@ -35,25 +36,25 @@ def test_a_share_is_judged_under_a_fault_too_with_fewer_requests_where_each_is_l
 
 @pytest.mark.parametrize(("weight", "least"), [(20, 300), (100, 250), (1, 15)])
 def test_a_canary_with_a_share_must_answer_what_it_takes(weight: int, least: int) -> None:
-    (found,) = [item for item in expects.roll(config(weight)) if item.measure is Measure.ANSWERED]
+    (found,) = [item for item in expects.migration(config(weight)) if item.measure is Measure.ANSWERED]
     assert (found.what, found.value, found.share, found.through) == (f"answered by {NEXT}", "200", 1.0, NEXT)
     assert found.requests == least, "half of what its share gives"
 
 
 def test_answers_are_not_judged_where_none_come_or_a_fault_is_declared() -> None:
     for given in (config(0), config(20, "abort"), config(20, "delay"), config(20, "retries")):
-        assert [item.measure for item in expects.roll(given)] == [Measure.WAYPOINT]
+        assert [item.measure for item in expects.migration(given)] == [Measure.WAYPOINT]
 
 
 def test_a_waypoint_expects_shares_only_where_there_are_two() -> None:
-    alone = LabConfig(stages=frozenset({"waypoint"}))
+    alone = lab_config("waypoint")
     assert [(item.what, item.measure) for item in expects.waypoint(alone)] == [
         ("answered", Measure.STATUS),
         ("through the waypoint", Measure.PROXIED),
     ]
     two = expects.waypoint(config(20))
     assert [item.what for item in two[:2]] == ["answered", "through either waypoint"]
-    assert two[2:] == expects.roll(config(20))
+    assert two[2:] == expects.migration(config(20))
     assert expects.waypoint(config(20, "abort")) == ()
     assert set(two) <= set(expectations(config(20)))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.configs import lab_config
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.measure import access_log
 from waypoint_lab.measure.probe import AGENT, CONCURRENCY, Row
@@ -22,9 +23,9 @@ MINE = f"{AGENT}/0123abcd"
 NEXT, FIRST = "waypoint-next", "waypoint"
 
 
-def config(weight: int, *on: str, **fields: Any) -> LabConfig:
-    toggles = frozenset(("waypoint", "accessLog", *on))
-    return LabConfig(stages=toggles, waypoint_canary=NEXT, waypoint_canary_weight=weight, **fields)
+def config(weight: int, *on: str, **objects: object) -> LabConfig:
+    waypoint = {"canary": {"name": NEXT, "weight": weight}}
+    return lab_config("waypoint", "accessLog", *on, waypoint=waypoint, **objects)
 
 
 TWO = config(20)
@@ -45,9 +46,9 @@ class Kubectl:
     def __call__(self, config: LabConfig, *arguments: str) -> str:
         self.commands.append(arguments)
         if arguments[0] == "get":
-            assert arguments[1:5] == ("service", config.service, "-n", config.namespace)
+            assert arguments[1:5] == ("service", config.app.service, "-n", config.app.namespace)
             return json.dumps({"spec": {"clusterIP": ADDRESS.split(":")[0]}})
-        assert arguments[:4] == ("logs", "-n", config.namespace, "-l")
+        assert arguments[:4] == ("logs", "-n", config.app.namespace, "-l")
         texts = self.logs[arguments[4].removeprefix("gateway.networking.k8s.io/gateway-name=")]
         return "\n".join(texts.pop(0) if len(texts) > 1 else texts[0])
 

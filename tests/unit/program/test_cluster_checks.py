@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.configs import lab_config
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.program import cluster_checks
@@ -101,18 +102,18 @@ def test_denied_verbs_are_listed_for_each_who_needs_them() -> None:
 
 @pytest.mark.parametrize("key", ["kubeconfig", "context"])
 def test_a_cluster_of_ones_own_needs_the_target_existing(key: str) -> None:
-    with pytest.raises(ConfigError, match="set waypoint-lab:target to existing"):
-        LabConfig.from_mapping({key: "west"})
-    assert LabConfig.from_mapping({"target": "existing", key: "west"}).target == "existing"
+    with pytest.raises(ConfigError, match=r"set target\.kind to existing"):
+        lab_config(target={key: "west"})
+    assert lab_config(target={"kind": "existing", key: "west"}).target.kind == "existing"
 
 
 def test_the_target_kind_has_a_kubeconfig_of_its_own_and_brings_bookinfo() -> None:
-    config = LabConfig.from_mapping({"target": "kind", "kindName": "two"})
-    assert config.kubeconfig == ".lab/kind/two.kubeconfig"
-    assert config.deploy_bookinfo
-    assert not LabConfig.from_mapping({"target": "kind", "deployBookinfo": False}).deploy_bookinfo
+    config = lab_config(target={"kind": "kind", "name": "two"})
+    assert config.target.kubeconfig == ".lab/kind/two.kubeconfig"
+    assert config.installs_bookinfo
+    assert not lab_config(target={"kind": "kind"}, app={"deployBookinfo": False}).installs_bookinfo
 
 
 def test_an_unknown_target_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="it must be embedded, kind or existing"):
-        LabConfig.from_mapping({"target": "minikube"})
+    with pytest.raises(ConfigError, match="use embedded or existing or kind"):
+        lab_config(target={"kind": "minikube"})

@@ -28,7 +28,7 @@ class Scene:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file = folder / "Pulumi.dev.yaml"
-        on = {"waypoint-lab:stages": {"waypoint": True, "canary": True}, "waypoint-lab:canaryWeight": "0"}
+        on = {"waypoint-lab:stages": {"waypoint": True, "canary": True}, "waypoint-lab:canary": {"weight": 0}}
         self.file.write_text(yaml.safe_dump({"config": on}))
         self.journal = Journal(folder, "dev")
         self.applied: list[str] = []
@@ -61,7 +61,7 @@ class Scene:
 
     def _up(self) -> float:
         config = self.updates().config()
-        now = str(Target(config.canary_weight, config.canary_cohort))
+        now = str(Target.of(config))
         if self.failing_ups.get(now, 0):
             self.failing_ups[now] -= 1
             raise UpdateError("refused")
@@ -172,7 +172,7 @@ def test_it_can_be_killed_before_and_after_every_line_of_the_journal_and_ends_ri
     lines_of_a_walk = 1 + 3 * len(STEPS) + 1
     for point, after in itertools.product(range(1, lines_of_a_walk + 1), (False, True)):
         scene.journal.file.unlink(missing_ok=True)
-        pulumi_cli.write(scene.file, pulumi_cli.edited(scene.file.read_text(), {"canaryWeight": "0"}))
+        pulumi_cli.write(scene.file, pulumi_cli.edited(scene.file.read_text(), {"canary.weight": 0}))
         state |= {"left": point, "after": after}
         with pytest.raises(Killed):
             scene.walk()
@@ -180,7 +180,7 @@ def test_it_can_be_killed_before_and_after_every_line_of_the_journal_and_ends_ri
         begun, found = scene.journal.records(), standing(scene.journal.records())
         if not found or not found.result:
             assert scene.walk() is Verdict.GO
-        assert scene.updates().config().canary_weight == 100
+        assert scene.updates().config().canary.weight == 100
         starts = sum(record["kind"] == "start" for record in scene.journal.records())
         assert starts == 1, "gone on with, not begun anew"
         assert scene.journal.records()[: len(begun)] == begun
@@ -189,7 +189,7 @@ def test_it_can_be_killed_before_and_after_every_line_of_the_journal_and_ends_ri
 def test_a_weight_that_somebody_else_has_moved_is_not_overwritten(scene: Scene) -> None:
     walking = scene.promotion()
     walking.begin(STEPS, "")
-    pulumi_cli.write(scene.file, pulumi_cli.edited(scene.file.read_text(), {"canaryWeight": "42"}))
+    pulumi_cli.write(scene.file, pulumi_cli.edited(scene.file.read_text(), {"canary.weight": 42}))
     with pytest.raises(PromoteError, match="the stack's config says 42 %, but the promotion stands at 0 %"):
         walking.walk()
 

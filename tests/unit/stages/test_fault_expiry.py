@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.configs import lab_config, of_step
 from waypoint_lab.chaos import blast_radius
 from waypoint_lab.chaos.schedule import read, step_of
 from waypoint_lab.config.settings import LabConfig
@@ -14,9 +15,11 @@ from waypoint_lab.measure import envoy_config
 from waypoint_lab.program import l4_enforcement
 from waypoint_lab.stages import fault_expiry
 
+LASTING = {"durationSeconds": 30}
 
-def config(*on: str, **fields: Any) -> LabConfig:
-    return LabConfig(stages=frozenset(("waypoint", *on)), **fields)
+
+def config(*on: str, **objects: object) -> LabConfig:
+    return lab_config("waypoint", *on, **objects)
 
 
 def noted(**annotations: str) -> dict[str, Any]:
@@ -25,23 +28,23 @@ def noted(**annotations: str) -> dict[str, Any]:
 
 def test_only_a_fault_with_a_length_has_an_id() -> None:
     assert fault_expiry.fault_id(config("abort")) == ""
-    assert fault_expiry.fault_id(config(fault_seconds=30.0)) == ""
-    assert fault_expiry.fault_id(config("abort", fault_seconds=30.0))
+    assert fault_expiry.fault_id(config(fault=LASTING)) == ""
+    assert fault_expiry.fault_id(config("abort", fault=LASTING))
 
 
 @pytest.mark.parametrize(
     "other",
-    [{"fault_percent": 10.0}, {"fault_start": "2"}, {"fault_header": ("a", "b")}, {"fault_at": "upstream"}],
+    [{"abort": {"percent": 10}}, {"start": "2"}, {"header": {"name": "a", "value": "b"}}, {"at": "upstream"}],
 )
 def test_new_settings_or_a_new_start_are_another_fault(other: dict[str, Any]) -> None:
-    assert fault_expiry.fault_id(config("abort", fault_seconds=30.0)) != fault_expiry.fault_id(
-        config("abort", fault_seconds=30.0, **other)
+    assert fault_expiry.fault_id(config("abort", fault=LASTING)) != fault_expiry.fault_id(
+        config("abort", fault={**LASTING, **other})
     )
 
 
 def test_weights_and_the_owner_leave_a_fault_what_it_is() -> None:
-    moved = config("abort", "canary", fault_seconds=30.0, canary_weight=50, owner="combined")
-    assert fault_expiry.fault_id(config("abort", fault_seconds=30.0)) == fault_expiry.fault_id(moved)
+    moved = config("abort", "canary", fault=LASTING, canary={"weight": 50}, trafficApi="virtual-service")
+    assert fault_expiry.fault_id(config("abort", fault=LASTING)) == fault_expiry.fault_id(moved)
 
 
 def test_a_record_says_what_is_on_until_when_and_what_is_over() -> None:
@@ -58,15 +61,18 @@ def test_an_end_of_an_earlier_fault_is_not_that_of_this_one() -> None:
 
 
 def test_a_fault_that_is_over_is_expected_no_more_but_its_retries_are() -> None:
-    declared = config("abort", "retries", fault_seconds=30.0)
+    declared = config("abort", "retries", fault=LASTING)
     record = fault_expiry.Record(over=frozenset({fault_expiry.fault_id(declared)}))
-    assert fault_expiry.effective(declared, record).stages == {"waypoint", "retries"}
+    assert fault_expiry.effective(declared, record).stages.on == {"waypoint", "retries"}
     assert fault_expiry.effective(declared, fault_expiry.Record()) == declared
 
 
 def test_a_dry_run_says_who_is_hit_by_what_and_for_how_long() -> None:
     lines = blast_radius.described(
-        config("abort", fault_percent=0.5, fault_seconds=30.0, fault_header=("end-user", "jane"))
+        config(
+            "abort",
+            fault={**LASTING, "abort": {"percent": 0.5}, "header": {"name": "end-user", "value": "jane"}},
+        )
     )
     assert lines[0] == (
         "requests to bookinfo-backends/reviews:9080 with the header end-user: jane: "
@@ -76,7 +82,9 @@ def test_a_dry_run_says_who_is_hit_by_what_and_for_how_long() -> None:
 
 
 def test_a_dry_run_of_a_failing_baseline_says_its_part_of_the_traffic() -> None:
-    (line, *_) = blast_radius.described(config("abort", "canary", fault_at="upstream", canary_weight=20))
+    (line, *_) = blast_radius.described(
+        config("abort", "canary", fault={"at": "upstream"}, trafficApi="virtual-service")
+    )
     assert "those 80 % of them that go to reviews-baseline" in line
 
 
@@ -86,7 +94,7 @@ def parent(name: str, service: str) -> dict[str, Any]:
 
 def test_a_route_of_somebody_else_hides_a_fault_but_not_the_one_that_the_next_update_takes_away() -> None:
     routes = [parent("mine", "reviews"), parent("reviews", "reviews"), parent("far", "ratings")]
-    assert blast_radius.shadows(config("abort", owner="combined"), routes) == ["mine"]
+    assert blast_radius.shadows(config("abort", trafficApi="virtual-service"), routes) == ["mine"]
     assert blast_radius.shadows(config("abort"), routes) == ["mine", "reviews"]
 
 
@@ -143,13 +151,13 @@ def test_the_route_of_a_request_is_the_first_whose_headers_match() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"faultHeader": "jane"}, "a header and its exact value, such as end-user=jane"),
-        ({"faultSource": "productpage"}, "a waypoint does not tell its clients apart"),
-        ({"faultSeconds": "3601"}, "a number from 0 to 3600"),
-        ({"owner": "both"}, "separate or combined"),
-        ({"retryBackoff": "soon"}, "a duration above zero"),
-        ({"retryBudgetPercent": "101"}, "a number from 0 to 100"),
-        ({"stages": {"waypoint": True, "canary": True, "abort": True}}, "set owner to combined"),
+        ({"fault": {"header": {"name": "end-user"}}}, "fault.header.value: it is missing"),
+        ({"fault": {"source": "productpage"}}, "fault.source: there is no such setting"),
+        ({"fault": {"durationSeconds": 3601}}, "a number of seconds from 0 to 3600"),
+        ({"trafficApi": "both"}, "gateway-api or virtual-service"),
+        ({"retries": {"backoff": "soon"}}, "a duration above zero"),
+        ({"retries": {"budgetPercent": 101}}, "a number from 0 to 100"),
+        ({"stages": {"waypoint": True, "canary": True, "abort": True}}, "set trafficApi to virtual-service"),
     ],
 )
 def test_a_bad_fault_setting_is_one_line(given: dict[str, Any], said: str) -> None:
@@ -159,7 +167,7 @@ def test_a_bad_fault_setting_is_one_line(given: dict[str, Any], said: str) -> No
 
 def test_one_owner_takes_a_canary_and_a_fault_together() -> None:
     on = {"waypoint": True, "canary": True, "abort": True}
-    assert LabConfig.from_mapping({"stages": on, "owner": "combined"}).rule_name == "reviews-traffic"
+    assert LabConfig.from_mapping({"stages": on, "trafficApi": "virtual-service"}).rule_name == "reviews-traffic"
 
 
 def test_without_the_guard_nobody_is_asked_who_enforces_it() -> None:
@@ -174,8 +182,8 @@ def test_a_guard_that_nothing_enforces_is_said(
     command.write_text(f"#!/bin/sh\necho {found}\n")
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert said in l4_enforcement.warning(config(fail_closed=True))
-    assert bool(said) == bool(l4_enforcement.warning(config(fail_closed=True)))
+    assert said in l4_enforcement.warning(config(waypoint={"failClosed": True}))
+    assert bool(said) == bool(l4_enforcement.warning(config(waypoint={"failClosed": True})))
 
 
 HEALTH = "health: {url: 'http://127.0.0.1:1/'}\n"
@@ -190,7 +198,7 @@ HEALTH = "health: {url: 'http://127.0.0.1:1/'}\n"
         (HEALTH + "faults: [{at: 0, seconds: 5}]", "fault 1 does nothing: give percent, delay or both"),
         (HEALTH + "faults: [{at: 0, seconds: 5, procent: 1}]", "fault 1 has no setting procent"),
         (HEALTH + "faults: [{at: 0, seconds: 5000, percent: 1}]", "seconds is 5000"),
-        (HEALTH + "faults: [{at: 0, seconds: 5, percent: 101}]", 'fault 1: waypoint-lab:faultPercent is "101"'),
+        (HEALTH + "faults: [{at: 0, seconds: 5, percent: 101}]", "fault 1: waypoint-lab:fault.abort.percent: 101"),
         (
             HEALTH + "faults: [{at: 0, seconds: 5, percent: 1}, {at: 4, seconds: 5, percent: 1}]",
             "fault 2 begins at 4 s, before fault 1 is over",
@@ -206,10 +214,11 @@ def test_a_bad_schedule_is_one_line_with_its_place(tmp_path: Path, text: str, sa
 
 def test_a_scheduled_fault_ends_by_itself_and_keeps_the_canary(tmp_path: Path) -> None:
     file = tmp_path / "schedule.yaml"
-    file.write_text(HEALTH + "faults: [{at: 0, seconds: 5, percent: 1.5, header: end-user=jane}]")
+    file.write_text(HEALTH + "faults: [{at: 0, seconds: 5, percent: 1.5, header: {name: end-user, value: jane}}]")
     (entry,) = read(file).entries
     step = step_of(entry, config("canary"), "now")
-    found = LabConfig.from_mapping({"stages": dict.fromkeys(step.on, True), **step.settings})
-    assert (found.fault_seconds, found.fault_start, found.owner) == (35.0, "now", "combined")
-    assert found.fault_header == ("end-user", "jane")
-    assert found.stages == {"waypoint", "canary", "abort"}
+    found = of_step(step.on, step.settings)
+    assert (found.fault.duration_seconds, found.fault.start) == (35.0, "now")
+    assert found.uses_virtual_service
+    assert found.fault.header_pair == ("end-user", "jane")
+    assert found.stages.on == {"waypoint", "canary", "abort"}

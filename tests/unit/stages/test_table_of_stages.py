@@ -1,16 +1,29 @@
 import pytest
 
-from waypoint_lab.config.settings import KEYS, LabConfig
-from waypoint_lab.stages.table import BY_KEY, BY_NAME, STAGES, TOGGLES, Measure, Step, expectations
+from tests.unit.configs import lab_config, of_step
+from waypoint_lab.config.combinations import EXCLUDES, TOGGLES
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.stages.table import BY_NAME, STAGES, Measure, Step, expectations
 
 
-def config(*on: str, **fields: object) -> LabConfig:
-    return LabConfig(stages=frozenset(("waypoint", *on)), **fields)  # type: ignore[arg-type]
+def config(*on: str, **objects: object) -> LabConfig:
+    return lab_config("waypoint", *on, **objects)
 
 
 def test_the_walk_goes_in_the_order_of_the_lab() -> None:
     walked = [row.name for row in STAGES if row.steps]
-    order = ["waypoint", "l7-policy", "canary", "stable", "premium", "delay", "abort", "retries", "roll", "cleanup"]
+    order = [
+        "waypoint",
+        "l7-policy",
+        "canary",
+        "promoted",
+        "premium",
+        "delay",
+        "abort",
+        "retries",
+        "migration",
+        "cleanup",
+    ]
     assert order == walked
 
 
@@ -18,26 +31,20 @@ def test_the_toggles_are_those_that_a_stack_may_set() -> None:
     assert TOGGLES == ("waypoint", "accessLog", "l7Policy", "canary", "premium", "delay", "abort", "retries")
 
 
-def test_excluding_goes_both_ways() -> None:
-    for row in STAGES:
-        for other in row.excludes:
-            assert row.key in BY_KEY[other].excludes
+def test_excludes_names_both_sides() -> None:
+    for toggle, others in EXCLUDES.items():
+        assert all(toggle in EXCLUDES[other] for other in others)
 
 
 @pytest.mark.parametrize("step", [step for row in STAGES for step in row.steps])
 def test_every_step_of_the_walk_is_a_config_that_reads_and_expects_something(step: Step) -> None:
-    read = LabConfig.from_mapping({"stages": dict.fromkeys(step.on, True), **step.settings})
+    read = of_step(step.on, step.settings)
     assert expectations(read)
 
 
-def test_every_setting_of_a_stage_and_of_a_step_is_one_that_a_stack_has() -> None:
-    for row in STAGES:
-        assert {*row.settings, *(key for step in row.steps for key in step.settings)} <= set(KEYS), row.name
-
-
 def test_a_second_waypoint_takes_over_by_and_by_and_is_then_the_only_one() -> None:
-    steps = BY_NAME["roll"].steps
-    configs = [LabConfig.from_mapping({"stages": dict.fromkeys(step.on, True), **step.settings}) for step in steps]
+    steps = BY_NAME["migration"].steps
+    configs = [of_step(step.on, step.settings) for step in steps]
     shares = [{name: round(share, 6) for name, share in found.waypoints.items()} for found in configs]
     assert shares == [
         {"waypoint": 1.0},
@@ -46,33 +53,33 @@ def test_a_second_waypoint_takes_over_by_and_by_and_is_then_the_only_one() -> No
         {"waypoint": 0.0, "waypoint-next": 1.0},
         {"waypoint-next": 1.0},
     ]
-    assert {found.stages for found in configs} == {frozenset({"waypoint", "accessLog"})}
+    assert {found.stages.on for found in configs} == {frozenset({"waypoint", "accessLog"})}
     assert [step.before for step in steps] == [True, False, False, False, False], "what is left goes first"
-    expected = [BY_NAME["roll"].expects(found)[0] for found in configs[1:]]
+    expected = [BY_NAME["migration"].expects(found)[0] for found in configs[1:]]
     assert [(item.measure, item.value, item.share) for item in expected] == [
         (Measure.WAYPOINT, "waypoint-next", share) for share in (0.0, 0.2, 1.0, 1.0)
     ]
 
 
 def test_a_walk_begins_with_the_first_waypoint_alone_whatever_an_earlier_one_left() -> None:
-    left = BY_NAME["roll"].steps[-1].settings
+    left = BY_NAME["migration"].steps[-1].settings
     (first,) = BY_NAME["waypoint"].steps
-    begun = LabConfig.from_mapping({"stages": dict.fromkeys(first.on, True), **left, **first.settings})
+    begun = of_step(first.on, {**left, **first.settings})
     assert begun.waypoints == {"waypoint": 1.0}
 
 
 def test_a_roll_is_no_toggle_of_a_stack() -> None:
-    assert BY_NAME["roll"].key == ""
+    assert BY_NAME["migration"].key == ""
     assert expectations(config("accessLog")) == BY_NAME["waypoint"].expects(config("accessLog"))
 
 
 def test_three_retries_of_upstream_failures_leave_one_in_sixteen() -> None:
-    (failures,) = BY_NAME["retries"].expects(config("abort", "retries", fault_at="upstream"))
+    (failures,) = BY_NAME["retries"].expects(config("abort", "retries", fault={"at": "upstream"}))
     assert (failures.measure, failures.value, failures.share) == (Measure.STATUS, "503", 0.0625)
 
 
 def test_retries_of_an_abort_in_the_same_rule_leave_all_failures() -> None:
-    (failures,) = BY_NAME["retries"].expects(config("abort", "retries", fault_at="waypoint"))
+    (failures,) = BY_NAME["retries"].expects(config("abort", "retries", fault={"at": "waypoint"}))
     assert failures.share == 0.5
 
 
@@ -87,5 +94,5 @@ def test_a_stack_with_nothing_on_expects_no_waypoint_in_the_way() -> None:
 
 
 def test_a_delay_that_outlasts_every_try_is_expected_as_a_timeout() -> None:
-    seen = expectations(config("delay", "retries", fault_at="upstream", delay_seconds=2.0))
+    seen = expectations(config("delay", "retries", fault={"at": "upstream", "delay": {"seconds": 2}}))
     assert [item.value for item in seen] == ["504"]

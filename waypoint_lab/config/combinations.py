@@ -1,0 +1,84 @@
+"""Check settings that depend on each other."""
+
+from waypoint_lab.config.decode import PROJECT, fields
+from waypoint_lab.config.models import App, Stages, Waypoint
+from waypoint_lab.config.traffic_models import Canary, Gate
+from waypoint_lab.errors import ConfigError
+
+TOGGLES: tuple[str, ...] = tuple(fields(Stages))
+NEEDS: dict[str, tuple[str, ...]] = {name: ("waypoint",) for name in TOGGLES if name != "waypoint"}
+_ROUTES, _FAULTS = ("canary", "premium"), ("delay", "abort", "retries")
+# With the Gateway API, routes and faults are two objects, and one hides the other.
+EXCLUDES: dict[str, tuple[str, ...]] = {**dict.fromkeys(_ROUTES, _FAULTS), **dict.fromkeys(_FAULTS, _ROUTES)}
+
+
+def check(stages: Stages, app: App, waypoint: Waypoint, canary: Canary, *, exclusive: bool) -> None:
+    """Check the settings that depend on each other.
+
+    Args:
+        stages: The toggles.
+        app: The application.
+        waypoint: The waypoint.
+        canary: The canary.
+        exclusive: Routes and faults are two objects, which exclude each other.
+
+    Raises:
+        ConfigError: Two settings do not go together; the message names both.
+    """
+    for why in (
+        _stages(stages.on, exclusive=exclusive),
+        _app(app),
+        _canary(stages, canary),
+        _gate(canary.gate) if canary.gate else "",
+    ):
+        if why:
+            raise ConfigError(f"{PROJECT}:{why}")
+    if waypoint.canary and waypoint.canary.name == waypoint.name:
+        raise ConfigError(f"{PROJECT}:waypoint.canary.name: {waypoint.name} is waypoint.name, too; use another name")
+
+
+def _stages(on: frozenset[str], *, exclusive: bool) -> str:
+    for toggle in (name for name in TOGGLES if name in on):
+        for need in NEEDS.get(toggle, ()):
+            if need not in on:
+                return f"stages.{toggle}: it needs stages.{need}, which is off; turn {need} on or {toggle} off"
+        for other in EXCLUDES.get(toggle, ()) if exclusive else ():
+            if other in on:
+                return (
+                    f"stages.{toggle}: it excludes stages.{other}, because on one Service an HTTPRoute hides a "
+                    f"VirtualService; turn one of the two off, or set trafficApi to virtual-service"
+                )
+    return ""
+
+
+def _app(app: App) -> str:
+    if app.service != App().service and app.backends == App().backends:
+        names = ", ".join(f"app.backends.{role}" for role in app.backends.by_role)
+        return f"app.service: it is {app.service}, but the backends are those of {App().service}; set {names}"
+    return ""
+
+
+def _canary(stages: Stages, canary: Canary) -> str:
+    extras = {
+        "mirrorPercent": canary.mirror_percent,
+        "requestHeaders": canary.request_headers,
+        "responseHeaders": canary.response_headers,
+        "sessionAffinity": canary.session_affinity,
+    }
+    found = next((name for name, value in extras.items() if value), "")
+    return f"canary.{found}: it needs stages.canary, which is off; turn it on" if found and not stages.canary else ""
+
+
+def _gate(gate: Gate) -> str:
+    if gate.success_rate is None and gate.p99_seconds is None and not gate.share:
+        return "canary.gate: it has no threshold; set successRate, p99Seconds or share"
+    source = gate.prometheus
+    if source is None:
+        return ""
+    if gate.share:
+        return "canary.gate.share: Prometheus cannot measure it; unset share or prometheus"
+    if (gate.success_rate is None) != (not source.success_rate):
+        return "canary.gate.prometheus.successRate: it goes with canary.gate.successRate; set both or none"
+    if (gate.p99_seconds is None) != (not source.p99):
+        return "canary.gate.prometheus.p99: it goes with canary.gate.p99Seconds; set both or none"
+    return ""
