@@ -64,6 +64,7 @@ def test_embedded_stacks_ignore_the_users_backend_and_say_so(
     described = shell.describe_backend(variables)
     assert described.endswith(f"{shell.PASSPHRASE}, {name} of this shell not used")
     assert f"unset {shell.PASSPHRASE}" in shell.shell_lines(variables)
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # changed below
     shell.use_environment({**dict(os.environ), **variables})
     assert shell.PASSPHRASE not in os.environ
     assert f"file://{state / 'pulumi'}" == os.environ["PULUMI_BACKEND_URL"]
