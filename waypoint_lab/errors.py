@@ -17,8 +17,16 @@ class ProbeError(LabError):
     """Report requests that could not be sent or measured."""
 
 
-class NotSyncedError(LabError):
+class WaitError(LabError):
+    """Report something that did not happen within its limit: what was waited for, and what is missing."""
+
+
+class NotSyncedError(WaitError):
     """Report a waypoint whose Envoy does not have the declared configuration within the limit."""
+
+
+class GateError(LabError):
+    """Report traffic that misses the thresholds of the gate: declared, measured, interval and sample."""
 
 
 class PulumiError(LabError):

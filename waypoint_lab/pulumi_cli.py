@@ -19,7 +19,7 @@ from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.config.target import stack_config
 from waypoint_lab.measure.gate import UNMEASURED
 from waypoint_lab.rollout.state import Target
-from waypoint_lab.signals import unheard
+from waypoint_lab.signals import ignored
 
 POLICIES = "policies"
 POLL_SECONDS = 0.05
@@ -179,7 +179,7 @@ class Updates:
         """Lets Pulumi stop in order where it still runs, so that its state is whole, and waits for that."""
         if process.poll() is not None:
             return
-        with unheard():
+        with ignored():
             process.send_signal(signal.SIGINT)
             try:
                 process.wait(STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""How a command hears that it is to end, by Ctrl-C, SIGTERM or SIGHUP: at once, between two steps, or not now."""
+"""Handle Ctrl-C, SIGTERM and SIGHUP: at once, between two steps, or not at all."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ Handler = Callable[[int, object], object] | signal.Handlers
 
 @contextmanager
 def handled(handler: Handler, signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
-    """`handler` for these signals while the context lasts; of the main thread only."""
+    """Use `handler` for these signals inside the context; in the main thread only."""
     before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
@@ -20,30 +20,30 @@ def handled(handler: Handler, signals: Sequence[signal.Signals] = SIGNALS) -> It
             signal.signal(number, handler_before)
 
 
-def unheard() -> AbstractContextManager[None]:
-    """Being told to end changes nothing while the context lasts: what it does must not be left half done."""
+def ignored() -> AbstractContextManager[None]:
+    """Ignore the signals inside the context, so that its work is not left half done."""
     return handled(signal.SIG_IGN)
 
 
 def interrupt(_number: int, _frame: object) -> None:
-    """A handler that makes any signal what Ctrl-C is. Raises KeyboardInterrupt."""
+    """Handle any signal as Ctrl-C. Raise KeyboardInterrupt."""
     raise KeyboardInterrupt
 
 
-class Asked:
-    """What asked this process to stop: Ctrl-C, or a signal. It is heard between two steps, and nowhere half way."""
+class StopRequest:
+    """The signal that asked this process to stop; it is looked at between two steps only."""
 
     def __init__(self) -> None:
-        """Nothing has asked yet."""
+        """Start without a signal."""
         self.name = ""
 
     def __call__(self) -> str:
-        """The name of what asked; empty where nothing did."""
+        """Return the name of the signal; empty if there was none."""
         return self.name
 
-    def _hear(self, number: int, _frame: object) -> None:
+    def _receive(self, number: int, _frame: object) -> None:
         self.name = signal.Signals(number).name
 
-    def heard(self) -> AbstractContextManager[None]:
-        """Listens while the context lasts."""
-        return handled(self._hear)
+    def received(self) -> AbstractContextManager[None]:
+        """Receive the signals inside the context."""
+        return handled(self._receive)

@@ -18,7 +18,7 @@ from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config, verify
 from waypoint_lab.measure.probe import ProbeError
-from waypoint_lab.signals import handled, unheard
+from waypoint_lab.signals import handled, ignored
 from waypoint_lab.stages.table import Step, expectations
 
 TAKE_BACK_TRIES = 5  # the API server may be away for a moment
@@ -192,7 +192,7 @@ def _measured(config: LabConfig) -> list[verify.Verdict]:
 
 def _take_back(walking: Walk, file: Path, before: bytes) -> None:
     """The stack as it was; a second interruption does not stop this."""
-    with unheard():
+    with ignored():
         file.write_bytes(before)
         for left in reversed(range(TAKE_BACK_TRIES)):
             try:

@@ -22,7 +22,7 @@ from waypoint_lab.pulumi_cli import UpdateError, Updates
 from waypoint_lab.rollout.analysis import Verdict as Decision
 from waypoint_lab.rollout.journal import Journal, Locked
 from waypoint_lab.rollout.migration_steps import Standing, Step, plan, ways_back
-from waypoint_lab.signals import Asked
+from waypoint_lab.signals import StopRequest
 from waypoint_lab.stages import expectations
 
 STEPS = "10,50,100"
@@ -157,7 +157,7 @@ def chosen(given: argparse.Namespace, config: LabConfig, standing: Standing) -> 
     return plan(now, to, given.revision or now.canary_revision, [int(weight) for weight in weights])
 
 
-def _run(given: argparse.Namespace, asked: Asked) -> int:
+def _run(given: argparse.Namespace, asked: StopRequest) -> int:
     journal = Journal(cluster.PROJECT_FOLDER, given.stack)
     with journal.locked():
         config = stack_config(cluster.PROJECT_FOLDER, given.stack)
@@ -177,10 +177,10 @@ def _run(given: argparse.Namespace, asked: Asked) -> int:
 
 def main(given: argparse.Namespace) -> int:
     """0 where all steps passed, 1 where it went back or was refused, 130 where it was told to stop and went back."""
-    asked = Asked()
+    asked = StopRequest()
     try:
         use_target(given.state, stack_config(cluster.PROJECT_FOLDER, given.stack))
-        with asked.heard():
+        with asked.received():
             return _run(given, asked)
     except (RollError, ConfigError, Locked, OSError) as error:
         print(f"lab roll: {error}", file=sys.stderr)

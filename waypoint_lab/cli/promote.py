@@ -17,7 +17,7 @@ from waypoint_lab.rollout.analysis import Rules, Verdict
 from waypoint_lab.rollout.journal import Journal, Locked
 from waypoint_lab.rollout.promotion import PromoteError, Promotion, Ways
 from waypoint_lab.rollout.state import Standing, Target, standing
-from waypoint_lab.signals import Asked
+from waypoint_lab.signals import StopRequest
 
 HELD = 3
 CODES = {Verdict.GO: 0, Verdict.BACK: 1, Verdict.HOLD: HELD}
@@ -102,7 +102,7 @@ def chosen(given: argparse.Namespace, config: LabConfig, now: Standing | None) -
 class Approve:
     """Asks a person on the terminal whether a step may be tried."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: StopRequest) -> None:
         """Stops asking when `asked` says so."""
         self._asked = asked
 
@@ -135,7 +135,7 @@ def _document(verdict: Verdict, state: Standing) -> str:
     )
 
 
-def _run(given: argparse.Namespace, asked: Asked) -> int:
+def _run(given: argparse.Namespace, asked: StopRequest) -> int:
     journal = Journal(cluster.PROJECT_FOLDER, given.stack)
     with journal.locked():
         now = standing(journal.records())
@@ -160,10 +160,10 @@ def _run(given: argparse.Namespace, asked: Asked) -> int:
 
 def main(given: argparse.Namespace) -> int:
     """0 promoted, 1 rolled back or refused, 3 held, 130 told to stop and rolled back."""
-    asked = Asked()
+    asked = StopRequest()
     try:
         use_target(given.state, stack_config(cluster.PROJECT_FOLDER, given.stack))
-        with asked.heard():
+        with asked.received():
             return _run(given, asked)
     except (PromoteError, ConfigError, Locked, OSError) as error:
         print(f"lab promote: {error}", file=sys.stderr)

@@ -17,7 +17,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.rollout.analysis import Verdict
 from waypoint_lab.rollout.promotion import PromoteError
 from waypoint_lab.rollout.state import Result, Standing, Target, plan
-from waypoint_lab.signals import Asked
+from waypoint_lab.signals import StopRequest
 
 STEPS = (1.0, 5.0, 20.0, 50.0, 100.0)
 
@@ -111,14 +111,14 @@ def test_the_person_is_asked_until_the_answer_is_one_and_silence_is_a_hold(
     os.close(into)
     with os.fdopen(out) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
-        found = promote.Approve(Asked())(Target(5))
+        found = promote.Approve(StopRequest())(Target(5))
     assert found is want
 
 
 def test_ctrl_c_at_the_question_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     out, into = os.pipe()
-    asked = Asked()
-    with os.fdopen(out) as terminal, asked.heard():
+    asked = StopRequest()
+    with os.fdopen(out) as terminal, asked.received():
         monkeypatch.setattr(sys, "stdin", terminal)
         os.kill(os.getpid(), signal.SIGINT)
         assert promote.Approve(asked)(Target(5)) is Verdict.BACK

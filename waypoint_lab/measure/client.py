@@ -1,0 +1,245 @@
+"""Send measured requests from the client's own Pod, by `kubectl exec`, and read the answers."""
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from waypoint_lab import kubectl
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ProbeError
+
+SCRIPT = Path(__file__).with_name("client_script.py").read_text()
+# The program is the first line of standard input, so that the end of the input can stop it.
+COMMAND = ("python3", "-u", "-c", "import sys; exec(eval(sys.stdin.readline()))")
+AGENT = "waypoint-lab"  # user agent by which an access log tells these requests from others
+WORKERS = 8
+REQUEST_SECONDS = 15.0
+PROBE_SECONDS = 120.0
+SILENT_SECONDS = 15.0  # the Pod prints a line every second
+END_SECONDS = 30.0
+MOST_ROUNDS = 10_000_000
+
+
+class Answer(NamedTuple):
+    """One answer, as the client script prints it.
+
+    `status` is 0 and `error` the reason where no answer came. `identity` tells the backend. `seconds` is the duration,
+    `at` the start of its round in seconds since 1970 by the Pod's clock, `group` the number of its group.
+    """
+
+    status: int
+    identity: str = ""
+    proxied: bool = True
+    seconds: float = 0.0
+    error: str = ""
+    reconnected: bool = False
+    at: float = 0.0
+    group: int = 0
+
+    @property
+    def outcome(self) -> str:
+        """The status as text, or the reason why no answer came."""
+        return str(self.status) if self.status else self.error
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Requests to one Service: `host` is its name in the namespace; empty means the application's own."""
+
+    service: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    method: str = "GET"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rounds of requests, each with one request to each endpoint.
+
+    The first `fresh_workers` of the `workers` open a new connection for each request. Each worker first waits up to
+    `warm_seconds` until all endpoints answer, and pauses `pause_seconds` after each round.
+    """
+
+    endpoints: tuple[Endpoint, ...] = (Endpoint(),)
+    rounds: int = MOST_ROUNDS
+    workers: int = WORKERS
+    fresh_workers: int = 0
+    pause_seconds: float = 0.0
+    warm_seconds: float = 0.0
+
+
+def _task(config: LabConfig, group: Group) -> dict[str, object]:
+    endpoints = [
+        {
+            "host": f"{one.service or config.app.service}.{config.app.namespace}",
+            "port": config.app.port,
+            "method": one.method,
+            "path": "/reviews/0",
+            "headers": {"user-agent": AGENT, **one.headers},
+            "identity": ["reviews", 0, "rating", "color"],
+        }
+        for one in group.endpoints
+    ]
+    return {**vars(group), "endpoints": endpoints}
+
+
+class Client:
+    """A running client script. As a context it ends the requests at once; what is read in between is kept."""
+
+    def __init__(
+        self, config: LabConfig, groups: Sequence[Group], seconds: float, request_seconds: float = REQUEST_SECONDS
+    ) -> None:
+        """Start sending.
+
+        Args:
+            config: The application and the client's workload.
+            groups: The requests, one group after the other.
+            seconds: Limit of all groups together.
+            request_seconds: Limit of one request.
+
+        Raises:
+            KubectlError: kubectl is missing.
+        """
+        spec = {"groups": [_task(config, one) for one in groups], "seconds": seconds}
+        spec |= {"request_seconds": request_seconds}
+        self._where = f"{config.app.client.workload} in {config.app.client.namespace}"
+        self._limit = time.monotonic() + seconds + request_seconds + END_SECONDS
+        workload = ("-n", config.app.client.namespace, config.app.client.workload)
+        self._process = kubectl.start(config.target, "exec", "-i", *workload, "--", *COMMAND)
+        assert self._process.stdin
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(repr(f"SPEC = {spec!r}\n{SCRIPT}") + "\n")
+            self._process.stdin.flush()
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read_lines, daemon=True)
+        self._reader.start()
+        self._heard = time.monotonic()
+        self._ended = False
+
+    @property
+    def exited(self) -> bool:
+        """True once the script has ended by itself."""
+        return self._process.poll() is not None
+
+    def _read_lines(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
+    def read(self, wait_seconds: float) -> list[tuple[Answer, ...]] | None:
+        """Return the next rounds: none if none came within `wait_seconds`, None at the end.
+
+        Raises:
+            ProbeError: The Pod cannot be reached, is silent, or the script ended too early.
+        """
+        if self._ended:
+            return None
+        try:
+            line = self._lines.get(timeout=wait_seconds)
+        except queue.Empty:
+            now = time.monotonic()
+            if now - self._heard > SILENT_SECONDS or now > self._limit:
+                raise ProbeError(
+                    f"{self._where}: no line from the client script for {now - self._heard:.0f} s"
+                ) from None
+            return []
+        if not line:
+            self._process.wait(END_SECONDS)
+            assert self._process.stderr
+            last = (self._process.stderr.read().strip().splitlines() or ["they ended too early"])[-1]
+            raise ProbeError(f"{self._where} cannot send requests: {last}")
+        self._heard = time.monotonic()
+        found = json.loads(line)
+        if found == "end":
+            self._ended = True
+            return None
+        return [tuple(Answer(*one) for one in answers) for answers in found]
+
+    def rest(self) -> list[tuple[Answer, ...]]:
+        """Return all rounds that are still to come. Raise ProbeError as `read` does."""
+        found: list[tuple[Answer, ...]] = []
+        while (more := self.read(1.0)) is not None:
+            found += more
+        return found
+
+    def stop(self) -> list[tuple[Answer, ...]]:
+        """End the requests in order, and return the rounds that were not read. Raise ProbeError as `read` does."""
+        assert self._process.stdin
+        with suppress(OSError, ValueError):
+            # kubectl renews the time limit of its writes with each write, but not when it closes: without this line,
+            # closing fails where the stream is older than a minute.
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        with suppress(OSError):
+            self._process.stdin.close()
+        return self.rest()
+
+    def __enter__(self) -> "Client":
+        """Return the client."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the requests at once: a rollback may wait for this. The Pod's side ends with the connection."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with suppress(OSError):
+                if stream:
+                    stream.close()
+
+
+def send(config: LabConfig, groups: Sequence[Group], seconds: float = PROBE_SECONDS) -> list[list[Answer]]:
+    """Send each group's requests in turn.
+
+    Args:
+        config: The application and the client's workload.
+        groups: The requests.
+        seconds: Limit of all of them together; the answers that came until then are returned.
+
+    Returns:
+        The answers of each group.
+
+    Raises:
+        KubectlError: kubectl is missing.
+        ProbeError: The Pod cannot send requests.
+    """
+    found: list[list[Answer]] = [[] for _ in groups]
+    with Client(config, groups, seconds) as client:
+        for answers in client.rest():
+            found[answers[0].group] += answers
+    return found
+
+
+class Load:
+    """Requests in the background while something changes, until `stop`."""
+
+    def __init__(self, config: LabConfig, limit_seconds: float, workers: int = 4, fresh_workers: int = 0) -> None:
+        """Start at once.
+
+        Args:
+            config: The application and the client's workload.
+            limit_seconds: Limit of the change itself; the load lasts longer than that.
+            workers: Number of requests at the same time.
+            fresh_workers: Number of workers that open a new connection for each request.
+
+        Raises:
+            KubectlError: kubectl is missing.
+        """
+        group = Group(workers=workers, fresh_workers=fresh_workers, pause_seconds=0.02)
+        self._client = Client(config, [group], limit_seconds + END_SECONDS)
+
+    def stop(self) -> list[Answer]:
+        """End the load and return its answers. Raise ProbeError if it ended before the change did."""
+        with self._client as client:
+            early = client.exited
+            found = client.stop()
+        if early:
+            raise ProbeError("the background requests ended before the change did")
+        return [answer for answers in found for answer in answers]

@@ -1,0 +1,147 @@
+"""Send requests from inside a Pod, with nothing but Python's standard library; run as text by `client.py`.
+
+The task is in `SPEC`: groups of rounds, one group after the other. A round is one request to each endpoint of its
+group, sent by one worker. Each round is printed as it comes, at least one line a second: a JSON list of rounds, each a
+list of answers. An answer is [status, identity, proxied, seconds, error, reconnected, at, group]. The last line is
+"end".
+
+Everything is bounded in count and in time, and ends when standard input does. Connections are kept alive, as an
+application's are. A kept connection that the other side closed between two requests is opened again once, as HTTP
+clients do, and counted.
+"""
+
+import http.client
+import json
+import os
+import threading
+import time
+
+WARM_REQUEST_SECONDS = 1.0
+REOPENED = ("RemoteDisconnected", "BrokenPipeError", "ConnectionResetError")
+
+
+def identity(body, path):
+    """Return the text at `path` (keys and indexes) in a JSON body; the last part may be missing: "none"."""
+    try:
+        value = json.loads(body)
+        for key in path[:-2]:
+            value = value[key]
+        for key in path[-2:]:
+            value = (value or {}).get(key)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return "unknown"
+    return str(value or "none")
+
+
+def ask(connection, endpoint, limit):
+    """Send one request; return [status, identity, proxied, seconds, error]."""
+    began = time.monotonic()
+    try:
+        connection.timeout = limit
+        if connection.sock:
+            connection.sock.settimeout(limit)
+        connection.request(endpoint["method"], endpoint["path"], headers=endpoint["headers"])
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
+        return [0, "", False, time.monotonic() - began, type(error).__name__]
+    seconds = time.monotonic() - began
+    proxied = answer.getheader("server") == "istio-envoy"
+    return [answer.status, identity(body, endpoint["identity"]), proxied, seconds, ""]
+
+
+class Task:
+    """State shared by the workers: what is left to do, and what was not printed yet."""
+
+    def __init__(self, seconds):
+        """Start the clock."""
+        self.until = time.monotonic() + seconds
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self.left = 0
+        self.answered = []
+
+    def running(self):
+        """Return True until the time is over or the reader ends it."""
+        return time.monotonic() < self.until and not self.stop.is_set()
+
+    def take(self):
+        """Take one round of the group's count. Return False if none is left."""
+        with self.lock:
+            self.left -= 1
+            return self.left >= 0 and self.running()
+
+
+def warm(task, connections, endpoints, seconds):
+    """Wait until each endpoint answers: a new Service takes a moment. One that never answers is measured as it is."""
+    until = time.monotonic() + seconds
+    for connection, endpoint in zip(connections, endpoints):  # noqa: B905 (older Pythons)
+        while time.monotonic() < until and task.running() and not ask(connection, endpoint, WARM_REQUEST_SECONDS)[0]:
+            time.sleep(0.05)
+
+
+def work(task, spec, index, worker):
+    """Send rounds until none is left; the first `fresh_workers` open a new connection for each request."""
+    group = spec["groups"][index]
+    endpoints = group["endpoints"]
+    connections = [http.client.HTTPConnection(one["host"], one["port"]) for one in endpoints]
+    warm(task, connections, endpoints, group["warm_seconds"])
+    turn = worker
+    while task.take():
+        answers, at = [None] * len(endpoints), time.time()
+        for offset in range(len(endpoints)):
+            place = (turn + offset) % len(endpoints)  # no endpoint is always the first
+            connection, endpoint = connections[place], endpoints[place]
+            kept = connection.sock is not None
+            answer = ask(connection, endpoint, spec["request_seconds"])
+            again = kept and answer[4] in REOPENED
+            if again:
+                answer = ask(connection, endpoint, spec["request_seconds"])
+            if worker < group["fresh_workers"]:
+                connection.close()
+            answers[place] = [*answer, again, at, index]
+        turn += 1
+        with task.lock:
+            task.answered.append(answers)
+        if group["pause_seconds"]:
+            task.stop.wait(group["pause_seconds"])
+    for connection in connections:
+        connection.close()
+
+
+def end_with(task, stdin):
+    """Stop when standard input ends. Read past its lock, which would be in the way when Python exits."""
+    while os.read(stdin, 4096):
+        pass
+    task.stop.set()
+
+
+def main(spec, stdin=0):
+    """Run all groups and print what they answer."""
+    task = Task(spec["seconds"])
+    threading.Thread(target=end_with, args=(task, stdin), daemon=True).start()
+    printed = 0.0
+    for index, group in enumerate(spec["groups"]):
+        task.left = group["rounds"]
+        workers = [
+            threading.Thread(target=work, args=(task, spec, index, number), daemon=True)
+            for number in range(group["workers"])
+        ]
+        for worker in workers:
+            worker.start()
+        busy = workers
+        while busy:
+            busy = [worker for worker in workers if worker.is_alive()]
+            with task.lock:
+                batch, task.answered = task.answered, []
+            if batch or time.monotonic() - printed > 1.0:
+                print(json.dumps(batch), flush=True)
+                printed = time.monotonic()
+            if busy:
+                busy[0].join(0.05)
+    print(json.dumps("end"), flush=True)
+
+
+if __name__ == "__main__":
+    main(SPEC)  # noqa: F821
