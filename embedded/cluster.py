@@ -46,6 +46,7 @@ UP_SECONDS = 180.0
 DOWN_SECONDS = 20.0
 WATCHDOG_SECONDS = 20.0
 PROGRESS_SECONDS = 5.0
+DISK_NEEDED = 256 * 2**20  # bytes; etcd alone reserves 64 MiB for each file of its log
 MAX_STARTS = 4  # of one component during one `up`; it would not become ready any more
 Progress = Callable[[str], None]
 
@@ -128,6 +129,9 @@ def _start(state: Path, api_port: int, http_port: int, progress: Progress) -> No
     if supervisor := processes.read_living(run / "supervisor"):
         processes.wait_until_gone([supervisor], DOWN_SECONDS)  # its watchdog ended a moment ago
     _check_namespaces()
+    free = shutil.disk_usage(state).free
+    if free < DISK_NEEDED:
+        raise ClusterError(f"{state}: {free / 2**20:.0f} MiB of disk are free, {DISK_NEEDED / 2**20:.0f} are needed")
     with _listen(api_port, "API server") as api, _listen(http_port, "ingress") as http:
         try:
             toolchain = build.build()

@@ -1,22 +1,25 @@
 """Folders of a project: the Pulumi project itself and the state folder of its cluster."""
 
 import os
+import re
 from pathlib import Path
 
+_NAME = re.compile(r"^name: *waypoint-lab *$", re.MULTILINE)
 
-def _find_project() -> Path:
-    """Return the clone that this module is part of, else the nearest folder at or above the current one with a project.
 
-    An installed package has no project of its own: `lab` then works on the current folder.
+def find_project(here: Path) -> Path:
+    """Return the project folder: the nearest at or above `here`, else the clone of this module, else `here`.
+
+    An installed package is part of no clone.
     """
-    here = Path.cwd()
-    for folder in (Path(__file__).resolve().parents[1], here, *here.parents):
-        if (folder / "Pulumi.yaml").exists():
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
+        file = folder / "Pulumi.yaml"
+        if file.is_file() and _NAME.search(file.read_text(errors="replace")):
             return folder
     return here
 
 
-PROJECT_FOLDER = _find_project()
+PROJECT_FOLDER = find_project(Path.cwd())
 
 
 def default_state() -> Path:

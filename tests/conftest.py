@@ -15,6 +15,10 @@ from embedded import cluster
 
 # A run in the background inherits that SIGINT is ignored, and so would all that the tests start and then interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# The tests have a cluster, a state folder, a Pulumi backend and a passphrase of their own, whatever this shell uses.
+for _name in [*os.environ]:
+    if _name.startswith(("PULUMI_", "KUBECONFIG", "WAYPOINT_LAB_STATE")):
+        del os.environ[_name]
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -25,15 +29,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def clean_environment() -> dict[str, str]:
-    """Return this process's environment without what a shell with a running lab, or a login to Pulumi, adds to it."""
-    foreign = ("PULUMI_", "WAYPOINT_LAB_STATE", "KUBECONFIG")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-
-
 def lab(state: Path, *args: str) -> None:
     """Run the command `lab`, as a user does; its output is shown where a test fails."""
-    environment = {**clean_environment(), "WAYPOINT_LAB_STATE": str(state)}
+    environment = {**os.environ, "WAYPOINT_LAB_STATE": str(state)}
     done = subprocess.run([sys.executable, "-m", "waypoint_lab.cli", *args], env=environment, timeout=200, check=False)
     assert done.returncode == 0, f"lab {args[0]} ended with {done.returncode}"
 
@@ -53,7 +51,7 @@ def cluster_state() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def cluster_environment(cluster_state: Path) -> dict[str, str]:
     """Return the environment of a shell that uses the cluster and its Pulumi backend, and no other of either."""
-    return {**clean_environment(), **cluster.environment(cluster_state)}
+    return {**os.environ, **cluster.environment(cluster_state)}
 
 
 @pytest.fixture(scope="session")

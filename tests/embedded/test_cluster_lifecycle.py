@@ -120,7 +120,11 @@ def test_second_cluster_lives_beside_the_first_and_its_end_leaves_nothing(cluste
     assert cluster.status(cluster_state).ready
 
 
-def test_killed_watchdog_ends_the_cluster_and_up_brings_back_the_same_data(second: Path) -> None:
+def test_killed_watchdog_ends_the_cluster_and_up_brings_back_the_same_data(
+    second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "grpc_proxy"):  # nobody listens there
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     api, http = two_free_ports()
     cluster.up(second, api, http, print)
     before, trace = uid(second), Trace(second)
@@ -132,6 +136,30 @@ def test_killed_watchdog_ends_the_cluster_and_up_brings_back_the_same_data(secon
     assert cluster.status(second) == cluster.ClusterStatus(False, [])
     cluster.up(second, api, http, print)
     assert uid(second) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system that fills up")
+def test_full_disk_does_not_end_the_cluster(second: Path) -> None:
+    second.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", str(second)], check=True)
+    try:
+        cluster.up(second, *two_free_ports(), print)
+        top = processes.descendants(health.watchdog(second))[:2]
+        with (second / "filler").open("wb") as filler, pytest.raises(OSError, match="No space left"):
+            while True:
+                filler.write(bytes(2**16))
+                filler.flush()
+        time.sleep(3 * health.STATUS_FILE_SECONDS)
+        assert not cluster.status(second).ready
+        (second / "filler").unlink()
+        limit = time.monotonic() + 60
+        while not (now := cluster.status(second)).ready:
+            assert time.monotonic() < limit, [one for one in now.components if not one.ready]
+            time.sleep(0.5)
+        assert processes.descendants(health.watchdog(second))[:2] == top
+    finally:
+        cluster.down(second, lambda _: None)
+        subprocess.run(["umount", str(second)], check=True)
 
 
 def test_an_interrupted_up_leaves_nothing(second: Path) -> None:

@@ -84,6 +84,6 @@ def test_default_state_is_in_the_project_that_holds_the_current_folder(
     folder = (project / below).resolve()
     folder.mkdir(parents=True)
     project.mkdir(exist_ok=True)
-    (project / "Pulumi.yaml").touch()
+    (project / "Pulumi.yaml").write_text("name: waypoint-lab\nruntime: python\n")
     done = run(installed, folder, "-c", "from embedded import cluster; print(cluster.default_state())")
     assert f"{tmp_path / expected / '.lab'}\n" == done.stdout, done.stderr

@@ -4,9 +4,11 @@ import errno
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from embedded import cluster
 from embedded.errors import ClusterError, os_errors_as_cluster_errors
 
 
@@ -33,3 +35,11 @@ def test_unusable_state_folder_is_one_line(tmp_path: Path, command: str) -> None
         assert done.stderr.startswith(f"lab {command}: ")
         assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_full_disk_is_named_before_anything_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_check_namespaces", lambda: None)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5 * 2**20))
+    with pytest.raises(ClusterError, match=r"5 MiB of disk are free, 256 are needed$"):
+        cluster.up(tmp_path / "state", 0, 0, lambda _: None)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["lock"]

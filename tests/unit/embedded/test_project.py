@@ -1,0 +1,22 @@
+"""The project folder that `lab` works on."""
+
+from pathlib import Path
+
+import pytest
+
+from embedded.project import find_project
+
+CLONE = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize(("below", "expected"), [("", "project"), ("deep/er", "project")])
+def test_project_of_the_current_folder_comes_first(tmp_path: Path, below: str, expected: str) -> None:
+    project = tmp_path / "project"
+    (project / below).mkdir(parents=True)
+    (project / "Pulumi.yaml").write_text("name: waypoint-lab\nruntime: python\n")
+    assert tmp_path / expected == find_project(project / below)
+
+
+def test_clone_of_the_module_is_used_from_other_folders(tmp_path: Path) -> None:
+    assert find_project(tmp_path) == CLONE
+    assert find_project(CLONE / "examples" / "greeter") == CLONE  # a project of another name
