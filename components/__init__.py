@@ -7,7 +7,7 @@ from .fail_closed import FailClosed, FailClosedArgs
 from .l7_policy import Action, L7Policy, L7PolicyArgs, L7Rule
 from .service_traffic import ServiceTraffic, ServiceTrafficArgs
 from .types import HeaderChanges, Mirror, Sticky
-from .waypoint import CanaryWaypoint, Enrol, Waypoint, WaypointArgs, WaypointFor
+from .waypoint import CanaryWaypoint, Enroll, Waypoint, WaypointArgs, WaypointFor
 
 __all__ = [
     "Abort",
@@ -21,7 +21,7 @@ __all__ = [
     "Cohort",
     "Delay",
     "Duration",
-    "Enrol",
+    "Enroll",
     "FailClosed",
     "FailClosedArgs",
     "HeaderChanges",

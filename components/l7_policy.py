@@ -1,31 +1,38 @@
 """Layer-7 authorization in front of Services, enforced by their waypoint."""
 
 from enum import StrEnum
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import objects
+from ._internal import l7_rules, objects, sync, waits
+
+_KIND = "L7Policy"
+_MAX_TARGETS = 16  # Source: AuthorizationPolicy, spec.targetRefs
+_MAX_RULES = 512  # Source: AuthorizationPolicy, spec.rules
 
 
 class Action(StrEnum):
-    """What happens to a request that a rule matches."""
+    """Treatment of a request that a rule matches."""
 
     ALLOW = "ALLOW"
-    """It is let through, and what no rule matches is refused."""
+    """It is let through, and a request that no rule matches is refused."""
     DENY = "DENY"
     """It is refused, whatever other policies allow."""
 
 
 class L7Rule(TypedDict):
-    """One rule: a request must match every field that is given, by any of its values."""
+    """One rule: a request must match every field that is given, by any of its values.
+
+    Values are plain, and checked. A * at the start or the end of a value is a wildcard.
+    """
 
     methods: NotRequired[list[str]]
-    """HTTP methods, such as GET."""
+    """HTTP methods in upper case, such as GET."""
     paths: NotRequired[list[str]]
-    """Paths; a leading or trailing * is a wildcard."""
+    """Paths with their leading slash; {*} stands for one segment."""
     hosts: NotRequired[list[str]]
-    """Values of the Host header."""
+    """Values of the Host header; without a port, with any port too."""
     headers: NotRequired[dict[str, list[str]]]
     """For each header by its name, the values it may have."""
     principals: NotRequired[list[str]]
@@ -37,86 +44,74 @@ class L7Rule(TypedDict):
 class L7PolicyArgs(TypedDict):
     """Arguments of `L7Policy`."""
 
-    namespace: str
-    """Where the Services and the policy are."""
-    services: list[str]
-    """The Services it is bound to; each must have a waypoint."""
+    namespace: pulumi.Input[str]
+    """Namespace of the Services and the policy."""
+    services: list[pulumi.Input[str]]
+    """The Services it is bound to, 1 to 16; each must have a waypoint and a cluster IP."""
     action: NotRequired[Action]
-    """What happens to a request that a rule matches: `ALLOW` (the default) or `DENY`."""
+    """Treatment of a request that a rule matches: `ALLOW` (the default) or `DENY`."""
     rules: list[L7Rule]
     """Any of them may match."""
     everything: NotRequired[bool]
     """An explicit yes to a policy that refuses every request: ALLOW without rules, or DENY with an empty rule."""
-
-
-_SOURCE = ("principals", "namespaces")
-_OPERATION = ("methods", "paths", "hosts")
+    limit_seconds: NotRequired[float]
+    """Seconds that each wait may take, 1 to 3600; 60 unless given."""
+    kubeconfig: NotRequired[pulumi.Input[str]]
+    """Path of the kubeconfig that the waits use, `~` included; the ambient one unless given."""
+    context: NotRequired[pulumi.Input[str]]
+    """Context in it; the current one unless given."""
 
 
 class L7Policy(pulumi.ComponentResource):
     """An AuthorizationPolicy bound by targetRefs; a waypoint ignores selectors.
 
-    Raises RunError for bad arguments. Source: https://istio.io/latest/docs/reference/config/security/authorization-policy/
+    Waits until it is accepted for each Service, and until each Pod of the waypoint has it. Raises RunError for bad
+    arguments. Source: https://istio.io/latest/docs/reference/config/security/authorization-policy/
     """
 
     name: pulumi.Output[str]
     """Name of the AuthorizationPolicy."""
 
     def __init__(self, name: str, args: L7PolicyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Registers the policy, and waits until the waypoint has accepted it."""
-        namespace = objects.text("L7Policy", "namespace", args["namespace"])
-        services = objects.names("L7Policy", "services", args["services"])
-        action = objects.choice("L7Policy", "action", args.get("action", "ALLOW"), Action)
-        rules = [_rule(rule) for rule in args["rules"]]
+        """Register the policy."""
+        namespace = objects.passed_on(_KIND, "namespace", args["namespace"])
+        services = args["services"]
+        if not isinstance(services, list) or not 1 <= len(services) <= _MAX_TARGETS:
+            raise objects.refuse(_KIND, "services", services, f"a list of 1 to {_MAX_TARGETS} Services")
+        services = [objects.passed_on(_KIND, "services", service) for service in services]
+        if known := [service for service in services if isinstance(service, str)]:
+            objects.names(_KIND, "services", known)
+        action = objects.choice(_KIND, "action", args.get("action", "ALLOW"), Action)
+        given = args["rules"]
+        if not isinstance(given, list) or len(given) > _MAX_RULES:
+            raise objects.refuse(_KIND, "rules", given, f"a list of at most {_MAX_RULES} rules")
+        rules = [l7_rules.rule(number, rule) for number, rule in enumerate(given, 1)]
+        everything = args.get("everything", False)
+        if not isinstance(everything, bool):
+            raise objects.refuse(_KIND, "everything", everything, "true or false")
         refuses_all = not rules if action is Action.ALLOW else {} in rules
-        if refuses_all and not args.get("everything", False):
+        if refuses_all and not everything:
             raise objects.refuse(
-                "L7Policy", "rules", args["rules"], "less than a refusal of every request, unless everything is true"
+                _KIND, "rules", given, "less than a refusal of every request, unless everything is true"
             )
         if action is Action.DENY and not rules:
-            raise objects.refuse("L7Policy", "rules", [], "at least one rule: DENY without rules refuses nothing")
+            raise objects.refuse(_KIND, "rules", [], "at least one rule: DENY without rules refuses nothing")
+        limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 60), 1, 3600)
+        hooks = sync.hooks(name, waits.access(_KIND, args), limit, waits.condition_problem("WaypointAccepted"))
         super().__init__("waypoint-lab:index:L7Policy", name, {**args}, opts)
         policy = objects.KubernetesObject(
             f"{name}-policy",
             {
                 "apiVersion": "security.istio.io/v1",
                 "kind": "AuthorizationPolicy",
-                "metadata": {
-                    "name": name,
-                    "namespace": namespace,
-                    "annotations": objects.wait_for(
-                        'jsonpath={.status.conditions[?(@.type=="WaypointAccepted")].status}=True'
-                    ),
-                },
+                "metadata": {"name": name, "namespace": namespace},
                 "spec": {
                     "targetRefs": [{"group": "", "kind": "Service", "name": service} for service in services],
                     "action": str(action),
                     **({"rules": rules} if rules else {}),
                 },
             },
-            pulumi.ResourceOptions(parent=self),
+            pulumi.ResourceOptions(parent=self, hooks=hooks),
         )
         self.name = policy.metadata.apply(lambda metadata: str(metadata["name"]))
         self.register_outputs({"name": self.name})
-
-
-def _rule(rule: L7Rule) -> dict[str, Any]:
-    for field in rule:
-        if field not in (*_SOURCE, *_OPERATION, "headers"):
-            raise objects.refuse("L7Policy", "a rule's field", field, ", ".join((*_OPERATION, "headers", *_SOURCE)))
-    given: dict[str, Any] = {**rule}
-    built: dict[str, Any] = {}
-    if source := {field: _values(field, given[field]) for field in _SOURCE if field in given}:
-        built["from"] = [{"source": source}]
-    if operation := {field: _values(field, given[field]) for field in _OPERATION if field in given}:
-        built["to"] = [{"operation": operation}]
-    if headers := rule.get("headers", {}):
-        built["when"] = [
-            {"key": f"request.headers[{name}]", "values": _values(name, values)} for name, values in headers.items()
-        ]
-    return built
-
-
-def _values(field: str, values: list[str]) -> list[str]:
-    # An empty list would match nothing at all, which no one means.
-    return objects.names("L7Policy", field, values)

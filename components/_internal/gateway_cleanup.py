@@ -1,19 +1,19 @@
-"""What istiod made for a Gateway that is gone: Kubernetes collects it later, and until then it is in the way."""
+"""The wait before a Gateway is created: for the garbage collection of an earlier one, and for labels of others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
 
-from .migration import Cluster
-from .waits import Target
+from . import migration, waits
+from .waits import Access, Failed, Session
 
 # Kinds that istiod makes for a waypoint, and what owns them.
 _KINDS = "deployments,services,gateways.gateway.networking.k8s.io"
 
 
-def left(found: Mapping[str, Any], gateway: str) -> list[str]:
-    """What still belongs to an earlier Gateway of this name, as `Kind name`."""
+def uncollected(found: Mapping[str, Any], gateway: str) -> list[str]:
+    """Return what still belongs to an earlier Gateway of this name, as `Kind name`."""
     living = {item["metadata"]["uid"] for item in found["items"] if item["kind"] == "Gateway"}
     return [
         f"{item['kind']} {item['metadata']['name']}"
@@ -23,22 +23,43 @@ def left(found: Mapping[str, Any], gateway: str) -> list[str]:
     ]
 
 
-async def wait(cluster: Cluster, gateway: str) -> None:
-    """Waits until nothing is left of an earlier Gateway of this name. Raises RuntimeError after the cluster's limit.
+async def wait(session: Session, gateway: str) -> None:
+    """Wait until nothing is left of an earlier Gateway of this name.
 
     istiod writes over what it finds, and does not always make anew what is collected after that: the Gateway would
-    wait for its Service for ever. Where the cluster cannot be asked, creating the Gateway says why.
+    wait for its Service without end. Where the cluster cannot be asked, creating the Gateway says why.
     """
-    while True:
+
+    async def check() -> str:
         try:
-            found = await cluster.get(_KINDS)
+            there = uncollected(await session.get(_KINDS), gateway)
+        except Failed:
+            raise
         except RuntimeError:
-            return
-        if not (there := left(found, gateway)):
-            return
-        await cluster.pause(f"{', '.join(there)} of an earlier Gateway {gateway} is not collected yet")
+            return ""
+        return f"{', '.join(there)} of an earlier Gateway {gateway} is not collected yet" if there else ""
+
+    await session.until(check)
 
 
-def hook(name: str, target: Target, namespace: str, gateway: str, limit: float) -> pulumi.ResourceHook:
-    """A hook before a Gateway is created."""
-    return pulumi.ResourceHook(name, lambda _args: wait(Cluster(target, namespace, limit), gateway))
+def hook(
+    name: str, cluster: Access, limit: float, services: Sequence[str] | None, wanted: Mapping[str, str]
+) -> pulumi.ResourceHook:
+    """Return a hook before a Gateway is created.
+
+    Args:
+        name: Name of the hook.
+        cluster: The cluster that kubectl asks.
+        limit: Seconds that the wait may take.
+        services: The Services that will be enrolled; none for the namespace, and None where nothing is.
+        wanted: The labels that they will get.
+    """
+
+    async def before(args: pulumi.ResourceHookArgs) -> None:
+        metadata = (await waits.plain(args.new_inputs))["metadata"]
+        session = Session(cluster, metadata["namespace"], limit, where=f"Gateway {metadata['namespace']}")
+        if services is not None:
+            await migration.check_labels(session, services, wanted)
+        await wait(session, metadata["name"])
+
+    return pulumi.ResourceHook(name, before)

@@ -88,9 +88,17 @@ def text(component: str, field: str, value: Any) -> str:
     return value
 
 
-def names(component: str, field: str, values: Sequence[str]) -> list[str]:
-    """`values` if there is at least one and none twice. Raises RunError."""
+def passed_on(component: str, field: str, value: Any) -> pulumi.Input[str]:
+    """Return `value`, which is not looked at further: an output, or text that is not empty. Raise RunError."""
+    return value if isinstance(value, pulumi.Output) else text(component, field, value)
+
+
+def names(component: str, field: str, values: Any) -> list[str]:
+    """Return `values` if they are a list of at least one text, none twice. Raise RunError."""
+    want = "a list of different names, at least one"
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise refuse(component, field, values, want)
     given = [text(component, field, value) for value in values]
     if not given or len(set(given)) < len(given):
-        raise refuse(component, field, given, "a list of different names, at least one")
+        raise refuse(component, field, given, want)
     return given

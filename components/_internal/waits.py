@@ -1,78 +1,173 @@
-"""Waits that the provider's own `pulumi.com/waitFor` cannot express, as resource hooks; each has a limit."""
+"""Waits that `pulumi.com/waitFor` of the Kubernetes provider cannot express, as resource hooks; each has a limit."""
 
 import asyncio
 import json
+import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import pulumi
 
-from . import objects
-
 POLL_SECONDS = 0.1
-Look = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
+Run = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 Problem = Callable[[dict[str, Any]], str]  # of an object: why it is not as wanted, empty where it is
 
 
-class Target(NamedTuple):
-    """The cluster that kubectl is to ask: the same as the provider's. Empty means what the environment says."""
+class Failed(RuntimeError):
+    """A failure that waiting cannot change."""
 
-    kubeconfig: str = ""
-    context: str = ""
 
-    def kubectl(self, *arguments: str) -> list[str]:
-        """A kubectl command for this cluster."""
-        chosen = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
-        chosen += [f"--context={self.context}"] if self.context else []
+class Access(NamedTuple):
+    """Kubeconfig and context of the cluster that kubectl asks: the provider's. Empty means the environment's."""
+
+    kubeconfig: pulumi.Input[str] = ""
+    context: pulumi.Input[str] = ""
+
+    async def kubectl(self, *arguments: str) -> list[str]:
+        """Return a kubectl command for this cluster; `~` in the kubeconfig's path is expanded."""
+        kubeconfig, context = await plain(self.kubeconfig), await plain(self.context)
+        chosen = [f"--kubeconfig={os.path.expanduser(kubeconfig)}"] if kubeconfig else []
+        chosen += [f"--context={context}"] if context else []
         return ["kubectl", *chosen, "--request-timeout=10s", *arguments]
 
 
-def target(component: str, args: Mapping[str, Any]) -> Target:
-    """The cluster that `args` name with `kubeconfig` and `context`. Raises RunError where one of them is an output."""
+def access(component: str, args: Mapping[str, Any]) -> Access:
+    """Return the cluster that `kubeconfig` and `context` of `args` name. Raise RunError for what is no text."""
     for field in ("kubeconfig", "context"):
-        if isinstance(args.get(field), pulumi.Output):
-            raise objects.refuse(component, field, args[field], "text")
-    return Target(args.get("kubeconfig", ""), args.get("context", ""))
+        if not isinstance(args.get(field, ""), str | pulumi.Output):
+            raise pulumi.RunError(f"{component}: {field} is {args[field]!r}: it must be text")
+    return Access(args.get("kubeconfig", ""), args.get("context", ""))
 
 
-def look(command: list[str]) -> "subprocess.CompletedProcess[str]":
-    """Runs one command of kubectl. Raises RuntimeError where there is no kubectl."""
+Target: TypeAlias = Access
+target = access
+
+
+async def plain(value: Any) -> Any:
+    """Return `value` with the values of all outputs in it; hooks get secrets as outputs."""
+    if isinstance(value, pulumi.Output):
+        return await plain(await value.future())
+    if isinstance(value, Mapping):
+        return {key: await plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [await plain(item) for item in value]
+    return value
+
+
+def run_kubectl(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Run one command of kubectl. Raise Failed where there is no kubectl."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     except FileNotFoundError:
-        raise RuntimeError("kubectl is not on PATH, and the wait for what was just written needs it") from None
+        raise Failed("kubectl is not on PATH, and the waits of the components need it; install it") from None
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, "", "kubectl gave no answer within 30 s")
 
 
-def route_problem(route: dict[str, Any]) -> str:
-    """Why a route does not yet serve what was last written to it; empty once it does.
+class Session:
+    """kubectl in one namespace of one cluster, until a limit is over. Methods raise RuntimeError in one line."""
 
-    A condition counts only for the generation it was observed on: an older True says nothing about new weights.
-    Source: Gateway API, RouteParentStatus and metav1.Condition.observedGeneration; ResolvedWaypoints is Istio's own.
+    def __init__(
+        self, cluster: Access, namespace: str, limit_seconds: float, run: Run | None = None, where: str = ""
+    ) -> None:
+        """Begin a session.
+
+        Args:
+            cluster: The cluster.
+            namespace: The namespace; empty where commands name one themselves.
+            limit_seconds: Seconds from now until every wait of the session fails.
+            run: Runs one command of kubectl.
+            where: The object that is waited for, as error messages name it.
+        """
+        self.namespace, self.limit = namespace, limit_seconds
+        self._access, self._run, self._where = cluster, run or run_kubectl, f"{where}: " if where else ""
+        self._end = time.monotonic() + limit_seconds
+
+    async def done(self, *arguments: str, namespace: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run kubectl and return its result, failed or not; the event loop is free meanwhile."""
+        place = namespace or self.namespace
+        scope = ["--namespace", place] if place else []
+        return await asyncio.to_thread(self._run, await self._access.kubectl(arguments[0], *scope, *arguments[1:]))
+
+    async def run(self, *arguments: str, namespace: str = "") -> str:
+        """Return the output of kubectl."""
+        done = await self.done(*arguments, namespace=namespace)
+        if done.returncode:
+            raise RuntimeError((done.stderr.strip().splitlines() or ["kubectl failed without a message"])[-1])
+        return done.stdout
+
+    async def get(self, *what: str, namespace: str = "") -> dict[str, Any]:
+        """Return an object, or a list of them."""
+        found: dict[str, Any] = json.loads(await self.run("get", *what, "--output", "json", namespace=namespace))
+        return found
+
+    async def pause(self, why: str) -> None:
+        """Wait until the next look. Raise Failed with `why` where the limit is over."""
+        if time.monotonic() >= self._end:
+            raise Failed(f"{self._where}waited {self.limit:g} s: {why}")
+        await asyncio.sleep(POLL_SECONDS)
+
+    async def until(self, check: Callable[[], Awaitable[str]]) -> None:
+        """Call `check` until it returns no problem; an error of kubectl is a problem that may pass."""
+        while True:
+            try:
+                why = await check()
+            except Failed as error:
+                raise Failed(f"{self._where}{error}") from None
+            except RuntimeError as error:
+                why = str(error)
+            if not why:
+                return
+            await self.pause(why)
+
+
+def conditions_problem(item: Mapping[str, Any], conditions: Sequence[Mapping[str, Any]], *wanted: str) -> str:
+    """Return why not all `wanted` conditions are True for the newest generation of an object; empty if they are.
+
+    Source: metav1.Condition.observedGeneration: an older True says nothing about the spec that was just written. A
+    policy of which only some targets are bound is True with the reason PartiallyInvalid (istiod, flattenConditions).
     """
-    generation = route["metadata"]["generation"]
+    generation = item["metadata"]["generation"]
+    seen = {condition["type"]: condition for condition in conditions}
+    for kind in wanted:
+        condition = seen.get(kind)
+        if condition is None:
+            return f"{kind} is not reported"
+        if condition.get("observedGeneration", generation) != generation:
+            return f"{kind} is of generation {condition.get('observedGeneration')}, not of {generation}"
+        if condition.get("status") != "True" or condition.get("reason") == "PartiallyInvalid":
+            state = "PartiallyInvalid" if condition.get("status") == "True" else condition.get("status")
+            return f"{kind} is {state}: {condition.get('message', '')}"
+    return ""
+
+
+def condition_problem(*wanted: str) -> Problem:
+    """Return a check of the conditions in an object's status."""
+    return lambda item: conditions_problem(item, item.get("status", {}).get("conditions") or [], *wanted)
+
+
+def route_problem(route: dict[str, Any]) -> str:
+    """Return why a route does not yet serve for each of its parents what was last written to it; empty once it does.
+
+    Source: Gateway API, RouteParentStatus; ResolvedWaypoints is Istio's own.
+    """
     parents = route.get("status", {}).get("parents") or []
-    if not parents:
-        return "no controller has reported on it: does the Service have a waypoint?"
+    reported = {parent.get("parentRef", {}).get("name") for parent in parents}
+    for ref in route.get("spec", {}).get("parentRefs") or [{}]:
+        if ref.get("name") not in reported:
+            return f"no controller has reported on parent {ref.get('name')}; does the Service have a waypoint?"
     for parent in parents:
-        seen = {condition["type"]: condition for condition in parent.get("conditions") or []}
-        wanted = ["Accepted", "ResolvedRefs", *(["ResolvedWaypoints"] if "ResolvedWaypoints" in seen else [])]
-        for kind in wanted:
-            condition = seen.get(kind)
-            if condition is None:
-                return f"{kind} is not reported"
-            if condition.get("observedGeneration") != generation:
-                return f"{kind} is of generation {condition.get('observedGeneration')}, not of {generation}"
-            if condition.get("status") != "True":
-                return f"{kind} is {condition.get('status')}: {condition.get('message', '')}"
+        conditions = parent.get("conditions") or []
+        waypoints = ["ResolvedWaypoints"] if any(item["type"] == "ResolvedWaypoints" for item in conditions) else []
+        if why := conditions_problem(route, conditions, "Accepted", "ResolvedRefs", *waypoints):
+            return why
     return ""
 
 
 def rollout_problem(deployment: dict[str, Any]) -> str:
-    """Why a Deployment is not rolled out; empty once it is. Source: kubectl's own `rollout status`."""
+    """Return why a Deployment is not rolled out; empty once it is. Source: kubectl's own `rollout status`."""
     if deployment["metadata"].get("deletionTimestamp"):
         return "it is being deleted"
     status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
@@ -85,7 +180,7 @@ def rollout_problem(deployment: dict[str, Any]) -> str:
 
 
 def endpoints_problem(services: Sequence[str]) -> Problem:
-    """A check of a list of EndpointSlices: each of `services` must have a ready Pod, or its traffic would be lost."""
+    """Return a check of a list of EndpointSlices: each of `services` must have a ready Pod."""
 
     def problem(slices: dict[str, Any]) -> str:
         ready = {
@@ -102,37 +197,26 @@ def endpoints_problem(services: Sequence[str]) -> Problem:
 
 
 def one(kind: str, namespace: str, name: str) -> list[str]:
-    """What to ask for: a single object."""
+    """Return the arguments of kubectl for a single object."""
     return [kind, name, "--namespace", namespace]
 
 
 def slices(namespace: str, services: Sequence[str]) -> list[str]:
-    """What to ask for: the EndpointSlices of some Services."""
-    return [
-        "endpointslices",
-        "--namespace",
-        namespace,
-        f"--selector=kubernetes.io/service-name in ({','.join(services)})",
-    ]
+    """Return the arguments of kubectl for the EndpointSlices of some Services."""
+    selector = f"--selector=kubernetes.io/service-name in ({','.join(services)})"
+    return ["endpointslices", *(["--namespace", namespace] if namespace else []), selector]
 
 
-async def wait(target: Target, what: list[str], problem: Problem, limit_seconds: float, look: Look = look) -> None:
-    """Asks kubectl for `what` until `problem` finds none; the event loop is free meanwhile, for all other components.
+async def wait(cluster: Access, what: list[str], problem: Problem, limit: float, run: Run | None = None) -> None:
+    """Ask kubectl for `what` until `problem` finds none. Raise RuntimeError after `limit` seconds."""
+    session = Session(cluster, "", limit, run, where=" ".join(what))
 
-    Raises RuntimeError, with the last problem, after `limit_seconds`.
-    """
-    command = target.kubectl("get", *what, "--output", "json")
-    end = time.monotonic() + limit_seconds
-    while True:
-        answer = await asyncio.to_thread(look, command)
-        why = answer.stderr.strip() if answer.returncode else problem(json.loads(answer.stdout))
-        if not why:
-            return
-        if time.monotonic() >= end:
-            raise RuntimeError(f"waited {limit_seconds:g} s for {' '.join(what)}: {why}")
-        await asyncio.sleep(POLL_SECONDS)
+    async def check() -> str:
+        return problem(await session.get(*what))
+
+    await session.until(check)
 
 
-def hook(name: str, target: Target, what: list[str], problem: Problem, limit_seconds: float) -> pulumi.ResourceHook:
-    """A named hook that waits, as `wait` does; previews do not run it."""
-    return pulumi.ResourceHook(name, lambda _args: wait(target, what, problem, limit_seconds))
+def hook(name: str, cluster: Access, what: list[str], problem: Problem, limit: float) -> pulumi.ResourceHook:
+    """Return a named hook that waits, as `wait` does; previews do not run it."""
+    return pulumi.ResourceHook(name, lambda _args: wait(cluster, what, problem, limit))

@@ -61,7 +61,7 @@ ROUTE = {"namespace": NAMESPACE, "service": "greeter", "port": PORT}
 WAYPOINT = {
     "kind": "Waypoint",
     "name": "waypoint",
-    "inputs": {"namespace": NAMESPACE, "enrol": "services", "services": ["greeter", "clock"], "accessLog": True},
+    "inputs": {"namespace": NAMESPACE, "enroll": "services", "services": ["greeter", "clock"], "accessLog": True},
     "outputs": ["name", "address", "gatewayClass"],
 }
 

@@ -44,8 +44,13 @@ def _waypoint(stack: Stack) -> None:
     if config.waypoint.fail_closed:
         if line := l4_enforcement.warning(config):
             pulumi.warn(line)
-        # After the enrolment: clients that still come past the waypoint would be refused.
-        guard: FailClosedArgs = {"namespace": config.app.namespace, "labels": config.app.backends.common_labels}
+        # After the enrollment: clients that still come past the waypoint would be refused.
+        guard: FailClosedArgs = {
+            "namespace": config.app.namespace,
+            "labels": {**config.app.backends.common_labels},
+            "kubeconfig": config.target.kubeconfig,
+            "context": config.target.context,
+        }
         if config.waypoint.name != WaypointSettings().name:
             guard["waypoint"] = config.waypoint.name
         if config.waypoint.canary:
@@ -58,7 +63,13 @@ def _l7_policy(stack: Stack) -> None:
     config = stack.config
     L7Policy(
         f"{config.app.service}-l7-policy",
-        {"namespace": config.app.namespace, "services": [config.app.service], "rules": [{"methods": ["GET"]}]},
+        {
+            "namespace": config.app.namespace,
+            "services": [config.app.service],
+            "rules": [{"methods": ["GET"]}],
+            "kubeconfig": config.target.kubeconfig,
+            "context": config.target.context,
+        },
         stack.options(),
     )
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from components._internal import gateway_cleanup, waits
-from components._internal.migration import Cluster
-from components._internal.waits import Target
+from components._internal.waits import Access, Session
 
 
 def item(kind: str, name: str, uid: str, owner: str = "", owner_uid: str = "") -> dict[str, Any]:
@@ -40,7 +39,7 @@ GATEWAY = item("Gateway", "waypoint", "new")
 def test_what_is_left_is_what_a_gateway_of_this_name_owned_that_is_gone(
     items: list[dict[str, Any]], left: list[str]
 ) -> None:
-    assert gateway_cleanup.left({"items": items}, "waypoint") == left
+    assert gateway_cleanup.uncollected({"items": items}, "waypoint") == left
 
 
 def waited(*answers: list[dict[str, Any]] | str, limit_seconds: float = 5.0) -> int:
@@ -55,7 +54,7 @@ def waited(*answers: list[dict[str, Any]] | str, limit_seconds: float = 5.0) -> 
         text = "" if failed else json.dumps({"items": answer})
         return subprocess.CompletedProcess(command, int(failed), text, str(answer))
 
-    asyncio.run(gateway_cleanup.wait(Cluster(Target(), "shop", limit_seconds, look), "waypoint"))
+    asyncio.run(gateway_cleanup.wait(Session(Access(), "shop", limit_seconds, look), "waypoint"))
     return asked
 
 

@@ -1,4 +1,4 @@
-"""What a waypoint knows and what it should, and how a canary is told before it gets its first connection."""
+"""Services that a waypoint has and should have; the sync of a canary before it gets its first connection."""
 
 import asyncio
 import subprocess
@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from components._internal import migration
-from components._internal.migration import Cluster, expected, known, share, told, under_way
-from components._internal.waits import Target
+from components._internal.enrollment import expected, share
+from components._internal.envoy import active_requests, services
+from components._internal.migration import sync, sync_canary
+from components._internal.waits import Access, Session
 from tests.unit.components.waypoint_cluster import (
     CANARY,
     LISTENERS,
@@ -19,7 +21,7 @@ from tests.unit.components.waypoint_cluster import (
     busy,
     dump,
     envoy,
-    overheard,
+    recorded_info,
     pods,
     service,
 )
@@ -31,23 +33,23 @@ NEEDED = "(a canary waypoint needs Istio 1.31 or newer)"
 
 
 @pytest.fixture(autouse=True)
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    return overheard(monkeypatch)
+def info(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return recorded_info(monkeypatch)
 
 
 def test_a_waypoint_knows_the_services_of_its_filter_chains() -> None:
-    assert known(dump(CART, "reviews.bookinfo-backends", "https://example.com")) == {
+    assert services(dump(CART, "reviews.bookinfo-backends", "https://example.com")) == {
         CART,
         "reviews.bookinfo-backends",
     }
-    assert known(dump("cart.svc")) == {"cart.svc"}
-    assert known({}) == set()
+    assert services(dump("cart.svc")) == {"cart.svc"}
+    assert services({}) == set()
 
 
 def test_a_service_without_a_cluster_is_not_known_although_a_listener_has_it() -> None:
     half = dump(CART, TILL)
     half["configs"][0]["dynamic_active_clusters"].pop(0)
-    assert known(half) == {TILL}
+    assert services(half) == {TILL}
 
 
 def test_the_services_of_a_namespace_are_expected_but_those_that_istiod_gives_no_waypoint() -> None:
@@ -76,9 +78,9 @@ def test_of_named_services_only_those_are_expected_whatever_their_labels_say_yet
 
 
 def test_requests_under_way_are_those_to_services_and_a_count_that_is_left_out_is_none() -> None:
-    assert under_way(busy(2, 0, 3)) == 5
-    assert under_way(busy()) == 0
-    assert under_way({}) == 0
+    assert active_requests(busy(2, 0, 3)) == 5
+    assert active_requests(busy()) == 0
+    assert active_requests({}) == 0
 
 
 def enrolled(labels: dict[str, str] | None, weight: str | None = None) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def namespace(*canary: Pod, primary: list[Pod] | None = None) -> Namespace:
 
 
 def wait(there: Namespace, names: list[str] | None = None, limit_seconds: float = 5.0) -> None:
-    asyncio.run(told(there.cluster(limit_seconds), "waypoint", "next", names or []))
+    asyncio.run(sync_canary(there.session(limit_seconds), "waypoint", "next", names or []))
 
 
 def test_a_canary_that_knows_all_is_asked_once_after_the_primary() -> None:
@@ -144,13 +146,13 @@ def test_every_pod_of_the_canary_must_know_every_service() -> None:
     there = namespace(Pod("next-1", [{CART, TILL}]), Pod("next-2", [set(), {CART}, {TILL}, {CART, TILL}]))
     wait(there)
     assert there.commands.count(envoy("next-2", "GET", LISTENERS)) == 4
-    assert there.deeds() == [], "it was told in time"
+    assert there.writes() == [], "it was told in time"
 
 
 def test_what_only_the_primary_takes_requests_for_is_not_asked_of_the_canary() -> None:
     there = namespace(Pod("next-1", [{CART, TILL}]), primary=[Pod("waypoint-1", [{CART, TILL, "cart.elsewhere"}])])
     wait(there)
-    assert there.deeds() == []
+    assert there.writes() == []
 
 
 def test_of_named_services_no_others_are_waited_for() -> None:
@@ -168,16 +170,16 @@ def test_a_canary_is_not_asked_while_the_primary_does_not_know_all_itself() -> N
 
 
 def test_a_canary_that_is_not_told_is_started_anew_exactly_once(
-    monkeypatch: pytest.MonkeyPatch, said: list[str]
+    monkeypatch: pytest.MonkeyPatch, info: list[str]
 ) -> None:
     monkeypatch.setattr(migration, "PATIENCE_SECONDS", 0.0)
     there = namespace(Pod("next-1", [{CART}]))
     anew = [Pod("next-2", [set(), set(), {TILL}, {CART, TILL}])]
     there.then[RESTART] = lambda: there.pods.update(next=anew)
     wait(there)
-    assert there.deeds() == [RESTART]
+    assert there.writes() == [RESTART]
     assert there.commands.count(envoy("next-2", "GET", LISTENERS)) == 4
-    assert said == [f"waypoint next is not told of {TILL}; its Pods are started anew"]
+    assert info == [f"waypoint next does not have {TILL}; its Pods are restarted"]
 
 
 def test_a_canary_is_not_started_anew_before_patience_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +188,7 @@ def test_a_canary_is_not_started_anew_before_patience_is_over(monkeypatch: pytes
     with pytest.raises(RuntimeError, match=r"^waited 0\.3 s: "):
         wait(there, limit_seconds=0.3)
     assert there.commands.count(envoy("next-1", "GET", LISTENERS)) > 1
-    assert there.deeds() == []
+    assert there.writes() == []
 
 
 def test_a_primary_that_is_not_told_starts_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,8 +196,8 @@ def test_a_primary_that_is_not_told_starts_nothing_anew(monkeypatch: pytest.Monk
     there = namespace(Pod("next-1", [{CART, TILL}]), primary=[Pod("waypoint-1", [{CART}])])
     with pytest.raises(RuntimeError) as caught:
         wait(there, limit_seconds=0.05)
-    assert str(caught.value) == f"waited 0.05 s: waypoint waypoint is not told of {TILL}"
-    assert there.deeds() == []
+    assert str(caught.value) == f"waited 0.05 s: waypoint waypoint does not have {TILL}"
+    assert there.writes() == []
 
 
 def test_a_rollout_that_goes_on_is_waited_for() -> None:
@@ -228,7 +230,7 @@ def test_a_canary_that_is_never_told_is_named_with_all_that_it_lacks_and_the_lim
     with pytest.raises(RuntimeError) as caught:
         wait(namespace(Pod("next-1", [{CART, TILL}]), Pod("next-2", [knows])), limit_seconds=0.05)
     lacking = ", ".join(sorted({CART, TILL} - knows))
-    assert str(caught.value) == f"waited 0.05 s: waypoint next is not told of {lacking} {NEEDED}"
+    assert str(caught.value) == f"waited 0.05 s: waypoint next does not have {lacking} {NEEDED}"
 
 
 @pytest.mark.parametrize("gateway", ["waypoint", "next"])
@@ -238,7 +240,7 @@ def test_a_waypoint_without_a_running_pod_is_an_error_in_time(gateway: str) -> N
     with pytest.raises(RuntimeError) as caught:
         wait(there, limit_seconds=0.02)
     assert str(caught.value) == f"waited 0.02 s: waypoint {gateway} has no running Pod"
-    assert there.deeds() == []
+    assert there.writes() == []
 
 
 def test_kubectl_asks_the_cluster_and_the_namespace_that_were_named() -> None:
@@ -248,15 +250,17 @@ def test_kubectl_asks_the_cluster_and_the_namespace_that_were_named() -> None:
         commands.append(command)
         return subprocess.CompletedProcess(command, 0, '{"items": []}', "")
 
-    asyncio.run(Cluster(Target("/k", "c"), "shop", 5, look).get("services"))
+    asyncio.run(Session(Access("/k", "c"), "shop", 5, look).get("services"))
     want = "kubectl --kubeconfig=/k --context=c --request-timeout=10s get --namespace shop services --output json"
     assert [" ".join(command) for command in commands] == [want]
 
 
-@pytest.mark.parametrize(("text", "line"), [("a\nforbidden\n", "forbidden"), (" \n", "kubectl said nothing")])
+@pytest.mark.parametrize(
+    ("text", "line"), [("a\nforbidden\n", "forbidden"), (" \n", "kubectl failed without a message")]
+)
 def test_what_kubectl_refuses_is_one_line(text: str, line: str) -> None:
     there = Namespace()
     there.refused["get services"] = [text]
     with pytest.raises(RuntimeError) as caught:
-        asyncio.run(there.cluster().get("services"))
+        asyncio.run(there.session().get("services"))
     assert str(caught.value) == line

@@ -1,4 +1,4 @@
-"""How a waypoint is let go: its connections first, its Pods then, and not while it gets new ones."""
+"""The drain of a waypoint: its connections first, its Pods then, and not while it gets new ones."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,9 +9,9 @@ import pulumi
 import pytest
 from pulumi import resource_hooks
 
-from components._internal import migration
-from components._internal.migration import Cluster, leaving, let_go, telling
-from components._internal.waits import Target
+from components._internal import waits
+from components._internal.migration import after_labels, before_labels, before_weight, drain
+from components._internal.waits import Access
 from tests.unit.components.waypoint_cluster import (
     CANARY,
     DRAIN,
@@ -22,7 +22,7 @@ from tests.unit.components.waypoint_cluster import (
     Pod,
     deployments,
     envoy,
-    overheard,
+    recorded_info,
     pods,
     service,
 )
@@ -31,14 +31,14 @@ SCALE = "scale deployment/old --replicas=0"
 
 
 @pytest.fixture(autouse=True)
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    return overheard(monkeypatch)
+def info(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return recorded_info(monkeypatch)
 
 
 def enrolled(weight: int = 100, name: str = "shop") -> dict[str, Any]:
     """The namespace, or a Service, whose connections go from `old` to `new` by as many percent."""
     labels = {PRIMARY: "old", CANARY: "new"}
-    return {"metadata": {"name": name, "labels": labels, "annotations": {WEIGHT: str(weight)}}}
+    return {"kind": "Namespace", "metadata": {"name": name, "labels": labels, "annotations": {WEIGHT: str(weight)}}}
 
 
 def namespace(*old: Pod) -> Namespace:
@@ -49,17 +49,17 @@ def namespace(*old: Pod) -> Namespace:
 
 
 def go(there: Namespace, *objects: dict[str, Any], limit_seconds: float = 5.0) -> None:
-    asyncio.run(let_go(there.cluster(limit_seconds), "old", objects or [enrolled()]))
+    asyncio.run(drain(there.session(limit_seconds), "old", objects or [enrolled()]))
 
 
-def test_a_waypoint_without_pods_is_left_alone(said: list[str]) -> None:
+def test_a_waypoint_without_pods_is_left_alone(info: list[str]) -> None:
     there = namespace()
     go(there, enrolled(0))
     assert there.commands == [pods("old")]
-    assert said == []
+    assert info == []
 
 
-def test_connections_end_before_the_pods_do(said: list[str]) -> None:
+def test_connections_end_before_the_pods_do(info: list[str]) -> None:
     there = namespace(Pod("old-1"))
     go(there)
     assert there.commands == [
@@ -70,14 +70,14 @@ def test_connections_end_before_the_pods_do(said: list[str]) -> None:
         SCALE,
         pods("old"),
     ]
-    assert said == ["waypoint old: its open connections are ended, then its Pods"]
+    assert info == ["waypoint old: its open connections are drained, then its Pods end"]
 
 
 def test_each_pod_is_drained_once_and_its_requests_are_waited_for() -> None:
     there = namespace(Pod("old-1", active=[2, 1, 0]), Pod("old-2", active=[0, 0, 3, 0]))
     go(there)
-    assert sorted(there.deeds()[:2]) == [envoy("old-1", "POST", DRAIN), envoy("old-2", "POST", DRAIN)]
-    assert there.deeds()[2:] == [SCALE]
+    assert sorted(there.writes()[:2]) == [envoy("old-1", "POST", DRAIN), envoy("old-2", "POST", DRAIN)]
+    assert there.writes()[2:] == [SCALE]
     for pod in ("old-1", "old-2"):
         assert there.commands[: there.commands.index(SCALE)].count(envoy(pod, "GET", REQUESTS)) == 4
 
@@ -87,20 +87,20 @@ def test_a_pod_that_comes_while_requests_are_waited_for_is_drained_too() -> None
     later = Pod("old-2")
     there.then[envoy("old-1", "GET", REQUESTS)] = lambda: there.pods["old"].__setitem__(slice(1, None), [later])
     go(there)
-    assert there.deeds() == [envoy("old-1", "POST", DRAIN), envoy("old-2", "POST", DRAIN), SCALE]
+    assert there.writes() == [envoy("old-1", "POST", DRAIN), envoy("old-2", "POST", DRAIN), SCALE]
 
 
 def test_a_pod_that_could_not_be_drained_is_asked_again_before_any_pod_ends() -> None:
     there = namespace(Pod("old-1"))
     there.refused[envoy("old-1", "POST", DRAIN)] = ["error: unable to upgrade connection"]
     go(there)
-    assert there.deeds() == [envoy("old-1", "POST", DRAIN), envoy("old-1", "POST", DRAIN), SCALE]
+    assert there.writes() == [envoy("old-1", "POST", DRAIN), envoy("old-1", "POST", DRAIN), SCALE]
 
 
 def test_pods_that_end_already_are_waited_for_and_not_drained() -> None:
     there = namespace(Pod("old-1", ending=True))
     go(there)
-    assert there.deeds() == [SCALE]
+    assert there.writes() == [SCALE]
     assert there.commands[-1] == pods("old")
 
 
@@ -126,7 +126,7 @@ def test_a_waypoint_that_gets_connections_and_can_take_them_is_kept(objects: lis
         go(there, *objects)
     assert str(caught.value) == (
         f"waypoint old still gets {left} % of the new connections, so requests would be lost: bring it to 0 first by "
-        "the canary's weight (100 for a canary that takes over, 0 for one that is taken away)"
+        "the canary's weight (100 for a canary that takes over, 0 for one that is removed)"
     )
     assert there.commands == [pods("old"), deployments("old")]
 
@@ -134,23 +134,23 @@ def test_a_waypoint_that_gets_connections_and_can_take_them_is_kept(objects: lis
 def test_a_canary_is_kept_while_it_has_a_share() -> None:
     there = Namespace(new=[Pod("new-1")])
     with pytest.raises(RuntimeError, match=r"^waypoint new still gets 5 % of the new connections"):
-        asyncio.run(let_go(there.cluster(), "new", [enrolled(5)]))
+        asyncio.run(drain(there.session(), "new", [enrolled(5)]))
 
 
-def test_a_waypoint_that_no_pod_can_serve_goes_whatever_its_share(said: list[str]) -> None:
+def test_a_waypoint_that_no_pod_can_serve_goes_whatever_its_share(info: list[str]) -> None:
     there = namespace(Pod("old-1"))
     there.ready = False
     go(there, enrolled(0))
     assert there.commands[:2] == [pods("old"), deployments("old")]
-    assert there.deeds() == [envoy("old-1", "POST", DRAIN), SCALE]
-    assert len(said) == 1
+    assert there.writes() == [envoy("old-1", "POST", DRAIN), SCALE]
+    assert len(info) == 1
 
 
 def test_requests_that_do_not_end_in_time_are_counted() -> None:
     there = namespace(Pod("old-1", active=[2]), Pod("old-2", active=[1]))
     with pytest.raises(RuntimeError) as caught:
         go(there, limit_seconds=0.05)
-    assert str(caught.value) == "waited 0.05 s: 3 requests are still under way through waypoint old"
+    assert str(caught.value) == "waited 0.05 s: 3 requests through waypoint old are still active"
     assert SCALE not in there.commands, "its Pods go on serving them"
 
 
@@ -184,7 +184,7 @@ def hooked(
     monkeypatch: pytest.MonkeyPatch, there: Namespace, make: Callable[[], pulumi.ResourceHook], **inputs: Any
 ) -> None:
     """Runs the hook that `make` makes as the engine does, in a namespace with those kubectl answers."""
-    monkeypatch.setattr(migration, "Cluster", lambda target, space, limit: Cluster(target, space, limit, there))
+    monkeypatch.setattr(waits, "run_kubectl", there)
     with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
         hook = make()
     given = pulumi.ResourceHookArgs(urn="u", id="i", name="n", type="t", **inputs)
@@ -214,32 +214,31 @@ def labelled(**labels: str) -> dict[str, Any]:
         (None, labelled(waypoint="new"), []),
     ],
 )
-def test_only_what_the_labels_name_no_more_is_let_go(
+def test_only_what_the_labels_name_no_more_is_drained(
     monkeypatch: pytest.MonkeyPatch, before: dict[str, Any] | None, after: dict[str, Any], gone: list[str]
 ) -> None:
     there = Namespace(old=[Pod("old-1")], new=[Pod("new-1")])
     there.ready = False
-    there.objects = {f"service {name}": enrolled(100, name) for name in ("cart", "till")}
+    there.objects = {f"service/{name}": enrolled(100, name) for name in ("cart", "till")}
     for name in ("old", "new"):
         there.then[f"scale deployment/{name}"] = lambda name=name: there.pods.pop(name)  # type: ignore[misc]
-    services = [["service", "cart"], ["service", "till"]]
+    services = ["cart", "till"]
     inputs = {"old_inputs": before, "new_inputs": after}
-    hooked(monkeypatch, there, lambda: leaving("w-leaving", Target(), "shop", services, 5), **inputs)
+    hooked(monkeypatch, there, lambda: before_labels("w-drain", Access(), services, 5), **inputs)
     assert [line for line in there.commands if line.startswith("scale")] == [
         f"scale deployment/{name} --replicas=0" for name in gone
     ]
-    asked = [f"get service {name} --output json" for name in ("cart", "till")]
-    assert [line for line in there.commands if line.startswith("get service")] == asked * len(gone)
+    asked = ["get service/cart service/till --show-managed-fields --output json"]
+    assert [line for line in there.commands if line.startswith("get service")] == asked * (1 + len(gone))
 
 
 def test_an_update_that_would_lose_requests_fails_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     there = namespace(Pod("old-1"))
-    there.objects = {"namespace shop": enrolled(50)}
+    there.objects = {"namespace/shop": enrolled(50)}
     inputs = {"old_inputs": labelled(waypoint="old", waypoint_canary="new"), "new_inputs": labelled(waypoint="new")}
-    places = [["namespace", "shop"]]
     with pytest.raises(RuntimeError, match=r"^waypoint old still gets 50 % "):
-        hooked(monkeypatch, there, lambda: leaving("w-leaving", Target(), "shop", places, 5), **inputs)
-    assert there.deeds() == []
+        hooked(monkeypatch, there, lambda: before_labels("w-drain", Access(), [], 5), **inputs)
+    assert there.writes() == []
 
 
 @pytest.mark.parametrize("before", [labelled(waypoint="new"), labelled(waypoint="old", waypoint_canary="new"), None])
@@ -248,15 +247,15 @@ def test_a_new_canary_does_not_come_into_the_weight_of_another(
     monkeypatch: pytest.MonkeyPatch, before: dict[str, Any] | None, left: int
 ) -> None:
     there = Namespace(old=[Pod("old-1")], new=[Pod("new-1")], third=[Pod("third-1")])
-    there.objects = {"namespace shop": enrolled(left)}
+    there.objects = {"namespace/shop": enrolled(left)}
     inputs = {"old_inputs": before, "new_inputs": labelled(waypoint="new", waypoint_canary="third")}
     with pytest.raises(RuntimeError) as caught:
-        hooked(monkeypatch, there, lambda: leaving("w", Target(), "shop", [["namespace", "shop"]], 5), **inputs)
+        hooked(monkeypatch, there, lambda: before_labels("w", Access(), [], 5), **inputs)
     assert str(caught.value) == (
-        f"waypoint third would get {left} % of the new connections before it knows the Services, because shop still "
-        "has the weight of the canary before: take that away first, by an update without a canary"
+        f"waypoint third would get {left} % of the new connections before it has the Services, because shop still "
+        "has the weight of the canary before: remove that first, by an update without a canary"
     )
-    assert there.deeds() == []
+    assert there.writes() == []
 
 
 @pytest.mark.parametrize("left", ["0", "101", "many", ""])
@@ -264,17 +263,27 @@ def test_a_new_canary_comes_where_no_weight_is_left_that_istiod_reads(
     monkeypatch: pytest.MonkeyPatch, left: str
 ) -> None:
     there = Namespace(old=[Pod("old-1")])
-    there.objects = {"namespace shop": {"metadata": {"name": "shop", "annotations": {WEIGHT: left} if left else {}}}}
+    there.objects = {
+        "namespace/shop": {
+            "kind": "Namespace",
+            "metadata": {"name": "shop", "annotations": {WEIGHT: left} if left else {}},
+        }
+    }
     inputs = {
         "old_inputs": labelled(waypoint="old"),
         "new_inputs": labelled(waypoint="old", waypoint_canary="new"),
     }
-    hooked(monkeypatch, there, lambda: leaving("w", Target(), "shop", [["namespace", "shop"]], 5), **inputs)
-    assert there.commands == ["get namespace shop --output json"]
+    hooked(monkeypatch, there, lambda: before_labels("w", Access(), [], 5), **inputs)
+    assert set(there.commands) == {"get namespace/shop --show-managed-fields --output json"}
 
 
 def test_the_hook_before_the_weight_asks_the_canary_for_the_enrolled_services(monkeypatch: pytest.MonkeyPatch) -> None:
     there = Namespace(old=[Pod("old-1", [{"cart.shop"}])], new=[Pod("new-1", [set(), {"cart.shop"}])])
     there.services = [service("cart"), service("till")]
-    hooked(monkeypatch, there, lambda: telling("w-share", Target(), "shop", ("old", "new"), ["cart"], 5))
+    hooked(
+        monkeypatch,
+        there,
+        lambda: before_weight("w-weight", Access(), ("old", "new"), ["cart"], 5),
+        **{"new_inputs": labelled()},
+    )
     assert [line.split()[1] for line in there.commands if line.startswith("exec")] == ["old-1", "new-1"] * 2

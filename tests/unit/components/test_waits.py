@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from components._internal import waits
-from components._internal.waits import Target
+from components._internal.waits import Access
 
 
 def route(generation: int = 2, **statuses: tuple[str, int]) -> dict[str, Any]:
@@ -14,7 +14,12 @@ def route(generation: int = 2, **statuses: tuple[str, int]) -> dict[str, Any]:
         {"type": kind, "status": status, "observedGeneration": seen, "message": "why"}
         for kind, (status, seen) in statuses.items()
     ]
-    return {"metadata": {"generation": generation}, "status": {"parents": [{"conditions": conditions}]}}
+    ref = {"name": "cart"}
+    return {
+        "metadata": {"generation": generation},
+        "spec": {"parentRefs": [ref]},
+        "status": {"parents": [{"parentRef": ref, "conditions": conditions}]},
+    }
 
 
 def test_a_route_that_is_accepted_and_resolved_in_its_newest_generation_is_served() -> None:
@@ -31,7 +36,10 @@ def test_a_route_that_is_accepted_and_resolved_in_its_newest_generation_is_serve
             route(Accepted=("True", 2), ResolvedRefs=("True", 2), ResolvedWaypoints=("True", 1)),
             "ResolvedWaypoints is of generation 1, not of 2",
         ),
-        ({"metadata": {"generation": 1}}, "no controller has reported on it: does the Service have a waypoint?"),
+        (
+            {"metadata": {"generation": 1}, "spec": {"parentRefs": [{"name": "cart"}]}},
+            "no controller has reported on parent cart; does the Service have a waypoint?",
+        ),
     ],
 )
 def test_an_older_or_unmet_condition_is_not_enough(given: dict[str, Any], said: str) -> None:
@@ -82,7 +90,7 @@ def _why(item: dict[str, Any]) -> str:
 
 def test_a_wait_ends_as_soon_as_nothing_is_wrong() -> None:
     answers = Answers((1, "not found"), (0, json.dumps({"why": "early"})), (0, json.dumps({"why": ""})))
-    asyncio.run(waits.wait(Target("/k", "c"), waits.one("httproute", "n", "r"), _why, 5, answers))
+    asyncio.run(waits.wait(Access("/k", "c"), waits.one("httproute", "n", "r"), _why, 5, answers))
     assert len(answers.commands) == 3
     want = "kubectl --kubeconfig=/k --context=c --request-timeout=10s get httproute r --namespace n --output json"
     assert " ".join(answers.commands[0]) == want
@@ -98,20 +106,20 @@ def test_a_wait_leaves_the_loop_to_all_others() -> None:
         done.set()
 
     async def both() -> None:
-        waiting = waits.wait(Target(), waits.one("httproute", "n", "r"), still, 5, Answers((0, "{}")))
+        waiting = waits.wait(Access(), waits.one("httproute", "n", "r"), still, 5, Answers((0, "{}")))
         await asyncio.gather(waiting, other())
 
     asyncio.run(both())
 
 
 def test_a_wait_that_runs_out_says_for_what_and_why() -> None:
-    with pytest.raises(RuntimeError, match=r"^waited 0\.2 s for httproute r --namespace n: still wrong$"):
+    with pytest.raises(RuntimeError, match=r"^httproute r --namespace n: waited 0\.2 s: still wrong$"):
         asyncio.run(
-            waits.wait(Target(), waits.one("httproute", "n", "r"), _why, 0.2, Answers((0, '{"why": "still wrong"}')))
+            waits.wait(Access(), waits.one("httproute", "n", "r"), _why, 0.2, Answers((0, '{"why": "still wrong"}')))
         )
 
 
 def test_a_missing_kubectl_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="kubectl is not on PATH"):
-        asyncio.run(waits.wait(Target(), waits.one("httproute", "n", "r"), _why, 1))
+        asyncio.run(waits.wait(Access(), waits.one("httproute", "n", "r"), _why, 1))

@@ -20,21 +20,21 @@ def test_a_waypoint_listens_for_hbone_from_all_namespaces_and_is_waited_for() ->
 
 
 def test_a_namespace_is_enrolled_by_a_label_and_nothing_else_of_it_is_touched() -> None:
-    patch = waypoint().inputs("w-enrolment")
+    patch = waypoint().inputs("w-enrollment")
     assert patch["metadata"] == {"name": "shop", "labels": {"istio.io/use-waypoint": "waypoint"}}
 
 
 def test_named_services_are_enrolled_instead_of_the_namespace() -> None:
-    record = waypoint(enrol="services", services=["cart", "till"])
+    record = waypoint(enroll="services", services=["cart", "till"])
     assert record.kinds() == {
         "w-gateway": "Gateway",
-        "w-enrolment-cart": "ServicePatch",
-        "w-enrolment-till": "ServicePatch",
+        "w-enrollment-cart": "ServicePatch",
+        "w-enrollment-till": "ServicePatch",
     }
 
 
 def test_nothing_is_enrolled_where_nothing_is_asked_for() -> None:
-    assert waypoint(enrol="nothing").kinds() == {"w-gateway": "Gateway"}
+    assert waypoint(enroll="nothing").kinds() == {"w-gateway": "Gateway"}
 
 
 def test_access_logging_is_bound_to_the_gateway_by_target_refs() -> None:
@@ -58,9 +58,9 @@ def test_the_outputs_are_name_address_and_class() -> None:
     ("args", "said"),
     [
         ({"waypoint_for": "pods"}, 'waypoint_for is "pods": it must be service or workload or all'),
-        ({"enrol": "all"}, 'enrol is "all": it must be namespace or services or nothing'),
-        ({"enrol": "services"}, r"services is \[\]: it must be a list of different names"),
-        ({"services": ["a"]}, r'services is \["a"\]: it must be absent unless enrol is services'),
+        ({"enroll": "all"}, 'enroll is "all": it must be namespace or services or nothing'),
+        ({"enroll": "services"}, r"services is \[\]: it must be a list of different names"),
+        ({"services": ["a"]}, r'services is \["a"\]: it must be absent unless enroll is services'),
         ({"limit_seconds": 0}, "limit_seconds is 0: it must be a number from 1 to 3600"),
         ({"namespace": ""}, 'namespace is "": it must be text that is not empty'),
     ],
@@ -79,9 +79,9 @@ def test_a_policy_is_bound_to_its_services_by_target_refs() -> None:
     rule = {
         "methods": ["GET"],
         "paths": ["/a*"],
-        "hosts": ["h"],
+        "hosts": ["h:80"],
         "headers": {"x": ["1"]},
-        "principals": ["p"],
+        "principals": ["d/ns/n/sa/a"],
         "namespaces": ["n"],
     }
     spec = policy(rules=[rule]).inputs("p-policy")["spec"]
@@ -90,8 +90,8 @@ def test_a_policy_is_bound_to_its_services_by_target_refs() -> None:
         "action": "ALLOW",
         "rules": [
             {
-                "from": [{"source": {"principals": ["p"], "namespaces": ["n"]}}],
-                "to": [{"operation": {"methods": ["GET"], "paths": ["/a*"], "hosts": ["h"]}}],
+                "from": [{"source": {"principals": ["d/ns/n/sa/a"], "namespaces": ["n"]}}],
+                "to": [{"operation": {"methods": ["GET"], "paths": ["/a*"], "hosts": ["h:80"]}}],
                 "when": [{"key": "request.headers[x]", "values": ["1"]}],
             }
         ],
@@ -109,8 +109,8 @@ def test_a_policy_that_refuses_everything_needs_an_explicit_yes() -> None:
     ("args", "said"),
     [
         ({"rules": [], "action": "DENY"}, "DENY without rules refuses nothing"),
-        ({"rules": [{"methods": []}]}, r"methods is \[\]"),
-        ({"rules": [{"method": ["GET"]}]}, 'a rule\'s field is "method": it must be methods, paths'),
+        ({"rules": [{"methods": []}]}, r"methods of rule 1 is \[\]"),
+        ({"rules": [{"method": ["GET"]}]}, 'a field of rule 1 is "method": it must be methods, paths'),
         ({"rules": [{"methods": ["GET"]}], "services": []}, "services is"),
         ({"rules": [{"methods": ["GET"]}], "action": "AUDIT"}, "ALLOW or DENY"),
     ],

@@ -30,10 +30,10 @@ def test_a_canary_is_a_gateway_of_its_own_and_a_weight() -> None:
     assert waypoint().kinds() == {
         "w-gateway": "Gateway",
         "w-gateway-next": "Gateway",
-        "w-enrolment": "NamespacePatch",
-        "w-share": "NamespacePatch",
+        "w-enrollment": "NamespacePatch",
+        "w-weight": "NamespacePatch",
     }
-    assert alone("waypoint").kinds() == {"w-gateway": "Gateway", "w-enrolment": "NamespacePatch"}
+    assert alone("waypoint").kinds() == {"w-gateway": "Gateway", "w-enrollment": "NamespacePatch"}
 
 
 def test_both_gateways_differ_in_nothing_but_their_names() -> None:
@@ -44,50 +44,53 @@ def test_both_gateways_differ_in_nothing_but_their_names() -> None:
     assert first["metadata"]["labels"] == {"istio.io/waypoint-for": "all"}
 
 
-def test_the_enrolment_names_both_waypoints_and_the_weight_is_a_patch_of_its_own() -> None:
+def test_the_enrollment_names_both_waypoints_and_the_weight_is_a_patch_of_its_own() -> None:
     record = waypoint()
-    assert record.inputs("w-enrolment")["metadata"] == {"name": "shop", "labels": {PRIMARY: "waypoint", CANARY: "next"}}
-    assert record.inputs("w-share")["metadata"] == {"name": "shop", "annotations": {WEIGHT: "20"}}
+    assert record.inputs("w-enrollment")["metadata"] == {
+        "name": "shop",
+        "labels": {PRIMARY: "waypoint", CANARY: "next"},
+    }
+    assert record.inputs("w-weight")["metadata"] == {"name": "shop", "annotations": {WEIGHT: "20"}}
 
 
 def test_the_weight_comes_after_the_labels_and_they_after_both_gateways() -> None:
     record = waypoint()
-    assert record.needs("w-enrolment") == {"w-gateway", "w-gateway-next"}
-    assert record.needs("w-share") == {"w-enrolment"}
+    assert record.needs("w-enrollment") == {"w-gateway", "w-gateway-next"}
+    assert record.needs("w-weight") == {"w-enrollment"}
 
 
 def test_both_rollouts_are_waited_for_before_the_labels_and_the_canarys_knowledge_before_the_weight() -> None:
     record = waypoint()
-    labels, weight = record.requests["w-enrolment"].hooks, record.requests["w-share"].hooks
-    assert list(labels.before_create) == ["w-rollout", "w-rollout-next", "w-leaving"]
-    assert list(labels.before_update) == ["w-rollout", "w-rollout-next", "w-leaving"]
-    assert (list(weight.before_create), list(weight.before_update)) == (["w-share"], ["w-share"])
+    labels, weight = record.requests["w-enrollment"].hooks, record.requests["w-weight"].hooks
+    assert list(labels.before_create) == ["w-rollout", "w-rollout-next", "w-drain"]
+    assert list(labels.before_update) == ["w-rollout", "w-rollout-next", "w-drain"]
+    assert (list(weight.before_create), list(weight.before_update)) == (["w-weight"], ["w-weight"])
 
 
 def test_what_leaves_is_let_go_also_where_there_is_no_canary_any_more() -> None:
     record = alone("next")
-    assert list(record.requests["w-enrolment"].hooks.before_update) == ["w-rollout-next", "w-leaving"]
-    assert record.inputs("w-enrolment")["metadata"] == {"name": "shop", "labels": {PRIMARY: "next"}}
+    assert list(record.requests["w-enrollment"].hooks.before_update) == ["w-rollout-next", "w-drain"]
+    assert record.inputs("w-enrollment")["metadata"] == {"name": "shop", "labels": {PRIMARY: "next"}}
 
 
 @pytest.mark.parametrize(("canary", "text"), [({}, "0"), ({"weight": 0}, "0"), ({"weight": 100.0}, "100")])
 def test_a_weight_is_0_unless_given_and_written_as_a_whole_number(canary: dict[str, Any], text: str) -> None:
     record = waypoint(canary={"gateway": "next", **canary})
-    assert record.inputs("w-share")["metadata"]["annotations"] == {WEIGHT: text}
+    assert record.inputs("w-weight")["metadata"]["annotations"] == {WEIGHT: text}
 
 
 def test_each_named_service_gets_both_labels_and_then_its_weight() -> None:
-    record = waypoint(enrol="services", services=["cart", "till"])
+    record = waypoint(enroll="services", services=["cart", "till"])
     kinds = {"w-gateway": "Gateway", "w-gateway-next": "Gateway"}
     for service in ("cart", "till"):
-        kinds |= {f"w-enrolment-{service}": "ServicePatch", f"w-share-{service}": "ServicePatch"}
+        kinds |= {f"w-enrollment-{service}": "ServicePatch", f"w-weight-{service}": "ServicePatch"}
         quick = {"pulumi.com/skipAwait": "true"}
         place = {"name": service, "namespace": "shop", "annotations": quick}
         labels = {PRIMARY: "waypoint", CANARY: "next"}
-        assert record.inputs(f"w-enrolment-{service}")["metadata"] == {**place, "labels": labels}
-        assert record.inputs(f"w-share-{service}")["metadata"] == {**place, "annotations": {**quick, WEIGHT: "20"}}
-        assert record.needs(f"w-share-{service}") == {f"w-enrolment-{service}"}
-        assert list(record.requests[f"w-share-{service}"].hooks.before_create) == [f"w-share-{service}"]
+        assert record.inputs(f"w-enrollment-{service}")["metadata"] == {**place, "labels": labels}
+        assert record.inputs(f"w-weight-{service}")["metadata"] == {**place, "annotations": {**quick, WEIGHT: "20"}}
+        assert record.needs(f"w-weight-{service}") == {f"w-enrollment-{service}"}
+        assert list(record.requests[f"w-weight-{service}"].hooks.before_create) == [f"w-weight-{service}"]
     assert record.kinds() == kinds
 
 
@@ -114,7 +117,7 @@ def test_a_canary_that_becomes_the_primary_stays_the_same_resource() -> None:
     before, after = waypoint(access_log=True), alone("next", access_log=True)
     assert before.inputs(NEXT) == after.inputs(NEXT)
     assert before.made[NEXT].typ == after.made[NEXT].typ
-    assert set(after.kinds()) == {NEXT, "w-access-log-next", "w-enrolment"}
+    assert set(after.kinds()) == {NEXT, "w-access-log-next", "w-enrollment"}
 
 
 def test_no_waypoint_claims_the_earlier_name_of_another() -> None:
@@ -126,7 +129,7 @@ def test_no_waypoint_claims_the_earlier_name_of_another() -> None:
 def test_a_canary_of_the_usual_name_is_the_resource_that_a_primary_of_that_name_is() -> None:
     record = waypoint(gateway="blue", canary={"gateway": "waypoint", "weight": 5})
     assert record.inputs("w-gateway")["metadata"]["name"] == "waypoint"
-    assert record.inputs("w-enrolment")["metadata"]["labels"] == {PRIMARY: "blue", CANARY: "waypoint"}
+    assert record.inputs("w-enrollment")["metadata"]["labels"] == {PRIMARY: "blue", CANARY: "waypoint"}
 
 
 def test_the_outputs_are_the_primarys() -> None:
@@ -172,8 +175,8 @@ def refused(**args: Any) -> tuple[list[str], Recording]:
             'canary.gateway is "blue": it must be another name than the primary\'s',
         ),
         (
-            {"enrol": "nothing", "canary": {"gateway": "next"}},
-            'canary is {"gateway": "next"}: it must be absent where enrol is nothing: no connections come to share',
+            {"enroll": "nothing", "canary": {"gateway": "next"}},
+            'canary is {"gateway": "next"}: it must be absent where enroll is nothing: no connections come to share',
         ),
         (
             {"waypoint_for": "workload", "canary": {"gateway": "next"}},

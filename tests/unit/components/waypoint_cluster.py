@@ -1,4 +1,4 @@
-"""A namespace with waypoints that answers as kubectl does, and keeps every command in order."""
+"""A namespace with waypoints that answers as kubectl does, and records every command in order."""
 
 import json
 import subprocess
@@ -10,8 +10,7 @@ import pulumi
 import pytest
 
 from components._internal import waits
-from components._internal.migration import Cluster
-from components._internal.waits import Target
+from components._internal.waits import Access, Session
 
 PRIMARY, CANARY = "istio.io/use-waypoint", "istio.io/use-waypoint-canary"
 WEIGHT = "istio.io/use-waypoint-canary-weight"
@@ -26,7 +25,7 @@ def service(name: str, labels: dict[str, str] | None = None, namespace: str = "s
 
 
 def dump(*hosts: str) -> dict[str, Any]:
-    """What a waypoint's Envoy says of its listeners where it takes requests for `hosts`, of Services and others."""
+    """Return the config dump of an Envoy with filter chains for `hosts`, of Services and others."""
     names = [f"inbound-vip|80|http|{host if '://' in host else f'{host}.svc.cluster.local'}" for host in hosts]
     chains = [{"name": name.replace("https://", "")} for name in [*names, "inbound|8080||", "direct-http"]]
     listeners = [{"filter_chains": chains}, {"filter_chains": [{"name": "encap"}]}, {}]
@@ -36,7 +35,7 @@ def dump(*hosts: str) -> dict[str, Any]:
 
 
 def busy(*active: int) -> dict[str, Any]:
-    """What a waypoint's Envoy says of its clusters, with as many requests under way at each endpoint."""
+    """Return Envoy's statistics of its clusters, with as many active requests at each endpoint."""
 
     def cluster(name: str, count: int) -> dict[str, Any]:
         stats = [{"name": "rq_total", "value": "99"}, {"name": "rq_active", **({"value": f"{count}"} if count else {})}]
@@ -49,13 +48,13 @@ def busy(*active: int) -> dict[str, Any]:
 
 @dataclass
 class Pod:
-    """`known` and `active` are the answers in turn, the last one again and again.
+    """`services` and `active` are the answers in turn, the last one repeatedly.
 
     An `ending` Pod still runs; it is gone after as many `looks`, or not by itself.
     """
 
     name: str
-    known: list[set[str]] = field(default_factory=lambda: [set()])
+    services: list[set[str]] = field(default_factory=lambda: [set()])
     active: list[int] = field(default_factory=lambda: [0])
     ending: bool = False
     looks: int | None = None
@@ -90,9 +89,9 @@ class Namespace:
             if line.startswith(beginning) and reasons:
                 return subprocess.CompletedProcess(command, 1, "", reasons.pop(0))
         answer = self._answer(verb, rest)
-        for beginning, deed in self.then.items():
+        for beginning, effect in self.then.items():
             if line.startswith(beginning):
-                deed()
+                effect()
         return subprocess.CompletedProcess(command, 0, answer, "")
 
     def _answer(self, verb: str, rest: list[str]) -> str:
@@ -117,8 +116,9 @@ class Namespace:
             new, old = _next(self.rollouts)
             status = {"observedGeneration": 1, "updatedReplicas": new, "availableReplicas": new, "replicas": new + old}
             return {"metadata": {"name": name, "generation": 1}, "spec": {"replicas": 1}, "status": status}
-        if kind not in ("pods", "deployments"):
-            return self.objects[" ".join([kind, *rest])]
+        if "--show-managed-fields" in rest:
+            names = [kind, *rest[:-1]]
+            return self.objects[kind] if len(names) == 1 else {"items": [self.objects[name] for name in names]}
         assert rest[0].startswith(_SELECTOR)
         gateway = rest[0].removeprefix(_SELECTOR)
         if kind == "deployments":
@@ -134,22 +134,22 @@ class Namespace:
 
     def _admin(self, pod: Pod, method: str, path: str) -> str:
         if (method, path) == ("GET", LISTENERS):
-            return json.dumps(dump(*_next(pod.known)))
+            return json.dumps(dump(*_next(pod.services)))
         if (method, path) == ("GET", REQUESTS):
             return json.dumps(busy(_next(pod.active)))
         assert (method, path) == ("POST", DRAIN)
         return "OK\n"
 
-    def cluster(self, limit_seconds: float = 5.0) -> Cluster:
-        return Cluster(Target(), "shop", limit_seconds, self)
+    def session(self, limit_seconds: float = 5.0) -> Session:
+        return Session(Access(), "shop", limit_seconds, self)
 
-    def deeds(self) -> list[str]:
-        """The commands that ask for nothing but do something."""
+    def writes(self) -> list[str]:
+        """Return the commands that change something."""
         return [line for line in self.commands if not line.startswith("get ") and " GET " not in line]
 
 
-def overheard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is said to the user from now on; nobody waits long."""
+def recorded_info(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list that gets all messages to the user from now on; shorten the waits."""
     lines: list[str] = []
     monkeypatch.setattr(pulumi, "info", lines.append)
     monkeypatch.setattr(waits, "POLL_SECONDS", 0.001)

@@ -12,7 +12,7 @@ from waypoint_lab.program.preflight import Preflight
 from waypoint_lab.stages import fault_expiry
 
 VERSIONED = {"reviews-baseline": "Service", "reviews-premium": "Service", "reviews-stable": "Service"}
-WAYPOINT = {**VERSIONED, "waypoint-gateway": "Gateway", "waypoint-enrolment": "NamespacePatch"}
+WAYPOINT = {**VERSIONED, "waypoint-gateway": "Gateway", "waypoint-enrollment": "NamespacePatch"}
 
 
 def built(*on: str, **objects: object) -> Recording:
@@ -69,12 +69,12 @@ def test_the_waypoints_of_a_stack_are_those_of_its_config() -> None:
     assert record.kinds() == {
         **VERSIONED,
         **gateways,
-        "waypoint-enrolment": "NamespacePatch",
-        "waypoint-share": "NamespacePatch",
+        "waypoint-enrollment": "NamespacePatch",
+        "waypoint-weight": "NamespacePatch",
     }
     revisions = [record.inputs(name)["metadata"]["labels"]["istio.io/rev"] for name in gateways]
     assert revisions == ["1-30-2", "1-31-0"]
-    weight = record.inputs("waypoint-share")["metadata"]["annotations"]
+    weight = record.inputs("waypoint-weight")["metadata"]["annotations"]
     assert weight == {"istio.io/use-waypoint-canary-weight": "20"}
 
 

@@ -1,0 +1,53 @@
+"""Objects of a waypoint: its Gateway and its access log."""
+
+from typing import Any
+
+import pulumi
+
+from . import objects
+
+GROUP = "gateway.networking.k8s.io"
+
+
+def gateway(namespace: pulumi.Input[str], name: str, scope: str, revision: pulumi.Input[str]) -> dict[str, Any]:
+    """Return a waypoint's Gateway; `scope` is the value of the label `istio.io/waypoint-for`."""
+    return {
+        "apiVersion": f"{GROUP}/v1",
+        "kind": "Gateway",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"istio.io/waypoint-for": scope, **({"istio.io/rev": revision} if revision != "" else {})},
+            "annotations": objects.wait_for("condition=Programmed"),
+        },
+        "spec": {
+            "gatewayClassName": "istio-waypoint",
+            "listeners": [
+                {
+                    "name": "mesh",
+                    "port": 15008,
+                    "protocol": "HBONE",
+                    "allowedRoutes": {"namespaces": {"from": "All"}},
+                }
+            ],
+        },
+    }
+
+
+def telemetry(namespace: pulumi.Input[str], gateways: list[str]) -> dict[str, Any]:
+    """Return the Telemetry that logs each request through `gateways`, by the mesh's provider `envoy`."""
+    return {
+        "apiVersion": "telemetry.istio.io/v1",
+        "kind": "Telemetry",
+        "metadata": {"name": f"{gateways[0]}-access-logging", "namespace": namespace},
+        "spec": {
+            "targetRefs": [{"group": GROUP, "kind": "Gateway", "name": gateway} for gateway in gateways],
+            "accessLogging": [{"providers": [{"name": "envoy"}]}],
+        },
+    }
+
+
+def address(status: Any) -> str:
+    """Return the address in a Gateway's status; empty where there is none."""
+    addresses = (status or {}).get("addresses") or [{}]
+    return str(addresses[0].get("value", ""))

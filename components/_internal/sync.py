@@ -1,0 +1,213 @@
+"""The wait around every write that a waypoint serves: its status, and the waypoint's own Envoy."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+
+from . import enrollment, envoy, waits
+from .waits import Access, Failed, Problem, Session
+
+GATEWAY = "gateway.networking.k8s.io/gateway-name"
+_CLASS = "gateway.networking.k8s.io/gateway-class-name"
+# istiod sends nothing where the written object makes no difference to it; what does make one, it sends by then.
+# Source: istiod, PILOT_DEBOUNCE_MAX.
+PUSH_SECONDS = 10.0
+Pod = tuple[str, str]  # namespace and name
+
+
+def services(document: Mapping[str, Any]) -> list[str]:
+    """Return the Services that a route, rule or policy is bound to."""
+    spec = document["spec"]
+    refs = [*(spec.get("parentRefs") or []), *(spec.get("targetRefs") or [])]
+    bound = [str(ref["name"]) for ref in refs if ref.get("kind") == "Service"]
+    return [*bound, *(host.split(".")[0] for host in [*(spec.get("hosts") or []), spec.get("host", "")] if host)]
+
+
+def gateways(document: Mapping[str, Any]) -> list[str]:
+    """Return the Gateways that a policy or Telemetry is bound to."""
+    return [str(ref["name"]) for ref in document["spec"].get("targetRefs") or [] if ref.get("kind") == "Gateway"]
+
+
+def backends(document: Mapping[str, Any]) -> list[str]:
+    """Return the Services that a route or rule sends requests to."""
+    spec = document["spec"]
+    refs = [ref["name"] for rule in spec.get("rules") or [] for ref in rule.get("backendRefs") or []]
+    routes = [entry for rule in spec.get("http") or [] for entry in rule.get("route") or []]
+    hosts = [entry["destination"]["host"].split(".")[0] for entry in routes if entry.get("weight", 1)]
+    return sorted({*map(str, refs), *hosts})
+
+
+class Waypoints:
+    """Running Pods of the waypoints that serve a written object, and the updates that each Envoy has processed."""
+
+    def __init__(self, session: Session, kind: str) -> None:
+        """Begin without Pods; `kind` is the kind of the written object."""
+        self._session, self._counter = session, "clusters" if kind == "DestinationRule" else "listeners"
+        self.updates: dict[Pod, envoy.Updates] = {}
+
+    async def find(self, bound: Sequence[str], named: Sequence[str]) -> str:
+        """Look up the Pods and their counters before the write.
+
+        Args:
+            bound: Services that the object is bound to.
+            named: Gateways that the object is bound to.
+
+        Returns:
+            Why the object would have no effect; empty where it has one.
+
+        Raises:
+            Failed: A Service has no virtual address.
+        """
+        if not bound and not named:
+            return ""
+        space = self._session.namespace
+        lookup = [*(f"service/{name}" for name in bound), f"namespace/{space}", "--ignore-not-found"]
+        there, pods = await asyncio.gather(self._items(*lookup, needed=bool(bound)), self._pods(space))
+        found = {(space, name) for name in named}
+        home: Any = next((item for item in there if item["kind"] == "Namespace"), None)
+        items = {item["metadata"]["name"]: item for item in there if item["kind"] == "Service"}
+        for name in bound:
+            if name not in items:
+                return f"Service {space}/{name} does not exist; correct the name, or create it first"
+            if enrollment.addressless(items[name]):
+                raise Failed(
+                    f"Service {space}/{name} has no cluster IP (headless or ExternalName), so its traffic passes the "
+                    "waypoint by; name a Service with a cluster IP"
+                )
+            if home is None and enrollment.PRIMARY not in enrollment.labels(items[name]):
+                # Without the right to read the namespace: all its waypoints.
+                found |= {(space, gateway) for gateway, waypoint in pods.values() if waypoint}
+            elif chosen := enrollment.waypoints(items[name], home or {"metadata": {}}):
+                found |= chosen
+            else:
+                return f"Service {space}/{name} has no waypoint; enroll it, or its namespace, in one"
+        for other in {place for place, _ in found} - {space}:
+            pods |= await self._pods(other)
+        mine = [pod for pod, (gateway, _) in pods.items() if (pod[0], gateway) in found]
+        try:
+            self.updates = dict(zip(mine, await asyncio.gather(*map(self._read, mine)), strict=True))
+        except RuntimeError as error:
+            if "pods/exec" not in str(error):
+                raise
+            pulumi.warn(f"only the status is waited for, as the waypoint's Envoy cannot be asked: {error}")
+        return ""
+
+    async def _items(self, *what: str, needed: bool) -> list[dict[str, Any]]:
+        """Return what can be read of `what`; kubectl fails, too, where only a part may not be read."""
+        done = await self._session.done("get", *what, "--output", "json")
+        if done.returncode and needed and not done.stdout.strip():
+            raise RuntimeError((done.stderr.strip().splitlines() or ["kubectl failed without a message"])[-1])
+        found = json.loads(done.stdout) if done.stdout.strip() else {"items": []}
+        items: list[dict[str, Any]] = found.get("items", [found])
+        return items
+
+    async def _pods(self, namespace: str) -> dict[Pod, tuple[str, bool]]:
+        """Return the running Pods of Gateways: the name of each Gateway, and True for a waypoint."""
+        running = "--field-selector=status.phase=Running"
+        found = await self._session.get("pods", f"--selector={GATEWAY}", running, namespace=namespace)
+        metas = [item["metadata"] for item in found["items"] if not item["metadata"].get("deletionTimestamp")]
+        return {
+            (namespace, meta["name"]): (meta["labels"][GATEWAY], meta["labels"].get(_CLASS) == "istio-waypoint")
+            for meta in metas
+        }
+
+    async def _ask(self, pod: Pod, path: str) -> str:
+        return await self._session.run("exec", pod[1], "--", "pilot-agent", "request", "GET", path, namespace=pod[0])
+
+    async def _read(self, pod: Pod) -> envoy.Updates:
+        return envoy.updates(await self._ask(pod, envoy.UPDATES))
+
+    async def behind(self, pushed: bool) -> str:
+        """Return which Pod has not processed an update since `find`; empty where all have, or where none is due.
+
+        Args:
+            pushed: False where istiod may have had nothing to send.
+
+        Raises:
+            Failed: A Pod rejected its configuration.
+        """
+        pods = list(self.updates)
+        for pod, now in zip(pods, await asyncio.gather(*map(self._read, pods), return_exceptions=True), strict=True):
+            where, before = f"waypoint Pod {'/'.join(pod)}", self.updates[pod]
+            if isinstance(now, BaseException):
+                if not isinstance(now, RuntimeError) or isinstance(now, Failed):
+                    raise now
+                if pod in await self._pods(pod[0]):
+                    return f"{where}: {now}"
+                del self.updates[pod]  # one that comes in its place gets the newest configuration first of all
+                continue
+            if now.rejected > before.rejected or not pushed:
+                dump = json.loads(await self._ask(pod, envoy.DUMP))
+                if why := envoy.rejection(dump):
+                    raise Failed(f"{where} rejected the configuration: {why}; correct the values")
+            if pushed and getattr(now, self._counter) == getattr(before, self._counter):
+                return f"{where} has not received the configuration"
+        return ""
+
+
+def hooks(
+    name: str, cluster: Access, limit: float, problem: Problem | None = None, *, endpoints: bool = False
+) -> pulumi.ResourceHookBinding:
+    """Return the hooks around the writes of one object; previews do not run them.
+
+    Before a write, the Services that the object is bound to exist, have a virtual address and a waypoint. After it,
+    the status is that of the generation just written, and each Pod of the waypoint has processed an update by istiod.
+
+    Args:
+        name: Name of the hooks; names and namespaces of objects come from the resource's own inputs.
+        cluster: The cluster that kubectl asks.
+        limit: Seconds that each of both waits may take.
+        problem: Returns why the written object's status is not as wanted; absent for kinds without a status.
+        endpoints: Wait, before a write, for a ready Pod of each backend.
+
+    Raises:
+        RuntimeError: In a hook, in one line: the limit is over, or waiting cannot help.
+    """
+    found: list[Waypoints] = []
+
+    def session(document: Mapping[str, Any]) -> Session:
+        space, own = document["metadata"]["namespace"], document["metadata"]["name"]
+        return Session(cluster, space, limit, where=f"{document['kind']} {space}/{own}")
+
+    async def before(args: pulumi.ResourceHookArgs) -> None:
+        document = await waits.plain(args.new_inputs)
+        asked = session(document)
+        waypoints = Waypoints(asked, document["kind"])
+        sent = backends(document) if endpoints else []
+
+        async def filled() -> str:
+            return waits.endpoints_problem(sent)(await asked.get(*waits.slices("", sent)))
+
+        checks = [asked.until(lambda: waypoints.find(services(document), gateways(document)))]
+        await asyncio.gather(*checks, *([asked.until(filled)] if sent else []))
+        found[:] = [waypoints]
+
+    async def after(args: pulumi.ResourceHookArgs) -> None:
+        document, old = await waits.plain(args.new_outputs), await waits.plain(args.old_outputs)
+        asked = session(document)
+        kind = f"{document['kind']}.{document['apiVersion'].split('/')[0]}".lower()
+        generation = (old or {"metadata": {}})["metadata"].get("generation")
+        changed = generation is None or generation != document["metadata"].get("generation")
+        accepted = 0.0
+
+        async def check() -> str:
+            nonlocal accepted
+            pushed = changed and not (accepted and time.monotonic() - accepted > PUSH_SECONDS)
+            looks = [waypoints.behind(pushed) for waypoints in found]
+            if problem is None:
+                return next(filter(None, await asyncio.gather(*looks)), "")
+            item, *late = await asyncio.gather(asked.get(kind, document["metadata"]["name"]), *looks)
+            why = problem(item)
+            accepted = accepted or (0.0 if why else time.monotonic())
+            return why or next(filter(None, late), "")
+
+        await asked.until(check)
+
+    first, last = pulumi.ResourceHook(f"{name}-ready", before), pulumi.ResourceHook(f"{name}-synced", after)
+    return pulumi.ResourceHookBinding(
+        before_create=[first], before_update=[first], after_create=[last], after_update=[last]
+    )
