@@ -79,14 +79,16 @@ def rejection(dump: Object) -> str:
 
 
 def _changed(active: Any, state: Object) -> set[str]:
-    """Return the objects, as paths of Istio's API, of routes that only the rejected configuration has."""
+    """Return the VirtualServices of routes that only the rejected configuration has; a host for an HTTPRoute's."""
     kept = {json.dumps(route, sort_keys=True) for route in _routes(active)}
-    return {
-        "/".join(config.split("/")[-3:])
-        for route in _routes(state.get("failed_configuration"))
-        if json.dumps(route, sort_keys=True) not in kept
-        and (config := route["metadata"].get("filter_metadata", {}).get("istio", {}).get("config"))
-    }
+    found = set()
+    for route in _routes(state.get("failed_configuration")):
+        config = str(route["metadata"].get("filter_metadata", {}).get("istio", {}).get("config", ""))
+        if config and json.dumps(route, sort_keys=True) not in kept:
+            _, namespace, _, name = config.rsplit("/", 3)
+            # istiod merges the HTTPRoutes of one Service and port.
+            found.add(f"the routes of {name.split('~')[2]}" if name.count("~") == 2 else f"{namespace}/{name}")
+    return found
 
 
 def _routes(item: Any) -> Iterator[dict[str, Any]]:

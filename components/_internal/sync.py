@@ -75,8 +75,8 @@ class Waypoints:
                 return f"Service {space}/{name} does not exist; correct the name, or create it first"
             if enrollment.addressless(items[name]):
                 raise Failed(
-                    f"Service {space}/{name} has no cluster IP (headless or ExternalName), so its traffic passes the "
-                    "waypoint by; name a Service with a cluster IP"
+                    f"Service {space}/{name} has no cluster IP (headless or ExternalName), so its traffic "
+                    "bypasses the waypoint; name a Service with a cluster IP"
                 )
             if home is None and enrollment.PRIMARY not in enrollment.labels(items[name]):
                 # Without the right to read the namespace: all its waypoints.

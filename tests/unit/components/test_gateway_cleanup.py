@@ -4,8 +4,11 @@ import asyncio
 import json
 import subprocess
 from typing import Any
+from unittest.mock import patch
 
+import pulumi
 import pytest
+from pulumi import resource_hooks
 
 from components._internal import gateway_cleanup, waits
 from components._internal.waits import Access, Session
@@ -71,3 +74,35 @@ def test_it_does_not_wait_for_ever_and_says_for_what() -> None:
 
 def test_a_cluster_that_cannot_be_asked_is_left_to_the_creation() -> None:
     assert waited('error: the server doesn\'t have a resource type "gateways"') == 1
+
+
+def created(monkeypatch: pytest.MonkeyPatch, services: list[str] | None, labels: dict[str, str]) -> list[str]:
+    """Run the hook before a Gateway is created, in a namespace with `labels`; return the commands."""
+    commands: list[str] = []
+    fields = {"f:metadata": {"f:labels": {f"f:{label}": {} for label in labels}}}
+    meta = {"name": "shop", "labels": labels, "managedFields": [{"manager": "kubectl-label", "fieldsV1": fields}]}
+
+    def look(command: list[str]) -> "subprocess.CompletedProcess[str]":
+        commands.append(" ".join(command))
+        enrolled = "--show-managed-fields" in command
+        found: dict[str, Any] = {"kind": "Namespace", "metadata": meta} if enrolled else {"items": []}
+        return subprocess.CompletedProcess(command, 0, json.dumps(found), "")
+
+    monkeypatch.setattr(waits, "run_kubectl", look)
+    with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
+        hook = gateway_cleanup.hook("w", Access(), 5, services, {"istio.io/use-waypoint": "waypoint"})
+    inputs = {"metadata": {"name": "waypoint", "namespace": "shop"}}
+    asyncio.run(hook(pulumi.ResourceHookArgs(urn="u", id="i", name="n", type="t", new_inputs=inputs)))  # type: ignore[arg-type]
+    return commands
+
+
+def test_gateway_for_a_namespace_with_a_label_of_another_tool_is_refused_before_it_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(RuntimeError, match=r"^namespace shop has the label istio.io/use-waypoint=other of "):
+        created(monkeypatch, [], {"istio.io/use-waypoint": "other"})
+    assert len(created(monkeypatch, [], {"istio.io/use-waypoint": "waypoint"})) == 2
+
+
+def test_gateway_that_enrolls_nothing_looks_at_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(created(monkeypatch, None, {"istio.io/use-waypoint": "other"})) == 1

@@ -9,7 +9,7 @@ import pytest
 from components._internal import migration
 from components._internal.enrollment import expected, share
 from components._internal.envoy import active_requests, services
-from components._internal.migration import sync, sync_canary
+from components._internal.migration import sync_canary
 from components._internal.waits import Access, Session
 from tests.unit.components.waypoint_cluster import (
     CANARY,
@@ -21,8 +21,8 @@ from tests.unit.components.waypoint_cluster import (
     busy,
     dump,
     envoy,
-    recorded_info,
     pods,
+    recorded_info,
     service,
 )
 

@@ -10,7 +10,7 @@ import pytest
 from pulumi import resource_hooks
 
 from components._internal import waits
-from components._internal.migration import after_labels, before_labels, before_weight, drain
+from components._internal.migration import before_labels, before_weight, drain
 from components._internal.waits import Access
 from tests.unit.components.waypoint_cluster import (
     CANARY,
@@ -22,8 +22,8 @@ from tests.unit.components.waypoint_cluster import (
     Pod,
     deployments,
     envoy,
-    recorded_info,
     pods,
+    recorded_info,
     service,
 )
 

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,6 +97,13 @@ def test_a_wait_ends_as_soon_as_nothing_is_wrong() -> None:
     assert " ".join(answers.commands[0]) == want
 
 
+def test_access_expands_the_home_folder() -> None:
+    async def command() -> list[str]:
+        return await Access("~/a", "").kubectl("get")
+
+    assert asyncio.run(command())[1] == f"--kubeconfig={Path.home() / 'a'}"
+
+
 def test_a_wait_leaves_the_loop_to_all_others() -> None:
     done = asyncio.Event()
 
@@ -123,3 +131,9 @@ def test_a_missing_kubectl_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: An
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="kubectl is not on PATH"):
         asyncio.run(waits.wait(Access(), waits.one("httproute", "n", "r"), _why, 1))
+
+
+def test_a_route_of_which_one_parent_is_not_reported_is_not_served() -> None:
+    given = route(Accepted=("True", 2), ResolvedRefs=("True", 2))
+    given["spec"]["parentRefs"].append({"name": "till"})
+    assert waits.route_problem(given) == "no controller has reported on parent till; does the Service have a waypoint?"

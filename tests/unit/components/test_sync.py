@@ -1,0 +1,257 @@
+"""The wait around a write: Services and waypoint before it, status and Envoy after it."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Awaitable
+from typing import Any
+from unittest.mock import patch
+
+import pulumi
+import pytest
+from pulumi import resource_hooks
+
+from components._internal import sync, waits
+from components._internal.waits import Access
+
+GATEWAY, CLASS = "gateway.networking.k8s.io/gateway-name", "gateway.networking.k8s.io/gateway-class-name"
+LABELS = {"istio.io/use-waypoint": "waypoint"}
+ACCEPTED = {"type": "WaypointAccepted", "status": "True", "reason": "Accepted"}
+
+
+def policy(*services: str) -> dict[str, Any]:
+    refs = [{"kind": "Service", "name": service} for service in services]
+    metadata = {"name": "p", "namespace": "shop"}
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": metadata,
+        "spec": {"targetRefs": refs},
+    }
+
+
+class Mesh:
+    """A namespace that answers as kubectl does; answers of a list come in turn, the last one repeatedly."""
+
+    def __init__(self) -> None:
+        self.services = {"cart": {"clusterIP": "10.96.0.1"}, "till": {"clusterIP": "10.96.0.2"}}
+        self.labels: dict[str, dict[str, str]] = {"shop": LABELS}
+        self.pods = [("waypoint-1", "waypoint")]
+        self.stats = {"waypoint-1": [(3, 0), (4, 0)]}  # successful and rejected updates of listeners
+        self.dump: dict[str, Any] = {}
+        self.written: list[dict[str, Any]] = [self.status(2, ACCEPTED)]
+        self.failing: dict[str, str] = {}
+        self.commands: list[str] = []
+
+    @staticmethod
+    def status(generation: int, *conditions: dict[str, Any], observed: int | None = None) -> dict[str, Any]:
+        seen = generation if observed is None else observed
+        given = [{**condition, "observedGeneration": seen} for condition in conditions]
+        return {"metadata": {"generation": generation}, "status": {"conditions": given}}
+
+    def __call__(self, command: list[str]) -> "subprocess.CompletedProcess[str]":
+        _, _, verb, _, space, *rest = command
+        line = " ".join([verb, *rest])
+        self.commands.append(line)
+        for part, reason in self.failing.items():
+            if part in line:
+                return subprocess.CompletedProcess(command, 1, "", reason)
+        found = self._exec(rest[0], rest[-1]) if verb == "exec" else json.dumps(self._get(space, rest[:-2]))
+        return subprocess.CompletedProcess(command, 0, found, "")
+
+    def _exec(self, pod: str, path: str) -> str:
+        if path == "config_dump":
+            return json.dumps(self.dump)
+        answers = self.stats[pod]
+        success, rejected = answers.pop(0) if len(answers) > 1 else answers[0]
+        return f"listener_manager.lds.update_success: {success}\nlistener_manager.lds.update_rejected: {rejected}\n"
+
+    def _get(self, space: str, what: list[str]) -> Any:
+        if what[0] == "pods":
+            labels = [{GATEWAY: gateway, CLASS: "istio-waypoint"} for _, gateway in self.pods]
+            metas = [{"name": pod, "labels": found} for (pod, _), found in zip(self.pods, labels, strict=True)]
+            return {"items": [{"metadata": meta} for meta in metas]}
+        if what[0].startswith("authorizationpolicy"):
+            return self.written.pop(0) if len(self.written) > 1 else self.written[0]
+        names = [item.split("/")[1] for item in what if item.startswith("service/")]
+        items: list[dict[str, Any]] = [
+            {
+                "kind": "Service",
+                "metadata": {"name": name, "namespace": space, "labels": self.labels.get(name, {})},
+                "spec": spec,
+            }
+            for name, spec in self.services.items()
+            if name in names
+        ]
+        return {"items": [*items, {"kind": "Namespace", "metadata": {"name": "shop", "labels": self.labels["shop"]}}]}
+
+
+@pytest.fixture
+def mesh(monkeypatch: pytest.MonkeyPatch) -> Mesh:
+    found = Mesh()
+    monkeypatch.setattr(waits, "run_kubectl", found)
+    monkeypatch.setattr(waits, "POLL_SECONDS", 0.001)
+    return found
+
+
+def write(document: dict[str, Any], generation: int = 2, old: int | None = 1, limit: float = 0.3) -> None:
+    """Run the hooks around one write, as the engine does."""
+    with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
+        binding = sync.hooks("p", Access(), limit, waits.condition_problem("WaypointAccepted"))
+    written = {**document, "metadata": {**document["metadata"], "generation": generation}}
+    before = {**document, "metadata": {**document["metadata"], "generation": old}} if old else None
+    given = pulumi.ResourceHookArgs(
+        urn="u", id="i", name="n", type="t", new_inputs=document, new_outputs=written, old_outputs=before
+    )
+
+    async def run() -> None:
+        for hook in (*(binding.before_update or ()), *(binding.after_update or ())):
+            done = hook(given)  # type: ignore[operator]
+            assert isinstance(done, Awaitable)
+            await done
+
+    asyncio.run(run())
+
+
+def refused(document: dict[str, Any], **options: Any) -> str:
+    with pytest.raises(RuntimeError) as caught:
+        write(document, **options)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def test_write_waits_for_status_and_every_pod_of_the_waypoint(mesh: Mesh) -> None:
+    mesh.pods = [("waypoint-1", "waypoint"), ("waypoint-2", "waypoint"), ("other-1", "other")]
+    mesh.stats = {"waypoint-1": [(3, 0), (4, 0)], "waypoint-2": [(8, 0), (8, 0), (8, 0), (9, 0)]}
+    mesh.written = [mesh.status(2, ACCEPTED, observed=1), mesh.status(2, ACCEPTED)]
+    write(policy("cart"))
+    asked = [line.split()[1] for line in mesh.commands if line.startswith("exec")]
+    assert asked.count("waypoint-2") == 4
+    assert "other-1" not in asked
+
+
+def test_write_costs_two_looks_before_it_and_two_after_it(mesh: Mesh) -> None:
+    write(policy("cart", "till"))
+    assert [
+        "exec",
+        "exec",
+        "get authorizationpolicy.security.istio.io p --output json",
+        f"get pods --selector={GATEWAY} --field-selector=status.phase=Running --output json",
+        "get service/cart service/till namespace/shop --ignore-not-found --output json",
+    ] == sorted("exec" if line.startswith("exec") else line for line in mesh.commands)
+
+
+def test_write_to_a_stale_generation_is_not_accepted(mesh: Mesh) -> None:
+    mesh.written = [mesh.status(2, ACCEPTED, observed=1)]
+    said = refused(policy("cart"))
+    assert said == "AuthorizationPolicy shop/p: waited 0.3 s: WaypointAccepted is of generation 1, not of 2"
+
+
+def test_write_of_which_one_target_is_not_bound_is_not_accepted(mesh: Mesh) -> None:
+    part = {**ACCEPTED, "reason": "PartiallyInvalid", "message": "Invalid targetRefs: Service.core:shop/till"}
+    mesh.written = [mesh.status(2, part)]
+    said = refused(policy("cart", "till"))
+    assert said.endswith("WaypointAccepted is PartiallyInvalid: Invalid targetRefs: Service.core:shop/till")
+
+
+@pytest.mark.parametrize(
+    ("service", "labels", "said"),
+    [
+        ("cartt", LABELS, "Service shop/cartt does not exist; correct the name, or create it first"),
+        ("cart", {}, "Service shop/cart has no waypoint; enroll it, or its namespace, in one"),
+        ("cart", {"istio.io/use-waypoint": "none"}, "Service shop/cart has no waypoint"),
+    ],
+)
+def test_write_for_a_service_without_waypoint_is_refused_before_it(
+    mesh: Mesh, service: str, labels: dict[str, str], said: str
+) -> None:
+    mesh.labels = {"shop": labels}
+    assert said in refused(policy(service))
+    assert not [line for line in mesh.commands if "authorizationpolicy" in line]
+
+
+def test_write_for_a_service_whose_own_label_takes_it_out_is_refused(mesh: Mesh) -> None:
+    mesh.labels = {"shop": LABELS, "till": {"istio.io/use-waypoint": "none"}}
+    assert "Service shop/till has no waypoint" in refused(policy("cart", "till"))
+
+
+@pytest.mark.parametrize("spec", [{"clusterIP": "None"}, {"type": "ExternalName", "externalName": "x"}])
+def test_write_for_a_headless_service_is_refused_at_once(mesh: Mesh, spec: dict[str, str]) -> None:
+    mesh.services["cart"] = spec
+    assert refused(policy("cart"), limit=60) == (
+        "AuthorizationPolicy shop/p: Service shop/cart has no cluster IP (headless or ExternalName), so its traffic "
+        "bypasses the waypoint; name a Service with a cluster IP"
+    )
+
+
+def test_write_that_envoy_rejects_fails_with_its_message(mesh: Mesh) -> None:
+    mesh.stats = {"waypoint-1": [(3, 0), (3, 1)]}
+    mesh.dump = {"configs": [{"dynamic_listeners": [{"error_state": {"details": "bad\nvalue"}}]}]}
+    assert refused(policy("cart"), limit=60) == (
+        "AuthorizationPolicy shop/p: waypoint Pod shop/waypoint-1 rejected the configuration: bad value; "
+        "correct the values"
+    )
+
+
+def test_write_that_envoy_rejects_first_and_takes_then_passes(mesh: Mesh) -> None:
+    mesh.stats = {"waypoint-1": [(3, 0), (4, 1)]}
+    write(policy("cart"))
+
+
+def test_write_that_envoy_does_not_receive_fails_after_the_limit(mesh: Mesh) -> None:
+    mesh.stats = {"waypoint-1": [(3, 0)]}
+    said = refused(policy("cart"))
+    assert said.endswith("waited 0.3 s: waypoint Pod shop/waypoint-1 has not received the configuration")
+
+
+def test_write_that_makes_no_difference_to_istiod_passes(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "PUSH_SECONDS", 0.01)
+    mesh.stats = {"waypoint-1": [(3, 0)]}
+    write(policy("cart"))
+
+
+def test_write_that_leaves_the_spec_alone_waits_for_no_update(mesh: Mesh) -> None:
+    mesh.stats = {"waypoint-1": [(3, 0)]}
+    write(policy("cart"), generation=2, old=2)
+    mesh.dump = {"configs": [{"dynamic_listeners": [{"error_state": {"details": "still bad"}}]}]}
+    assert "still bad" in refused(policy("cart"), generation=2, old=2)
+
+
+def test_write_goes_on_where_a_pod_has_been_replaced(mesh: Mesh) -> None:
+    mesh.stats = {"waypoint-1": [(3, 0)], "waypoint-0": [(5, 0)]}
+    mesh.pods.append(("waypoint-0", "waypoint"))
+
+    def look(command: list[str]) -> "subprocess.CompletedProcess[str]":
+        if "authorizationpolicy" in " ".join(command):
+            mesh.pods = [("waypoint-1", "waypoint")]
+            mesh.failing = {"exec waypoint-0": 'pods "waypoint-0" not found'}
+            mesh.stats["waypoint-1"] = [(4, 0)]
+        return mesh(command)
+
+    with patch.object(waits, "run_kubectl", look):
+        write(policy("cart"))
+
+
+def test_write_without_the_right_to_ask_envoy_waits_for_the_status(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(pulumi, "warn", warned.append)
+    mesh.failing = {"exec": 'Error from server (Forbidden): cannot create resource "pods/exec"'}
+    write(policy("cart"))
+    assert len(warned) == 1
+    assert warned[0].startswith("only the status is waited for")
+
+
+def test_names_are_read_from_all_kinds_of_documents() -> None:
+    rules = [{"backendRefs": [{"name": "b"}, {"name": "a"}]}]
+    route = {
+        "spec": {"parentRefs": [{"kind": "Service", "name": "cart"}, {"kind": "Gateway", "name": "in"}], "rules": rules}
+    }
+    assert (sync.services(route), sync.backends(route)) == (["cart"], ["a", "b"])
+    routes = [
+        {"destination": {"host": "v1.shop.svc.cluster.local"}},
+        {"destination": {"host": "v2.shop.svc.cluster.local"}, "weight": 0},
+    ]
+    rule = {"spec": {"hosts": ["cart.shop.svc.cluster.local"], "http": [{"route": routes}, {"fault": {}}]}}
+    assert (sync.services(rule), sync.backends(rule)) == (["cart"], ["v1"])
+    assert sync.services({"spec": {"host": "cart.shop.svc.cluster.local"}}) == ["cart"]
+    assert sync.gateways({"spec": {"targetRefs": [{"kind": "Gateway", "name": "in"}]}}) == ["in"]
