@@ -33,19 +33,18 @@ def _masked(value: Any) -> Any:
 
 
 def use_target(state: Path, config: LabConfig) -> None:
-    """Puts the tools on PATH, and for the target `embedded` its kubeconfig into the environment.
+    """Put the tools on PATH, and for the target `embedded` its kubeconfig into the environment.
 
-    Raises ClusterError where the embedded cluster was never started, ConfigError where kubectl cannot be had.
+    A kubeconfig of the environment never takes the place of the embedded cluster's own.
+
+    Raises:
+        ClusterError: The target is `embedded`, and the cluster was never started.
+        ConfigError: There is no kubectl.
     """
-    embedded = config.target.kind == "embedded"
-    try:
-        variables = cluster.environment(state, embedded=embedded)
-        toolchain = variables["PATH"].split(os.pathsep)[0]
-        if toolchain in os.environ.get("PATH", "").split(os.pathsep):
-            del variables["PATH"]  # the shell has it already, in the order that its user chose
-        shell.use_environment(variables)
-    except cluster.ClusterError:
-        if embedded and not os.environ.get("KUBECONFIG"):
-            raise
+    variables = cluster.environment(state, embedded=config.target.kind == "embedded")
+    toolchain = variables["PATH"].split(os.pathsep)[0]
+    if toolchain in os.environ.get("PATH", "").split(os.pathsep):
+        del variables["PATH"]  # the shell has it already, in the order that its user chose
+    shell.use_environment(variables)
     if shutil.which("kubectl") is None:
         raise ConfigError('kubectl is not on PATH; in this clone: eval "$(.venv/bin/lab env)"')

@@ -5,6 +5,9 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from embedded.errors import ClusterError
+from embedded.identity import verify_identity
+from embedded.project import default_state
 from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
@@ -43,7 +46,11 @@ def _last(said: str, who: str = "kubectl") -> str:
 
 
 def embedded(config: LabConfig) -> None:
-    """One question only: `lab up` has made all the rest."""
+    """Check that the kubeconfig leads to the embedded cluster, and that the Service is there."""
+    try:
+        verify_identity(default_state())
+    except ClusterError as error:
+        raise ConfigError(str(error)) from None
     wanted = ["namespace", "default"]
     if not config.installs_bookinfo:
         wanted = ["service", config.app.service, "--namespace", config.app.namespace]

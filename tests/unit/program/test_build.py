@@ -135,6 +135,7 @@ def _kubectl(folder: Path, text: str, code: int) -> str:
 def test_what_is_wrong_with_the_cluster_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, said: str
 ) -> None:
+    monkeypatch.setattr("waypoint_lab.program.preflight.verify_identity", lambda _: None)
     monkeypatch.setenv("PATH", _kubectl(tmp_path, text, 1))
     with pytest.raises(ConfigError) as error:
         Preflight(LabConfig()).result()
@@ -143,6 +144,7 @@ def test_what_is_wrong_with_the_cluster_is_one_line(
 
 
 def test_a_cluster_with_the_service_is_fine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("waypoint_lab.program.preflight.verify_identity", lambda _: None)
     monkeypatch.setenv("PATH", _kubectl(tmp_path, "", 0))
     Preflight(LabConfig()).result()
 
