@@ -46,7 +46,8 @@ class Waypoints:
 
     def __init__(self, session: Session, kind: str) -> None:
         """Begin without Pods; `kind` is the kind of the written object."""
-        self._session, self._counter = session, "clusters" if kind == "DestinationRule" else "listeners"
+        self._session, self._all = session, kind == "DestinationRule"
+        self._counter = "clusters" if self._all else "listeners"
         self.updates: dict[Pod, envoy.Updates] = {}
 
     async def find(self, bound: Sequence[str], named: Sequence[str]) -> str:
@@ -65,9 +66,11 @@ class Waypoints:
         if not bound and not named:
             return ""
         space = self._session.namespace
-        lookup = [*(f"service/{name}" for name in bound), f"namespace/{space}", "--ignore-not-found"]
-        there, pods = await asyncio.gather(self._items(*lookup, needed=bool(bound)), self._pods(space))
-        found = {(space, name) for name in named}
+        # A DestinationRule is for any waypoint that sends requests to its host, whatever waypoint that has itself.
+        bound = [] if self._all else bound
+        there, pods = await asyncio.gather(self._services(bound), self._pods(space))
+        every = {(space, gateway) for gateway, waypoint in pods.values() if waypoint}
+        found = every if self._all else {(space, name) for name in named}
         home: Any = next((item for item in there if item["kind"] == "Namespace"), None)
         items = {item["metadata"]["name"]: item for item in there if item["kind"] == "Service"}
         for name in bound:
@@ -79,8 +82,7 @@ class Waypoints:
                     "bypasses the waypoint; name a Service with a cluster IP"
                 )
             if home is None and enrollment.PRIMARY not in enrollment.labels(items[name]):
-                # Without the right to read the namespace: all its waypoints.
-                found |= {(space, gateway) for gateway, waypoint in pods.values() if waypoint}
+                found |= every  # without the right to read the namespace
             elif chosen := enrollment.waypoints(items[name], home or {"metadata": {}}):
                 found |= chosen
             else:
@@ -96,12 +98,15 @@ class Waypoints:
             pulumi.warn(f"only the status is waited for, as the waypoint's Envoy cannot be asked: {error}")
         return ""
 
-    async def _items(self, *what: str, needed: bool) -> list[dict[str, Any]]:
-        """Return what can be read of `what`; kubectl fails, too, where only a part may not be read."""
+    async def _services(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the Services and their namespace; without it where it may not be read."""
+        if not names:
+            return []
+        what = [*(f"service/{name}" for name in names), f"namespace/{self._session.namespace}", "--ignore-not-found"]
         done = await self._session.done("get", *what, "--output", "json")
-        if done.returncode and needed and not done.stdout.strip():
-            raise RuntimeError((done.stderr.strip().splitlines() or ["kubectl failed without a message"])[-1])
-        found = json.loads(done.stdout) if done.stdout.strip() else {"items": []}
+        if not done.stdout.strip():
+            raise RuntimeError((done.stderr.strip().splitlines() or ["kubectl found nothing"])[-1])
+        found = json.loads(done.stdout)  # also where kubectl fails, because a part of it may not be read
         items: list[dict[str, Any]] = found.get("items", [found])
         return items
 

@@ -255,3 +255,19 @@ def test_names_are_read_from_all_kinds_of_documents() -> None:
     assert (sync.services(rule), sync.backends(rule)) == (["cart"], ["v1"])
     assert sync.services({"spec": {"host": "cart.shop.svc.cluster.local"}}) == ["cart"]
     assert sync.gateways({"spec": {"targetRefs": [{"kind": "Gateway", "name": "in"}]}}) == ["in"]
+
+
+def test_destination_rule_waits_for_the_clusters_of_all_waypoints_of_its_namespace(mesh: Mesh) -> None:
+    with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
+        binding = sync.hooks("p", Access(), 0.3)
+    mesh.services = {}
+    document = {**policy(), "kind": "DestinationRule", "spec": {"host": "cart.shop.svc.cluster.local"}}
+    given = pulumi.ResourceHookArgs(urn="u", id="i", name="n", type="t", new_inputs=document, new_outputs=document)
+
+    async def run() -> None:
+        for hook in (*(binding.before_create or ()), *(binding.after_create or ())):
+            await hook(given)  # type: ignore[operator, misc]
+
+    with pytest.raises(RuntimeError, match="waypoint-1 has not received the configuration"):
+        asyncio.run(run())
+    assert not [line for line in mesh.commands if "service" in line]
