@@ -10,7 +10,7 @@ import pytest
 from pulumi import resource_hooks
 
 from components._internal import waits
-from components._internal.migration import before_labels, before_weight, drain
+from components._internal.migration import after_labels, before_labels, before_weight, drain
 from components._internal.waits import Access
 from tests.unit.components.waypoint_cluster import (
     CANARY,
@@ -287,3 +287,32 @@ def test_the_hook_before_the_weight_asks_the_canary_for_the_enrolled_services(mo
         **{"new_inputs": labelled()},
     )
     assert [line.split()[1] for line in there.commands if line.startswith("exec")] == ["old-1", "new-1"] * 2
+
+
+def test_the_hook_after_the_labels_waits_until_the_waypoint_has_the_enrolled_services(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = Namespace(old=[Pod("old-1", [set(), {"cart.shop"}]), Pod("old-2", [{"cart.shop", "till.shop"}])])
+    there.services = [service("cart"), service("till")]
+    inputs = {"new_inputs": labelled()}
+    hooked(monkeypatch, there, lambda: after_labels("w-synced", Access(), "old", ["cart"], 5), **inputs)
+    assert [line.split()[1] for line in there.commands if line.startswith("exec")].count("old-1") == 2
+    assert there.writes() == []
+    with pytest.raises(RuntimeError, match=r"^namespace shop: waited 0.02 s: waypoint old does not have till.shop$"):
+        hooked(monkeypatch, there, lambda: after_labels("w-synced", Access(), "old", [], 0.02), **inputs)
+
+
+@pytest.mark.parametrize("kind", ["create", "update"])
+def test_labels_of_another_tool_are_refused_before_they_change(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    there = Namespace(old=[Pod("old-1")])
+    fields = {"f:metadata": {"f:labels": {f"f:{PRIMARY}": {}}}}
+    managed = [{"manager": "kubectl-label", "fieldsV1": fields}]
+    meta = {"name": "shop", "labels": {PRIMARY: "by-hand"}, "managedFields": managed}
+    there.objects = {"namespace/shop": {"kind": "Namespace", "metadata": meta}}
+    inputs = {
+        "old_inputs": labelled(waypoint="old") if kind == "update" else None,
+        "new_inputs": labelled(waypoint="new"),
+    }
+    with pytest.raises(RuntimeError, match=r"kubectl label namespace shop istio.io/use-waypoint-$"):
+        hooked(monkeypatch, there, lambda: before_labels("w-drain", Access(), [], 5), **inputs)
+    assert there.writes() == []

@@ -3,7 +3,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import L7Policy, Waypoint
+from components import FailClosed, L7Policy, Waypoint
 from tests.unit.components.recording import Recording, run
 
 
@@ -68,6 +68,58 @@ def test_the_outputs_are_name_address_and_class() -> None:
 def test_a_bad_waypoint_is_refused_before_anything_is_registered(args: dict[str, Any], said: str) -> None:
     with pytest.raises(pulumi.RunError, match=said):
         waypoint(**args)
+
+
+@pytest.mark.parametrize(("given", "seconds"), [({}, "180s"), ({"limit_seconds": 10}, "10s")])
+def test_waypoint_limit_is_that_of_the_providers_wait_too(given: dict[str, Any], seconds: str) -> None:
+    timeouts = waypoint(**given).requests["w-gateway"].customTimeouts
+    assert (timeouts.create, timeouts.update) == (seconds, seconds)
+
+
+def test_waypoint_services_are_waited_for_after_their_labels_one_by_one() -> None:
+    record = waypoint(enroll="services", services=["cart", "till"])
+    assert list(record.requests["w-enrollment-cart"].hooks.after_create) == ["w-synced-cart"]
+    assert list(record.requests["w-enrollment-till"].hooks.after_update) == ["w-synced-till"]
+    assert list(waypoint(waypoint_for="workload").requests["w-enrollment"].hooks.after_create) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"services": "web", "enroll": "services"}, 'services is "web": it must be a list of different names'),
+        ({"namespace": 5}, "namespace is 5: it must be text"),
+        ({"revision": 5}, "revision is 5: it must be text"),
+        ({"canary": "next"}, 'canary is "next": it must be an object with gateway and weight'),
+        ({"access_log": "yes"}, 'access_log is "yes": it must be true or false'),
+        ({"kubeconfig": ["a"]}, r"kubeconfig is .*: it must be text"),
+    ],
+)
+def test_waypoint_with_a_wrong_type_is_refused_in_one_line(args: dict[str, Any], said: str) -> None:
+    with pytest.raises(pulumi.RunError, match=f"^Waypoint: {said}"):
+        waypoint(**args)
+
+
+def test_waypoint_passes_outputs_on() -> None:
+    def program() -> None:
+        output = pulumi.Output.from_input
+        Waypoint("w", {"namespace": output("shop"), "revision": output("1-31-0"), "context": output("c")})
+
+    record = run(program)
+    assert record.inputs("w-gateway")["metadata"]["namespace"] == "shop"
+    assert record.inputs("w-gateway")["metadata"]["labels"]["istio.io/rev"] == "1-31-0"
+    assert record.inputs("w-enrollment")["metadata"]["name"] == "shop"
+
+
+def test_fail_closed_passes_outputs_on_and_waits_for_its_status() -> None:
+    def program() -> None:
+        output = pulumi.Output.from_input
+        FailClosed("f", {"namespace": output("shop"), "labels": {"app": output("cart")}, "waypoint": output("w")})
+
+    record = run(program)
+    spec = record.inputs("f-policy")["spec"]
+    assert spec["selector"] == {"matchLabels": {"app": "cart"}}
+    assert spec["rules"] == [{"from": [{"source": {"principals": ["cluster.local/ns/shop/sa/w"]}}]}]
+    assert list(record.requests["f-policy"].hooks.after_update) == ["f-synced"]
 
 
 def policy(**args: Any) -> Recording:
