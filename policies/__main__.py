@@ -1,118 +1,109 @@
-"""The policy pack: hands each stack's objects to the rules, and reports what they find."""
+"""The policy pack: checks the resources of a stack and reports violations to Pulumi."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from guard import live
-from guard.objects import Object, World
-from guard.reading import Reading, analysed
-from guard.table import TABLE, Needs, Policy
-from pulumi_policy import (
-    EnforcementLevel,
-    PolicyConfigSchema,
-    PolicyPack,
-    PolicyProviderResource,
-    ReportViolation,
-    ResourceValidationArgs,
-    ResourceValidationPolicy,
-    StackValidationArgs,
-    StackValidationPolicy,
-)
+import pulumi_policy
+from pack.policy import Policy, Requirement
+from pack.queries import ClusterConnection, QueryError, kind_of
+from pack.reader import SnapshotReader, analyzed
+from pack.resources import ClusterSnapshot, Resource
+from pack.table import TABLE
+from pulumi_policy import PolicyProviderResource, ReportViolation, ResourceValidationArgs, StackValidationArgs
 from pulumi_policy.proxy import UnknownValueError
 
-READING = Reading()
+READER = SnapshotReader()
 KUBERNETES = "kubernetes:"
 
 
-def target_of(provider: PolicyProviderResource | None) -> live.Target | None:
-    """The cluster of a Kubernetes provider; None where it is not known yet."""
+def connection_of(provider: PolicyProviderResource | None) -> ClusterConnection | None:
+    """Return the connection of a Kubernetes provider; None where it is not known yet."""
     props: Mapping[str, object] = provider.props if provider else {}
     try:
-        return live.Target(str(props.get("kubeconfig") or ""), str(props.get("context") or ""))
+        return ClusterConnection(str(props.get("kubeconfig") or ""), str(props.get("context") or ""))
     except UnknownValueError:
         return None
 
 
 def stack_of(urn: str) -> str:
-    """The stack that a resource is of, by its URN: the engine does not tell each pack the name."""
+    """Return the name of a resource's stack: the engine does not pass it to each pack."""
     return urn.removeprefix("urn:pulumi:").partition("::")[0]
 
 
-def one_by_one(row: Policy) -> ResourceValidationPolicy:
-    """A rule that judges each object by itself: the engine asks before the object is applied."""
+def resource_policy(row: Policy) -> pulumi_policy.ResourceValidationPolicy:
+    """Return a policy that checks each resource before it is applied."""
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
         if not args.resource_type.startswith(KUBERNETES):
             return
-        target = target_of(args.provider)
-        stack = stack_of(args.urn)
-        READING.begin(stack, target)
-        item = Object(live.kind_of(args.resource_type), args.props, args.urn)
-        remember(item)
-        if not row.judges(item):
+        connection, stack = connection_of(args.provider), stack_of(args.urn)
+        READER.start(stack, connection)
+        item = Resource(kind_of(args.resource_type), args.props, args.urn)
+        record(item)
+        if not row.applies_to(item):
             return
-        world = World((item,), stack=stack)
-        if Needs.STATE in row.needs:
-            world = READING.alone(item, stack, target)
-        elif Needs.CLUSTER in row.needs:
-            world = READING.before((item,), stack, target)
-        for _urn, line in row.broken(world, args.get_config() or {}):
+        snapshot = ClusterSnapshot((item,), stack=stack)
+        if Requirement.STATE in row.requires:
+            snapshot = READER.of_resource(item, stack, connection)
+        elif Requirement.CLUSTER in row.requires:
+            snapshot = READER.beside_cluster((item,), stack, connection)
+        for _urn, line in row.violations(snapshot, args.get_config() or {}):
             report(line, None)
 
-    return ResourceValidationPolicy(**described(row), validate=validate)
+    return pulumi_policy.ResourceValidationPolicy(**common_arguments(row), validate=validate)
 
 
-def remember(item: Object) -> None:
-    """Keeps what the program asks for, for the rules that judge the whole stack."""
+def record(item: Resource) -> None:
+    """Record the requested labels and annotations for the checks of the whole stack."""
     try:
-        READING.asked(live.marked(Object(item.kind, {}, item.urn), dict(item.labels), dict(item.annotations)))
+        READER.record(Resource(item.kind, {}, item.urn).marked(dict(item.labels), dict(item.annotations)))
     except UnknownValueError:
-        return  # known only when it is applied: until then the engine's own view of it must do
+        return  # known only when it is applied: until then the engine's outputs are used
 
 
-def as_a_whole(row: Policy) -> StackValidationPolicy:
-    """A rule that judges the stack: the engine asks at the end of a preview, and at the end of an update."""
+def stack_policy(row: Policy) -> pulumi_policy.StackValidationPolicy:
+    """Return a policy that checks the whole stack at the end of a preview and of an update."""
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
-        for target, objects in by_cluster(args):
-            world = READING.whole(objects, stack_of(objects[0].urn), target)
-            if Needs.ISTIOCTL in row.needs:
+        for connection, resources in by_cluster(args):
+            snapshot = READER.of_stack(resources, stack_of(resources[0].urn), connection)
+            if Requirement.ISTIOCTL in row.requires:
                 try:
-                    world = analysed(world)
-                except live.Cannot as why:
-                    report(f"{why}; nothing was analysed", None)
+                    snapshot = analyzed(snapshot)
+                except QueryError as error:
+                    report(f"{error}; nothing was analyzed", None)
                     continue
-            for urn, line in row.broken(world, args.get_config() or {}):
+            for urn, line in row.violations(snapshot, args.get_config() or {}):
                 report(line, urn or None)
 
-    return StackValidationPolicy(**described(row), validate=validate)
+    return pulumi_policy.StackValidationPolicy(**common_arguments(row), validate=validate)
 
 
-def by_cluster(args: StackValidationArgs) -> Iterator[tuple[live.Target | None, tuple[Object, ...]]]:
-    """The stack's Kubernetes objects, those of each cluster together."""
-    found: dict[live.Target | None, list[Object]] = {}
+def by_cluster(args: StackValidationArgs) -> Iterator[tuple[ClusterConnection | None, tuple[Resource, ...]]]:
+    """Yield the stack's Kubernetes resources of each cluster."""
+    found: dict[ClusterConnection | None, list[Resource]] = {}
     for item in args.resources:
         if item.resource_type.startswith(KUBERNETES):
-            made = Object(live.kind_of(item.resource_type), item.props, item.urn)
-            found.setdefault(target_of(item.provider), []).append(made)
-    return ((target, tuple(objects)) for target, objects in found.items())
+            resource = Resource(kind_of(item.resource_type), item.props, item.urn)
+            found.setdefault(connection_of(item.provider), []).append(resource)
+    return ((connection, tuple(resources)) for connection, resources in found.items())
 
 
-def described(row: Policy) -> dict[str, Any]:
-    """What the two kinds of policies of the SDK have in common."""
-    schema = PolicyConfigSchema(properties={name: dict(given) for name, given in row.parameters.items()})
+def common_arguments(row: Policy) -> dict[str, Any]:
+    """Return the arguments that both kinds of Pulumi policies take."""
+    schema = pulumi_policy.PolicyConfigSchema(properties={name: dict(given) for name, given in row.parameters.items()})
     return {
         "name": row.name,
         "description": row.description,
-        "enforcement_level": EnforcementLevel(row.level),
+        "enforcement_level": pulumi_policy.EnforcementLevel(row.level),
         "config_schema": schema if row.parameters else None,
-        "remediation_steps": row.remedy,
+        "remediation_steps": row.fix,
     }
 
 
 if __name__ == "__main__":
-    PolicyPack(
+    pulumi_policy.PolicyPack(
         name="waypoint-lab",
-        enforcement_level=EnforcementLevel.MANDATORY,
-        policies=[one_by_one(row) if row.kinds else as_a_whole(row) for row in TABLE],
+        enforcement_level=pulumi_policy.EnforcementLevel.MANDATORY,
+        policies=[resource_policy(row) if row.kinds else stack_policy(row) for row in TABLE],
     )

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from policies.guard.live import given_up
-from policies.guard.objects import Object, World
-from tests.policies.scenes import NAMESPACE, Case, enrolled, gateway, namespace, thing, world
+from policies.pack.queries import without_marks
+from policies.pack.resources import ClusterSnapshot, Resource
+from tests.policies.scenes import NAMESPACE, Case, enrolled, gateway, namespace, snapshot, thing
 
 PRIMARY, SECOND, THIRD = gateway("w"), gateway("w-b"), gateway("w-c")
 GATEWAYS = (PRIMARY, SECOND, THIRD)
@@ -13,94 +13,98 @@ BOTH = {"primary": "w", "canary": "w-b"}
 USE, CANARY, WEIGHT = "istio.io/use-waypoint", "istio.io/use-waypoint-canary", "istio.io/use-waypoint-canary-weight"
 
 
-def waypoint_for(name: str, traffic: str) -> Object:
+def waypoint_for(name: str, traffic: str) -> Resource:
     return thing("Gateway", name, {"gatewayClassName": "istio-waypoint"}, labels={"istio.io/waypoint-for": traffic})
 
 
 def existence() -> Iterator[Case]:
-    name = "enrolled-with-its-gateway"
-    yield name, world(PRIMARY, enrolled(**BOTH), live=(SECOND,)), {}, ""
-    said = "NamespacePatch n: enrolled with a share in n/w-b, but that Gateway is not in the stack or the cluster"
-    yield name, world(PRIMARY, enrolled(**BOTH)), {}, said
-    yield name, world(PRIMARY, enrolled(primary="w", canary="none"), enrolled("s", primary="w", canary="")), {}, ""
+    name = "waypoint-exists"
+    yield name, snapshot(PRIMARY, enrolled(**BOTH), live=(SECOND,)), {}, ""
+    said = "NamespacePatch n: is enrolled in canary waypoint n/w-b, but that Gateway is not in the stack or the cluster"
+    yield name, snapshot(PRIMARY, enrolled(**BOTH)), {}, said
+    yield name, snapshot(PRIMARY, enrolled(primary="w", canary="none"), enrolled("s", primary="w", canary="")), {}, ""
     away = {**BOTH, "canary_namespace": "m"}
-    said = "ServicePatch n/s: enrolled with a share in m/w-b, but that Gateway is not in the stack or the cluster"
-    yield name, world(PRIMARY, SECOND, enrolled("s", **away)), {}, said
+    said = "ServicePatch n/s: is enrolled in canary waypoint m/w-b, but that Gateway is not in the stack or the cluster"
+    yield name, snapshot(PRIMARY, SECOND, enrolled("s", **away)), {}, said
     there = thing("Gateway", "w-b", {}, namespace="m")
-    yield name, world(PRIMARY, enrolled("s", **away), live=(there,)), {}, ""
+    yield name, snapshot(PRIMARY, enrolled("s", **away), live=(there,)), {}, ""
     # The namespace of the Gateway may come from another patch of the same object.
     apart = enrolled("s", canary_namespace="m")
-    yield name, world(PRIMARY, enrolled("s", **BOTH), apart, live=(there,)), {}, ""
+    yield name, snapshot(PRIMARY, enrolled("s", **BOTH), apart, live=(there,)), {}, ""
 
 
 def names() -> Iterator[Case]:
-    name = "canary-waypoint-works"
-    yield name, world(*GATEWAYS, enrolled(**BOTH), enrolled(weight="20")), {}, ""
-    yield name, world(enrolled(**BOTH, weight="0"), live=GATEWAYS), {}, ""
-    yield name, world(*GATEWAYS, enrolled(primary="w"), enrolled("s", primary="none")), {}, ""
+    name = "canary-waypoint-valid"
+    yield name, snapshot(*GATEWAYS, enrolled(**BOTH), enrolled(weight="20")), {}, ""
+    yield name, snapshot(enrolled(**BOTH, weight="0"), live=GATEWAYS), {}, ""
+    yield name, snapshot(*GATEWAYS, enrolled(primary="w"), enrolled("s", primary="none")), {}, ""
     alone = f"canary waypoint n/w-b has no primary beside it: give it the label {USE}, too"
-    yield name, world(*GATEWAYS, enrolled(canary="w-b")), {}, f"NamespacePatch n: {alone}"
-    yield name, world(*GATEWAYS, enrolled(canary="w-b", primary="none")), {}, f"NamespacePatch n: {alone}"
+    yield name, snapshot(*GATEWAYS, enrolled(canary="w-b")), {}, f"NamespacePatch n: {alone}"
+    yield name, snapshot(*GATEWAYS, enrolled(canary="w-b", primary="none")), {}, f"NamespacePatch n: {alone}"
     alone = alone.replace("give it", "give it or its namespace")
-    yield name, world(*GATEWAYS, enrolled("s", canary="w-b")), {}, f"ServicePatch n/s: {alone}"
+    yield name, snapshot(*GATEWAYS, enrolled("s", canary="w-b")), {}, f"ServicePatch n/s: {alone}"
     # The primary may be another patch's, the cluster's, or for a Service its namespace's.
-    yield name, world(*GATEWAYS, enrolled(canary="w-b"), enrolled(primary="w")), {}, ""
-    yield name, world(*GATEWAYS, enrolled(canary="w-b"), live=(namespace(**{USE: "w"}),)), {}, ""
-    yield name, world(*GATEWAYS, enrolled("s", canary="w-b"), live=(enrolled(primary="w", patch=False),)), {}, ""
+    yield name, snapshot(*GATEWAYS, enrolled(canary="w-b"), enrolled(primary="w")), {}, ""
+    yield name, snapshot(*GATEWAYS, enrolled(canary="w-b"), live=(namespace(**{USE: "w"}),)), {}, ""
+    yield name, snapshot(*GATEWAYS, enrolled("s", canary="w-b"), live=(enrolled(primary="w", patch=False),)), {}, ""
     opted_out = enrolled("s", primary="none", canary="w-b")
-    yield name, world(*GATEWAYS, opted_out, enrolled(primary="w")), {}, f"ServicePatch n/s: {alone}"
+    yield name, snapshot(*GATEWAYS, opted_out, enrolled(primary="w")), {}, f"ServicePatch n/s: {alone}"
     # Nobody could look: a label of the cluster's own is not claimed to be missing.
-    yield name, world(enrolled(canary="w-b"), enrolled("s", canary="w-b"), problem="unreachable"), {}, ""
-    known = world(enrolled(canary="w-b", patch=False), problem="unreachable")
+    yield name, snapshot(enrolled(canary="w-b"), enrolled("s", canary="w-b"), error="unreachable"), {}, ""
+    known = snapshot(enrolled(canary="w-b", patch=False), error="unreachable")
     said = f"Namespace n: canary waypoint n/w-b has no primary beside it: give it the label {USE}, too"
     yield name, known, {}, said
     same = "canary waypoint n/w is the primary itself: name another Gateway"
-    yield name, world(*GATEWAYS, enrolled(primary="w", canary="w")), {}, f"NamespacePatch n: {same}"
-    yield name, world(*GATEWAYS, enrolled("s", canary="w"), enrolled(primary="w")), {}, f"ServicePatch n/s: {same}"
-    yield name, world(*GATEWAYS, enrolled(primary="w", canary="w", canary_namespace="m")), {}, ""
+    yield name, snapshot(*GATEWAYS, enrolled(primary="w", canary="w")), {}, f"NamespacePatch n: {same}"
+    yield name, snapshot(*GATEWAYS, enrolled("s", canary="w"), enrolled(primary="w")), {}, f"ServicePatch n/s: {same}"
+    yield name, snapshot(*GATEWAYS, enrolled(primary="w", canary="w", canary_namespace="m")), {}, ""
     wrong = "takes no traffic to Services: its label istio.io/waypoint-for is workload, and must be service or all"
     said = f"NamespacePatch n: canary waypoint n/w-b {wrong}"
-    yield name, world(PRIMARY, waypoint_for("w-b", "workload"), enrolled(**BOTH)), {}, said
-    yield name, world(PRIMARY, waypoint_for("w-b", "all"), enrolled(**BOTH)), {}, ""
+    yield name, snapshot(PRIMARY, waypoint_for("w-b", "workload"), enrolled(**BOTH)), {}, said
+    yield name, snapshot(PRIMARY, waypoint_for("w-b", "all"), enrolled(**BOTH)), {}, ""
     said = f"NamespacePatch n: primary n/w {wrong}"
-    yield name, world(SECOND, enrolled(**BOTH), live=(waypoint_for("w", "workload"),)), {}, said
+    yield name, snapshot(SECOND, enrolled(**BOTH), live=(waypoint_for("w", "workload"),)), {}, said
 
 
 def weights() -> Iterator[Case]:
-    name = "canary-waypoint-works"
+    name = "canary-waypoint-valid"
     for text in ("0", "100", "+5", "007"):  # as Go's strconv.Atoi reads them
-        yield name, world(*GATEWAYS, enrolled(**BOTH, weight=text)), {}, ""
+        yield name, snapshot(*GATEWAYS, enrolled(**BOTH, weight=text)), {}, ""
     for weight in ("101", "-1", "5 %", "20.5", "", " 5", "\u0665", 20, True):
         said = f"the weight of its canary waypoint is {weight!r}: write a whole number from 0 to 100, as text"
-        yield name, world(*GATEWAYS, enrolled(**BOTH, weight=weight)), {}, f"NamespacePatch n: {said}"
+        yield name, snapshot(*GATEWAYS, enrolled(**BOTH, weight=weight)), {}, f"NamespacePatch n: {said}"
     said = "the weight of its canary waypoint is 'half': write a whole number from 0 to 100, as text"
     # It is said once, where it is written; at the label where that is not the stack's.
-    yield name, world(*GATEWAYS, enrolled(**BOTH), enrolled(weight="half")), {}, f"NamespacePatch n: {said}"
+    yield name, snapshot(*GATEWAYS, enrolled(**BOTH), enrolled(weight="half")), {}, f"NamespacePatch n: {said}"
     inherits = (*GATEWAYS, enrolled("s", canary="w-b"), enrolled(primary="w", weight="half"))
-    yield name, world(*inherits), {}, f"NamespacePatch n: {said}"
+    yield name, snapshot(*inherits), {}, f"NamespacePatch n: {said}"
     live = (enrolled(weight="half", patch=False),)
-    yield name, world(*GATEWAYS, enrolled(**BOTH), live=live), {}, f"NamespacePatch n: {said}"
+    yield name, snapshot(*GATEWAYS, enrolled(**BOTH), live=live), {}, f"NamespacePatch n: {said}"
     unused = f"has a weight for a canary waypoint, but names none: add the label {CANARY}, or drop the weight"
-    yield name, world(*GATEWAYS, enrolled(primary="w", weight="20")), {}, f"NamespacePatch n: {unused}"
-    yield name, world(*GATEWAYS, enrolled("s", primary="w", weight="20")), {}, f"ServicePatch n/s: {unused}"
+    yield name, snapshot(*GATEWAYS, enrolled(primary="w", weight="20")), {}, f"NamespacePatch n: {unused}"
+    yield name, snapshot(*GATEWAYS, enrolled("s", primary="w", weight="20")), {}, f"ServicePatch n/s: {unused}"
     # A Service's own weight may be for its namespace's canary, and a namespace's for a Service's.
-    yield name, world(*GATEWAYS, enrolled("s", weight="20"), enrolled(**BOTH)), {}, ""
-    yield name, world(*GATEWAYS, enrolled("s", canary="w-b"), enrolled(primary="w", weight="20")), {}, ""
-    yield name, world(enrolled("s", weight="20"), enrolled(weight="20"), problem="unreachable"), {}, ""
+    yield name, snapshot(*GATEWAYS, enrolled("s", weight="20"), enrolled(**BOTH)), {}, ""
+    yield name, snapshot(*GATEWAYS, enrolled("s", canary="w-b"), enrolled(primary="w", weight="20")), {}, ""
+    yield name, snapshot(enrolled("s", weight="20"), enrolled(weight="20"), error="unreachable"), {}, ""
     # A Service with a primary of its own has nothing of its namespace's canary.
     hint = " (its namespace's counts only beside its namespace's primary)"
     said = f"ServicePatch n/s: {unused.replace('none:', f'none{hint}:')}"
-    yield name, world(*GATEWAYS, enrolled("s", primary="w-c", weight="20"), enrolled(**BOTH)), {}, said
-    yield name, world(*GATEWAYS, enrolled("s", primary="w-c"), enrolled(**BOTH, weight="20")), {}, ""
+    yield name, snapshot(*GATEWAYS, enrolled("s", primary="w-c", weight="20"), enrolled(**BOTH)), {}, said
+    yield name, snapshot(*GATEWAYS, enrolled("s", primary="w-c"), enrolled(**BOTH, weight="20")), {}, ""
 
 
-def step(before: tuple[Object, ...], *after: Object, applied: tuple[Object, ...] | None = None) -> World:
+def step(
+    before: tuple[Resource, ...], *after: Resource, applied: tuple[Resource, ...] | None = None
+) -> ClusterSnapshot:
     """An update from `before`, all of it what the stack applied unless said otherwise, to `after`."""
     served = (*GATEWAYS, *before)
-    return world(*after, live=tuple(given_up(served, before if applied is None else applied)), served=served)
+    return snapshot(
+        *after, live=tuple(without_marks(served, before if applied is None else applied)), live_unfiltered=served
+    )
 
 
-def served(weight: str = "20", service: str = "", **waypoints: str) -> tuple[Object]:
+def served(weight: str = "20", service: str = "", **waypoints: str) -> tuple[Resource]:
     return (enrolled(service, patch=False, **(waypoints or BOTH), weight=weight),)
 
 
@@ -135,7 +139,7 @@ def untouched() -> Iterator[Case]:
     yield name, step(served("20"), enrolled(primary="none")), {}, ""  # the whole enrolment goes
     yield name, step(served("20"), enrolled()), {}, ""
     yield name, step((), enrolled(primary="w")), {}, ""
-    yield name, world(enrolled(primary="w"), problem="unreachable"), {}, ""
+    yield name, snapshot(enrolled(primary="w"), error="unreachable"), {}, ""
     # What is served by nobody is not lost.
     for before in (served("half"), served(primary="w", canary="w"), served(primary="w", canary="away")):
         yield name, step(before, enrolled(primary="w-c")), {}, ""

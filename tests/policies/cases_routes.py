@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from policies.guard.objects import World
+from policies.pack.resources import ClusterSnapshot
 from tests.policies.scenes import (
     AMBIENT,
     ENROLLED,
@@ -16,10 +16,10 @@ from tests.policies.scenes import (
     route,
     rule,
     service,
+    snapshot,
     source,
     thing,
     virtual_service,
-    world,
 )
 
 GET = operation(methods=["GET"])
@@ -28,102 +28,102 @@ CANARY = ("reviews-baseline", "reviews-next")
 
 def weights() -> Iterator[Case]:
     name = "weights-add-up"
-    yield name, world(route(rule(80, 20)), route(rule(100)), route(rule(1)), route({"filters": []})), {}, ""
-    yield name, world(route(rule(80, 30))), {}, "HTTPRoute n/r: weights of rule 1 add up to 110, not to 100"
-    yield name, world(route(rule(8, 2))), {"total": 10}, ""
-    yield name, world(route(rule(999, 1))), {}, ""
-    yield name, world(route(rule(989, 1))), {}, "HTTPRoute n/r: weights of rule 1 add up to 990, not to 100"
+    yield name, snapshot(route(rule(80, 20)), route(rule(100)), route(rule(1)), route({"filters": []})), {}, ""
+    yield name, snapshot(route(rule(80, 30))), {}, "HTTPRoute n/r: weights of rule 1 add up to 110, not to 100"
+    yield name, snapshot(route(rule(8, 2))), {"total": 10}, ""
+    yield name, snapshot(route(rule(999, 1))), {}, ""
+    yield name, snapshot(route(rule(989, 1))), {}, "HTTPRoute n/r: weights of rule 1 add up to 990, not to 100"
     said = "HTTPRoute n/r: rule 1 has no weight above 0, so every request fails"
-    yield name, world(route(rule(0, 0))), {}, said
+    yield name, snapshot(route(rule(0, 0))), {}, said
 
 
 def jumps() -> Iterator[Case]:
     name = "canary-jump"
     five, ninety = rule(95, 5, names=CANARY), rule(10, 90, names=CANARY)
     said = "HTTPRoute n/r: rule 1 sends 90 % to reviews-next; the live route sends 5 %: a jump of 85"
-    yield name, world(route(ninety), live=(route(five),)), {}, said
-    yield name, world(route(ninety), live=(route(five),)), {"maxPoints": 85}, ""
-    yield name, world(route(five), live=(route(ninety),)), {}, ""  # the way back
-    yield name, world(route(ninety), live=(route(five),)), {"baselines": ["*-next"]}, ""
-    yield name, world(route(ninety)), {}, ""  # nothing to compare with
+    yield name, snapshot(route(ninety), live=(route(five),)), {}, said
+    yield name, snapshot(route(ninety), live=(route(five),)), {"maxPoints": 85}, ""
+    yield name, snapshot(route(five), live=(route(ninety),)), {}, ""  # the way back
+    yield name, snapshot(route(ninety), live=(route(five),)), {"baselines": ["*-next"]}, ""
+    yield name, snapshot(route(ninety)), {}, ""  # nothing to compare with
     # What the API server makes of a rule without matches is the same rule.
     written = {**five, "matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}
-    yield name, world(route(ninety), live=(route(written),)), {}, said
+    yield name, snapshot(route(ninety), live=(route(written),)), {}, said
     other_name = said.replace("n/r:", "n/new:")
-    yield name, world(route(ninety, name="new"), live=(route(five),)), {}, other_name
-    yield name, world(route(ninety, service="other"), live=(route(five, name="x"),)), {}, ""
+    yield name, snapshot(route(ninety, name="new"), live=(route(five),)), {}, other_name
+    yield name, snapshot(route(ninety, service="other"), live=(route(five, name="x"),)), {}, ""
     # Cohorts are compared with themselves.
     cohort = {"matches": [{"headers": [{"name": "end-user", "value": "me"}]}]}
     seen = {"matches": [{"headers": [{"type": "Exact", "name": "end-user", "value": "me"}]}]}
     live = (route({**five, **seen}, ninety),)
-    yield name, world(route({**five, **cohort}, ninety), live=live), {}, ""
-    yield name, world(route({**ninety, **cohort}, ninety), live=live), {}, said
+    yield name, snapshot(route({**five, **cohort}, ninety), live=live), {}, ""
+    yield name, snapshot(route({**ninety, **cohort}, ninety), live=live), {}, said
 
 
 def existence() -> Iterator[Case]:
     name = "targets-exist"
     refs = {"backendRefs": [{"name": "s0", "port": 80}]}
     there = (namespace(), service(), service("s0"))
-    yield name, world(route(refs), *there), {}, ""
-    yield name, world(route(refs), live=there), {}, ""
+    yield name, snapshot(route(refs), *there), {}, ""
+    yield name, snapshot(route(refs), live=there), {}, ""
     said = "HTTPRoute n/r: Service n/s0 is not in the stack or the cluster"
-    yield name, world(route(refs), live=there[:2]), {}, said
+    yield name, snapshot(route(refs), live=there[:2]), {}, said
     said = "HTTPRoute n/r: Service n/s0 has no port 80; it has 9080, 9090"
-    yield name, world(route(refs), *there[:2], service("s0", 9090, 9080)), {}, said
+    yield name, snapshot(route(refs), *there[:2], service("s0", 9090, 9080)), {}, said
     said = "VirtualService n/v: Service n/away is not in the stack or the cluster"
-    yield name, world(virtual_service("reviews", {"route": [{"destination": {"host": "away"}}]}), *there), {}, said
-    yield name, world(virtual_service("example.com", {"route": [{"destination": {"host": "s0.n"}}]}), *there), {}, ""
+    yield name, snapshot(virtual_service("reviews", {"route": [{"destination": {"host": "away"}}]}), *there), {}, said
+    yield name, snapshot(virtual_service("example.com", {"route": [{"destination": {"host": "s0.n"}}]}), *there), {}, ""
     said = "AuthorizationPolicy n/p: Service n/away is not in the stack or the cluster"
-    yield name, world(authorization("p", GET, **on("away", "reviews")), *there), {}, said
+    yield name, snapshot(authorization("p", GET, **on("away", "reviews")), *there), {}, said
     bound = {"targetRefs": [{"kind": "Gateway", "name": "w"}]}
     said = "Telemetry n/t: Gateway n/w is not in the stack or the cluster"
-    yield name, world(thing("Telemetry", "t", bound)), {}, said
-    yield name, world(thing("Telemetry", "t", bound), gateway()), {}, ""
-    # Nobody could look: `cluster-was-read` says so. In a namespace of the stack's own it is known all the same.
-    yield name, world(route(refs), problem="unreachable"), {}, ""
+    yield name, snapshot(thing("Telemetry", "t", bound)), {}, said
+    yield name, snapshot(thing("Telemetry", "t", bound), gateway()), {}, ""
+    # Nobody could look: `cluster-readable` says so. In a namespace of the stack's own it is known all the same.
+    yield name, snapshot(route(refs), error="unreachable"), {}, ""
     said = "HTTPRoute n/r: Service n/s0 is not in the stack (the cluster could not be read)"
-    yield name, world(route(refs), *there[:2], problem="unreachable"), {}, said
+    yield name, snapshot(route(refs), *there[:2], error="unreachable"), {}, said
 
 
 def owners() -> Iterator[Case]:
     name = "one-owner-per-service"
-    yield name, world(route(rule(1)), virtual_service("ratings")), {}, ""
-    said = "VirtualService n/v: HTTPRoute n/r has Service n/reviews already, and hides this one"
+    yield name, snapshot(route(rule(1)), virtual_service("ratings")), {}, ""
+    said = "VirtualService n/v: HTTPRoute n/r routes Service n/reviews, too, and takes precedence"
     for host in ("reviews", "reviews.n", "reviews.n.svc.cluster.local"):
-        yield name, world(route(rule(1)), virtual_service(host)), {}, said
-    yield name, world(route(rule(1)), virtual_service("reviews.other")), {}, ""
-    yield name, world(virtual_service(), live=(route(rule(1)),)), {}, said
-    said = "HTTPRoute n/r: VirtualService n/v has Service n/reviews already, and would be hidden"
-    yield name, world(route(rule(1)), live=(virtual_service(),)), {}, said
-    yield name, world(service(), live=(route(rule(1)), virtual_service())), {}, ""  # not this stack's to mend
+        yield name, snapshot(route(rule(1)), virtual_service(host)), {}, said
+    yield name, snapshot(route(rule(1)), virtual_service("reviews.other")), {}, ""
+    yield name, snapshot(virtual_service(), live=(route(rule(1)),)), {}, said
+    said = "HTTPRoute n/r: VirtualService n/v routes Service n/reviews, too, and would have no effect"
+    yield name, snapshot(route(rule(1)), live=(virtual_service(),)), {}, said
+    yield name, snapshot(service(), live=(route(rule(1)), virtual_service())), {}, ""  # not this stack's to mend
     at_ingress = thing("VirtualService", "v", {"hosts": ["reviews"], "gateways": ["front"]})
-    yield name, world(route(rule(1)), at_ingress), {}, ""
+    yield name, snapshot(route(rule(1)), at_ingress), {}, ""
 
 
 def binding() -> Iterator[Case]:
     name = "target-refs-only"
     picks = authorization("p", GET, selector={"matchLabels": {"a": "b"}})
-    yield name, world(gateway(), authorization("p", GET, **on("reviews"))), {}, ""
-    yield name, world(picks), {}, ""
+    yield name, snapshot(gateway(), authorization("p", GET, **on("reviews"))), {}, ""
+    yield name, snapshot(picks), {}, ""
     said = "AuthorizationPolicy n/p: has a selector, which a waypoint ignores"
-    yield name, world(gateway(), picks), {}, said
-    yield name, world(picks, live=(gateway(),)), {}, said
+    yield name, snapshot(gateway(), picks), {}, said
+    yield name, snapshot(picks, live=(gateway(),)), {}, said
     guard = authorization("p", source(principals=["cluster.local/ns/n/sa/w"]), selector={"matchLabels": {"a": "b"}})
-    yield name, world(gateway(), guard), {}, ""  # of layer 4: ztunnel enforces it
-    name = "allow-allows-something"
-    yield name, world(authorization("p", GET), authorization("q", action="DENY")), {}, ""
+    yield name, snapshot(gateway(), guard), {}, ""  # of layer 4: ztunnel enforces it
+    name = "allow-has-rules"
+    yield name, snapshot(authorization("p", GET), authorization("q", action="DENY")), {}, ""
     said = "AuthorizationPolicy n/p: ALLOW without rules refuses every request"
-    yield name, world(authorization("p")), {}, said
-    yield name, world(thing("AuthorizationPolicy", "p")), {}, said  # ALLOW is what no action means
-    yield name, world(authorization("p")), {"exceptions": ["n/*"]}, ""
+    yield name, snapshot(authorization("p")), {}, said
+    yield name, snapshot(thing("AuthorizationPolicy", "p")), {}, said  # ALLOW is what no action means
+    yield name, snapshot(authorization("p")), {"exceptions": ["n/*"]}, ""
 
 
 def shadows() -> Iterator[Case]:
     name = "deny-shadows-allow"
     reviews = on("reviews")
 
-    def pair(allow: Any, deny: Any, where: Any = reviews) -> World:
-        return world(authorization("a", allow, **reviews), authorization("d", deny, action="DENY", **where))
+    def pair(allow: Any, deny: Any, where: Any = reviews) -> ClusterSnapshot:
+        return snapshot(authorization("a", allow, **reviews), authorization("d", deny, action="DENY", **where))
 
     said = "AuthorizationPolicy n/d: refuses all that AuthorizationPolicy n/a allows"
     from_shop = source(namespaces=["shop"])
@@ -154,29 +154,29 @@ def shadows() -> Iterator[Case]:
     alone = authorization("a", GET, **reviews)
     deny = authorization("d", GET, action="DENY", **reviews)
     said = "AuthorizationPolicy n/a: AuthorizationPolicy n/d refuses all that it allows"
-    yield name, world(alone, live=(deny,)), {}, said
-    yield name, world(service(), live=(alone, deny)), {}, ""
+    yield name, snapshot(alone, live=(deny,)), {}, said
+    yield name, snapshot(service(), live=(alone, deny)), {}, ""
 
 
 def layer_7() -> Iterator[Case]:
-    name = "layer-7-has-a-waypoint"
+    name = "layer-7-has-waypoint"
     ambient, enrolled = namespace(**AMBIENT), namespace(patch=True, **ENROLLED)
     bound = authorization("p", GET, **on("reviews"))
     said = "AuthorizationPolicy n/p: nothing enforces methods: Service n/reviews has no waypoint"
-    yield name, world(bound, service(), live=(ambient,)), {}, said
-    yield name, world(bound, enrolled, live=(ambient,)), {}, ""
-    yield name, world(bound, live=(ambient, service("reviews", **ENROLLED))), {}, ""
+    yield name, snapshot(bound, service(), live=(ambient,)), {}, said
+    yield name, snapshot(bound, enrolled, live=(ambient,)), {}, ""
+    yield name, snapshot(bound, live=(ambient, service("reviews", **ENROLLED))), {}, ""
     opted_out = service("reviews", **{"istio.io/use-waypoint": "none"})
-    yield name, world(bound, enrolled, opted_out, live=(ambient,)), {}, said
-    yield name, world(bound, live=(namespace(),)), {}, ""  # sidecars, or no mesh at all
+    yield name, snapshot(bound, enrolled, opted_out, live=(ambient,)), {}, said
+    yield name, snapshot(bound, live=(namespace(),)), {}, ""  # sidecars, or no mesh at all
     layer_4 = authorization("p", source(namespaces=["shop"]), **on("reviews"))
-    yield name, world(layer_4, live=(ambient,)), {}, ""
+    yield name, snapshot(layer_4, live=(ambient,)), {}, ""
     by_header = {"when": [{"key": "request.headers[x]", "values": ["1"]}]}
     said = "AuthorizationPolicy n/p: has no targetRefs, so no waypoint enforces request.headers[x]"
-    yield name, world(authorization("p", by_header), live=(ambient,)), {}, said
+    yield name, snapshot(authorization("p", by_header), live=(ambient,)), {}, said
     said = "HTTPRoute n/r: nothing enforces its routing: Service n/reviews has no waypoint"
-    yield name, world(route(rule(1)), live=(ambient,)), {}, said
-    yield name, world(route(rule(1)), enrolled, live=(ambient,)), {}, ""
+    yield name, snapshot(route(rule(1)), live=(ambient,)), {}, said
+    yield name, snapshot(route(rule(1)), enrolled, live=(ambient,)), {}, ""
 
 
 PARTS = (weights, jumps, existence, owners, binding, shadows, layer_7)

@@ -17,7 +17,7 @@ USE, CANARY, WEIGHT = "istio.io/use-waypoint", "istio.io/use-waypoint-canary", "
 Config = dict[str, Any]
 
 
-class Violation(NamedTuple):
+class ReportedViolation(NamedTuple):
     """What the engine told the user."""
 
     policy: str
@@ -110,7 +110,7 @@ def preview(
     *,
     fails: bool,
     provider: Config | None = None,
-) -> list[Violation]:
+) -> list[ReportedViolation]:
     """What the pack says of these resources."""
     program.write(*rows, provider=provider)
     events, settings = program.folder / "events.json", program.folder / "policies.json"
@@ -123,5 +123,5 @@ def preview(
         if event := json.loads(line).get("policyEvent"):
             told = event["message"].strip()
             assert told.splitlines()[-1] in said, "a violation that the user is not shown"
-            found.append(Violation(event["policyName"], event["enforcementLevel"], told))
+            found.append(ReportedViolation(event["policyName"], event["enforcementLevel"], told))
     return found

@@ -2,28 +2,28 @@
 
 from typing import Any
 
-from policies.guard.objects import Object, World
+from policies.pack.resources import ClusterSnapshot, Resource
 
 NAMESPACE = "n"
 AMBIENT = {"istio.io/dataplane-mode": "ambient"}
 ENROLLED = {"istio.io/use-waypoint": "w"}
 
 # A policy, what it looks at, its settings, and its one violation; empty where it is kept.
-Case = tuple[str, World, dict[str, Any], str]
+Case = tuple[str, ClusterSnapshot, dict[str, Any], str]
 
 
-def thing(kind: str, name: str, spec: Any = None, **more: Any) -> Object:
+def thing(kind: str, name: str, spec: Any = None, **more: Any) -> Resource:
     """An object in the namespace `n`; `more` are its labels, annotations or namespace, and `data`."""
     data = {"data": more.pop("data")} if "data" in more else {}
-    return Object(kind, {"metadata": {"name": name, "namespace": NAMESPACE, **more}, "spec": spec or {}, **data})
+    return Resource(kind, {"metadata": {"name": name, "namespace": NAMESPACE, **more}, "spec": spec or {}, **data})
 
 
-def namespace(name: str = NAMESPACE, patch: bool = False, **labels: str) -> Object:
+def namespace(name: str = NAMESPACE, patch: bool = False, **labels: str) -> Resource:
     """A Namespace with these labels; `_` in a label's name stands for what Python does not take."""
-    return Object("NamespacePatch" if patch else "Namespace", {"metadata": {"name": name, "labels": labels}})
+    return Resource("NamespacePatch" if patch else "Namespace", {"metadata": {"name": name, "labels": labels}})
 
 
-def enrolled(service: str = "", patch: bool = True, weight: Any = None, **waypoints: str) -> Object:
+def enrolled(service: str = "", patch: bool = True, weight: Any = None, **waypoints: str) -> Resource:
     """The Namespace or one Service, enrolled in `primary`, `canary` and the like, or with a canary's weight only."""
     label = {
         "primary": "istio.io/use-waypoint",
@@ -34,15 +34,17 @@ def enrolled(service: str = "", patch: bool = True, weight: Any = None, **waypoi
     if weight is not None:
         metadata["annotations"] = {"istio.io/use-waypoint-canary-weight": weight}
     kind, place = ("Service", {"namespace": NAMESPACE}) if service else ("Namespace", {})
-    return Object(f"{kind}Patch" if patch else kind, {"metadata": {"name": service or NAMESPACE, **place, **metadata}})
+    return Resource(
+        f"{kind}Patch" if patch else kind, {"metadata": {"name": service or NAMESPACE, **place, **metadata}}
+    )
 
 
-def service(name: str = "reviews", *ports: int, **labels: str) -> Object:
+def service(name: str = "reviews", *ports: int, **labels: str) -> Resource:
     """A Service with these ports."""
     return thing("Service", name, {"ports": [{"port": port} for port in ports or (80,)]}, labels=labels)
 
 
-def gateway(name: str = "w", port: int = 15008, protocol: str = "HBONE", **spec: Any) -> Object:
+def gateway(name: str = "w", port: int = 15008, protocol: str = "HBONE", **spec: Any) -> Resource:
     """A waypoint."""
     listeners = [{"port": port, "protocol": protocol}]
     return thing("Gateway", name, {"gatewayClassName": "istio-waypoint", "listeners": listeners, **spec})
@@ -54,17 +56,17 @@ def rule(*weights: int, names: tuple[str, ...] = (), **more: Any) -> Any:
     return {"backendRefs": refs, **more}
 
 
-def route(*rules: Any, name: str = "r", service: str = "reviews") -> Object:
+def route(*rules: Any, name: str = "r", service: str = "reviews") -> Resource:
     """An HTTPRoute of a Service."""
     return thing("HTTPRoute", name, {"parentRefs": [{"kind": "Service", "name": service}], "rules": list(rules)})
 
 
-def virtual_service(host: str = "reviews", *rules: Any, name: str = "v", **metadata: Any) -> Object:
+def virtual_service(host: str = "reviews", *rules: Any, name: str = "v", **metadata: Any) -> Resource:
     """A VirtualService of one host."""
     return thing("VirtualService", name, {"hosts": [host], "http": list(rules)}, **metadata)
 
 
-def authorization(name: str = "p", *rules: Any, action: str = "ALLOW", **spec: Any) -> Object:
+def authorization(name: str = "p", *rules: Any, action: str = "ALLOW", **spec: Any) -> Resource:
     """An AuthorizationPolicy."""
     given = {"rules": list(rules)} if rules else {}
     return thing("AuthorizationPolicy", name, {"action": action, **given, **spec})
@@ -90,6 +92,6 @@ def source(**fields: list[str]) -> dict[str, Any]:
     return {"from": [{"source": fields}]}
 
 
-def world(*objects: Object, live: tuple[Object, ...] = (), **more: Any) -> World:
+def snapshot(*declared: Resource, live: tuple[Resource, ...] = (), **more: Any) -> ClusterSnapshot:
     """A stack of these objects beside a cluster."""
-    return World(objects, live, **more)
+    return ClusterSnapshot(declared, live, **more)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from policies.guard import live
-from policies.guard.live import Cannot, Target, without
-from policies.guard.objects import Object
-from policies.guard.reading import UNKNOWN, Reading, analysed
-from tests.policies.scenes import ENROLLED, enrolled, namespace, route, rule, service, thing, world
+from policies.pack import queries
+from policies.pack.queries import ClusterConnection, QueryError, without_stack
+from policies.pack.reader import UNKNOWN, SnapshotReader, analyzed
+from policies.pack.resources import Resource
+from tests.policies.scenes import ENROLLED, enrolled, namespace, route, rule, service, snapshot, thing
 
-HERE = Target()
+HERE = ClusterConnection()
 
 
 class Commands:
@@ -54,17 +54,19 @@ OTHER = {"kind": "HTTPRoute", "metadata": {"name": "other", "namespace": "n"}}
 
 
 def test_what_the_stack_applied_before_is_not_somebody_elses() -> None:
-    kept = without([route(rule(1)), route(rule(1), name="other")], [route(rule(2))])
+    kept = without_stack([route(rule(1)), route(rule(1), name="other")], [route(rule(2))])
     assert [item.name for item in kept] == ["other"]
 
 
 def test_labels_that_the_stack_patched_in_are_not_the_objects_own() -> None:
-    (left,) = without([namespace(tier="a", **ENROLLED)], [namespace(patch=True, **ENROLLED)])
+    (left,) = without_stack([namespace(tier="a", **ENROLLED)], [namespace(patch=True, **ENROLLED)])
     assert left.labels == {"tier": "a"}
 
 
 def test_annotations_that_the_stack_patched_in_are_not_the_objects_own() -> None:
-    (left,) = without([enrolled(patch=False, primary="w", weight="20")], [enrolled(primary="w"), enrolled(weight="20")])
+    (left,) = without_stack(
+        [enrolled(patch=False, primary="w", weight="20")], [enrolled(primary="w"), enrolled(weight="20")]
+    )
     assert (left.labels, left.annotations) == ({}, {})
 
 
@@ -80,8 +82,8 @@ SERVED = {
 PATCH = "kubernetes:core/v1:NamespacePatch"
 
 
-def asked(labels: dict[str, str], urn: str = "urn:0", kind: str = "NamespacePatch") -> Object:
-    return Object(kind, {"metadata": {"name": "n", "labels": labels}}, urn)
+def asked(labels: dict[str, str], urn: str = "urn:0", kind: str = "NamespacePatch") -> Resource:
+    return Resource(kind, {"metadata": {"name": "n", "labels": labels}}, urn)
 
 
 def test_what_others_gave_an_object_is_not_the_stacks_though_it_is_in_the_state_of_its_patch(
@@ -89,7 +91,7 @@ def test_what_others_gave_an_object_is_not_the_stacks_though_it_is_in_the_state_
 ) -> None:
     commands.add("kubectl", listed(SERVED))
     commands.add("pulumi", exported((PATCH, SERVED), inputs={"metadata": {"name": "n", "labels": ENROLLED}}))
-    (left,) = Reading().whole((service(),), "dev", HERE).live
+    (left,) = SnapshotReader().of_stack((service(),), "dev", HERE).live
     assert left.labels == {"istio.io/use-waypoint-canary": "b", "tier": "a"}
     assert left.annotations == {"istio.io/use-waypoint-canary-weight": "20"}
 
@@ -98,19 +100,19 @@ def test_an_object_alone_is_seen_beside_what_is_served_and_beside_what_stays_of_
     commands.add("kubectl", listed(SERVED))
     inputs = {"metadata": {"name": "n", "labels": {**ENROLLED, "istio.io/use-waypoint-canary": "b"}}}
     commands.add("pulumi", exported((PATCH, SERVED), inputs=inputs))
-    reading = Reading()
-    mine = reading.alone(asked(ENROLLED), "dev", HERE)
-    assert [item.labels for item in mine.served] == [SERVED["metadata"]["labels"]]
+    reader = SnapshotReader()
+    mine = reader.of_resource(asked(ENROLLED), "dev", HERE)
+    assert [item.labels for item in mine.live_unfiltered] == [SERVED["metadata"]["labels"]]
     assert [item.labels for item in mine.live] == [{"tier": "a"}]
-    others = reading.alone(asked(ENROLLED, "urn:another"), "dev", HERE)
+    others = reader.of_resource(asked(ENROLLED, "urn:another"), "dev", HERE)
     assert [item.labels for item in others.live] == [SERVED["metadata"]["labels"]]
 
 
 def test_where_the_state_cannot_be_read_an_object_alone_gives_nothing_up(commands: Commands) -> None:
     commands.add("kubectl", listed(SERVED))
     commands.add("pulumi", "", "error: refused\n", 1)
-    found = Reading().alone(asked(ENROLLED), "dev", HERE)
-    assert (found.problem, found.live) == ("", found.served)
+    found = SnapshotReader().of_resource(asked(ENROLLED), "dev", HERE)
+    assert (found.error, found.live) == ("", found.live_unfiltered)
 
 
 @pytest.mark.parametrize("kind", ["Namespace", "NamespacePatch"])
@@ -119,22 +121,22 @@ def test_what_the_program_asks_for_is_judged_and_not_what_the_state_says_of_it(c
     before = {"metadata": {"name": "n", "labels": {**ENROLLED, "istio.io/use-waypoint-canary": "b"}}}
     commands.add("kubectl", listed(SERVED))
     commands.add("pulumi", exported((token, SERVED), inputs=before))
-    reading = Reading()
-    reading.asked(asked(ENROLLED, kind=kind))
-    shown = Object(kind, SERVED, "urn:0")  # an old output: it has the canary still
-    assert reading.whole((shown,), "dev", HERE).labels("Namespace", "", "n") == {**ENROLLED, "tier": "a"}
+    reader = SnapshotReader()
+    reader.record(asked(ENROLLED, kind=kind))
+    shown = Resource(kind, SERVED, "urn:0")  # an old output: it has the canary still
+    assert reader.of_stack((shown,), "dev", HERE).labels("Namespace", "", "n") == {**ENROLLED, "tier": "a"}
     # One that was never asked for by itself is as the engine shows it.
-    assert Reading().whole((shown,), "dev", HERE).labels("Namespace", "", "n") == SERVED["metadata"]["labels"]
+    assert SnapshotReader().of_stack((shown,), "dev", HERE).labels("Namespace", "", "n") == SERVED["metadata"]["labels"]
 
 
 def test_a_stack_and_a_cluster_are_read_once_for_all_rules(commands: Commands) -> None:
     commands.add("kubectl", listed(ROUTE, OTHER))
     token = "kubernetes:gateway.networking.k8s.io/v1:HTTPRoute"
     commands.add("pulumi", exported((token, ROUTE), ("pulumi:pulumi:Stack", {})))
-    reading = Reading()
+    reader = SnapshotReader()
     for _ in range(3):
-        assert [item.name for item in reading.before((service(),), "dev", HERE).live] == ["r", "other"]
-        assert [item.name for item in reading.whole((service(),), "dev", HERE).live] == ["other"]
+        assert [item.name for item in reader.beside_cluster((service(),), "dev", HERE).live] == ["r", "other"]
+        assert [item.name for item in reader.of_stack((service(),), "dev", HERE).live] == ["other"]
     assert len(commands.calls("kubectl")) == 1
     assert commands.calls("pulumi") == ["stack export --stack dev --non-interactive"]
 
@@ -142,10 +144,10 @@ def test_a_stack_and_a_cluster_are_read_once_for_all_rules(commands: Commands) -
 def test_a_kubeconfig_may_be_a_path_or_its_own_text(commands: Commands) -> None:
     commands.add("kubectl", listed())
     commands.add("pulumi", exported())
-    Reading().before((), "dev", Target("/some/where", "there"))
-    reading = Reading()
-    world = reading.before((), "dev", Target("apiVersion: v1\nkind: Config\n"))
-    assert world.problem == ""
+    SnapshotReader().beside_cluster((), "dev", ClusterConnection("/some/where", "there"))
+    reader = SnapshotReader()
+    snapshot = reader.beside_cluster((), "dev", ClusterConnection("apiVersion: v1\nkind: Config\n"))
+    assert snapshot.error == ""
     first, second = sorted(commands.calls("kubectl"), key=lambda call: "/dev/fd/" in call)
     assert "--context=there --kubeconfig=/some/where" in first
     assert "--kubeconfig=/dev/fd/" in second
@@ -158,22 +160,22 @@ def test_where_something_cannot_be_read_the_reason_is_kept_and_nothing_is_compar
     commands.add("kubectl", listed(ROUTE))
     commands.add("pulumi", exported())
     commands.add(broken, "", "error: refused\n", 1)
-    found = Reading().whole((service(),), "dev", HERE)
-    assert found.problem == f"{broken}: refused"
+    found = SnapshotReader().of_stack((service(),), "dev", HERE)
+    assert found.error == f"{broken}: refused"
     assert list(found.live) == []
 
 
 def test_a_cluster_that_is_made_by_the_same_stack_is_not_read(commands: Commands) -> None:
     commands.add("pulumi", exported())
-    assert Reading().whole((service(),), "dev", None).problem == UNKNOWN
+    assert SnapshotReader().of_stack((service(),), "dev", None).error == UNKNOWN
 
 
 def test_a_command_that_is_missing_or_slow_is_said(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Cannot, match="nothing-here is not on PATH"):
-        live._ask(["nothing-here"])
-    monkeypatch.setattr(live, "LIMIT_SECONDS", 0.05)
-    with pytest.raises(Cannot, match=r"sleep gave no answer within 0\.05 s"):
-        live._ask(["sleep", "5"])
+    with pytest.raises(QueryError, match="nothing-here is not on PATH"):
+        queries._run(["nothing-here"])
+    monkeypatch.setattr(queries, "LIMIT_SECONDS", 0.05)
+    with pytest.raises(QueryError, match=r"sleep gave no answer within 0\.05 s"):
+        queries._run(["sleep", "5"])
 
 
 def test_istioctl_is_shown_objects_as_kubernetes_writes_them(commands: Commands) -> None:
@@ -181,7 +183,7 @@ def test_istioctl_is_shown_objects_as_kubernetes_writes_them(commands: Commands)
     commands.add("istioctl", json.dumps(told), "\t* error processing -[0]: not this\n")
     given = thing("Service", "s", {"ports": [{"port": 80.0, "weight": 0.5, "nothing": None}], "__fieldManager": "m"})
     given = type(given)("Service", {**given.properties, "apiVersion": "v1"})
-    found = analysed(world(given, namespace(patch=True)))
+    found = analyzed(snapshot(given, namespace(patch=True)))
     assert [message["message"] for message in found.messages] == ["no", "not this"]
     assert found.messages[1]["origin"] == "Service n/s"
     shown = json.loads((commands.folder / "istioctl.in").read_text())
@@ -190,7 +192,7 @@ def test_istioctl_is_shown_objects_as_kubernetes_writes_them(commands: Commands)
 
 def test_without_istioctl_nothing_is_claimed_and_one_that_fails_is_said(commands: Commands) -> None:
     given = type(service())("Service", {**service().properties, "apiVersion": "v1"})
-    assert analysed(world(given)).messages == []
+    assert analyzed(snapshot(given)).messages == []
     commands.add("istioctl", "", "Error: what?\n", 1)
-    with pytest.raises(Cannot, match=r"istioctl: Error: what\?"):
-        analysed(world(given))
+    with pytest.raises(QueryError, match=r"istioctl: Error: what\?"):
+        analyzed(snapshot(given))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from policies.guard.table import TABLE, Level
+from policies.pack.policy import EnforcementLevel
+from policies.pack.table import TABLE
 from tests.conftest import Kubectl
 from tests.embedded.pulumi_program import Program
 from tests.policies.programs import (
@@ -14,7 +15,7 @@ from tests.policies.programs import (
     LIVE,
     USE,
     Config,
-    Violation,
+    ReportedViolation,
     authorization,
     canary,
     pack,
@@ -30,7 +31,7 @@ from tests.policies.programs import (
 )
 
 MOVING = "policy-moving"  # a namespace that somebody moves from one waypoint to another
-ADVISORY = {row.name for row in TABLE if row.level is Level.ADVISORY}
+ADVISORY = {row.name for row in TABLE if row.level is EnforcementLevel.ADVISORY}
 GET = [{"to": [{"operation": {"methods": ["GET"]}}]}]
 FIVE_PERCENT = canary(5)
 DELAY, ABORT = {"delay": {"fixedDelay": "20s", "percentage": {"value": 100}}}, {"abort": {"httpStatus": 503}}
@@ -105,18 +106,18 @@ def program(
 
 
 @pytest.fixture(scope="module")
-def blocked(program: Program) -> list[Violation]:
+def blocked(program: Program) -> list[ReportedViolation]:
     """What the pack says of the bad program, which must not pass."""
     return preview(program, BAD, fails=True)
 
 
-@pytest.mark.parametrize("name", [row.name for row in TABLE if row.name != "cluster-was-read"])
-def test_every_policy_reports_its_bad_program_at_its_own_level(name: str, blocked: list[Violation]) -> None:
+@pytest.mark.parametrize("name", [row.name for row in TABLE if row.name != "cluster-readable"])
+def test_every_policy_reports_its_bad_program_at_its_own_level(name: str, blocked: list[ReportedViolation]) -> None:
     levels = {violation.level for violation in blocked if violation.policy == name}
     assert levels == {"advisory" if name in ADVISORY else "mandatory"}
 
 
-def test_a_canary_jump_from_5_to_90_is_stopped_with_the_live_weight(blocked: list[Violation]) -> None:
+def test_a_canary_jump_from_5_to_90_is_stopped_with_the_live_weight(blocked: list[ReportedViolation]) -> None:
     (message,) = [violation.message for violation in blocked if violation.policy == "canary-jump"]
     assert "rule 1 sends 90 % to shop-next; the live route sends 5 %: a jump of 85" in message
 
@@ -126,7 +127,7 @@ def test_every_policy_passes_its_good_program(program: Program) -> None:
 
 
 def test_an_advisory_is_shown_and_does_not_block_and_a_disabled_policy_is_silent(
-    program: Program, blocked: list[Violation]
+    program: Program, blocked: list[ReportedViolation]
 ) -> None:
     silent = "one-owner-per-service"
     config: Config = {row.name: {"enforcementLevel": "advisory"} for row in TABLE}
@@ -170,7 +171,7 @@ def test_the_cluster_of_the_programs_own_provider_is_read(program: Program) -> N
         program.environment = given
     policies = {violation.policy for violation in found}
     assert "canary-jump" in policies
-    assert "cluster-was-read" not in policies
+    assert "cluster-readable" not in policies
 
 
 def test_a_cluster_that_cannot_be_read_is_said_and_does_not_block(program: Program, tmp_path: Path) -> None:
@@ -183,5 +184,5 @@ def test_a_cluster_that_cannot_be_read_is_said_and_does_not_block(program: Progr
         (found,) = preview(program, FIVE_PERCENT, fails=False)
     finally:
         program.environment = before
-    assert (found.policy, found.level) == ("cluster-was-read", "advisory")
+    assert (found.policy, found.level) == ("cluster-readable", "advisory")
     assert "kubectl: connection refused" in found.message

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from policies.guard.objects import World, seconds, service_of
-from policies.guard.table import BY_NAME, TABLE
+from policies.pack.mesh import seconds, service_of
+from policies.pack.resources import ClusterSnapshot
+from policies.pack.table import BY_NAME, TABLE
 from tests.policies import cases_canary, cases_canary_policies, cases_faults, cases_routes
 from tests.policies.scenes import enrolled, route
 
@@ -13,12 +14,12 @@ FILES = (cases_routes, cases_faults, cases_canary, cases_canary_policies)
 CASES = [case for file in FILES for part in file.PARTS for case in part()]
 
 
-@pytest.mark.parametrize(("name", "scene", "settings", "said"), CASES)
+@pytest.mark.parametrize(("name", "snapshot", "parameters", "said"), CASES)
 def test_a_rule_says_one_line_where_it_is_broken_and_nothing_where_it_is_kept(
-    name: str, scene: World, settings: dict[str, Any], said: str
+    name: str, snapshot: ClusterSnapshot, parameters: dict[str, Any], said: str
 ) -> None:
     row = BY_NAME[name]
-    assert [line for _urn, line in row.broken(scene, settings)] == ([f"{said}; {row.remedy}"] if said else [])
+    assert [line for _urn, line in row.violations(snapshot, parameters)] == ([f"{said}; {row.fix}"] if said else [])
 
 
 def test_every_rule_has_a_passing_and_a_failing_case() -> None:
@@ -33,10 +34,10 @@ def test_every_parameter_changes_the_verdict_of_some_case() -> None:
 
 def test_a_waypoints_steps_are_asked_only_of_what_names_a_waypoint() -> None:
     row = BY_NAME["canary-waypoint-steps"]
-    assert row.judges(enrolled(primary="w"))
-    assert row.judges(enrolled("s", canary="w"))
-    assert not row.judges(enrolled(weight="20"))
-    assert not row.judges(route())
+    assert row.applies_to(enrolled(primary="w"))
+    assert row.applies_to(enrolled("s", canary="w"))
+    assert not row.applies_to(enrolled(weight="20"))
+    assert not row.applies_to(route())
 
 
 def test_a_host_of_the_mesh_is_told_from_one_of_the_outside() -> None:

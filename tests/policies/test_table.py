@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from embedded.project import PROJECT_FOLDER
-from policies.guard.table import TABLE, Policy
+from embedded.cluster import CLONE
+from policies.pack.policy import Policy
+from policies.pack.table import TABLE
 
-PAGE = PROJECT_FOLDER / "docs" / "policies.md"
+PAGE = CLONE / "docs" / "policies.md"
 
 
 def lab_policies(*arguments: str) -> str:
     command = [sys.executable, "-m", "waypoint_lab.cli", "policies", *arguments]
-    return subprocess.run(command, cwd=PROJECT_FOLDER, capture_output=True, text=True, check=True, timeout=30).stdout
+    return subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
 def test_the_page_has_each_policy_with_its_level_and_parameters() -> None:
@@ -45,11 +46,11 @@ def test_the_command_lists_every_policy() -> None:
 
 def test_the_table_is_read_without_pulumi() -> None:
     code = "import sys, waypoint_lab.cli.policies; sys.exit(any(name.startswith('pulumi') for name in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT_FOLDER, check=False, timeout=30).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=CLONE, check=False, timeout=30).returncode == 0
 
 
 def test_the_pack_imports_nothing_of_the_project() -> None:
-    for file in (PROJECT_FOLDER / "policies").rglob("*.py"):
+    for file in (CLONE / "policies").rglob("*.py"):
         taken = re.findall(r"^(?:from|import) (lab|embedded|components|policies)\b", file.read_text(), re.MULTILINE)
         assert taken == [], file
 
@@ -58,12 +59,12 @@ def test_the_pack_imports_nothing_of_the_project() -> None:
 def test_every_row_says_what_it_needs_to_say(row: Policy) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9-]+", row.name)
     assert row.description
-    assert row.remedy
+    assert row.fix
     for schema in row.parameters.values():
         assert {"type", "default", "description"} <= set(schema)
 
 
 def test_the_pack_names_a_runtime_that_is_there() -> None:
-    text = Path(PROJECT_FOLDER, "policies", "PulumiPolicy.yaml").read_text()
+    text = Path(CLONE, "policies", "PulumiPolicy.yaml").read_text()
     assert "name: python" in text
     assert "virtualenv: ../.venv" in text

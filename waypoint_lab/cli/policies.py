@@ -4,7 +4,8 @@ import argparse
 import json
 from typing import Any
 
-from policies.guard.table import TABLE, Policy
+from policies.pack.policy import Policy
+from policies.pack.table import TABLE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,15 +14,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def document() -> list[dict[str, Any]]:
-    """For `--json`: a row for each policy; `judges` names kinds judged one by one."""
+    """For `--json`: a row for each policy; `kinds` names the kinds that are checked one by one."""
     return [
         {
             "name": row.name,
             "level": str(row.level),
             "description": row.description,
-            "remedy": row.remedy,
-            "judges": list(row.kinds) or "stack",
-            "needs": sorted(row.needs),
+            "fix": row.fix,
+            "kinds": list(row.kinds) or "stack",
+            "requires": sorted(row.requires),
             "parameters": row.parameters,
         }
         for row in TABLE

@@ -1,0 +1,187 @@
+"""Queries of kubectl, pulumi and istioctl, which run in the background, each at most once."""
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .fields import Fields, fields, items, plain, text
+from .resources import Key, Resource, Resources
+
+LIMIT_SECONDS = 5.0
+_GATEWAY_API, _ISTIO, _SECURITY = "gateway.networking.k8s.io", "networking.istio.io", "security.istio.io"
+KINDS = (
+    "namespaces",
+    "services",
+    "horizontalpodautoscalers.autoscaling",
+    f"gateways.{_GATEWAY_API}",
+    f"httproutes.{_GATEWAY_API}",
+    f"virtualservices.{_ISTIO}",
+    f"destinationrules.{_ISTIO}",
+    f"serviceentries.{_ISTIO}",
+    f"authorizationpolicies.{_SECURITY}",
+    f"requestauthentications.{_SECURITY}",
+)
+
+
+class ClusterConnection(NamedTuple):
+    """Settings of a Kubernetes provider: path or text of a kubeconfig, and a context in it.
+
+    Empty settings mean those of the environment.
+    """
+
+    kubeconfig: str = ""
+    context: str = ""
+
+
+class QueryError(Exception):
+    """A query failed; one line says which and why."""
+
+
+_BACKGROUND = ThreadPoolExecutor(4, "query")
+
+
+def _run(command: Sequence[str], file_text: str = "") -> str:
+    """Return the output of a command. `{}` in it stands for the path of a file with `file_text`."""
+    try:
+        # The text may hold credentials: a file without a name cannot remain.
+        with tempfile.TemporaryFile("w+") as file:
+            file.write(file_text)
+            file.seek(0)
+            path = f"/dev/fd/{file.fileno()}"
+            done = subprocess.run(
+                [argument.replace("{}", path) for argument in command],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=LIMIT_SECONDS,
+                check=False,
+                pass_fds=[file.fileno()],
+            )
+    except FileNotFoundError:
+        raise QueryError(f"{command[0]} is not on PATH") from None
+    except subprocess.TimeoutExpired:
+        raise QueryError(f"{command[0]} gave no answer within {LIMIT_SECONDS:g} s") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise QueryError(f"{command[0]}: {last.removeprefix('error: ')}")
+    return done.stdout
+
+
+class ClusterQuery:
+    """Resources of one cluster, read once in the background."""
+
+    def __init__(self, connection: ClusterConnection) -> None:
+        """Start kubectl."""
+        command = ["kubectl", f"--request-timeout={LIMIT_SECONDS:g}s", "get", ",".join(KINDS), "--all-namespaces"]
+        chosen = [f"--context={connection.context}"] if connection.context else []
+        text = connection.kubeconfig
+        if "\n" in text or text.lstrip().startswith("{"):  # the provider takes a kubeconfig's own text, too
+            chosen.append("--kubeconfig={}")
+        elif text:
+            chosen.append(f"--kubeconfig={Path(text).expanduser()}")
+        self._result = _BACKGROUND.submit(_run, [*command, *chosen, "--output=json"], text)
+        self._resources: Resources | None = None
+
+    def resources(self) -> Resources:
+        """Return the resources of KINDS.
+
+        Raises:
+            QueryError: kubectl failed.
+        """
+        if self._resources is None:
+            items = json.loads(self._result.result())["items"]
+            self._resources = [Resource(item["kind"], item) for item in items]
+        return self._resources
+
+
+class StateQuery:
+    """Resources that the stack applied earlier; the cluster has them although the program may now remove them."""
+
+    def __init__(self, stack: str) -> None:
+        """Start `pulumi stack export` for the project of this directory; secrets remain encrypted."""
+        self._result = _BACKGROUND.submit(_run, ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"])
+        self._resources: Resources | None = None
+
+    def resources(self) -> Resources:
+        """Return the Kubernetes resources of the last state, with the labels and annotations that the stack gave.
+
+        Raises:
+            QueryError: Pulumi failed.
+        """
+        if self._resources is None:
+            resources = items(json.loads(self._result.result()), "deployment", "resources")
+            self._resources = [_applied(item) for item in resources if text(item, "type").startswith("kubernetes:")]
+        return self._resources
+
+
+def _applied(item: Fields) -> Resource:
+    """Return a resource of the state with the labels and annotations of its inputs.
+
+    Its outputs are the whole live resource, with the fields of others. Source: pulumi-kubernetes, checkpointObject.
+    """
+    kind = kind_of(item["type"])
+    given = Resource(kind, fields(item, "inputs"))
+    return Resource(kind, fields(item, "outputs"), text(item, "urn")).marked(given.labels, given.annotations)
+
+
+def kind_of(token: str) -> str:
+    """Return the kind of a Pulumi type token such as `kubernetes:apps/v1:Deployment`."""
+    return token.rpartition(":")[2]
+
+
+def without_stack(live: Resources, recorded: Resources) -> list[Resource]:
+    """Return the live resources without those of the stack, and without the labels that its patches gave."""
+    whole = {item.key for item in recorded if not item.patch}
+    return without_marks([item for item in live if item.key not in whole], recorded)
+
+
+def without_marks(live: Resources, recorded: Resources) -> list[Resource]:
+    """Return the live resources without the labels and annotations that `recorded` gave them.
+
+    Source: Kubernetes, server-side apply removes a field that its manager no longer names, and keeps those of others.
+    """
+    labels: dict[Key, set[str]] = {}
+    annotations: dict[Key, set[str]] = {}
+    for item in recorded:
+        labels.setdefault(item.key, set()).update(item.labels)
+        annotations.setdefault(item.key, set()).update(item.annotations)
+    return [
+        item.marked(_less(item.labels, labels[item.key]), _less(item.annotations, annotations[item.key]))
+        if item.key in labels
+        else item
+        for item in live
+    ]
+
+
+def _less(given: Fields, names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name not in names}
+
+
+def analysis(resources: Resources) -> Sequence[Fields]:
+    """Return the messages of `istioctl analyze` about these resources; none where istioctl is not on PATH.
+
+    Raises:
+        QueryError: istioctl failed.
+    """
+    given = [item for item in resources if item.properties.get("apiVersion")]
+    if not given or not shutil.which("istioctl"):
+        return []
+    command = ["istioctl", "analyze", "--use-kube=false", "--all-namespaces", "--output=json", "-"]
+    text = "\n---\n".join(json.dumps(plain(item.properties)) for item in given)
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+        found: list[Fields] = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise QueryError(f"istioctl gave no answer within {LIMIT_SECONDS:g} s") from None
+    except ValueError:
+        raise QueryError(f"istioctl: {(done.stderr.strip().splitlines() or ['no output'])[-1]}") from None
+    # istioctl leaves out resources that it cannot parse, and reports them on stderr only.
+    for number, why in re.findall(r"^\s*\* error processing -\[(\d+)\]: (.*)", done.stderr, re.MULTILINE):
+        found.append({"code": "unreadable", "level": "Error", "message": why, "origin": given[int(number)].title})
+    return found

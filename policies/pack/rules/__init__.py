@@ -1,0 +1,1 @@
+"""Rules: pure functions of a snapshot and parameters that yield violations."""

@@ -1,0 +1,199 @@
+"""Rules on authorization policies."""
+
+from collections.abc import Iterator, Sequence
+
+from ..fields import Fields, fields, items, sequence, text, texts
+from ..mesh import (
+    USE_CANARY,
+    USE_WAYPOINT,
+    WAYPOINT_CLASS,
+    GatewayName,
+    enrolled_services,
+    enrolling_resources,
+    enrollment,
+    is_ambient,
+    matches_any,
+)
+from ..resources import ClusterSnapshot, Parameters, Resource, Violations
+from .patterns import pattern_covers, rule_covers, rule_part
+from .references import BOUND_KINDS, policy_targets
+from .routes import services_of
+
+_LAYER_7 = (
+    "methods",
+    "paths",
+    "hosts",
+    "notMethods",
+    "notPaths",
+    "notHosts",
+    "requestPrincipals",
+    "notRequestPrincipals",
+)
+_LAYER_7_KEYS = ("request.",)  # of `when`: headers, claims and the like
+_BINDING = ("targetRef", "targetRefs")
+
+
+def target_refs_only(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
+    """Check that policies in a namespace with a waypoint are bound by targetRefs: a waypoint ignores selectors.
+
+    ztunnel enforces an AuthorizationPolicy of layer 4 at the Pods of its selector; it is allowed.
+    """
+    places = {item.namespace for item in snapshot.all("Gateway") if item.spec.get("gatewayClassName") == WAYPOINT_CLASS}
+    for policy in snapshot.own(*BOUND_KINDS):
+        layer_4 = policy.base == "AuthorizationPolicy" and rules(policy) and not any(layer_7_fields(policy))
+        if policy.namespace in places and fields(policy.spec, "selector") and not layer_4:
+            yield policy, "has a selector, which a waypoint ignores"
+
+
+def allow_has_rules(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations:
+    """Check that an ALLOW policy has a rule: without one it refuses every request. `exceptions` are meant to."""
+    for policy in snapshot.own("AuthorizationPolicy"):
+        name = f"{policy.namespace}/{policy.name}"
+        if action(policy) == "ALLOW" and not rules(policy) and not matches_any(name, parameters["exceptions"]):
+            yield policy, "ALLOW without rules refuses every request"
+
+
+def layer_7_has_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
+    """Check that layer-7 rules in an ambient namespace have a waypoint: nothing else there enforces them."""
+    for item in snapshot.own("AuthorizationPolicy", "HTTPRoute", "VirtualService"):
+        if item.base != "AuthorizationPolicy":
+            what, services = "its routing", set(services_of(item))
+        else:
+            what = ", ".join(sorted(set(layer_7_fields(item))))
+            targets = list(policy_targets(item))
+            services = {(target.namespace, target.name) for target in targets if target.kind == "Service"}
+            if what and not targets and is_ambient(snapshot, item.namespace):
+                yield item, f"has no targetRefs, so no waypoint enforces {what}"
+        for namespace, name in sorted(services) if what else ():
+            if is_ambient(snapshot, namespace) and not enrollment(snapshot, ("Service", namespace, name)).primary:
+                yield item, f"nothing enforces {what}: Service {namespace}/{name} has no waypoint"
+
+
+def deny_shadows_allow(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
+    """Check that no DENY policy covers all that an ALLOW policy on the same target allows.
+
+    Sources, operations and `when` conditions are compared pattern by pattern. A violation is certain; a shadow of
+    several rules together is not found.
+    """
+    policies = [item for item in snapshot.all("AuthorizationPolicy") if rules(item)]
+    denies = [item for item in policies if action(item) == "DENY"]
+    for allow in (item for item in policies if action(item) == "ALLOW"):
+        for deny in (item for item in denies if _bound_to(item) & _bound_to(allow)):
+            if all(any(rule_covers(wide, narrow) for wide in rules(deny)) for narrow in rules(allow)):
+                if snapshot.owns(deny):
+                    yield deny, f"refuses all that {allow.title} allows"
+                elif snapshot.owns(allow):
+                    yield allow, f"{deny.title} refuses all that it allows"
+
+
+def allow_includes_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
+    """Check that ALLOW policies bound by selector or namespace allow the waypoint of the Pods.
+
+    ztunnel enforces them at the Pods, where requests come from the waypoint. A request needs one policy that allows it.
+    Source: https://istio.io/latest/docs/ambient/usage/l4-policy/#choosing-the-enforcement-point
+    """
+    policies = [
+        item
+        for item in snapshot.all("AuthorizationPolicy")
+        if action(item) == "ALLOW" and rules(item) and not any(item.spec.get(field) for field in _BINDING)
+    ]
+    seen: set[tuple[int, GatewayName]] = set()
+    for key, enrolled in enrolled_services(snapshot, "Service").items() if policies else ():
+        namespace = key[2] if key[0] == "Namespace" else key[1]
+        service_labels = set(fields(snapshot.spec(*key), "selector").items()) if key[0] == "Service" else set()
+        if key[0] == "Service" and not service_labels:
+            continue  # it has no Pods of its own
+        local = [item for item in policies if item.namespace == namespace]
+        for policy in local:
+            labels = service_labels | _selector(policy)
+            if key[0] == "Service" and not (_selector(policy) <= service_labels or service_labels <= _selector(policy)):
+                continue
+            applied = [item for item in local if _selector(item) <= labels]
+            for waypoint, label in ((enrolled.primary, USE_WAYPOINT), (enrolled.canary, USE_CANARY)):
+                if not waypoint or any(_allows(snapshot, item, waypoint) for item in applied):
+                    continue
+                owned = snapshot.first_owned([policy, *enrolling_resources(snapshot, key, label)])
+                if owned and (id(policy), waypoint) not in seen:
+                    seen.add((id(policy), waypoint))
+                    subject = "" if owned is policy else f"{policy.title} "
+                    principal = _principal(snapshot, waypoint)
+                    yield (
+                        owned,
+                        f"{subject}refuses waypoint {'/'.join(waypoint)}, and so every request: allow {principal}",
+                    )
+
+
+def action(policy: Resource) -> str:
+    """Return the action of an AuthorizationPolicy."""
+    return text(policy.spec, "action", default="ALLOW")
+
+
+def rules(policy: Resource) -> list[Fields]:
+    """Return the rules of an AuthorizationPolicy."""
+    return items(policy.spec, "rules")
+
+
+def layer_7_fields(policy: Resource) -> Iterator[str]:
+    """Yield the fields of an AuthorizationPolicy that only a layer-7 proxy can match."""
+    for rule in rules(policy):
+        yield from _layer_7_of(rule)
+
+
+def _layer_7_of(rule: Fields) -> Iterator[str]:
+    for part in (*rule_part(rule, "to"), *rule_part(rule, "from")):
+        yield from (field for field in part if field in _LAYER_7)
+    for condition in items(rule, "when"):
+        if text(condition, "key").startswith(_LAYER_7_KEYS):
+            yield text(condition, "key")
+
+
+def _bound_to(policy: Resource) -> set[tuple[str, ...]]:
+    bound: set[tuple[str, ...]] = {(target.kind, target.namespace, target.name) for target in policy_targets(policy)}
+    return bound or {("selector", policy.namespace, str(sorted(_selector(policy))))}
+
+
+def _selector(policy: Resource) -> set[tuple[str, str]]:
+    return {(name, str(value)) for name, value in fields(policy.spec, "selector", "matchLabels").items()}
+
+
+def _principal(snapshot: ClusterSnapshot, waypoint: GatewayName) -> str:
+    notes = snapshot.annotations("Gateway", *waypoint)
+    return f"cluster.local/ns/{waypoint[0]}/sa/{text(notes, 'gateway.istio.io/service-account', default=waypoint[1])}"
+
+
+def _allows(snapshot: ClusterSnapshot, policy: Resource, waypoint: GatewayName) -> bool:
+    """Return True if a rule may allow the waypoint. Source: ztunnel never matches a rule with layer-7 fields."""
+    principal = _principal(snapshot, waypoint)
+    namespace, account = waypoint[0], principal.rpartition("/")[2]
+    values = {
+        "principals": principal,
+        "namespaces": namespace,
+        "serviceAccounts": f"{namespace}/{account}",
+    }
+    for rule in rules(policy):
+        sources = rule_part(rule, "from")
+        if not any(_layer_7_of(rule)) and (
+            not sources or any(_source_allows(source, values, policy) for source in sources)
+        ):
+            return True
+    return False
+
+
+def _source_allows(source: Fields, values: dict[str, str], policy: Resource) -> bool:
+    for field, value in values.items():
+        patterns: Sequence[str] = texts(source, field)
+        if field == "serviceAccounts":
+            patterns = [name if "/" in name else f"{policy.namespace}/{name}" for name in patterns]
+        if sequence(source, field) and not any(_matches(pattern, value) for pattern in patterns):
+            return False
+        refused = texts(source, f"not{field[0].upper()}{field[1:]}")
+        if any(_matches(pattern, value) for pattern in refused):
+            return False
+    return True  # addresses are not known
+
+
+def _matches(pattern: str, value: str) -> bool:
+    # The trust domain of the mesh is not known here.
+    return pattern_covers(pattern, value) or (
+        "/ns/" in value and pattern.partition("/ns/")[1:] == value.partition("/ns/")[1:]
+    )

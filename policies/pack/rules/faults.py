@@ -1,0 +1,93 @@
+"""Rules on injected faults."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..fields import Fields, fields, number, text
+from ..mesh import production_reason, seconds
+from ..resources import ClusterSnapshot, Parameters, Resource, Violations
+from .routes import rules_of
+
+DURATION = "waypoint-lab/fault-seconds"  # annotation: seconds after which a fault expires
+_ENVOY_FAULT = "filters.http.fault.v3.HTTPFault"
+_DENOMINATORS = {"HUNDRED": 1.0, "TEN_THOUSAND": 0.01, "MILLION": 0.0001}  # Source: Envoy, FractionalPercent
+
+
+class InjectedFault(NamedTuple):
+    """An injected fault: percent of requests that it aborts, and its delay in seconds."""
+
+    abort_percent: float
+    delay_seconds: float
+
+
+def injected_faults(item: Resource) -> Iterator[InjectedFault]:
+    """Yield the faults of a VirtualService, or of Envoy configuration in a ConfigMap."""
+    if item.base == "VirtualService":
+        for rule in rules_of(item):
+            if fault := fields(rule, "fault"):
+                # Source: Istio, HTTPFaultInjection: without a percentage, all requests are aborted.
+                percent = number(fault, "abort", "percentage", "value", default=100) if fields(fault, "abort") else 0
+                yield InjectedFault(percent, seconds(text(fault, "delay", "fixedDelay")))
+    elif item.base == "ConfigMap":
+        for document in fields(item.properties, "data").values():
+            for fault in _envoy_faults(str(document)):
+                scale = _DENOMINATORS.get(text(fault, "abort", "percentage", "denominator"), 1.0)
+                percent = number(fault, "abort", "percentage", "numerator") * scale
+                yield InjectedFault(percent, seconds(text(fault, "delay", "fixed_delay")))
+
+
+def _envoy_faults(document: str) -> list[Fields]:
+    found: list[Fields] = []
+
+    def collect(node: dict[str, Any]) -> dict[str, Any]:
+        if text(node, "@type").endswith(_ENVOY_FAULT):
+            found.append(node)
+        return node
+
+    if _ENVOY_FAULT in document:
+        try:
+            json.loads(document, object_hook=collect)
+        except (ValueError, RecursionError):
+            return []  # not a configuration, but text about the filter
+    return found
+
+
+def fault_limits(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations:
+    """Check faults against `maxPercent` (aborts), `maxDelaySeconds` and `maxSeconds` (time until they expire).
+
+    The annotation `waypoint-lab/fault-seconds` is the time until a fault expires. With `requireDuration` each fault
+    needs it.
+    """
+    percent, delay = parameters["maxPercent"], parameters["maxDelaySeconds"]
+    for item in snapshot.own("VirtualService", "ConfigMap"):
+        faults = list(injected_faults(item))
+        for fault in faults:
+            if fault.abort_percent > percent:
+                yield item, f"aborts {fault.abort_percent:g} % of requests; the limit is {percent:g} %"
+            if fault.delay_seconds > delay:
+                yield item, f"delays by {fault.delay_seconds:g} s; the limit is {delay:g} s"
+        if faults and (problem := _duration_problem(item, parameters)):
+            yield item, problem
+
+
+def _duration_problem(item: Resource, parameters: Parameters) -> str:
+    limit, written = parameters["maxSeconds"], item.annotations.get(DURATION)
+    if written is None:
+        # The failing workload behind a waypoint is removed with the rule that leads to it.
+        required = parameters["requireDuration"] and item.base == "VirtualService"
+        return f"has a fault without the annotation {DURATION}" if required else ""
+    try:
+        duration = float(str(written))
+    except ValueError:
+        return f"annotation {DURATION} is {written!r}, not a number of seconds"
+    if 0 < duration <= limit:  # false for NaN
+        return ""
+    return f"its fault lasts {duration:g} s; the limit is more than 0 s and at most {limit:g} s"
+
+
+def no_faults_in_production(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations:
+    """Check that no fault is injected in stacks of `stacks`, or in namespaces with a label of `namespaceLabels`."""
+    for item in snapshot.own("VirtualService", "ConfigMap"):
+        if any(injected_faults(item)) and (reason := production_reason(snapshot, parameters, item.namespace)):
+            yield item, f"injects a fault, and {reason}"

@@ -1,0 +1,135 @@
+"""Rules on who serves a Service's traffic."""
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import Any
+
+from ..fields import Fields, fields, items, number, plain, text, texts
+from ..mesh import matches_any, service_of
+from ..resources import ClusterSnapshot, Parameters, Resource, Violations
+
+_ALL_PATHS = {"type": "PathPrefix", "value": "/"}  # default of the API server where a match names no path
+
+
+def rules_of(route: Resource) -> list[Fields]:
+    """Return the rules of an HTTPRoute, or the HTTP rules of a VirtualService."""
+    return items(route.spec, "http" if route.base == "VirtualService" else "rules")
+
+
+def services_of(route: Resource) -> Iterator[tuple[str, str]]:
+    """Yield namespace and name of each Service that the route has as a parent or host."""
+    if route.base == "HTTPRoute":
+        for parent in _parents(route):
+            yield text(parent, "namespace", default=route.namespace), text(parent, "name")
+    elif "mesh" in (texts(route.spec, "gateways") or ["mesh"]):
+        for host in texts(route.spec, "hosts"):
+            if service := service_of(host, route.namespace):
+                yield service
+
+
+def weights_add_up(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations:
+    """Check that the weights of several backends add up to `total`, and that one is above 0.
+
+    `total` times a power of ten is right as well: weights 999 and 1 are 99.9 % and 0.1 %. Backends without weights,
+    or with the default of 1 each, get equal parts.
+    """
+    total = parameters["total"]
+    allowed = {total * 10**power for power in range(5)}  # Source: Gateway API, BackendRef.weight is at most 1,000,000
+    for route in snapshot.own("HTTPRoute"):
+        for index, rule in enumerate(rules_of(route), 1):
+            weights = [_weight(ref) for ref in items(rule, "backendRefs")]
+            if weights and sum(weights) <= 0:
+                yield route, f"rule {index} has no weight above 0, so every request fails"
+            elif len(weights) > 1 and set(weights) != {1} and sum(weights) not in allowed:
+                yield route, f"weights of rule {index} add up to {sum(weights):g}, not to {total:g}"
+
+
+def canary_jump(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations:
+    """Check that no backend's share grows by more than `maxPoints` percentage points over the live route.
+
+    Rules are compared by their matches. The live route has the same name, or else the same Service. `baselines` and the
+    Service of the route itself may take any share at once.
+    """
+    limit = parameters["maxPoints"]
+    for route in snapshot.own("HTTPRoute"):
+        live_route = _live_route(snapshot, route)
+        if live_route is None:
+            continue
+        live = {_matches(rule): _shares(rule) for rule in rules_of(live_route)}
+        exempt = {text(parent, "name") for parent in _parents(route)}
+        for index, rule in enumerate(rules_of(route), 1):
+            before = live.get(_matches(rule)) or {}
+            for name, share in _shares(rule).items() if before else ():
+                was = before.get(name, 0.0)
+                if share - was > limit and name not in exempt and not matches_any(name, parameters["baselines"]):
+                    sends = f"rule {index} sends {share:g} % to {name}; the live route sends {was:g} %"
+                    yield route, f"{sends}: a jump of {share - was:g}"
+
+
+def one_owner_per_service(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
+    """Check that one HTTPRoute or VirtualService alone routes a Service, on whichever port.
+
+    Source: istiod puts the rules of an HTTPRoute before those of a VirtualService of the same host, and of several
+    routes of the same kind it uses the oldest.
+    """
+    owners: dict[tuple[str, str], list[Resource]] = {}
+    for item in snapshot.all("HTTPRoute", "VirtualService"):
+        for service in dict.fromkeys(services_of(item)):
+            owners.setdefault(service, []).append(item)
+    for (namespace, name), routes in owners.items():
+        for first, second in combinations(routes, 2):
+            # A route in another namespace may be for that namespace's clients alone.
+            if first.same_as(second) or (first.base == second.base and first.namespace != second.namespace):
+                continue
+            route, rule = sorted((first, second), key=lambda item: item.base)  # an HTTPRoute comes first
+            if owned := snapshot.first_owned((rule, route)):
+                other = route if owned is rule else rule
+                effect = "takes precedence" if owned is rule else "would have no effect"
+                if first.base == second.base:
+                    effect = "only the older one has an effect"
+                yield owned, f"{other.title} routes Service {namespace}/{name}, too, and {effect}"
+
+
+def _live_route(snapshot: ClusterSnapshot, route: Resource) -> Resource | None:
+    live = [item for item in snapshot.live if item.base == "HTTPRoute"]
+    same = [item for item in live if item.key == route.key]
+    services = set(services_of(route))
+    return next(iter(same or [item for item in live if services & set(services_of(item))]), None)
+
+
+def _weight(ref: Fields) -> float:
+    return number(ref, "weight", default=1)
+
+
+def _shares(rule: Fields) -> dict[str, float]:
+    refs = items(rule, "backendRefs")
+    total = sum(map(_weight, refs))
+    shares: dict[str, float] = {}
+    for ref in refs if total > 0 else ():
+        name = text(ref, "name")
+        shares[name] = round(shares.get(name, 0.0) + 100 * _weight(ref) / total, 4)
+    return shares
+
+
+def _matches(rule: Fields) -> str:
+    """Return the matches of a rule as text, the same for a declared rule and for its live form."""
+    normal = []
+    for match in items(rule, "matches") or [{}]:
+        kept: dict[str, Any] = plain(match)
+        for field in {"headers", "queryParams"} & kept.keys():
+            kept[field] = [{"type": "Exact", **item} for item in items(kept, field)]
+        if isinstance(path := kept.pop("path", None), Mapping) and (path := {**_ALL_PATHS, **path}) != _ALL_PATHS:
+            kept["path"] = path
+        normal.append(kept)
+    return json.dumps(normal, sort_keys=True)
+
+
+def _parents(route: Resource) -> list[Fields]:
+    return [parent for parent in items(route.spec, "parentRefs") if text(parent, "kind") == "Service"]
+
+
+def destinations(rule: Fields) -> list[Fields]:
+    """Return the destinations of a VirtualService's rule, mirrors last."""
+    found = [fields(route, "destination") for route in [*items(rule, "route"), *items(rule, "mirrors")]]
+    return [*found, *([fields(rule, "mirror")] if fields(rule, "mirror") else [])]

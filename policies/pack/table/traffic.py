@@ -1,0 +1,116 @@
+"""Policies on routes, faults and retries."""
+
+from ..policy import CLUSTER, PRODUCTION, EnforcementLevel, Policy, number_schema, texts_schema
+from ..rules import faults, references, retries, routes
+
+ROWS: tuple[Policy, ...] = (
+    Policy(
+        "weights-add-up",
+        "Weights of an HTTPRoute's rule add up, and one is above 0",
+        "correct the weights, or change the parameter total",
+        "`80` and `30` are not 80 % and 30 %. A power of ten times the total is right (`999` and `1` are 0.1 %), and "
+        "so are equal parts without weights. Without a weight above 0 every request fails.",
+        routes.weights_add_up,
+        kinds=("HTTPRoute",),
+        parameters={"total": number_schema(100, "sum of the weights of several backends", 1)},
+    ),
+    Policy(
+        "canary-jump",
+        "A backend's share does not jump beyond the live share",
+        "use smaller steps",
+        "A large step sends many requests to an untested version. A new route has nothing to compare with; a rollback "
+        "to `baselines`, or to the Service of the route, is always allowed.",
+        routes.canary_jump,
+        kinds=("HTTPRoute",),
+        requires=CLUSTER,
+        parameters={
+            "maxPoints": number_schema(80, "percentage points that a share may grow in one update", maximum=100),
+            "baselines": texts_schema(["*-baseline", "*-primary"], "backends that may take any share at once"),
+        },
+    ),
+    Policy(
+        "targets-exist",
+        "Routes and policies name Services, ports, subsets and Gateways that exist",
+        "correct the name, or add what is missing",
+        "A route to a Service, port or subset that does not exist fails; a policy on it protects nothing.",
+        references.targets_exist,
+        requires=CLUSTER,
+    ),
+    Policy(
+        "service-has-cluster-ip",
+        "Services of layer-7 routes and policies have a cluster IP",
+        "use a Service with a cluster IP",
+        "Traffic to a headless or ExternalName Service goes to the Pods directly, past every waypoint.",
+        references.service_has_cluster_ip,
+        requires=CLUSTER,
+    ),
+    Policy(
+        "one-owner-per-service",
+        "One HTTPRoute or VirtualService alone routes a Service",
+        "keep one of the two",
+        "istiod puts the rules of an HTTPRoute before those of a VirtualService, and of two routes of the same kind, "
+        "also for different ports, it uses the oldest only.",
+        routes.one_owner_per_service,
+        requires=CLUSTER,
+    ),
+    Policy(
+        "fault-limits",
+        "Injected faults keep within limits",
+        "inject less, or change the limit",
+        "A fault has a limited share of aborts, delay and duration.",
+        faults.fault_limits,
+        kinds=("VirtualService", "ConfigMap"),
+        parameters={
+            "maxPercent": number_schema(100, "percent of requests that may be aborted", maximum=100),
+            "maxDelaySeconds": number_schema(10, "longest delay, in seconds"),
+            "maxSeconds": number_schema(
+                3600, f"longest duration of a fault, in seconds (annotation {faults.DURATION})"
+            ),
+            "requireDuration": {
+                "type": "boolean",
+                "default": False,
+                "description": f"true if each fault needs the annotation {faults.DURATION}",
+            },
+        },
+    ),
+    Policy(
+        "no-faults-in-production",
+        "No fault is injected in production",
+        "inject it elsewhere",
+        "Production is a stack by name, or a namespace by label.",
+        faults.no_faults_in_production,
+        requires=CLUSTER,
+        parameters=PRODUCTION,
+    ),
+    Policy(
+        "retries-within-timeout",
+        "All tries together end before the caller gives up",
+        "retry less, or shorten perTryTimeout",
+        "`attempts` + 1 tries of `perTryTimeout` each must fit into the timeout: nobody waits for the last tries.",
+        retries.retries_within_timeout,
+        kinds=("VirtualService",),
+        parameters={
+            "callerTimeoutSeconds": number_schema(0, "seconds that callers wait; 0: only the rule's timeout counts")
+        },
+    ),
+    Policy(
+        "retried-abort",
+        "No rule retries an abort that it injects itself",
+        "inject the abort behind the waypoint, or remove the retries",
+        "Envoy's fault filter responds before the router, which retries: the retries have no effect.",
+        retries.retried_abort,
+        level=EnforcementLevel.ADVISORY,
+        kinds=("VirtualService",),
+    ),
+    Policy(
+        "retried-writes",
+        "Writes are not repeated without a budget",
+        "match safe methods, retry on conditions before the request is seen, or set a DestinationRule's retryBudget",
+        "A rule that matches more than GET, HEAD and OPTIONS repeats writes that the service may have seen, and under "
+        "load retries add to it.",
+        retries.retried_writes,
+        level=EnforcementLevel.ADVISORY,
+        requires=CLUSTER,
+        parameters={"maxAttempts": number_schema(0, "retries of a write that are allowed without a budget")},
+    ),
+)
