@@ -31,12 +31,16 @@ SERVED = enrolled(**BOTH, weight="20", patch=False)  # by somebody else
 
 
 def elsewhere(item: Resource, place: str = "m") -> Resource:
-    return replace(item, properties={**item.properties, "metadata": {**item.properties["metadata"], "namespace": place}})
+    return replace(
+        item, properties={**item.properties, "metadata": {**item.properties["metadata"], "namespace": place}}
+    )
 
 
 def described(item: Resource, **annotations: str) -> Resource:
     notes = {f"istio.io/{name.replace('_', '-')}": text for name, text in annotations.items()}
-    return replace(item, properties={**item.properties, "metadata": {**item.properties["metadata"], "annotations": notes}})
+    return replace(
+        item, properties={**item.properties, "metadata": {**item.properties["metadata"], "annotations": notes}}
+    )
 
 
 def bindings() -> Iterator[Case]:

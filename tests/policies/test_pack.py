@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,16 @@ GET = [{"to": [{"operation": {"methods": ["GET"]}}]}]
 FIVE_PERCENT = canary(5)
 DELAY, ABORT = {"delay": {"fixedDelay": "20s", "percentage": {"value": 100}}}, {"abort": {"httpStatus": 503}}
 RETRIES = {"attempts": 3, "perTryTimeout": "1s", "retryOn": "5xx"}
+FROM_SHOP = [{"from": [{"source": {"principals": ["cluster.local/ns/shop/sa/shop"]}}]}]
+QUICK = {"pulumi.com/skipAwait": "true"}
+
+
+def selecting(name: str, version: str = "", **labels: str) -> dict[str, Any]:
+    """A Service of the Pods `app: e`, or of one version of them."""
+    selector = {"app": "e"} | ({"version": version} if version else {})
+    return row("v1", "Service", name, {"ports": [{"port": 80}], "selector": selector}, labels=labels, annotations=QUICK)
+
+
 BAD = [
     *canary(90),
     service("a"),
@@ -54,6 +65,15 @@ BAD = [
     waypoint("one", 8080, LIVE),
     service("d", **{USE: "one", CANARY: "nowhere"}),
     authorization("door", gateways=["one"], rules=GET),
+    row("v1", "Service", "bare", {"ports": [{"port": 80}], "clusterIP": "None"}, annotations=QUICK),
+    authorization("bare", service="bare", rules=GET),
+    selecting("e", **{USE: "one"}),
+    selecting("e-v1", version="v1"),
+    authorization("partly", service="e", rules=GET),
+    authorization("inside", selector={"matchLabels": {"app": "e"}}, rules=FROM_SHOP),
+    waypoint("agent", 15008, LIVE, gatewayClassName="istio-agentgateway-waypoint"),
+    service("f", **{USE: "agent"}),
+    authorization("ignored", service="f", rules=GET),
     patch("half", LIVE, weight="half"),
     patch("early", MOVING, **{USE: "new"}),
 ]

@@ -7,10 +7,16 @@ import pytest
 from policies.pack.mesh import seconds, service_of
 from policies.pack.resources import ClusterSnapshot
 from policies.pack.table import BY_NAME, TABLE
-from tests.policies import cases_canary, cases_canary_policies, cases_faults, cases_routes
+from tests.policies import (
+    cases_canary,
+    cases_canary_policies,
+    cases_faults,
+    cases_routes,
+    cases_services,
+)
 from tests.policies.scenes import enrolled, route
 
-FILES = (cases_routes, cases_faults, cases_canary, cases_canary_policies)
+FILES = (cases_routes, cases_services, cases_faults, cases_canary, cases_canary_policies)
 CASES = [case for file in FILES for part in file.PARTS for case in part()]
 
 
@@ -50,4 +56,4 @@ def test_a_host_of_the_mesh_is_told_from_one_of_the_outside() -> None:
 def test_durations_are_read_as_go_writes_them() -> None:
     assert seconds("1m30s") == 90
     assert seconds("1500ms") == 1.5
-    assert seconds(None) == 0
+    assert seconds("") == 0

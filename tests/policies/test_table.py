@@ -1,18 +1,31 @@
-"""The table of policies, and what is written of it elsewhere."""
+"""Tests of the table of policies, and of the documents and commands made from it."""
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from embedded.cluster import CLONE
 from policies.pack.policy import Policy
 from policies.pack.table import TABLE
+from tools import policy_table
 
-PAGE = CLONE / "docs" / "policies.md"
+CLONE = Path(__file__).parents[2]
+ALONE = """
+import sys
+
+sys.path.insert(0, ".")
+from pack.resources import ClusterSnapshot, Resource
+from pack.table import BY_NAME, TABLE
+
+route = Resource("HTTPRoute", {"metadata": {"name": "r"}, "spec": {"rules": [{"backendRefs": [{"weight": 0}]}]}}, "urn")
+for row in TABLE:
+    for urn, line in row.violations(ClusterSnapshot((route,)), {}):
+        print(row.name, urn, line, sep="|")
+"""
 
 
 def lab_policies(*arguments: str) -> str:
@@ -20,51 +33,67 @@ def lab_policies(*arguments: str) -> str:
     return subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
-def test_the_page_has_each_policy_with_its_level_and_parameters() -> None:
-    rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (.*) \|$", PAGE.read_text(), re.MULTILINE))
-    assert list(rows) == [row.name for row in TABLE]
-    for row in TABLE:
-        assert rows[row.name].startswith(f"{row.level} |"), row.name
-        named = set(re.findall(r"`(\w+)` \(", rows[row.name]))
-        assert named == set(row.parameters), row.name
+def test_document_has_the_generated_table() -> None:
+    document = policy_table.DOCUMENT.read_text()
+    assert policy_table.render(document) == document
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", document, re.MULTILINE) == [row.name for row in TABLE]
 
 
-def test_the_example_of_the_page_names_policies_and_parameters_that_exist() -> None:
-    (example,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
+def test_document_example_names_existing_policies_and_parameters() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", policy_table.DOCUMENT.read_text(), re.DOTALL)
     known = {row.name: {*row.parameters, "enforcementLevel"} for row in TABLE}
     for name, given in json.loads(example).items():
         assert set(given) <= known[name]
 
 
-def test_the_command_lists_every_policy() -> None:
+def test_lab_policies_lists_every_policy() -> None:
     table = lab_policies().splitlines()
-    assert [line.split()[0] for line in table if not line.startswith((" ", "policy"))] == [row.name for row in TABLE]
+    assert [row.name for row in TABLE] == [line.split()[0] for line in table if not line.startswith((" ", "policy "))]
     rows = json.loads(lab_policies("--json"))
-    assert [row["name"] for row in rows] == [row.name for row in TABLE]
+    assert [row.name for row in TABLE] == [row["name"] for row in rows]
     assert rows[0]["parameters"]["total"]["default"] == 100
 
 
-def test_the_table_is_read_without_pulumi() -> None:
+def test_lab_policies_does_not_import_pulumi() -> None:
     code = "import sys, waypoint_lab.cli.policies; sys.exit(any(name.startswith('pulumi') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=CLONE, check=False, timeout=30).returncode == 0
 
 
-def test_the_pack_imports_nothing_of_the_project() -> None:
+def test_pack_copied_alone_checks_resources(tmp_path: Path) -> None:
+    shutil.copytree(CLONE / "policies", tmp_path / "pack-copy")
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ALONE],
+        cwd=tmp_path / "pack-copy",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("weights-add-up")]
+    assert line.startswith("weights-add-up|urn|HTTPRoute default/r: rule 1 has no weight above 0")
+
+
+def test_pack_imports_nothing_else_of_the_project() -> None:
     for file in (CLONE / "policies").rglob("*.py"):
-        taken = re.findall(r"^(?:from|import) (lab|embedded|components|policies)\b", file.read_text(), re.MULTILINE)
-        assert taken == [], file
+        pattern = r"^\s*(?:from|import) (waypoint_lab|embedded|components|policies|tools)\b"
+        assert re.findall(pattern, file.read_text(), re.MULTILINE) == [], file
+
+
+def test_pack_modules_have_at_most_250_lines() -> None:
+    lengths = {file.name: len(file.read_text().splitlines()) for file in (CLONE / "policies").rglob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > 250} == {}
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.name))
-def test_every_row_says_what_it_needs_to_say(row: Policy) -> None:
+def test_policy_row_is_complete(row: Policy) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9-]+", row.name)
-    assert row.description
-    assert row.fix
+    assert all((row.description, row.fix, row.reason))
     for schema in row.parameters.values():
         assert {"type", "default", "description"} <= set(schema)
 
 
-def test_the_pack_names_a_runtime_that_is_there() -> None:
-    text = Path(CLONE, "policies", "PulumiPolicy.yaml").read_text()
-    assert "name: python" in text
-    assert "virtualenv: ../.venv" in text
+def test_pack_names_the_python_runtime() -> None:
+    manifest = (CLONE / "policies" / "PulumiPolicy.yaml").read_text()
+    assert "name: python" in manifest
+    assert "virtualenv: ../.venv" in manifest
