@@ -1,12 +1,24 @@
 """Layer-7 traffic management on Istio Ambient as Pulumi components, for any Service of any mesh."""
 
-from ._internal.fault_expiry import Duration
-from .canary_route import Backend, CanaryRoute, CanaryRouteArgs, Cohort, HeaderMatch
-from .chaos_rule import Abort, ChaosRule, ChaosRuleArgs, Delay, Inject, Retries
+from ._internal.objects import KubernetesObject, wait_for
+from .canary_route import CanaryRoute, CanaryRouteArgs
+from .chaos_rule import ChaosRule, ChaosRuleArgs
 from .fail_closed import FailClosed, FailClosedArgs
 from .l7_policy import Action, L7Policy, L7PolicyArgs, L7Rule
 from .service_traffic import ServiceTraffic, ServiceTrafficArgs
-from .types import HeaderChanges, Mirror, Sticky
+from .types import (
+    Abort,
+    Backend,
+    Cohort,
+    Delay,
+    Duration,
+    FaultAt,
+    HeaderChanges,
+    HeaderMatch,
+    Mirror,
+    Retries,
+    SessionAffinity,
+)
 from .waypoint import CanaryWaypoint, Enroll, Waypoint, WaypointArgs, WaypointFor
 
 __all__ = [
@@ -24,9 +36,10 @@ __all__ = [
     "Enroll",
     "FailClosed",
     "FailClosedArgs",
+    "FaultAt",
     "HeaderChanges",
     "HeaderMatch",
-    "Inject",
+    "KubernetesObject",
     "L7Policy",
     "L7PolicyArgs",
     "L7Rule",
@@ -34,8 +47,9 @@ __all__ = [
     "Retries",
     "ServiceTraffic",
     "ServiceTrafficArgs",
-    "Sticky",
+    "SessionAffinity",
     "Waypoint",
     "WaypointArgs",
     "WaypointFor",
+    "wait_for",
 ]

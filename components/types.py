@@ -1,109 +1,135 @@
-"""What a rule does besides routing: copies of requests, changed headers, users that stay on one side."""
+"""Types of the arguments that several components share."""
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from enum import StrEnum
+from typing import NotRequired, TypedDict
 
-from ._internal import objects
+import pulumi
 
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # Source: RFC 9110, 5.6.2: names of headers and cookies
-_CHANGES = ("set", "add", "remove")
+
+class HeaderMatch(StrEnum):
+    """Comparison of a header's value."""
+
+    EXACT = "Exact"
+    """The value is equal."""
+    REGEX = "RegularExpression"
+    """A regular expression (RE2) matches the whole value."""
+
+
+class FaultAt(StrEnum):
+    """Place where faults are injected."""
+
+    WAYPOINT = "waypoint"
+    """The waypoint's fault filter. Retries do not see its aborts."""
+    UPSTREAM = "upstream"
+    """A workload behind the waypoint that really fails. Retries see its aborts."""
+
+
+class Backend(TypedDict):
+    """A Service that gets a share of the traffic."""
+
+    name: pulumi.Input[str]
+    """Name of the Service, in the route's namespace. An output is possible."""
+    weight: NotRequired[float]
+    """Its part of the sum of all weights, 0 to 1000000, up to four decimals; default 1. 0 takes it out. Plain."""
+    port: NotRequired[int]
+    """Its port, 1 to 65535; default the route's own. Plain."""
+
+
+class Cohort(TypedDict):
+    """A user group with backends of its own. Cohorts come before all other traffic, in their order."""
+
+    header: str
+    """Name of the header that tells the group, in any case. Plain."""
+    value: str
+    """Value of the header, or a regular expression (RE2) for the whole value. Plain."""
+    match: NotRequired[HeaderMatch]
+    """Comparison of the value: `Exact` (the default) or `RegularExpression`. Plain."""
+    backends: list[Backend]
+    """Services that the group is sent to, by weight."""
 
 
 class Mirror(TypedDict):
-    """A Service that gets copies of requests; what it answers is thrown away."""
+    """A Service that gets copies of requests. Its responses are dropped."""
 
-    name: str
-    """Name of the Service, in the rule's namespace."""
+    name: pulumi.Input[str]
+    """Name of the Service, in the route's namespace. An output is possible."""
     percent: NotRequired[float]
-    """Share of requests that are copied, 0 to 100; all unless given."""
+    """Share of requests that are copied, 0 to 100 percent; default 100. Plain."""
     port: NotRequired[int]
-    """Its port; the rule's own unless given."""
+    """Its port, 1 to 65535; default the route's own. Plain."""
 
 
 class HeaderChanges(TypedDict):
-    """Changes of headers, of requests or of answers."""
+    """Changes of headers of requests or responses. Values are literal text: a percent sign is one."""
 
-    set: NotRequired[dict[str, str]]
-    """Headers that get this value, whatever they had."""
-    add: NotRequired[dict[str, str]]
-    """Headers that get this value besides what they had."""
+    set: NotRequired[dict[str, pulumi.Input[str]]]
+    """Headers that get this value in place of what they had. Values may be outputs."""
+    add: NotRequired[dict[str, pulumi.Input[str]]]
+    """Headers that get this value in addition to what they had. Values may be outputs."""
     remove: NotRequired[list[str]]
-    """Headers that are taken away."""
+    """Headers that are removed. Plain."""
 
 
-class Sticky(TypedDict):
-    """Keeps a user, told by a cookie, on one backend for the length of a rollout.
+class SessionAffinity(TypedDict):
+    """Session affinity by a cookie.
 
-    Whoever the weights send there gets the cookie with the answer, and comes back there as long as it lasts and the
-    backend has a weight. All others are sent by the weights each time, so that a growing weight reaches them.
+    A user whom the weights send to the backend gets the cookie, and returns to that backend as long as the cookie lasts
+    and the backend has a weight. The weights decide anew on each request of all other users.
     """
 
     backend: str
-    """The backend to stay on: the canary."""
+    """Name of the backend that keeps its users: the canary. Plain."""
     cookie: NotRequired[str]
-    """Name of the cookie; `waypoint-lab-side` unless given."""
-    seconds: NotRequired[int]
-    """How long the cookie lasts, 1 to 31536000; 86400 unless given."""
+    """Name of the cookie; default `waypoint-lab-backend`. Plain."""
+    max_age_seconds: NotRequired[int]
+    """Lifetime of the cookie, 1 to 31536000 seconds; default 86400. Plain."""
 
 
-def mirrors(component: str, given: Sequence[Mirror], domain: str, port: int) -> dict[str, Any]:
-    """The field `mirrors` of a rule; empty where none is given. Raises RunError."""
-    found = []
-    for mirror in given:
-        name = objects.text(component, "name of a mirror", mirror["name"])
-        percent = objects.number(component, f"percent of mirror {name}", mirror.get("percent", 100), 0, 100)
-        to = objects.whole(component, f"port of mirror {name}", mirror.get("port", port), 1, 65535)
-        place = {"host": f"{name}.{domain}", "port": {"number": to}}
-        found.append({"destination": place, "percentage": {"value": percent}})
-    return {"mirrors": found} if found else {}
+class Delay(TypedDict):
+    """A fixed delay of requests."""
+
+    seconds: float
+    """Length, 0.001 to 3600 seconds, up to three decimals. Plain."""
+    percent: NotRequired[float]
+    """Share of requests, 0 to 100 percent; default 100. Plain."""
 
 
-def headers(component: str, request: HeaderChanges | None, response: HeaderChanges | None) -> dict[str, Any]:
-    """The field `headers` of a rule; empty where nothing changes. Raises RunError."""
-    found = {
-        side: _changes(component, side, changes)
-        for side, changes in (("request", request), ("response", response))
-        if changes
-    }
-    return {"headers": found} if found else {}
+class Abort(TypedDict):
+    """A response in place of the Service's own."""
+
+    status: int
+    """HTTP status, 200 to 599. Plain."""
+    percent: NotRequired[float]
+    """Share of requests, 0 to 100 percent; default 100. Plain."""
 
 
-def _changes(component: str, side: str, given: HeaderChanges) -> dict[str, Any]:
-    changes: dict[str, Any] = {**given}
-    for kind, values in changes.items():
-        if kind not in _CHANGES:
-            raise objects.refuse(component, f"a change of {side} headers", kind, " or ".join(_CHANGES))
-        for name in values:
-            if not _TOKEN.fullmatch(name):
-                raise objects.refuse(component, f"a header of {side}", name, "a header's name")
-        for value in values.values() if isinstance(values, Mapping) else ():
-            if not isinstance(value, str) or not value.isprintable():
-                raise objects.refuse(component, f"a header's value of {side}", value, "printable text")
-    return changes
+class Retries(TypedDict):
+    """A retry policy. It does not undo an abort at the waypoint: the fault filter responds before the router."""
+
+    attempts: int
+    """Retries after the first try, 0 to 100. Plain."""
+    per_try_timeout: NotRequired[str]
+    """Limit of each try, such as `500ms`; at most `timeout`. Plain."""
+    backoff: NotRequired[str]
+    """Base interval between tries, such as `25ms` (the default); it doubles with jitter. Plain."""
+    retry_on: NotRequired[str]
+    """Envoy's retry conditions, separated by commas; default `5xx`. Plain."""
+    writes: NotRequired[bool]
+    """Also retry other methods than GET, HEAD and OPTIONS; default false. A write may be done twice then. Plain."""
+    budget_percent: NotRequired[float]
+    """Concurrent retries, 0 to 100 percent of the active requests; default Envoy's limit of 3 retries. Plain."""
+    budget_minimum: NotRequired[int]
+    """Concurrent retries that the budget always allows, 0 to 1000; default 3. Plain."""
 
 
-def sticky(
-    component: str, given: Sticky | None, route: list[dict[str, Any]], domain: str
-) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Match and route of those that stay, and the weighted route with the cookie that makes them; empty where none do.
+class Duration(TypedDict):
+    """Duration of a fault. A Job in the cluster ends the fault; the fault begins only once that Job runs."""
 
-    Raises RunError where the backend is none of the rule's.
-    """
-    if not given:
-        return {}, [], route
-    backend = objects.text(component, "backend of sticky", given["backend"])
-    cookie = given.get("cookie", "waypoint-lab-side")
-    if not isinstance(cookie, str) or not _TOKEN.fullmatch(cookie):
-        raise objects.refuse(component, "cookie of sticky", cookie, "a cookie's name")
-    seconds = objects.whole(component, "seconds of sticky", given.get("seconds", 86400), 1, 31_536_000)
-    host = f"{backend}.{domain}"
-    stays = [entry for entry in route if entry["destination"]["host"] == host]
-    if not stays:
-        return {}, [], route  # without a weight nobody stays: a rollback takes everybody back
-    text = f"{cookie}={backend}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax"
-    marked = {"headers": {"response": {"add": {"set-cookie": text}}}}
-    weighted = [{**entry, **marked} if entry in stays else entry for entry in route]
-    pattern = rf"(.*;\s*)?{re.escape(cookie)}={re.escape(backend)}(;.*)?"
-    alone = [{"destination": stays[0]["destination"]}]
-    return {"headers": {"cookie": {"regex": pattern}}}, alone, weighted
+    seconds: float
+    """Length, 1 to 3600 seconds. Plain."""
+    id: NotRequired[str]
+    """Id of this fault; default a hash of its settings. A fault with another id begins anew. Plain."""
+    expired: NotRequired[str]
+    """Id in the annotation `waypoint-lab/fault-expired` in the cluster. A fault with this id stays off. Plain."""
+    image: NotRequired[str]
+    """Image of the Job: any with `python3`. Plain."""

@@ -1,24 +1,32 @@
-"""A workload that really answers with failures: an Envoy with a fault filter in front of another Service."""
+"""Workload that really fails: an Envoy with a fault filter in front of another Service."""
 
 import hashlib
-import json
 from typing import Any
 
 import pulumi
 
 from . import objects
+from .fault_expiry import RESTRICTED
+from .traffic import FaultSettings, Traffic
 
 IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
+_USER = 101  # Source: the user `envoy` of the image
+_PORT = 10080  # of the Pod: without root a process cannot listen below 1024
 _V3 = "type.googleapis.com/envoy"
+_NO_LIMIT = 1_000_000_000
 
 
-def build(
-    parent: pulumi.Resource, name: str, namespace: str, host: str, port: int, fault: dict[str, Any]
-) -> list[pulumi.Resource]:
-    """Registers ConfigMap, Deployment and Service `name`, in front of `host`; `fault` is as a VirtualService has it."""
-    text = json.dumps(envoy_config(host, port, fault), sort_keys=True)
-    # A new name for new content: the Deployment then rolls over, and no Pod starts with the old one.
-    config_name = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+def register(parent: pulumi.Resource, traffic: Traffic, fault: FaultSettings) -> list[pulumi.Resource]:
+    """Register ConfigMap, Deployment and Service `fault.failing`, in front of `fault.baseline`.
+
+    Returns:
+        Deployment and Service.
+    """
+    name, namespace = fault.failing, traffic.namespace
+    host = objects.host(fault.baseline, namespace, traffic.domain)
+    text = pulumi.Output.json_dumps(envoy_config(host, traffic.port, fault), sort_keys=True)
+    # A new name for new content: the Deployment then replaces its Pods, and none starts with the old content.
+    config_name = text.apply(lambda known: f"{name}-{hashlib.sha256(known.encode()).hexdigest()[:8]}")
     own = pulumi.ResourceOptions(parent=parent)
     metadata = {"name": name, "namespace": namespace, "labels": {"app": name}}
     config = objects.KubernetesObject(
@@ -39,12 +47,12 @@ def build(
             "metadata": {**metadata, "annotations": objects.SERVICE_READY},
             "spec": {
                 "selector": metadata["labels"],
-                "ports": [{"name": "http", "port": port, "targetPort": port}],
+                "ports": [{"name": "http", "port": traffic.port, "targetPort": _PORT}],
             },
         },
         own,
     )
-    template = {"metadata": {"labels": metadata["labels"]}, "spec": _pod(config_name, port)}
+    template = {"metadata": {"labels": metadata["labels"]}, "spec": _pod(config_name)}
     deployment = objects.KubernetesObject(
         f"{name}-deployment",
         {
@@ -58,7 +66,7 @@ def build(
     return [deployment, service]
 
 
-def _pod(config_name: str, port: int) -> Any:
+def _pod(config_name: pulumi.Output[str]) -> Any:
     return {
         "terminationGracePeriodSeconds": 5,
         "containers": [
@@ -66,8 +74,9 @@ def _pod(config_name: str, port: int) -> Any:
                 "name": "envoy",
                 "image": IMAGE,
                 "args": ["-c", "/etc/faulty/envoy.json", "--concurrency", "1", "--log-level", "warning"],
-                "ports": [{"containerPort": port, "name": "http"}],
-                "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
+                "ports": [{"containerPort": _PORT, "name": "http"}],
+                "readinessProbe": {"tcpSocket": {"port": _PORT}, "periodSeconds": 1},
+                "securityContext": {**RESTRICTED, "runAsUser": _USER},
                 "volumeMounts": [{"name": "config", "mountPath": "/etc/faulty"}],
             }
         ],
@@ -75,38 +84,37 @@ def _pod(config_name: str, port: int) -> Any:
     }
 
 
-def _share(percentage: dict[str, float]) -> dict[str, Any]:
+def _share(percent: float) -> dict[str, Any]:
     # A millionth is Envoy's finest share; a whole percent would round 0.5 to nothing.
-    return {"numerator": round(percentage["value"] * 10_000), "denominator": "MILLION"}
+    return {"numerator": round(percent * 10_000), "denominator": "MILLION"}
 
 
-def envoy_config(host: str, port: int, fault: dict[str, Any]) -> dict[str, Any]:
-    """Envoy's whole configuration: listens on `port`, forwards to `host:port`, and fails as `fault` says.
+def envoy_config(host: pulumi.Input[str], port: int, fault: FaultSettings) -> dict[str, Any]:
+    """Return Envoy's configuration: forward to `host:port`, and add nothing but the fault.
 
+    No timeouts or limits of its own, WebSocket upgrades and HTTP/2 pass, headers are left alone.
     Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/fault_filter
     """
     injected: dict[str, Any] = {"@type": f"{_V3}.extensions.filters.http.fault.v3.HTTPFault"}
-    if delay := fault.get("delay"):
-        seconds = int(delay["fixedDelay"].removesuffix("ms")) / 1000
-        injected["delay"] = {"fixed_delay": f"{seconds}s", "percentage": _share(delay["percentage"])}
-    if abort := fault.get("abort"):
-        injected["abort"] = {"http_status": abort["httpStatus"], "percentage": _share(abort["percentage"])}
-    router = {"@type": f"{_V3}.extensions.filters.http.router.v3.Router"}
+    if fault.delay_milliseconds:
+        delay = f"{fault.delay_milliseconds / 1000}s"
+        injected["delay"] = {"fixed_delay": delay, "percentage": _share(fault.delay_percent)}
+    if fault.abort_status:
+        injected["abort"] = {"http_status": fault.abort_status, "percentage": _share(fault.abort_percent)}
+    router = {"@type": f"{_V3}.extensions.filters.http.router.v3.Router", "suppress_envoy_headers": True}
+    route = {"cluster": "baseline", "timeout": "0s", "upgrade_configs": [{"upgrade_type": "websocket"}]}
     manager = {
         "@type": f"{_V3}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "faulty",
+        "generate_request_id": False,
+        "server_header_transformation": "PASS_THROUGH",
+        "stream_idle_timeout": "0s",
         "http_filters": [
             {"name": "envoy.filters.http.fault", "typed_config": injected},
             {"name": "envoy.filters.http.router", "typed_config": router},
         ],
         "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "all",
-                    "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "baseline", "timeout": "15s"}}],
-                }
-            ]
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}]
         },
     }
     return {
@@ -114,27 +122,38 @@ def envoy_config(host: str, port: int, fault: dict[str, Any]) -> dict[str, Any]:
             "listeners": [
                 {
                     "name": "http",
-                    "address": _address("0.0.0.0", port),
+                    "address": _address("0.0.0.0", _PORT),
                     "filter_chains": [
                         {"filters": [{"name": "envoy.http_connection_manager", "typed_config": manager}]}
                     ],
                 }
             ],
-            "clusters": [
-                {
-                    "name": "baseline",
-                    "type": "STRICT_DNS",
-                    "dns_lookup_family": "V4_ONLY",
-                    "connect_timeout": "2s",
-                    "load_assignment": {
-                        "cluster_name": "baseline",
-                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, port)}}]}],
-                    },
-                }
-            ],
+            "clusters": [_cluster(host, port)],
         }
     }
 
 
-def _address(host: str, port: int) -> dict[str, Any]:
+def _cluster(host: pulumi.Input[str], port: int) -> dict[str, Any]:
+    protocol = f"{_V3}.extensions.upstreams.http.v3.HttpProtocolOptions"
+    limits = ("max_connections", "max_pending_requests", "max_requests")
+    return {
+        "name": "baseline",
+        "type": "STRICT_DNS",
+        "dns_lookup_family": "V4_PREFERRED",
+        "connect_timeout": "10s",
+        "circuit_breakers": {"thresholds": [dict.fromkeys(limits, _NO_LIMIT)]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": protocol,
+                "use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": {}},
+            }
+        },
+        "load_assignment": {
+            "cluster_name": "baseline",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, port)}}]}],
+        },
+    }
+
+
+def _address(host: pulumi.Input[str], port: int) -> dict[str, Any]:
     return {"socket_address": {"address": host, "port_value": port}}

@@ -1,81 +1,96 @@
-"""What a rule of an HTTPRoute does besides routing: timeouts, copies of requests, changed headers, users that stay."""
+"""Renderer of a Service's traffic in the words of the Gateway API.
 
-from collections.abc import Mapping
+Source: https://gateway-api.sigs.k8s.io/reference/spec/#httproute. Its `retry` is not in the standard channel.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import types
-from . import virtual_service
+import pulumi
+
+from ..types import Backend, HeaderChanges
+from . import http_text, objects
+from .traffic import Traffic
 
 Rule = dict[str, Any]
-_PARTS = 1_000_000  # of a mirror's share: a whole percent would round 0.5 to nothing
+_MAX_ITEMS = 16  # Source: HTTPRouteSpec.rules, HTTPRouteRule.filters and backendRefs, HTTPHeaderFilter.set, add, remove
+_DENOMINATOR = 1_000_000  # of a mirror's share: a whole percent would round 0.5 to nothing
 
 
-def applied(component: str, rules: list[Rule], args: Mapping[str, Any], port: int) -> list[Rule]:
-    """`rules` with what `args` add to each; the last one, of the weights, makes users stay. Raises RunError.
-
-    Source: Gateway API, HTTPRouteRule. Its `retry` is not in the standard channel, so it is not spoken here.
-    """
+def spec(traffic: Traffic) -> Rule:
+    """Return the spec of an HTTPRoute. Raises RunError where it exceeds a limit of the API."""
     more: Rule = {}
-    if filters := [*_headers(component, args), *_mirrors(component, args, port)]:
+    if filters := [*_header_filters(traffic.changes), *_mirror_filters(traffic)]:
         more["filters"] = filters
-    timeouts = {"request": args.get("timeout"), "backendRequest": args.get("try_timeout")}
-    if given := {key: virtual_service.duration(component, key, value) for key, value in timeouts.items() if value}:
+    timeouts = {"request": traffic.timeout, "backendRequest": traffic.try_timeout}
+    if given := {key: http_text.duration(limit) for key, limit in timeouts.items() if limit}:
         more["timeouts"] = given
-    *cohorts, weighted = rules
-    return [{**rule, **more} for rule in (*cohorts, *_sticky(component, args, weighted))]
+    rules = [{**rule, **more} for rule in _rules(traffic)]
+    _limited(traffic, "cohorts and session_affinity", len(rules), "rules")
+    _limited(traffic, "mirrors and header changes", len(filters), "filters")
+    for rule in rules:
+        _limited(traffic, "backends", len(rule["backendRefs"]), "backends of a rule")
+    for side, changes in traffic.changes.items():
+        for kind in ("set", "add", "remove"):
+            _limited(traffic, f"{side}_headers.{kind}", len(changes[kind]), "headers")
+    parent = {"group": "", "kind": "Service", "name": traffic.service, "port": traffic.port}
+    return {"parentRefs": [parent], "rules": rules}
 
 
-def _headers(component: str, args: Mapping[str, Any]) -> list[Rule]:
-    changes = types.headers(component, args.get("request_headers"), args.get("response_headers")).get("headers", {})
-    return [
-        {"type": f"{side.capitalize()}HeaderModifier", f"{side}HeaderModifier": _listed(given)}
-        for side, given in changes.items()
+def _limited(traffic: Traffic, where: str, number: int, what: str) -> None:
+    if number > _MAX_ITEMS:
+        raise objects.refuse(traffic.component, where, number, f"at most {_MAX_ITEMS} {what} of one HTTPRoute")
+
+
+def _rules(traffic: Traffic) -> list[Rule]:
+    rules = [
+        _matching(str(cohort["match"]), cohort["header"], cohort["value"], [_ref(each) for each in cohort["backends"]])
+        for cohort in traffic.cohorts
     ]
+    refs = [_ref(backend) for backend in traffic.backends]
+    if affinity := traffic.affinity:
+        kept = {**_ref(affinity.backend), "weight": 1}
+        rules.append(_matching("RegularExpression", "cookie", affinity.pattern, [kept]))
+        change = {"add": [{"name": "set-cookie", "value": affinity.set_cookie}]}
+        cookie = {"type": "ResponseHeaderModifier", "responseHeaderModifier": change}
+        refs = [{**ref, "filters": [cookie]} if ref["name"] == kept["name"] else ref for ref in refs]
+    return [*rules, {"backendRefs": refs}]
 
 
-def _listed(given: Rule) -> Rule:
-    return {
-        kind: [{"name": name, "value": value} for name, value in values.items()] if kind != "remove" else values
-        for kind, values in given.items()
-    }
+def _matching(kind: str, header: str, value: str, refs: list[Rule]) -> Rule:
+    return {"matches": [{"headers": [{"type": kind, "name": header, "value": value}]}], "backendRefs": refs}
 
 
-def _mirrors(component: str, args: Mapping[str, Any], port: int) -> list[Rule]:
-    found = types.mirrors(component, args.get("mirrors", []), "", port).get("mirrors", [])
+def _ref(backend: Backend) -> Rule:
+    return {**_service(backend["name"], backend["port"]), "weight": backend["weight"]}
+
+
+def _service(name: pulumi.Input[str], port: int) -> Rule:
+    return {"group": "", "kind": "Service", "name": name, "port": port}
+
+
+def _header_filters(changes: Mapping[str, HeaderChanges]) -> Sequence[Rule]:
+    found = []
+    for side, given in changes.items():
+        listed: Rule = {
+            kind: [{"name": name, "value": value} for name, value in values.items()]
+            for kind, values in (("set", given["set"]), ("add", given["add"]))
+            if values
+        }
+        if given["remove"]:
+            listed["remove"] = given["remove"]
+        found.append({"type": f"{side.capitalize()}HeaderModifier", f"{side}HeaderModifier": listed})
+    return found
+
+
+def _mirror_filters(traffic: Traffic) -> Sequence[Rule]:
     return [
         {
             "type": "RequestMirror",
             "requestMirror": {
-                "backendRef": {
-                    "group": "",
-                    "kind": "Service",
-                    "name": mirror["destination"]["host"].removesuffix("."),
-                    "port": mirror["destination"]["port"]["number"],
-                },
-                "fraction": {"numerator": round(mirror["percentage"]["value"] * _PARTS / 100), "denominator": _PARTS},
+                "backendRef": _service(mirror["name"], mirror["port"]),
+                "fraction": {"numerator": round(mirror["percent"] * _DENOMINATOR / 100), "denominator": _DENOMINATOR},
             },
         }
-        for mirror in found
+        for mirror in traffic.mirrors
     ]
-
-
-def _sticky(component: str, args: Mapping[str, Any], weighted: Rule) -> list[Rule]:
-    refs: list[Rule] = weighted["backendRefs"]
-    route = [{"destination": {"host": f"{ref['name']}."}} for ref in refs]
-    stays, _, marked = types.sticky(component, args.get("sticky"), route, "")
-    if not stays:
-        return [weighted]
-    pattern = stays["headers"]["cookie"]["regex"]
-    alone: list[Rule] = []
-    told: list[Rule] = []
-    for ref, entry in zip(refs, marked, strict=True):
-        if "headers" not in entry:
-            told.append(ref)
-            continue
-        alone = [{**ref, "weight": 1}]
-        cookie = entry["headers"]["response"]["add"]
-        told.append(
-            {**ref, "filters": [{"type": "ResponseHeaderModifier", "responseHeaderModifier": _listed({"add": cookie})}]}
-        )
-    matches = [{"headers": [{"type": "RegularExpression", "name": "cookie", "value": pattern}]}]
-    return [{"matches": matches, "backendRefs": alone}, {**weighted, "backendRefs": told}]

@@ -1,7 +1,7 @@
 """What the components share: Kubernetes objects of any kind, and checks of arguments."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -60,7 +60,7 @@ def refuse(component: str, field: str, value: object, want: str) -> pulumi.RunEr
 def number(component: str, field: str, value: Any, low: float, high: float) -> float:
     """`value` if it is a number from `low` to `high`. Raises RunError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise refuse(component, field, value, f"a number from {low:g} to {high:g}")
+        raise refuse(component, field, value, f"a number from {low:.10g} to {high:.10g}")
     return value
 
 
@@ -102,3 +102,27 @@ def names(component: str, field: str, values: Any) -> list[str]:
     if not given or len(set(given)) < len(given):
         raise refuse(component, field, given, want)
     return given
+
+
+def distinct(component: str, field: str, values: Sequence[object]) -> None:
+    """Raise RunError where a text is in `values` twice; outputs are not compared."""
+    known = [value for value in values if isinstance(value, str)]
+    if len(set(known)) < len(known):
+        raise refuse(component, field, known, "a list of different names")
+
+
+def output(value: Any) -> pulumi.Output[str]:
+    """Return an output of `value`."""
+    return pulumi.Output.from_input(value)
+
+
+def applied(value: pulumi.Input[str], change: Callable[[str], str]) -> pulumi.Input[str]:
+    """Return `change(value)`, at once where `value` is text, else as an output."""
+    return change(value) if isinstance(value, str) else output(value).apply(change)
+
+
+def host(service: pulumi.Input[str], namespace: pulumi.Input[str], domain: str) -> pulumi.Input[str]:
+    """Return the full DNS name of a Service; text where both names are."""
+    if isinstance(service, str) and isinstance(namespace, str):
+        return f"{service}.{namespace}.svc.{domain}"
+    return pulumi.Output.concat(service, ".", namespace, ".svc.", domain)

@@ -1,140 +1,157 @@
-"""The HTTP rules of one VirtualService, rendered: which requests, where they go, what is done to them on the way."""
+"""Renderer of a Service's traffic in the words of Istio.
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+Source: https://istio.io/latest/docs/reference/config/networking/virtual-service/ and, on budgets,
+https://istio.io/latest/docs/reference/config/networking/destination-rule/#TrafficPolicy-RetryBudget
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import objects
+import pulumi
+
+from ..types import Backend, HeaderMatch
+from . import http_text, objects
+from .traffic import FaultSettings, Traffic
 
 Rule = dict[str, Any]
-# Source: RFC 9110, 9.2.1: methods that change nothing may be sent again without asking.
-_SAFE_METHODS = "GET|HEAD|OPTIONS"
-SAFE = {"method": {"regex": _SAFE_METHODS}}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
+# Source: RFC 9110, 9.2.1: safe methods may be repeated without asking.
+SAFE_METHODS = {"method": {"regex": "GET|HEAD|OPTIONS"}}
 
 
-@dataclass(frozen=True)
-class Base:
-    """Some requests and their way: `match` as a VirtualService has it (empty: all that are left), `route` likewise.
+def host(traffic: Traffic, service: pulumi.Input[str]) -> pulumi.Input[str]:
+    """Return the DNS name of a Service beside the routed one."""
+    return objects.host(service, traffic.namespace, traffic.domain)
 
-    `faulty` is the way where faults come from a workload upstream; the same as `route` where there is none.
+
+def spec(traffic: Traffic) -> Rule:
+    """Return the spec of a VirtualService.
+
+    Every rule matches the declared port only. The waypoint serves other ports of the Service as without rules.
     """
-
-    route: list[Rule]
-    match: Rule = field(default_factory=dict)
-    faulty: list[Rule] = field(default_factory=list)
+    return {"hosts": [host(traffic, traffic.service)], "http": list(_rules(traffic))}
 
 
-@dataclass(frozen=True)
-class Treatment:
-    """What is done to requests: a fault for those with `headers` (all where empty), retries, and a timeout.
-
-    `policy` has the fields `retries` and `timeout` of a rule; `writes` says whether writes are retried, too. `more` are
-    further fields of each rule.
-    """
-
-    fault: Rule = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    policy: Rule = field(default_factory=dict)
-    writes: bool = False
-    more: Rule = field(default_factory=dict)
+def retry_budget(traffic: Traffic) -> Rule | None:
+    """Return the traffic policy of a DestinationRule that limits concurrent retries; None without a budget."""
+    retries = traffic.retries
+    if not retries or "budget_percent" not in retries:
+        return None
+    return {
+        "retryBudget": {"percent": retries["budget_percent"], "minRetryConcurrency": retries["budget_minimum"]},
+    }
 
 
-def destination(host: str, port: int, weight: int | None = None) -> Rule:
-    """One entry of a rule's `route`."""
-    entry: Rule = {"destination": {"host": host, "port": {"number": port}}}
-    return entry if weight is None else {**entry, "weight": weight}
+def replaced_backend(traffic: Traffic) -> pulumi.Input[str]:
+    """Return the backend whose traffic goes to the failing workload: without a split the Service itself."""
+    return traffic.fault.baseline if traffic.fault and traffic.split else traffic.service
 
 
-def rules(bases: list[Base], treatment: Treatment) -> list[Rule]:
-    """All rules in order: for each base the hit requests first, and of both kinds those that may be retried first."""
-    return [rule for base in bases for rule in _of_base(base, treatment)]
+def _rules(traffic: Traffic) -> Iterator[Rule]:
+    """Yield the rules in order: cohorts first, of each group the requests with the fault first."""
+    fault = traffic.fault if traffic.fault and not traffic.fault.expired else None
+    for match, route, faulty in _groups(traffic, fault.failing if fault else ""):
+        if fault and fault.headers:
+            if (both := _both(match, fault.headers)) is not None:
+                yield from _by_method(traffic, both, faulty, fault)
+            yield from _by_method(traffic, match, route, None)
+        else:
+            yield from _by_method(traffic, match, faulty, fault)
+    if traffic.headers:
+        yield _rule(traffic, {}, _route(traffic, traffic.backends))
 
 
-def _of_base(base: Base, treatment: Treatment) -> Iterator[Rule]:
-    faulty = {**treatment.policy, **treatment.more, "route": base.faulty or base.route}
-    if treatment.fault:
-        faulty["fault"] = treatment.fault
-    plain = {**treatment.policy, **treatment.more, "route": base.route}
-    if not treatment.headers:
-        yield from _by_method(base.match, faulty, treatment)
-        return
-    if (both := _both(base.match, treatment.headers)) is not None:
-        yield from _by_method(both, faulty, treatment)
-    yield from _by_method(base.match, plain, treatment)
+def _groups(traffic: Traffic, failing: str) -> Iterator[tuple[Rule, list[Rule], list[Rule]]]:
+    """Yield match, route, and route through the failing workload of each group of requests."""
+    for cohort in traffic.cohorts:
+        kind = "exact" if cohort["match"] is HeaderMatch.EXACT else "regex"
+        route = _route(traffic, cohort["backends"])
+        yield {"headers": {cohort["header"]: {kind: cohort["value"]}}}, route, route
+    if affinity := traffic.affinity:
+        route = _route(traffic, [affinity.backend])
+        yield {"headers": {"cookie": {"regex": affinity.pattern}}}, route, route
+    faulty = _route(traffic, traffic.backends, failing)
+    yield _exact(traffic.headers), _route(traffic, traffic.backends), faulty
 
 
-def _by_method(match: Rule, rule: Rule, treatment: Treatment) -> Iterator[Rule]:
-    if "retries" in rule and not treatment.writes:
-        yield {"match": [{**match, **SAFE}], **rule}
-        rule = {key: value for key, value in rule.items() if key != "retries"}
-    yield {"match": [match], **rule} if match else rule
+def _by_method(traffic: Traffic, match: Rule, route: list[Rule], fault: FaultSettings | None) -> Iterator[Rule]:
+    """Yield one rule, or two where only requests with safe methods are retried."""
+    more: Rule = {"timeout": http_text.duration(traffic.timeout)} if traffic.timeout else {}
+    if fault and not fault.failing:
+        more["fault"] = _fault(fault)
+    retries = traffic.retries
+    if retries:
+        policy = _retries(retries)
+        if retries["writes"]:
+            more["retries"] = policy
+        else:
+            yield _rule(traffic, {**match, **SAFE_METHODS}, route, retries=policy, **more)
+    yield _rule(traffic, match, route, **more)
+
+
+def _rule(traffic: Traffic, match: Rule, route: list[Rule], **more: Any) -> Rule:
+    if traffic.mirrors:
+        more["mirrors"] = [
+            {
+                "destination": _destination(traffic, mirror["name"], mirror["port"]),
+                "percentage": {"value": mirror["percent"]},
+            }
+            for mirror in traffic.mirrors
+        ]
+    if traffic.changes:
+        more["headers"] = {
+            side: {kind: values for kind, values in changes.items() if values}
+            for side, changes in traffic.changes.items()
+        }
+    return {"match": [{**match, "port": traffic.port}], "route": route, **more}
+
+
+def _route(traffic: Traffic, backends: Sequence[Backend], failing: str = "") -> list[Rule]:
+    """Return the destinations; those of the fault's baseline are the failing workload where there is one."""
+    replaced = replaced_backend(traffic)
+    affinity, route = traffic.affinity, []
+    for backend in backends:
+        service = failing if failing and backend["name"] == replaced else backend["name"]
+        entry: Rule = {"destination": _destination(traffic, service, backend["port"])}
+        if len(backends) > 1:
+            entry["weight"] = backend["weight"]
+        if affinity and backends is traffic.backends and backend is affinity.backend:
+            entry["headers"] = {"response": {"add": {"set-cookie": affinity.set_cookie}}}
+        route.append(entry)
+    return route
+
+
+def _destination(traffic: Traffic, service: pulumi.Input[str], port: int) -> Rule:
+    return {"host": host(traffic, service), "port": {"number": port}}
+
+
+def _exact(headers: Mapping[str, str]) -> Rule:
+    return {"headers": {name: {"exact": value} for name, value in headers.items()}} if headers else {}
 
 
 def _both(match: Rule, headers: Mapping[str, str]) -> Rule | None:
-    """`match` with exact `headers` as well; None where no request could match both."""
-    known = dict(match.get("headers") or {})
-    for header, value in headers.items():
-        there = known.get(header) or {"exact": value}
-        if there.get("exact", value) != value or not re.fullmatch(there.get("regex", ".*"), value):
+    """Return `match` with exact `headers` as well; None where no request can match both."""
+    known = dict(match.get("headers", {}))
+    for name, value in headers.items():
+        there = known.get(name, {"exact": value})
+        pattern = there.get("regex")
+        if there.get("exact", value) != value or (pattern and not http_text.regex("", name, pattern).fullmatch(value)):
             return None
-        known[header] = {"exact": value}
+        known[name] = {"exact": value}
     return {**match, "headers": known}
 
 
-def fault(component: str, delay: Mapping[str, Any] | None, abort: Mapping[str, Any] | None) -> Rule:
-    """The field `fault` of a rule; empty where neither is given. Raises RunError for what is out of range."""
+def _fault(fault: FaultSettings) -> Rule:
     found: Rule = {}
-    if delay:
-        length = objects.number(component, "seconds of delay", delay["seconds"], 0.001, 3600)
-        found["delay"] = {
-            "fixedDelay": f"{round(length * 1000)}ms",
-            "percentage": _percent(component, "delay", delay),
-        }
-    if abort:
-        status = objects.whole(component, "status of abort", abort["status"], 200, 599)
-        found["abort"] = {"httpStatus": status, "percentage": _percent(component, "abort", abort)}
+    if fault.delay_milliseconds:
+        length, percentage = http_text.duration(fault.delay_milliseconds), {"value": fault.delay_percent}
+        found["delay"] = {"fixedDelay": length, "percentage": percentage}
+    if fault.abort_status:
+        found["abort"] = {"httpStatus": fault.abort_status, "percentage": {"value": fault.abort_percent}}
     return found
 
 
-def _percent(component: str, what: str, given: Mapping[str, Any]) -> dict[str, float]:
-    return {"value": objects.number(component, f"percent of {what}", given.get("percent", 100), 0, 100)}
-
-
-def policy(component: str, retries: Mapping[str, Any] | None, timeout: str | None) -> Rule:
-    """The fields `retries` and `timeout` of a rule; raises RunError for what is out of range.
-
-    Source: https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPRetry
-    """
-    found: Rule = {}
-    if retries:
-        found["retries"] = {
-            "attempts": objects.whole(component, "attempts of retries", retries["attempts"], 0, 100),
-            "retryOn": retries.get("retry_on", "5xx"),
-        }
-        for name, key in (("per_try_timeout", "perTryTimeout"), ("backoff", "backoff")):
-            if name in retries:
-                found["retries"][key] = duration(component, f"{name} of retries", retries[name])
-    if timeout:
-        found["timeout"] = duration(component, "timeout", timeout)
-    return found
-
-
-def duration(component: str, name: str, value: Any) -> str:
-    """`value` if it is a duration such as 500ms. Raises RunError."""
-    if not isinstance(value, str) or not _DURATION.fullmatch(value):
-        raise objects.refuse(component, name, value, "a duration such as 500ms or 1.5s")
-    return value
-
-
-def no_source(component: str, args: Mapping[str, Any]) -> None:
-    """Refuses a blast radius by source workload.
-
-    A waypoint serves all clients with the same routes: istiod drops matches by source labels there, and compares a
-    source namespace with the waypoint's own. Source: Istio, waypointInboundRoute and sourceMatchHTTP; issue 51565.
-    """
-    for name in ("source_labels", "source_namespace"):
-        if args.get(name):
-            want = "left out: a waypoint does not tell clients apart in its routes (Istio issue 51565); use headers"
-            raise objects.refuse(component, name, args[name], want)
+def _retries(retries: Mapping[str, Any]) -> Rule:
+    if not retries["attempts"]:
+        return {"attempts": 0}  # istiod refuses other fields beside it
+    names = {"retry_on": "retryOn", "per_try_timeout": "perTryTimeout", "backoff": "backoff"}
+    return {"attempts": retries["attempts"], **{key: retries[name] for name, key in names.items() if name in retries}}

@@ -41,27 +41,27 @@ def test_copies_keep_decimals_and_headers_are_lists() -> None:
 
 
 def test_users_with_the_cookie_stay_and_only_the_canary_gives_it() -> None:
-    first, last = rules(sticky={"backend": "new", "cookie": "side", "seconds": 60})
+    first, last = rules(session_affinity={"backend": "new", "cookie": "backend", "max_age_seconds": 60})
     (match,) = first["matches"][0]["headers"]
-    assert (match["name"], match["value"]) == ("cookie", r"(.*;\s*)?side=new(;.*)?")
+    assert (match["name"], match["value"]) == ("cookie", r"(.*;\s*)?backend=new(;.*)?")
     assert [ref["name"] for ref in first["backendRefs"]] == ["new"]
     old, new = last["backendRefs"]
     assert "filters" not in old
     (added,) = new["filters"][0]["responseHeaderModifier"]["add"]
-    assert added == {"name": "set-cookie", "value": "side=new; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"}
+    assert added == {"name": "set-cookie", "value": "backend=new; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"}
 
 
 def test_nobody_stays_on_a_canary_of_zero() -> None:
-    (rule,) = rules(weight=0, sticky={"backend": "new"})
+    (rule,) = rules(weight=0, session_affinity={"backend": "new"})
     assert [ref["name"] for ref in rule["backendRefs"]] == ["old"]
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ({"timeout": "3"}, 'request is "3": it must be a duration'),
-        ({"mirrors": [{"name": "new", "percent": -1}]}, "percent of mirror new is -1"),
-        ({"response_headers": {"put": {}}}, "it must be set or add or remove"),
+        ({"timeout": "3"}, 'timeout is "3": it must be a duration'),
+        ({"mirrors": [{"name": "new", "percent": -1}]}, "mirrors.0..percent is -1"),
+        ({"response_headers": {"put": {}}}, "put is unknown: it must be"),
     ],
 )
 def test_bad_extras_are_refused(args: dict[str, Any], said: str) -> None:

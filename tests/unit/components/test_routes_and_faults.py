@@ -58,12 +58,18 @@ def test_the_route_belongs_to_the_port_of_its_service_and_is_waited_for() -> Non
     ("args", "said"),
     [
         ({}, "backends is null: it must be given, or else baseline, canary and weight all three"),
-        ({"baseline": "a", "canary": "b", "weight": 101}, "weight is 101: it must be a whole number from 0 to 100"),
-        ({"baseline": "a", "canary": "b", "weight": 0.5}, "weight is 0.5: it must be a whole number"),
+        ({"baseline": "a", "canary": "b", "weight": 101}, "weight is 101: it must be a number from 0 to 100"),
+        (
+            {"baseline": "a", "canary": "b", "weight": 0.00001},
+            "weight is 1e-05: it must be a number with at most 4 decimals",
+        ),
         ({"baseline": "a", "backends": [{"name": "a"}]}, "left out where baseline is given"),
         ({"baseline": "a", "canary": "a", "weight": 5}, "a list of different names"),
-        ({"backends": [{"name": "a", "weight": 0}]}, "sum of the weights is 0"),
-        ({"backends": [{"name": "a", "weight": -1}]}, "weight of a is -1"),
+        ({"backends": [{"name": "a", "weight": 0}]}, "sum of the weights of backends is 0"),
+        (
+            {"backends": [{"name": "a", "weight": -1}]},
+            "backends.0..weight is -1: it must be a number from 0 to 1000000",
+        ),
         ({"backends": [{"name": "a"}], "port": 0}, "port is 0"),
         (
             {"backends": [{"name": "a"}], "cohorts": [{"header": "h", "value": "v", "match": "Like", "backends": []}]},
@@ -82,6 +88,7 @@ def chaos(**args: Any) -> Recording:
 
 
 ABORT = {"abort": {"status": 503, "percent": 12.5}}
+PORT = [{"port": 80}]
 TO_CART = [{"destination": {"host": "cart.shop.svc.cluster.local", "port": {"number": 80}}}]
 
 
@@ -96,6 +103,7 @@ def test_delay_abort_retries_and_timeout_share_one_rule() -> None:
         },
         "retries": {"attempts": 3, "retryOn": "5xx", "perTryTimeout": "500ms"},
         "timeout": "3s",
+        "match": PORT,
         "route": TO_CART,
     }
     assert record.kinds() == {"f-rule": "VirtualService"}
@@ -103,12 +111,12 @@ def test_delay_abort_retries_and_timeout_share_one_rule() -> None:
 
 def test_a_header_makes_one_user_group_the_blast_radius() -> None:
     first, last = chaos(**ABORT, headers={"end-user": "jane"}).inputs("f-rule")["spec"]["http"]
-    assert first["match"] == [{"headers": {"end-user": {"exact": "jane"}}}]
-    assert last == {"route": TO_CART}
+    assert first["match"] == [{"headers": {"end-user": {"exact": "jane"}}, "port": 80}]
+    assert last == {"match": PORT, "route": TO_CART}
 
 
 def test_upstream_faults_come_from_a_workload_in_front_of_the_baseline() -> None:
-    record = chaos(**ABORT, inject="upstream", baseline="old")
+    record = chaos(**ABORT, fault_at="upstream", baseline="old")
     (rule,) = record.inputs("f-rule")["spec"]["http"]
     assert "fault" not in rule
     assert rule["route"][0]["destination"]["host"] == "f-upstream.shop.svc.cluster.local"
@@ -120,7 +128,7 @@ def test_upstream_faults_come_from_a_workload_in_front_of_the_baseline() -> None
 
 def test_new_faults_upstream_roll_the_workload_over() -> None:
     def config(percent: float) -> str:
-        record = chaos(abort={"status": 503, "percent": percent}, inject="upstream", baseline="old")
+        record = chaos(abort={"status": 503, "percent": percent}, fault_at="upstream", baseline="old")
         volumes = record.inputs("f-upstream-deployment")["spec"]["template"]["spec"]["volumes"]
         assert record.inputs("f-upstream-config")["metadata"]["name"] == volumes[0]["configMap"]["name"]
         return str(volumes[0]["configMap"]["name"])
@@ -132,13 +140,13 @@ def test_new_faults_upstream_roll_the_workload_over() -> None:
     ("args", "said"),
     [
         ({}, "give delay, abort, retries or timeout"),
-        ({"abort": {"status": 99}}, "status of abort is 99"),
-        ({"abort": {"status": 503, "percent": 100.5}}, "percent of abort is 100.5: it must be a number from 0 to 100"),
-        ({"delay": {"seconds": 0}}, "seconds of delay is 0"),
-        ({**ABORT, "inject": "upstream"}, 'baseline is "": it must be a Service other than cart'),
-        ({**ABORT, "inject": "upstream", "baseline": "cart"}, "a Service other than cart"),
-        ({**ABORT, "inject": "client"}, "waypoint or upstream"),
-        ({"retries": {"attempts": 1.5}}, "attempts of retries is 1.5"),
+        ({"abort": {"status": 99}}, "abort.status is 99"),
+        ({"abort": {"status": 503, "percent": 100.5}}, "abort.percent is 100.5: it must be a number from 0 to 100"),
+        ({"delay": {"seconds": 0}}, "delay.seconds is 0"),
+        ({**ABORT, "fault_at": "upstream"}, 'baseline is "": it must be a Service other than cart'),
+        ({**ABORT, "fault_at": "upstream", "baseline": "cart"}, "a Service other than cart"),
+        ({**ABORT, "fault_at": "client"}, "waypoint or upstream"),
+        ({"retries": {"attempts": 1.5}}, "retries.attempts is 1.5"),
     ],
 )
 def test_a_bad_rule_is_refused(args: dict[str, Any], said: str) -> None:

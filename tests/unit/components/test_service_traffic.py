@@ -46,7 +46,7 @@ def test_a_backend_of_weight_zero_is_left_out() -> None:
 def test_cohorts_come_first_and_get_the_fault_too() -> None:
     cohorts = [{"header": "End-User", "value": "jane", "backends": [{"name": "x"}]}]
     first, last = rules(traffic(**BACKENDS, **ABORT, cohorts=cohorts))
-    assert first["match"] == [{"headers": {"end-user": {"exact": "jane"}}}]
+    assert first["match"] == [{"headers": {"end-user": {"exact": "jane"}}, "port": 80}]
     assert (shares(first), "fault" in first, "fault" in last) == ({"x": None}, True, True)
 
 
@@ -74,7 +74,7 @@ def test_a_cohort_that_no_hit_request_can_be_in_gets_no_rule_for_them(value: str
 
 def test_retries_are_for_methods_that_change_nothing_unless_writes_are_asked_for() -> None:
     first, last = rules(traffic(retries={"attempts": 3, "backoff": "50ms"}))
-    assert first["match"] == [{"method": SAFE}]
+    assert first["match"] == [{"method": SAFE, "port": 80}]
     assert first["retries"] == {"attempts": 3, "retryOn": "5xx", "backoff": "50ms"}
     assert "retries" not in last
     (only,) = rules(traffic(retries={"attempts": 3, "writes": True}))
@@ -89,7 +89,7 @@ def test_a_budget_is_a_destination_rule_of_each_backend() -> None:
 
 
 def test_a_failing_workload_takes_the_baselines_part_only() -> None:
-    (rule,) = rules(traffic(**BACKENDS, **ABORT, inject="upstream", baseline="old"))
+    (rule,) = rules(traffic(**BACKENDS, **ABORT, fault_at="upstream", baseline="old"))
     assert shares(rule) == {"t-upstream": 80, "new": 20}
     assert "fault" not in rule
 
@@ -102,12 +102,12 @@ def test_a_fault_with_a_length_has_a_job_that_may_touch_this_one_rule_only() -> 
     record = traffic(**ABORT, duration={"seconds": 30, "id": "abc"})
     seen = annotations(record)
     assert (seen["waypoint-lab/fault"], seen["waypoint-lab/fault-seconds"]) == ("abc", "30")
-    (rights,) = record.inputs("t-timekeeper-role")["rules"]
+    (rights,) = record.inputs("t-fault-expiry-role")["rules"]
     assert (rights["resources"], rights["resourceNames"]) == (["virtualservices"], ["t"])
     assert rights["verbs"] == ["get", "update"]
-    job = record.inputs("t-timekeeper-job")
-    assert job["metadata"]["name"] == "t-timekeeper-abc"
-    assert "t-timekeeper-ready" in record.hooks
+    job = record.inputs("t-fault-expiry-job")
+    assert job["metadata"]["name"] == "t-fault-expiry-abc"
+    assert "t-fault-expiry-ready" in record.hooks
     spec = json.loads(job["spec"]["template"]["spec"]["containers"][0]["command"][-1])
     assert spec == {
         "fault": "abc",
@@ -118,14 +118,14 @@ def test_a_fault_with_a_length_has_a_job_that_may_touch_this_one_rule_only() -> 
 
 
 def test_a_fault_that_is_over_stays_off_and_is_written_down_as_over() -> None:
-    record = traffic(**BACKENDS, **ABORT, duration={"seconds": 30, "id": "abc", "over": "abc"})
+    record = traffic(**BACKENDS, **ABORT, duration={"seconds": 30, "id": "abc", "expired": "abc"})
     (rule,) = rules(record)
     assert "fault" not in rule
     assert annotations(record)["waypoint-lab/fault-expired"] == "abc"
 
 
 def test_another_fault_begins_although_one_is_over() -> None:
-    record = traffic(**ABORT, duration={"seconds": 30, "id": "new", "over": "abc"})
+    record = traffic(**ABORT, duration={"seconds": 30, "id": "new", "expired": "abc"})
     assert "fault" in rules(record)[0]
     assert annotations(record)["waypoint-lab/fault-expired"] == ""
 
@@ -140,10 +140,10 @@ def test_without_an_id_new_settings_make_another_fault() -> None:
 
 
 def test_an_upstream_fault_that_is_over_goes_back_to_the_baseline_and_the_job_knows_the_way() -> None:
-    args = {**BACKENDS, **ABORT, "inject": "upstream", "baseline": "old"}
-    (rule,) = rules(traffic(**args, duration={"seconds": 9, "id": "a", "over": "a"}))
+    args = {**BACKENDS, **ABORT, "fault_at": "upstream", "baseline": "old"}
+    (rule,) = rules(traffic(**args, duration={"seconds": 9, "id": "a", "expired": "a"}))
     assert shares(rule) == {"old": 80, "new": 20}
-    job = traffic(**args, duration={"seconds": 9, "id": "a"}).inputs("t-timekeeper-job")
+    job = traffic(**args, duration={"seconds": 9, "id": "a"}).inputs("t-fault-expiry-job")
     spec = json.loads(job["spec"]["template"]["spec"]["containers"][0]["command"][-1])
     assert spec["hosts"] == {f"t-upstream.{DOMAIN}": f"old.{DOMAIN}"}
 
@@ -152,14 +152,14 @@ def test_a_rule_of_a_fault_alone_can_have_a_length_too() -> None:
     given = {"namespace": "shop", "service": "cart", "port": 80, **ABORT, "duration": {"seconds": 30, "id": "abc"}}
     record = run(lambda: ChaosRule("t", given))  # type: ignore[arg-type]
     assert annotations(record)["waypoint-lab/fault"] == "abc"
-    assert record.kinds()["t-timekeeper-job"] == "Job"
+    assert record.kinds()["t-fault-expiry-job"] == "Job"
 
 
 @pytest.mark.parametrize(
     ("status", "said"),
     [({"ready": 1}, ""), ({"succeeded": 1}, "taken this fault back already"), ({}, "does not run yet")],
 )
-def test_no_fault_begins_without_its_timekeeper(status: dict[str, int], said: str) -> None:
+def test_running_problem_without_a_ready_job_says_why(status: dict[str, int], said: str) -> None:
     found = running_problem({"status": status})
     assert (said in found) if said else not found
 
@@ -167,15 +167,14 @@ def test_no_fault_begins_without_its_timekeeper(status: dict[str, int], said: st
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ({**ABORT, "inject": "upstream"}, 'baseline is "": it must be a Service other than cart'),
-        ({**BACKENDS, **ABORT, "inject": "upstream", "baseline": "x"}, "the fault hits nothing"),
-        ({**ABORT, "duration": {"seconds": 3601}}, "seconds of duration is 3601: it must be a number from 1 to 3600"),
-        ({**ABORT, "source_labels": {"app": "x"}}, "a waypoint does not tell clients apart"),
-        ({**ABORT, "source_namespace": "x"}, "a waypoint does not tell clients apart"),
-        ({"retries": {"attempts": 1, "backoff": "soon"}}, "backoff of retries"),
-        ({"retries": {"attempts": 1, "budget_percent": 101}}, "budget_percent of retries is 101"),
+        ({**ABORT, "fault_at": "upstream"}, 'baseline is "": it must be a Service other than cart'),
+        ({**BACKENDS, **ABORT, "fault_at": "upstream", "baseline": "x"}, "the fault hits nothing"),
+        ({**ABORT, "duration": {"seconds": 3601}}, "duration.seconds is 3601: it must be a number from 1 to 3600"),
+        ({**ABORT, "source_labels": {"app": "x"}}, "source_labels is unknown"),
+        ({"retries": {"attempts": 1, "backoff": "soon"}}, "retries.backoff is .soon"),
+        ({"retries": {"attempts": 1, "budget_percent": 101}}, "retries.budget_percent is 101"),
         ({"timeout": "3"}, 'timeout is "3": it must be a duration'),
-        ({"backends": [{"name": "a", "weight": 0}]}, "sum of the weights is 0"),
+        ({"backends": [{"name": "a", "weight": 0}]}, "sum of the weights of backends is 0"),
     ],
 )
 def test_bad_traffic_is_refused(args: dict[str, Any], said: str) -> None:
@@ -192,27 +191,31 @@ def test_copies_and_changed_headers_are_on_every_rule() -> None:
 
 
 def test_users_with_the_cookie_stay_and_only_the_canary_gives_it() -> None:
-    first, last = rules(traffic(**BACKENDS, sticky={"backend": "new", "cookie": "side", "seconds": 60}))
-    assert first["match"] == [{"headers": {"cookie": {"regex": r"(.*;\s*)?side=new(;.*)?"}}}]
+    first, last = rules(
+        traffic(**BACKENDS, session_affinity={"backend": "new", "cookie": "backend", "max_age_seconds": 60})
+    )
+    assert first["match"] == [{"headers": {"cookie": {"regex": r"(.*;\s*)?backend=new(;.*)?"}}, "port": 80}]
     assert shares(first) == {"new": None}
     cookies = [entry.get("headers", {}).get("response", {}).get("add") for entry in last["route"]]
-    assert cookies == [None, {"set-cookie": "side=new; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"}]
+    assert cookies == [None, {"set-cookie": "backend=new; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"}]
 
 
 def test_nobody_stays_on_a_backend_without_a_weight() -> None:
-    (rule,) = rules(traffic(backends=[{"name": "old"}, {"name": "new", "weight": 0}], sticky={"backend": "new"}))
+    (rule,) = rules(
+        traffic(backends=[{"name": "old"}, {"name": "new", "weight": 0}], session_affinity={"backend": "new"})
+    )
     assert shares(rule) == {"old": None}
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ({"mirrors": [{"name": "new", "percent": 101}]}, "percent of mirror new is 101"),
-        ({"request_headers": {"put": {"a": "b"}}}, 'a change of request headers is "put": it must be set or add or'),
-        ({"request_headers": {"set": {"a b": "c"}}}, "it must be a header's name"),
-        ({"response_headers": {"add": {"a": "b\nc"}}}, "it must be printable text"),
-        ({"sticky": {"backend": "new", "cookie": "a=b"}}, "it must be a cookie's name"),
-        ({"sticky": {"backend": "new", "seconds": 0}}, "seconds of sticky is 0"),
+        ({"mirrors": [{"name": "new", "percent": 101}]}, "mirrors.0..percent is 101"),
+        ({"request_headers": {"put": {"a": "b"}}}, 'request_headers.put is unknown'),
+        ({"request_headers": {"set": {"a b": "c"}}}, "it must be the name of a header"),
+        ({"response_headers": {"add": {"a": "b\nc"}}}, "printable characters"),
+        ({"sticky": {"backend": "new", "cookie": "a=b"}}, "it must be the name of a cookie"),
+        ({"sticky": {"backend": "new", "max_age_seconds": 0}}, "session_affinity.max_age_seconds is 0"),
     ],
 )
 def test_bad_extras_are_refused(args: dict[str, Any], said: str) -> None:

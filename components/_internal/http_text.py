@@ -1,0 +1,123 @@
+"""Text that reaches Envoy: names, values, regular expressions and durations. Each check raises RunError."""
+
+import re
+import warnings
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from . import objects
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # Source: RFC 9110, 5.6.2; Gateway API, HTTPHeaderName
+_MAX_VALUE = 4096  # Source: Gateway API, HTTPHeader.value
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # Source: RFC 1123
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_MAX_HOURS = 9999
+_RE2_PARTS = re.compile(
+    r"""(?P<escape>\\(?:[pP](?:\{\^?\w+\}|\w)|x\{[0-9A-Fa-f]+\}|.))
+    |(?P<set>\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\])
+    |(?P<flags>\(\?[imsU-]*[:)])
+    |(?P<named>\(\?P?<\w+>)
+    |(?P<other>\(\?.?|[*+?}]\+|\{\d{4,}|\{\d+,\d{4,})""",
+    re.VERBOSE | re.DOTALL,
+)
+_RE2_LETTERS = "aftnrvAbBzdDsSwWxpP0"
+
+
+def label(component: str, field: str, value: Any) -> Any:
+    """Return `value` if it is an output, or a DNS label: the name of a namespace or a Service."""
+    if isinstance(value, str) and not _LABEL.fullmatch(value):
+        raise objects.refuse(component, field, value, "a DNS label: at most 63 of a-z, 0-9 and -")
+    return value
+
+
+def domain(component: str, field: str, value: str) -> str:
+    """Return `value` if it is a DNS name of one or more labels."""
+    if not all(_LABEL.fullmatch(part) for part in value.split(".")) or len(value) > 253:
+        raise objects.refuse(component, field, value, "a DNS name: labels of a-z, 0-9 and -, with points between them")
+    return value
+
+
+def token(component: str, field: str, value: str, what: str = "name of a header") -> str:
+    """Return `value` if it can be the name of a header or a cookie."""
+    if not _TOKEN.fullmatch(value):
+        raise objects.refuse(component, field, value, f"the {what}")
+    return value
+
+
+def header_value(component: str, field: str, value: str) -> str:
+    """Return `value` if a header can have it."""
+    if not value or not value.isprintable() or value != value.strip() or len(value) > _MAX_VALUE:
+        want = f"1 to {_MAX_VALUE} printable characters, without spaces at its ends"
+        raise objects.refuse(component, field, value, want)
+    return value
+
+
+def exact_headers(component: str, field: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return headers to match, with lower-case names."""
+    names = [token(component, f"a name in {field}", name).lower() for name in given]
+    objects.distinct(component, f"names of {field}", names)
+    return {name.lower(): header_value(component, f"{field}.{name}", value) for name, value in given.items()}
+
+
+def literal(text: str) -> str:
+    """Return `text` as Envoy's format of header values has it, where a percent sign begins a command.
+
+    Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers
+    """
+    return text.replace("%", "%%")
+
+
+def regex(component: str, field: str, value: str) -> "re.Pattern[str]":
+    """Return the pattern that is in Python what `value` is in RE2, Envoy's syntax.
+
+    Source: https://github.com/google/re2/wiki/Syntax
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of [[:alpha:]]
+            return re.compile(_RE2_PARTS.sub(_in_python, header_value(component, field, value)))
+    except re.error as error:
+        raise objects.refuse(component, field, value, f"a regular expression of RE2's syntax ({error})") from None
+
+
+def _in_python(found: "re.Match[str]") -> str:
+    text = found[0]
+    if found["set"]:
+        return re.sub(r"\[:\^?\w+:\]|\\[pP](\{\^?\w+\}|\w)", r"\\w", text)
+    if found["escape"]:
+        if text[1].isalnum() and text[1] not in _RE2_LETTERS:
+            raise re.error(f"{text} is not in it")
+        return {r"\z": r"\Z", r"\p": r"\w", r"\P": r"\W"}.get(text[:2], r"\w" if text.startswith(r"\x{") else text)
+    if found["flags"]:
+        flags = text.replace("U", "")
+        # Python takes flags for the whole expression only at its beginning.
+        if text[-1] == ":":
+            return flags if flags.strip("(?-:") else "(?:"
+        return flags if flags.strip("(?-)") and not found.start() else ""
+    if found["named"]:
+        return "(?P<" + text.removeprefix("(?P<").removeprefix("(?<")
+    raise re.error(f"{text} is not in it")
+
+
+def milliseconds(component: str, field: str, value: str) -> int:
+    """Return the duration `value`, such as `1.5s`, in milliseconds: 1 ms to 9999 h."""
+    parts = _DURATION.findall(value)
+    total = sum(Decimal(number) * _MILLISECONDS[unit] for number, unit in parts)
+    whole = "".join(number + unit for number, unit in parts) == value and total == int(total)
+    if not whole or not 1 <= total <= _MAX_HOURS * _MILLISECONDS["h"]:
+        raise objects.refuse(component, field, value, f"a duration such as 500ms or 1.5s, from 1ms to {_MAX_HOURS}h")
+    return int(total)
+
+
+def duration(total: int) -> str:
+    """Return a number of milliseconds as text, such as `1s500ms`.
+
+    Source: https://gateway-api.sigs.k8s.io/geps/gep-2257/, which Istio's fields take as well.
+    """
+    text = ""
+    for unit, size in _MILLISECONDS.items():
+        count, total = divmod(total, size)
+        text += f"{count}{unit}" if count else ""
+    return text

@@ -1,0 +1,82 @@
+"""Registration of a VirtualService, and of what its faults and retries need besides."""
+
+import pulumi
+
+from . import fault_expiry, fault_upstream, objects, route_waits, virtual_service, waits
+from .traffic import Traffic
+
+
+def register(
+    parent: pulumi.ComponentResource,
+    name: str,
+    traffic: Traffic,
+    target: waits.Target,
+    limit_seconds: float,
+    before: list[pulumi.ResourceHook],
+) -> pulumi.Output[str]:
+    """Register the VirtualService `name`, the failing workload, the Job of fault expiry and the retry budgets.
+
+    Args:
+        parent: Component that they belong to.
+        name: Name of the VirtualService.
+        traffic: Declared traffic.
+        target: Cluster that the waits ask.
+        limit_seconds: Limit of the wait for the Job.
+        before: Further hooks of the VirtualService.
+
+    Returns:
+        Name of the VirtualService.
+    """
+    fault, depends = traffic.fault, list[pulumi.Resource]()
+    if fault and fault.failing:
+        depends += fault_upstream.register(parent, traffic, fault)
+    if fault and fault.id:
+        depends.append(fault_expiry.register(parent, name, traffic, fault))
+        if fault.expired:
+            text = f"the fault expired after {fault.seconds:g} s, and is not injected again"
+            pulumi.warn(f"{traffic.component} {name}: {text}; new settings, or another id, begin a new fault")
+        else:
+            before = [*before, route_waits.fault_expiry(name, target, fault, limit_seconds)]
+    _retry_budgets(parent, name, traffic)
+    document = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {
+            "name": name,
+            "namespace": traffic.namespace,
+            "annotations": fault_expiry.annotations(traffic.fault),
+        },
+        "spec": virtual_service.spec(traffic),
+    }
+    hooks = pulumi.ResourceHookBinding(before_create=[*before], before_update=[*before])
+    made = objects.KubernetesObject(
+        f"{name}-rule", document, pulumi.ResourceOptions(parent=parent, depends_on=depends, hooks=hooks)
+    )
+    return made.metadata.apply(lambda metadata: str(metadata["name"]))
+
+
+def _retry_budgets(parent: pulumi.Resource, name: str, traffic: Traffic) -> None:
+    """Register a DestinationRule of each host: without a budget, retries of a failing one multiply its load."""
+    fault, budget = traffic.fault, virtual_service.retry_budget(traffic)
+    failing = fault.failing if fault else ""
+    # HTTP/2 requests, such as gRPC's, must reach the failing workload as such.
+    keep = {"connectionPool": {"http": {"useClientProtocol": True}}}
+    rules: dict[str, tuple[pulumi.Input[str], dict[str, object]]] = {}
+    if failing:
+        rules[failing] = (failing, {**keep, **(budget or {})})
+    if budget and not failing:
+        for number, backend in enumerate(traffic.backends):
+            known = backend["name"] if isinstance(backend["name"], str) else f"backend-{number}"
+            rules[known] = (backend["name"], budget)
+    for key, (service, policy) in rules.items():
+        full = f"{name}-{key}" if traffic.split else name
+        objects.KubernetesObject(
+            f"{full}-budget",
+            {
+                "apiVersion": "networking.istio.io/v1",
+                "kind": "DestinationRule",
+                "metadata": {"name": full, "namespace": traffic.namespace},
+                "spec": {"host": virtual_service.host(traffic, service), "trafficPolicy": policy},
+            },
+            pulumi.ResourceOptions(parent=parent),
+        )

@@ -1,0 +1,66 @@
+"""Model of one Service's traffic, made by `traffic_parser`, rendered by `http_route` and `virtual_service`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+
+from ..types import Backend, Cohort, HeaderChanges, Mirror, Retries
+
+
+@dataclass(frozen=True)
+class FaultSettings:
+    """Delay, abort or both: milliseconds and status are 0 where there is none; percentages are 0 to 100.
+
+    `headers` limits the fault to requests with these values. `failing` is the Service of the workload that fails in
+    front of `baseline`; both are empty where the waypoint injects the fault. `id` is empty where the fault does not
+    expire by itself; `expired` is true once it has.
+    """
+
+    delay_milliseconds: int
+    delay_percent: float
+    abort_status: int
+    abort_percent: float
+    headers: Mapping[str, str]
+    baseline: str = ""
+    failing: str = ""
+    id: str = ""
+    seconds: float = 0
+    expired: bool = False
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class AffinityCookie:
+    """Cookie that keeps a user on `backend`. `pattern` is the value of the header `cookie` of such a user."""
+
+    backend: Backend
+    set_cookie: str
+    pattern: str
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Declared traffic of a Service's port. Every optional field of the dictionaries inside has a value.
+
+    Backends with weight 0 are left out; weights are whole numbers. Names may be outputs. `split` is whether backends
+    are declared; else the only one is the Service itself. `headers` limits everything to requests with these values.
+    Timeouts are milliseconds, 0 for none.
+    """
+
+    component: str
+    namespace: pulumi.Input[str]
+    service: pulumi.Input[str]
+    port: int
+    domain: str
+    split: bool
+    backends: Sequence[Backend]
+    cohorts: Sequence[Cohort]
+    headers: Mapping[str, str]
+    mirrors: Sequence[Mirror]
+    changes: Mapping[str, HeaderChanges] = field(default_factory=dict)  # by `request` and `response`
+    affinity: AffinityCookie | None = None
+    fault: FaultSettings | None = None
+    retries: Retries | None = None
+    timeout: int = 0
+    try_timeout: int = 0
