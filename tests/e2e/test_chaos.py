@@ -81,7 +81,7 @@ def test_a_fault_of_30_seconds_is_gone_at_35_although_nothing_runs(scene: Scene)
     lasted = time.monotonic() - began
     assert 28 <= lasted <= 35
     said = scene.run("pulumi", "up", "--yes", "--skip-preview", "--non-interactive").stdout
-    assert "is over after its 30 s, and stays off" in said
+    assert "expired after 30 s, and is not injected again" in said
     assert scene.share(200, 50) == 1.0
     assert scene.again().returncode == 0
     assert "no failures" in scene.verdicts()
@@ -91,11 +91,11 @@ def test_a_fault_of_30_seconds_is_gone_at_35_although_nothing_runs(scene: Scene)
 
 
 @pytest.mark.timeout(240)
-def test_a_timekeeper_may_touch_one_object_only_and_weights_move_while_it_waits(scene: Scene) -> None:
+def test_fault_expiry_may_touch_one_object_only_and_weights_move_while_it_waits(scene: Scene) -> None:
     fault = {"abort": {"percent": 100}, "durationSeconds": 12, "at": "upstream"}
     common: dict[str, Any] = {"trafficApi": "virtual-service", "fault": fault}
     scene.up("canary", "abort", canary=FIFTH, **common)
-    who = f"--as=system:serviceaccount:{NAMESPACE}:reviews-traffic-timekeeper"
+    who = f"--as=system:serviceaccount:{NAMESPACE}:reviews-traffic-fault-expiry"
     may = ("kubectl", "auth", "can-i", "update", "-n", NAMESPACE, who)
     assert scene.run(*may, "virtualservices.networking.istio.io/reviews-traffic").stdout.strip() == "yes"
     assert scene.run(*may, "virtualservices.networking.istio.io/other").stdout.strip() == "no"
@@ -194,11 +194,11 @@ def test_mirrors_headers_and_users_that_stay(scene: Scene, api: str) -> None:
     assert len(seen) == 40
     assert {"yes"} == {headers["x-lab"] for headers in seen}
     cookies = {headers.get("set-cookie", "none").partition(";")[0] for headers in seen}
-    assert cookies == {"waypoint-lab-side=reviews-stable", "none"}, "only those on the canary get the cookie"
+    assert cookies == {"waypoint-lab-backend=reviews-stable", "none"}, "only those on the canary get the cookie"
     until(lambda: len(logged(scene, "v3", book)) >= 40, 5, "each request at the canary, its own or a copy")
     assert all("changed" in line for line in logged(scene, "v1", book))
     scene.up("canary", trafficApi=api, canary={"weight": 0, **affinity})
-    rows = scene.send(50, headers={"cookie": "waypoint-lab-side=reviews-stable"})
+    rows = scene.send(50, headers={"cookie": "waypoint-lab-backend=reviews-stable"})
     assert {"none"} == {row.colour for row in rows}, "a rollback takes those back who stayed"
 
 

@@ -16,7 +16,7 @@ import pathlib
 import pulumi
 import pulumi_kubernetes
 
-from components._internal.objects import KubernetesObject
+from components import KubernetesObject
 
 document = json.loads(pathlib.Path("resources.json").read_text())
 config = pulumi.Config()

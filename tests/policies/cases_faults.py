@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from components._internal.fault_upstream import envoy_config
+from components._internal.traffic import FaultSettings
 from policies.pack.resources import ClusterSnapshot, Resource
 from policies.pack.rules.faults import DURATION
 from tests.policies.scenes import ENROLLED, Case, gateway, namespace, service, snapshot, thing, virtual_service
@@ -17,7 +18,7 @@ def abort(percent: float) -> dict[str, Any]:
 
 
 def upstream(percent: float) -> Resource:
-    fault = {"abort": {"httpStatus": 503, "percentage": {"value": percent}}}
+    fault = FaultSettings(0, 100, 503, percent, {})
     return thing("ConfigMap", "c", data={"envoy.json": json.dumps(envoy_config("h", 1, fault))})
 
 

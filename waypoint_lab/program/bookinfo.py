@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 import pulumi
 import yaml
 
-from components._internal import objects
+from components import KubernetesObject
 
 DEFAULT_FILE = Path(__file__).parents[2] / "embedded" / "bookinfo" / "bookinfo.yaml"
 
@@ -31,7 +31,7 @@ class Bookinfo(pulumi.ComponentResource):
             documents = [item for item in yaml.safe_load_all(Path(path).read_text()) if item]
         except (OSError, yaml.YAMLError) as error:
             first = str(error).splitlines()[0]
-            raise objects.refuse("Bookinfo", "file", path, f"a readable YAML file ({first})") from None
+            raise pulumi.RunError(f"Bookinfo: file is {path}: it must be a readable YAML file ({first})") from None
         super().__init__("waypoint-lab:index:Bookinfo", name, {**args}, opts)
         made: list[str] = []
         namespaces: list[pulumi.Resource] = []
@@ -39,7 +39,7 @@ class Bookinfo(pulumi.ComponentResource):
             for document in documents:
                 if (document["kind"] != "Namespace") is namespaced:
                     key = "-".join((name, document["kind"], document["metadata"].get("namespace", ""))).lower()
-                    resource = objects.KubernetesObject(
+                    resource = KubernetesObject(
                         f"{key}-{document['metadata']['name']}".replace("--", "-"),
                         document,
                         pulumi.ResourceOptions(parent=self, depends_on=namespaces if namespaced else None),

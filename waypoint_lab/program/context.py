@@ -3,7 +3,7 @@
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components._internal import objects
+from components import KubernetesObject, wait_for
 from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program.bookinfo import Bookinfo
@@ -53,7 +53,7 @@ class Stack:
             app = self.config.app
             for backend in app.backends.by_role.values():
                 name = backend.service
-                service = objects.KubernetesObject(
+                service = KubernetesObject(
                     name,
                     {
                         "apiVersion": "v1",
@@ -62,7 +62,7 @@ class Stack:
                             "name": name,
                             "namespace": app.namespace,
                             "labels": app.backends.common_labels,
-                            "annotations": objects.SERVICE_READY,
+                            "annotations": wait_for("jsonpath={.spec.clusterIP}"),
                         },
                         "spec": {"selector": backend.selector, "ports": [{"name": "http", "port": app.port}]},
                     },

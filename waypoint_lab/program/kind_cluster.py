@@ -7,8 +7,6 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 from pulumi_command import local
 
-from components._internal import objects
-
 DEFAULT_CONFIG = Path(__file__).with_suffix(".yaml")
 CREATE_MINUTES, DELETE_MINUTES = 15, 5
 # A cluster of this name that the stack did not begin is somebody else's. One that it began and that answers is taken
@@ -90,12 +88,14 @@ class KindCluster(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: KindClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Registers the commands."""
-        cluster = objects.text("KindCluster", "cluster_name", args["cluster_name"])
+        cluster = args["cluster_name"]
         config = Path(args.get("config") or DEFAULT_CONFIG)
         try:
             text = config.read_bytes()
         except OSError as error:
-            raise objects.refuse("KindCluster", "config", str(config), f"a readable file ({error.strerror})") from None
+            raise pulumi.RunError(
+                f"KindCluster: config is {config}: it must be a readable file ({error.strerror})"
+            ) from None
         super().__init__("waypoint-lab:index:KindCluster", name, {**args}, opts)
         # As the file is named from where the program runs: a path of one machine would be a change on another.
         path = args.get("config") or "components/" + DEFAULT_CONFIG.name

@@ -4,24 +4,32 @@ import json
 
 import pulumi
 
-from components import CanaryRoute, ChaosRule, ServiceTraffic
-from components._internal import objects
-from components.canary_route import Backend, CanaryRouteArgs, Cohort
-from components.chaos_rule import ChaosRuleArgs, Inject
-from components.service_traffic import ServiceTrafficArgs
+from components import (
+    Backend,
+    CanaryRoute,
+    CanaryRouteArgs,
+    ChaosRule,
+    ChaosRuleArgs,
+    Cohort,
+    FaultAt,
+    KubernetesObject,
+    ServiceTraffic,
+    ServiceTrafficArgs,
+)
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program.context import Stack
 from waypoint_lab.stages import fault_expiry
 
 
-def _backends(config: LabConfig) -> list[Backend]:
-    if not config.stages.canary:
-        return [{"name": config.app.backends.baseline.service, "weight": 100}]
-    baseline, canary = config.canary.weights
-    return [
-        {"name": config.app.backends.baseline.service, "weight": baseline},
-        {"name": config.app.backends.canary.service, "weight": canary},
-    ]
+def _split(config: LabConfig, args: CanaryRouteArgs | ServiceTrafficArgs) -> None:
+    """Add the split of the traffic: all of it to the baseline where there is no canary."""
+    args["cohorts"] = _cohorts(config)
+    if config.stages.canary:
+        args["baseline"] = config.app.backends.baseline.service
+        args["canary"] = config.app.backends.canary.service
+        args["weight"] = config.canary.weight
+    else:
+        args["backends"] = [{"name": config.app.backends.baseline.service, "weight": 100}]
 
 
 def _cohorts(config: LabConfig) -> list[Cohort]:
@@ -41,11 +49,12 @@ def _extras(config: LabConfig, args: CanaryRouteArgs | ServiceTrafficArgs) -> No
     if config.canary.mirror_percent:
         args["mirrors"] = [{"name": canary, "percent": config.canary.mirror_percent}]
     if config.canary.request_headers:
-        args["request_headers"] = {"set": config.canary.request_headers}
+        args["request_headers"] = {"set": {**config.canary.request_headers}}
     if config.canary.response_headers:
-        args["response_headers"] = {"set": config.canary.response_headers}
+        args["response_headers"] = {"set": {**config.canary.response_headers}}
     if config.canary.session_affinity:
-        args["sticky"] = {"backend": canary, "seconds": config.canary.session_affinity.max_age_seconds}
+        age = config.canary.session_affinity.max_age_seconds
+        args["session_affinity"] = {"backend": canary, "max_age_seconds": age}
 
 
 def route(stack: Stack) -> None:
@@ -55,13 +64,12 @@ def route(stack: Stack) -> None:
         "namespace": config.app.namespace,
         "service": config.app.service,
         "port": config.app.port,
-        "backends": _backends(config),
-        "cohorts": _cohorts(config),
         "kubeconfig": config.target.kubeconfig,
         "context": config.target.context,
     }
     if config.app.request_timeout:
         args["timeout"] = config.app.request_timeout
+    _split(config, args)
     _extras(config, args)
     route = CanaryRoute(config.app.service, args, stack.options(*stack.versions()))
     if config.canary.gate and config.stages.canary:
@@ -81,7 +89,7 @@ def _gate(stack: Stack, route: pulumi.Resource) -> None:
     hooks = (
         [pulumi.ResourceHook(f"{config.app.service}-gate", lambda _args: gate.check(config))] if gate.wanted() else []
     )
-    objects.KubernetesObject(
+    KubernetesObject(
         f"{config.app.service}-gate",
         {
             "apiVersion": "v1",
@@ -106,7 +114,7 @@ def _faults(stack: Stack) -> ServiceTrafficArgs:
         "namespace": config.app.namespace,
         "service": config.app.service,
         "port": config.app.port,
-        "inject": Inject(config.fault.at),
+        "fault_at": FaultAt(config.fault.at),
         "baseline": config.app.backends.baseline.service,
         "kubeconfig": config.target.kubeconfig,
         "context": config.target.context,
@@ -130,7 +138,7 @@ def _faults(stack: Stack) -> ServiceTrafficArgs:
     if fault := fault_expiry.fault_id(config):
         args["duration"] = {"seconds": config.fault.duration_seconds, "id": fault}
         if fault in stack.record.over:
-            args["duration"]["over"] = fault
+            args["duration"]["expired"] = fault
     return args
 
 
@@ -151,8 +159,7 @@ def traffic(stack: Stack) -> None:
     if config.fault.header_pair and config.faulty:
         args["fault_headers"] = dict([config.fault.header_pair])
     if config.stages.canary or config.stages.premium:
-        args["backends"] = _backends(config)
-        args["cohorts"] = _cohorts(config)
+        _split(config, args)
     _extras(config, args)
     traffic = ServiceTraffic(config.rule_name, args, stack.options(*stack.versions()))
     if config.canary.gate and config.stages.canary:

@@ -9,7 +9,7 @@ SHARE_REQUESTS = 3000  # tells 20 % from 25 % at 99.9 % confidence in more than 
 ALL_REQUESTS = 500  # for what every request must show
 DELAY_REQUESTS = 60  # each takes seconds
 DELAY_SLACK_SECONDS = 0.2  # what a request may take beyond its injected delay
-COOKIE = "waypoint-lab-side"  # tells users that stay on the canary
+COOKIE = "waypoint-lab-backend"  # of session affinity
 NO_STARS, BLACK, RED = "none", "black", "red"
 
 

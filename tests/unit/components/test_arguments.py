@@ -25,7 +25,7 @@ def test_read_with_an_output_keeps_it_only_where_the_value_is_passed_on() -> Non
     output = pulumi.Output.from_input("n")
     found = arguments.read("C", {**ROUTE, "namespace": output}, CanaryRouteArgs)
     assert isinstance(found["namespace"], pulumi.Output)
-    with pytest.raises(pulumi.RunError, match="^C: port is an output: it must be known when the program runs"):
+    with pytest.raises(pulumi.RunError, match=r"^C: port is an output: it must be known when the program runs"):
         arguments.read("C", {**ROUTE, "port": output}, CanaryRouteArgs)
 
 

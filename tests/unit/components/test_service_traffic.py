@@ -157,7 +157,7 @@ def test_a_rule_of_a_fault_alone_can_have_a_length_too() -> None:
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [({"ready": 1}, ""), ({"succeeded": 1}, "taken this fault back already"), ({}, "does not run yet")],
+    [({"ready": 1}, ""), ({"succeeded": 1}, "ended this fault already"), ({}, "does not run yet")],
 )
 def test_running_problem_without_a_ready_job_says_why(status: dict[str, int], said: str) -> None:
     found = running_problem({"status": status})
@@ -211,11 +211,11 @@ def test_nobody_stays_on_a_backend_without_a_weight() -> None:
     ("args", "said"),
     [
         ({"mirrors": [{"name": "new", "percent": 101}]}, "mirrors.0..percent is 101"),
-        ({"request_headers": {"put": {"a": "b"}}}, 'request_headers.put is unknown'),
+        ({"request_headers": {"put": {"a": "b"}}}, "request_headers.put is unknown"),
         ({"request_headers": {"set": {"a b": "c"}}}, "it must be the name of a header"),
         ({"response_headers": {"add": {"a": "b\nc"}}}, "printable characters"),
-        ({"sticky": {"backend": "new", "cookie": "a=b"}}, "it must be the name of a cookie"),
-        ({"sticky": {"backend": "new", "max_age_seconds": 0}}, "session_affinity.max_age_seconds is 0"),
+        ({"session_affinity": {"backend": "new", "cookie": "a=b"}}, "it must be the name of a cookie"),
+        ({"session_affinity": {"backend": "new", "max_age_seconds": 0}}, "session_affinity.max_age_seconds is 0"),
     ],
 )
 def test_bad_extras_are_refused(args: dict[str, Any], said: str) -> None:
