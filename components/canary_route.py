@@ -4,7 +4,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import http_route, objects, route_waits, traffic_parser, waits
+from ._internal import http_route, objects, sync, traffic_parser, waits
 from .types import Backend, Cohort, HeaderChanges, Mirror, SessionAffinity
 
 _READY = 'jsonpath={.status.parents[0].conditions[?(@.type=="%s")].status}=True'
@@ -43,17 +43,17 @@ class CanaryRouteArgs(TypedDict):
     """Session affinity of users to one of the weighted backends, by a cookie."""
     limit_seconds: NotRequired[float]
     """Limit of each wait, for the backends and for the route, 1 to 3600 seconds; default 60. Plain."""
-    kubeconfig: NotRequired[str]
-    """Path of the kubeconfig for the waits; default the environment's. Plain."""
-    context: NotRequired[str]
-    """Context in the kubeconfig; default the current one. Plain."""
+    kubeconfig: NotRequired[pulumi.Input[str]]
+    """Path of the kubeconfig for the waits; default the environment's. An output is possible."""
+    context: NotRequired[pulumi.Input[str]]
+    """Context in the kubeconfig; default the current one. An output is possible."""
 
 
 class CanaryRoute(pulumi.ComponentResource):
     """An HTTPRoute with a Service as its parent.
 
-    It is written only once each backend with a weight has a ready Pod, and waits until the waypoint has accepted and
-    resolved the generation just written. Raises RunError for bad arguments.
+    It is written only once each backend with a weight has a ready Pod, and waits until the generation just written is
+    accepted and resolved, and the waypoint's Envoy has received it. Raises RunError for bad arguments.
     Source: https://gateway-api.sigs.k8s.io/mesh/
     """
 
@@ -65,10 +65,8 @@ class CanaryRoute(pulumi.ComponentResource):
         traffic = traffic_parser.parse("CanaryRoute", name, args, CanaryRouteArgs)
         spec = http_route.spec(traffic)
         limit = objects.number("CanaryRoute", "limit_seconds", args.get("limit_seconds") or 60, 1, 3600)
-        target = waits.target("CanaryRoute", args)
+        cluster = waits.access("CanaryRoute", args)
         super().__init__("waypoint-lab:index:CanaryRoute", name, {**args}, opts)
-        ready = route_waits.backends(name, target, limit)
-        served = route_waits.served(name, target, limit)
         # An up without changes runs no hook. The provider does repeat a wait of its own that has failed before.
         annotations = objects.wait_for(_READY % "Accepted", _READY % "ResolvedRefs")
         route = objects.KubernetesObject(
@@ -80,10 +78,7 @@ class CanaryRoute(pulumi.ComponentResource):
                 "spec": spec,
             },
             pulumi.ResourceOptions(
-                parent=self,
-                hooks=pulumi.ResourceHookBinding(
-                    before_create=[ready], before_update=[ready], after_create=[served], after_update=[served]
-                ),
+                parent=self, hooks=sync.hooks(name, cluster, limit, waits.route_problem, endpoints=True)
             ),
         )
         self.name = route.metadata.apply(lambda metadata: str(metadata["name"]))

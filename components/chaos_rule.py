@@ -35,11 +35,11 @@ class ChaosRuleArgs(TypedDict):
     timeout: NotRequired[str]
     """Limit of a request with all its tries, such as `10s`; 1ms to 9999h. Plain."""
     limit_seconds: NotRequired[float]
-    """Limit of the wait for the Job that ends the fault, 1 to 3600 seconds; default 120. Plain."""
-    kubeconfig: NotRequired[str]
-    """Path of the kubeconfig for the waits; default the environment's. Plain."""
-    context: NotRequired[str]
-    """Context in the kubeconfig; default the current one. Plain."""
+    """Limit of each wait, for the waypoint and for the Job that ends the fault, 1 to 3600 s; default 120. Plain."""
+    kubeconfig: NotRequired[pulumi.Input[str]]
+    """Path of the kubeconfig for the waits; default the environment's. An output is possible."""
+    context: NotRequired[pulumi.Input[str]]
+    """Context in the kubeconfig; default the current one. An output is possible."""
     cluster_domain: NotRequired[str]
     """DNS domain of the cluster; default `cluster.local`. Plain."""
 
@@ -61,7 +61,7 @@ class ChaosRule(pulumi.ComponentResource):
         if not (traffic.fault or traffic.retries or traffic.timeout):
             raise objects.refuse("ChaosRule", "rule", {}, "more than nothing: give delay, abort, retries or timeout")
         limit = objects.number("ChaosRule", "limit_seconds", args.get("limit_seconds") or 120, 1, 3600)
-        target = waits.target("ChaosRule", args)
+        cluster = waits.access("ChaosRule", args)
         super().__init__("waypoint-lab:index:ChaosRule", name, {**args}, opts)
-        self.name = istio_objects.register(self, name, traffic, target, limit, [])
+        self.name = istio_objects.register(self, name, traffic, cluster, limit, endpoints=False)
         self.register_outputs({"name": self.name})

@@ -4,7 +4,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import istio_objects, objects, route_waits, traffic_parser, waits
+from ._internal import istio_objects, objects, traffic_parser, waits
 from .types import (
     Abort,
     Backend,
@@ -61,11 +61,11 @@ class ServiceTrafficArgs(TypedDict):
     session_affinity: NotRequired[SessionAffinity]
     """Session affinity of users to one of the weighted backends, by a cookie."""
     limit_seconds: NotRequired[float]
-    """Limit of the waits for backends and for the Job that ends the fault, 1 to 3600 seconds; default 120. Plain."""
-    kubeconfig: NotRequired[str]
-    """Path of the kubeconfig for the waits; default the environment's. Plain."""
-    context: NotRequired[str]
-    """Context in the kubeconfig; default the current one. Plain."""
+    """Limit of each wait, for backends, waypoint and the Job that ends the fault, 1 to 3600 s; default 120. Plain."""
+    kubeconfig: NotRequired[pulumi.Input[str]]
+    """Path of the kubeconfig for the waits; default the environment's. An output is possible."""
+    context: NotRequired[pulumi.Input[str]]
+    """Context in the kubeconfig; default the current one. An output is possible."""
     cluster_domain: NotRequired[str]
     """DNS domain of the cluster; default `cluster.local`. Plain."""
 
@@ -84,8 +84,7 @@ class ServiceTraffic(pulumi.ComponentResource):
         """Register the rule, the failing workload, and the Job that ends the fault, as far as they are declared."""
         traffic = traffic_parser.parse("ServiceTraffic", name, args, ServiceTrafficArgs)
         limit = objects.number("ServiceTraffic", "limit_seconds", args.get("limit_seconds") or 120, 1, 3600)
-        target = waits.target("ServiceTraffic", args)
+        cluster = waits.access("ServiceTraffic", args)
         super().__init__("waypoint-lab:index:ServiceTraffic", name, {**args}, opts)
-        ready = route_waits.backends(name, target, limit)
-        self.name = istio_objects.register(self, name, traffic, target, limit, [ready])
+        self.name = istio_objects.register(self, name, traffic, cluster, limit, endpoints=True)
         self.register_outputs({"name": self.name})

@@ -5,7 +5,7 @@ from typing import Any
 
 import pulumi
 
-from . import objects, virtual_service
+from . import objects, virtual_service, waits
 from .traffic import FaultSettings, Traffic
 
 _SCRIPT = Path(__file__).with_name("fault_expiry_script.py").read_text()
@@ -42,6 +42,18 @@ def running_problem(job: dict[str, Any]) -> str:
 def job_name(name: str, fault: FaultSettings) -> str:
     """Return the name of a fault's Job; each fault has its own, because the template of a Job cannot change."""
     return f"{name}-fault-expiry-{fault.id}"
+
+
+def ready_hook(name: str, cluster: waits.Access, fault: FaultSettings, limit: float) -> pulumi.ResourceHook:
+    """Return a hook for before a fault is written: within `limit` seconds the Job that ends it must run."""
+
+    async def wait(args: pulumi.ResourceHookArgs) -> None:
+        metadata = (await waits.plain(args.new_inputs))["metadata"]
+        await waits.wait(
+            cluster, waits.one("job", metadata["namespace"], job_name(name, fault)), running_problem, limit
+        )
+
+    return pulumi.ResourceHook(f"{name}-fault-expiry-ready", wait)
 
 
 def register(parent: pulumi.Resource, name: str, traffic: Traffic, fault: FaultSettings) -> pulumi.Resource:

@@ -2,7 +2,7 @@
 
 import pulumi
 
-from . import fault_expiry, fault_upstream, objects, route_waits, virtual_service, waits
+from . import fault_expiry, fault_upstream, objects, sync, virtual_service, waits
 from .traffic import Traffic
 
 
@@ -10,9 +10,10 @@ def register(
     parent: pulumi.ComponentResource,
     name: str,
     traffic: Traffic,
-    target: waits.Target,
-    limit_seconds: float,
-    before: list[pulumi.ResourceHook],
+    cluster: waits.Access,
+    limit: float,
+    *,
+    endpoints: bool,
 ) -> pulumi.Output[str]:
     """Register the VirtualService `name`, the failing workload, the Job of fault expiry and the retry budgets.
 
@@ -20,14 +21,15 @@ def register(
         parent: Component that they belong to.
         name: Name of the VirtualService.
         traffic: Declared traffic.
-        target: Cluster that the waits ask.
-        limit_seconds: Limit of the wait for the Job.
-        before: Further hooks of the VirtualService.
+        cluster: Cluster that the waits ask.
+        limit: Limit of each wait, in seconds.
+        endpoints: Wait for a ready Pod of each backend.
 
     Returns:
         Name of the VirtualService.
     """
     fault, depends = traffic.fault, list[pulumi.Resource]()
+    hooks = sync.hooks(name, cluster, limit, endpoints=endpoints)
     if fault and fault.failing:
         depends += fault_upstream.register(parent, traffic, fault)
     if fault and fault.id:
@@ -36,7 +38,10 @@ def register(
             text = f"the fault expired after {fault.seconds:g} s, and is not injected again"
             pulumi.warn(f"{traffic.component} {name}: {text}; new settings, or another id, begin a new fault")
         else:
-            before = [*before, route_waits.fault_expiry(name, target, fault, limit_seconds)]
+            ready = fault_expiry.ready_hook(name, cluster, fault, limit)
+            for before in (hooks.before_create, hooks.before_update):
+                if before is not None:
+                    before.insert(0, ready)
     _retry_budgets(parent, name, traffic)
     document = {
         "apiVersion": "networking.istio.io/v1",
@@ -48,7 +53,6 @@ def register(
         },
         "spec": virtual_service.spec(traffic),
     }
-    hooks = pulumi.ResourceHookBinding(before_create=[*before], before_update=[*before])
     made = objects.KubernetesObject(
         f"{name}-rule", document, pulumi.ResourceOptions(parent=parent, depends_on=depends, hooks=hooks)
     )

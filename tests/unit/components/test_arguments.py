@@ -8,6 +8,7 @@ import pytest
 from components import types
 from components._internal import arguments
 from components.canary_route import CanaryRouteArgs
+from tests.unit.components.recording import run
 
 ROUTE: dict[str, Any] = {"namespace": "n", "service": "s", "port": 80}
 
@@ -22,11 +23,14 @@ def test_read_with_right_types_returns_plain_python_values() -> None:
 
 
 def test_read_with_an_output_keeps_it_only_where_the_value_is_passed_on() -> None:
-    output = pulumi.Output.from_input("n")
-    found = arguments.read("C", {**ROUTE, "namespace": output}, CanaryRouteArgs)
-    assert isinstance(found["namespace"], pulumi.Output)
-    with pytest.raises(pulumi.RunError, match=r"^C: port is an output: it must be known when the program runs"):
-        arguments.read("C", {**ROUTE, "port": output}, CanaryRouteArgs)
+    def program() -> None:
+        output = pulumi.Output.from_input("n")
+        found = arguments.read("C", {**ROUTE, "namespace": output}, CanaryRouteArgs)
+        assert isinstance(found["namespace"], pulumi.Output)
+        with pytest.raises(pulumi.RunError, match=r"^C: port is an output: it must be known when the program runs"):
+            arguments.read("C", {**ROUTE, "port": output}, CanaryRouteArgs)
+
+    run(program)
 
 
 @pytest.mark.parametrize(
