@@ -39,9 +39,7 @@ GATEWAY = item("Gateway", "waypoint", "new")
         ([ITS_OWN, GATEWAY], []),
     ],
 )
-def test_what_is_left_is_what_a_gateway_of_this_name_owned_that_is_gone(
-    items: list[dict[str, Any]], left: list[str]
-) -> None:
+def test_uncollected_is_what_a_deleted_gateway_owned(items: list[dict[str, Any]], left: list[str]) -> None:
     assert gateway_cleanup.uncollected({"items": items}, "waypoint") == left
 
 
@@ -61,18 +59,18 @@ def waited(*answers: list[dict[str, Any]] | str, limit_seconds: float = 5.0) -> 
     return asked
 
 
-def test_it_waits_until_all_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gateway_cleanup_waits_until_all_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waits, "POLL_SECONDS", 0.001)
     assert waited([SERVICE, OTHER], [SERVICE], [OTHER]) == 3
 
 
-def test_it_does_not_wait_for_ever_and_says_for_what() -> None:
+def test_gateway_cleanup_past_the_limit_names_the_objects() -> None:
     want = "^waited 0 s: Service waypoint of an earlier Gateway waypoint is not collected yet$"
     with pytest.raises(RuntimeError, match=want):
         waited([SERVICE], limit_seconds=0)
 
 
-def test_a_cluster_that_cannot_be_asked_is_left_to_the_creation() -> None:
+def test_gateway_cleanup_without_access_passes() -> None:
     assert waited('error: the server doesn\'t have a resource type "gateways"') == 1
 
 

@@ -37,7 +37,7 @@ def info(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return recorded_info(monkeypatch)
 
 
-def test_a_waypoint_knows_the_services_of_its_filter_chains() -> None:
+def test_envoy_services_are_those_of_its_filter_chains() -> None:
     assert services(dump(CART, "reviews.bookinfo-backends", "https://example.com")) == {
         CART,
         "reviews.bookinfo-backends",
@@ -46,13 +46,13 @@ def test_a_waypoint_knows_the_services_of_its_filter_chains() -> None:
     assert services({}) == set()
 
 
-def test_a_service_without_a_cluster_is_not_known_although_a_listener_has_it() -> None:
+def test_envoy_services_without_a_cluster_do_not_count() -> None:
     half = dump(CART, TILL)
     half["configs"][0]["dynamic_active_clusters"].pop(0)
     assert services(half) == {TILL}
 
 
-def test_the_services_of_a_namespace_are_expected_but_those_that_istiod_gives_no_waypoint() -> None:
+def test_expected_of_a_namespace_leaves_out_services_without_waypoint() -> None:
     items = [
         service("cart"),
         service("till"),
@@ -71,13 +71,13 @@ def test_the_services_of_a_namespace_are_expected_but_those_that_istiod_gives_no
     assert found == expected({"items": items}, [])
 
 
-def test_of_named_services_only_those_are_expected_whatever_their_labels_say_yet() -> None:
+def test_expected_of_named_services_ignores_their_labels() -> None:
     items = [service("cart"), service("till", {PRIMARY: "another"}), service("mail")]
     items += [service("headless", clusterIP="None")]
     assert expected({"items": items}, ["cart", "till", "headless", "absent"]) == {CART, TILL}
 
 
-def test_requests_under_way_are_those_to_services_and_a_count_that_is_left_out_is_none() -> None:
+def test_active_requests_counts_services_only() -> None:
     assert active_requests(busy(2, 0, 3)) == 5
     assert active_requests(busy()) == 0
     assert active_requests({}) == 0
@@ -110,7 +110,7 @@ def enrolled(labels: dict[str, str] | None, weight: str | None = None) -> dict[s
         ({PRIMARY: "other", CANARY: "third"}, "20", 0, 0),
     ],
 )
-def test_a_share_is_read_from_the_labels_and_the_weight(
+def test_share_follows_labels_and_weight(
     labels: dict[str, str] | None, weight: str | None, first: int, second: int
 ) -> None:
     item = enrolled(labels, weight)
@@ -128,7 +128,7 @@ def wait(there: Namespace, names: list[str] | None = None, limit_seconds: float 
     asyncio.run(sync_canary(there.session(limit_seconds), "waypoint", "next", names or []))
 
 
-def test_a_canary_that_knows_all_is_asked_once_after_the_primary() -> None:
+def test_sync_canary_with_all_services_looks_once() -> None:
     there = namespace(Pod("next-1", [{CART, TILL}]), Pod("next-2", [{CART, TILL, "mail.shop"}]))
     wait(there)
     assert there.commands == [
@@ -142,26 +142,26 @@ def test_a_canary_that_knows_all_is_asked_once_after_the_primary() -> None:
     ]
 
 
-def test_every_pod_of_the_canary_must_know_every_service() -> None:
+def test_sync_canary_waits_for_every_pod() -> None:
     there = namespace(Pod("next-1", [{CART, TILL}]), Pod("next-2", [set(), {CART}, {TILL}, {CART, TILL}]))
     wait(there)
     assert there.commands.count(envoy("next-2", "GET", LISTENERS)) == 4
-    assert there.writes() == [], "it was told in time"
+    assert there.writes() == [], "istiod updated it in time"
 
 
-def test_what_only_the_primary_takes_requests_for_is_not_asked_of_the_canary() -> None:
+def test_sync_canary_ignores_services_of_other_namespaces() -> None:
     there = namespace(Pod("next-1", [{CART, TILL}]), primary=[Pod("waypoint-1", [{CART, TILL, "cart.elsewhere"}])])
     wait(there)
     assert there.writes() == []
 
 
-def test_of_named_services_no_others_are_waited_for() -> None:
+def test_sync_canary_of_named_services_waits_for_those_alone() -> None:
     there = namespace(Pod("next-1", [{CART}]), primary=[Pod("waypoint-1", [{CART}])])
     wait(there, ["cart"])
     assert there.commands.count(envoy("next-1", "GET", LISTENERS)) == 1
 
 
-def test_a_canary_is_not_asked_while_the_primary_does_not_know_all_itself() -> None:
+def test_sync_canary_waits_for_the_primary_first() -> None:
     there = namespace(Pod("next-1", [{CART, TILL}]), primary=[Pod("waypoint-1", [{CART}, {CART, TILL}])])
     wait(there)
     first, second = [index for index, line in enumerate(there.commands) if line == pods("waypoint")]
@@ -169,9 +169,7 @@ def test_a_canary_is_not_asked_while_the_primary_does_not_know_all_itself() -> N
     assert there.commands[-2:] == [envoy("next-1", "GET", LISTENERS), ROLLOUT]
 
 
-def test_a_canary_that_is_not_told_is_started_anew_exactly_once(
-    monkeypatch: pytest.MonkeyPatch, info: list[str]
-) -> None:
+def test_sync_canary_without_update_restarts_it_once(monkeypatch: pytest.MonkeyPatch, info: list[str]) -> None:
     monkeypatch.setattr(migration, "PATIENCE_SECONDS", 0.0)
     there = namespace(Pod("next-1", [{CART}]))
     anew = [Pod("next-2", [set(), set(), {TILL}, {CART, TILL}])]
@@ -182,7 +180,7 @@ def test_a_canary_that_is_not_told_is_started_anew_exactly_once(
     assert info == [f"waypoint next does not have {TILL}; its Pods are restarted"]
 
 
-def test_a_canary_is_not_started_anew_before_patience_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_canary_restarts_nothing_before_its_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migration, "PATIENCE_SECONDS", 60.0)
     there = namespace(Pod("next-1", [set()]))
     with pytest.raises(RuntimeError, match=r"^waited 0\.3 s: "):
@@ -191,7 +189,7 @@ def test_a_canary_is_not_started_anew_before_patience_is_over(monkeypatch: pytes
     assert there.writes() == []
 
 
-def test_a_primary_that_is_not_told_starts_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_canary_of_a_primary_without_services_restarts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migration, "PATIENCE_SECONDS", 0.0)
     there = namespace(Pod("next-1", [{CART, TILL}]), primary=[Pod("waypoint-1", [{CART}])])
     with pytest.raises(RuntimeError) as caught:
@@ -200,7 +198,7 @@ def test_a_primary_that_is_not_told_starts_nothing_anew(monkeypatch: pytest.Monk
     assert there.writes() == []
 
 
-def test_a_rollout_that_goes_on_is_waited_for() -> None:
+def test_sync_canary_waits_for_a_rollout() -> None:
     there = namespace(Pod("next-1", [{CART, TILL}]))
     there.rollouts = [(0, 1), (1, 1), (1, 0)]
     wait(there)
@@ -210,7 +208,7 @@ def test_a_rollout_that_goes_on_is_waited_for() -> None:
         wait(there, limit_seconds=0.05)
 
 
-def test_pods_that_are_about_to_end_are_not_asked() -> None:
+def test_sync_canary_skips_pods_that_end() -> None:
     there = namespace(Pod("next-1", [set()], ending=True), Pod("next-2", [{CART, TILL}]))
     there.pods["waypoint"].append(Pod("waypoint-0", [set()], ending=True))
     wait(there)
@@ -218,7 +216,7 @@ def test_pods_that_are_about_to_end_are_not_asked() -> None:
     assert asked == {"waypoint-1", "next-2"}
 
 
-def test_a_pod_that_ends_between_two_questions_is_no_failure() -> None:
+def test_sync_canary_retries_when_a_pod_ends() -> None:
     there = namespace(Pod("next-1", [{CART, TILL}]))
     there.refused["exec next-1"] = ['Error from server (NotFound): pods "next-1" not found']
     wait(there)
@@ -226,7 +224,7 @@ def test_a_pod_that_ends_between_two_questions_is_no_failure() -> None:
 
 
 @pytest.mark.parametrize("knows", [set(), {CART}])
-def test_a_canary_that_is_never_told_is_named_with_all_that_it_lacks_and_the_limit(knows: set[str]) -> None:
+def test_sync_canary_past_the_limit_names_the_missing_services(knows: set[str]) -> None:
     with pytest.raises(RuntimeError) as caught:
         wait(namespace(Pod("next-1", [{CART, TILL}]), Pod("next-2", [knows])), limit_seconds=0.05)
     lacking = ", ".join(sorted({CART, TILL} - knows))
@@ -234,7 +232,7 @@ def test_a_canary_that_is_never_told_is_named_with_all_that_it_lacks_and_the_lim
 
 
 @pytest.mark.parametrize("gateway", ["waypoint", "next"])
-def test_a_waypoint_without_a_running_pod_is_an_error_in_time(gateway: str) -> None:
+def test_sync_canary_without_a_running_pod_fails_after_the_limit(gateway: str) -> None:
     there = namespace(Pod("next-1", [{CART, TILL}]))
     there.pods[gateway] = [Pod("last", ending=True)]
     with pytest.raises(RuntimeError) as caught:
@@ -243,7 +241,7 @@ def test_a_waypoint_without_a_running_pod_is_an_error_in_time(gateway: str) -> N
     assert there.writes() == []
 
 
-def test_kubectl_asks_the_cluster_and_the_namespace_that_were_named() -> None:
+def test_session_names_cluster_and_namespace() -> None:
     commands: list[list[str]] = []
 
     def look(command: list[str]) -> "subprocess.CompletedProcess[str]":
@@ -258,7 +256,7 @@ def test_kubectl_asks_the_cluster_and_the_namespace_that_were_named() -> None:
 @pytest.mark.parametrize(
     ("text", "line"), [("a\nforbidden\n", "forbidden"), (" \n", "kubectl failed without a message")]
 )
-def test_what_kubectl_refuses_is_one_line(text: str, line: str) -> None:
+def test_session_error_of_kubectl_is_one_line(text: str, line: str) -> None:
     there = Namespace()
     there.refused["get services"] = [text]
     with pytest.raises(RuntimeError) as caught:

@@ -52,14 +52,14 @@ def go(there: Namespace, *objects: dict[str, Any], limit_seconds: float = 5.0) -
     asyncio.run(drain(there.session(limit_seconds), "old", objects or [enrolled()]))
 
 
-def test_a_waypoint_without_pods_is_left_alone(info: list[str]) -> None:
+def test_drain_without_pods_does_nothing(info: list[str]) -> None:
     there = namespace()
     go(there, enrolled(0))
     assert there.commands == [pods("old")]
     assert info == []
 
 
-def test_connections_end_before_the_pods_do(info: list[str]) -> None:
+def test_drain_ends_connections_before_pods(info: list[str]) -> None:
     there = namespace(Pod("old-1"))
     go(there)
     assert there.commands == [
@@ -73,7 +73,7 @@ def test_connections_end_before_the_pods_do(info: list[str]) -> None:
     assert info == ["waypoint old: its open connections are drained, then its Pods end"]
 
 
-def test_each_pod_is_drained_once_and_its_requests_are_waited_for() -> None:
+def test_drain_asks_each_pod_once_and_waits_for_requests() -> None:
     there = namespace(Pod("old-1", active=[2, 1, 0]), Pod("old-2", active=[0, 0, 3, 0]))
     go(there)
     assert sorted(there.writes()[:2]) == [envoy("old-1", "POST", DRAIN), envoy("old-2", "POST", DRAIN)]
@@ -82,7 +82,7 @@ def test_each_pod_is_drained_once_and_its_requests_are_waited_for() -> None:
         assert there.commands[: there.commands.index(SCALE)].count(envoy(pod, "GET", REQUESTS)) == 4
 
 
-def test_a_pod_that_comes_while_requests_are_waited_for_is_drained_too() -> None:
+def test_drain_includes_a_pod_that_starts_meanwhile() -> None:
     there = namespace(Pod("old-1", active=[1, 1, 0]))
     later = Pod("old-2")
     there.then[envoy("old-1", "GET", REQUESTS)] = lambda: there.pods["old"].__setitem__(slice(1, None), [later])
@@ -90,21 +90,21 @@ def test_a_pod_that_comes_while_requests_are_waited_for_is_drained_too() -> None
     assert there.writes() == [envoy("old-1", "POST", DRAIN), envoy("old-2", "POST", DRAIN), SCALE]
 
 
-def test_a_pod_that_could_not_be_drained_is_asked_again_before_any_pod_ends() -> None:
+def test_drain_retries_a_pod_before_any_pod_ends() -> None:
     there = namespace(Pod("old-1"))
     there.refused[envoy("old-1", "POST", DRAIN)] = ["error: unable to upgrade connection"]
     go(there)
     assert there.writes() == [envoy("old-1", "POST", DRAIN), envoy("old-1", "POST", DRAIN), SCALE]
 
 
-def test_pods_that_end_already_are_waited_for_and_not_drained() -> None:
+def test_drain_only_waits_for_pods_that_end_already() -> None:
     there = namespace(Pod("old-1", ending=True))
     go(there)
     assert there.writes() == [SCALE]
     assert there.commands[-1] == pods("old")
 
 
-def test_it_is_over_only_once_the_pods_are_gone() -> None:
+def test_drain_waits_until_the_pods_are_gone() -> None:
     last = Pod("old-1")
     there = namespace(last)
     there.then[SCALE] = lambda: last.end(looks=3)
@@ -120,7 +120,7 @@ def test_it_is_over_only_once_the_pods_are_gone() -> None:
         ([enrolled(100, "cart"), enrolled(80, "till"), enrolled(90, "mail")], 20),
     ],
 )
-def test_a_waypoint_that_gets_connections_and_can_take_them_is_kept(objects: list[dict[str, Any]], left: int) -> None:
+def test_drain_of_a_waypoint_with_a_share_is_refused(objects: list[dict[str, Any]], left: int) -> None:
     there = namespace(Pod("old-1"))
     with pytest.raises(RuntimeError) as caught:
         go(there, *objects)
@@ -131,13 +131,13 @@ def test_a_waypoint_that_gets_connections_and_can_take_them_is_kept(objects: lis
     assert there.commands == [pods("old"), deployments("old")]
 
 
-def test_a_canary_is_kept_while_it_has_a_share() -> None:
+def test_drain_of_a_canary_with_a_share_is_refused() -> None:
     there = Namespace(new=[Pod("new-1")])
     with pytest.raises(RuntimeError, match=r"^waypoint new still gets 5 % of the new connections"):
         asyncio.run(drain(there.session(), "new", [enrolled(5)]))
 
 
-def test_a_waypoint_that_no_pod_can_serve_goes_whatever_its_share(info: list[str]) -> None:
+def test_drain_of_a_waypoint_that_is_not_ready_ignores_its_share(info: list[str]) -> None:
     there = namespace(Pod("old-1"))
     there.ready = False
     go(there, enrolled(0))
@@ -146,7 +146,7 @@ def test_a_waypoint_that_no_pod_can_serve_goes_whatever_its_share(info: list[str
     assert len(info) == 1
 
 
-def test_requests_that_do_not_end_in_time_are_counted() -> None:
+def test_drain_past_the_limit_counts_active_requests() -> None:
     there = namespace(Pod("old-1", active=[2]), Pod("old-2", active=[1]))
     with pytest.raises(RuntimeError) as caught:
         go(there, limit_seconds=0.05)
@@ -154,7 +154,7 @@ def test_requests_that_do_not_end_in_time_are_counted() -> None:
     assert SCALE not in there.commands, "its Pods go on serving them"
 
 
-def test_pods_that_do_not_end_in_time_are_named() -> None:
+def test_drain_past_the_limit_names_the_pods() -> None:
     last = [Pod("old-1"), Pod("old-2")]
     there = namespace(*last)
     there.then[SCALE] = lambda: [*map(Pod.end, last)]
@@ -162,7 +162,7 @@ def test_pods_that_do_not_end_in_time_are_named() -> None:
         go(there, limit_seconds=0.05)
 
 
-def test_a_pod_that_cannot_be_drained_in_time_says_why() -> None:
+def test_drain_past_the_limit_gives_the_last_error() -> None:
     there = namespace(Pod("old-1"))
     there.refused["exec"] = ["forbidden"] * 1000
     with pytest.raises(RuntimeError, match=r"^waited 0\.05 s: forbidden$"):
@@ -170,7 +170,7 @@ def test_a_pod_that_cannot_be_drained_in_time_says_why() -> None:
     assert SCALE not in there.commands
 
 
-def test_a_deployment_that_cannot_be_scaled_says_why() -> None:
+def test_drain_of_a_deployment_that_cannot_be_scaled_gives_the_error() -> None:
     there = namespace(Pod("old-1"))
     there.refused[SCALE] = ["Error from server (Forbidden): no"]
     with pytest.raises(RuntimeError, match=r"^Error from server \(Forbidden\): no$"):
@@ -214,7 +214,7 @@ def labelled(**labels: str) -> dict[str, Any]:
         (None, labelled(waypoint="new"), []),
     ],
 )
-def test_only_what_the_labels_name_no_more_is_drained(
+def test_before_labels_drains_waypoints_that_they_name_no_more(
     monkeypatch: pytest.MonkeyPatch, before: dict[str, Any] | None, after: dict[str, Any], gone: list[str]
 ) -> None:
     there = Namespace(old=[Pod("old-1")], new=[Pod("new-1")])
@@ -232,7 +232,7 @@ def test_only_what_the_labels_name_no_more_is_drained(
     assert [line for line in there.commands if line.startswith("get service")] == asked * (1 + len(gone))
 
 
-def test_an_update_that_would_lose_requests_fails_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_labels_of_a_waypoint_with_a_share_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     there = namespace(Pod("old-1"))
     there.objects = {"namespace/shop": enrolled(50)}
     inputs = {"old_inputs": labelled(waypoint="old", waypoint_canary="new"), "new_inputs": labelled(waypoint="new")}
@@ -243,7 +243,7 @@ def test_an_update_that_would_lose_requests_fails_before_it_is_made(monkeypatch:
 
 @pytest.mark.parametrize("before", [labelled(waypoint="new"), labelled(waypoint="old", waypoint_canary="new"), None])
 @pytest.mark.parametrize("left", [100, 1])
-def test_a_new_canary_does_not_come_into_the_weight_of_another(
+def test_before_labels_with_the_weight_of_another_canary_fails(
     monkeypatch: pytest.MonkeyPatch, before: dict[str, Any] | None, left: int
 ) -> None:
     there = Namespace(old=[Pod("old-1")], new=[Pod("new-1")], third=[Pod("third-1")])
@@ -259,9 +259,7 @@ def test_a_new_canary_does_not_come_into_the_weight_of_another(
 
 
 @pytest.mark.parametrize("left", ["0", "101", "many", ""])
-def test_a_new_canary_comes_where_no_weight_is_left_that_istiod_reads(
-    monkeypatch: pytest.MonkeyPatch, left: str
-) -> None:
+def test_before_labels_without_an_effective_weight_passes(monkeypatch: pytest.MonkeyPatch, left: str) -> None:
     there = Namespace(old=[Pod("old-1")])
     there.objects = {
         "namespace/shop": {
@@ -277,7 +275,7 @@ def test_a_new_canary_comes_where_no_weight_is_left_that_istiod_reads(
     assert set(there.commands) == {"get namespace/shop --show-managed-fields --output json"}
 
 
-def test_the_hook_before_the_weight_asks_the_canary_for_the_enrolled_services(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_weight_waits_for_the_enrolled_services(monkeypatch: pytest.MonkeyPatch) -> None:
     there = Namespace(old=[Pod("old-1", [{"cart.shop"}])], new=[Pod("new-1", [set(), {"cart.shop"}])])
     there.services = [service("cart"), service("till")]
     hooked(
@@ -289,7 +287,7 @@ def test_the_hook_before_the_weight_asks_the_canary_for_the_enrolled_services(mo
     assert [line.split()[1] for line in there.commands if line.startswith("exec")] == ["old-1", "new-1"] * 2
 
 
-def test_the_hook_after_the_labels_waits_until_the_waypoint_has_the_enrolled_services(
+def test_after_labels_waits_for_the_enrolled_services(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = Namespace(old=[Pod("old-1", [set(), {"cart.shop"}]), Pod("old-2", [{"cart.shop", "till.shop"}])])
@@ -303,7 +301,7 @@ def test_the_hook_after_the_labels_waits_until_the_waypoint_has_the_enrolled_ser
 
 
 @pytest.mark.parametrize("kind", ["create", "update"])
-def test_labels_of_another_tool_are_refused_before_they_change(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_before_labels_with_a_label_of_another_tool_fails(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     there = Namespace(old=[Pod("old-1")])
     fields = {"f:metadata": {"f:labels": {f"f:{PRIMARY}": {}}}}
     managed = [{"manager": "kubectl-label", "fieldsV1": fields}]

@@ -23,7 +23,7 @@ def route(generation: int = 2, **statuses: tuple[str, int]) -> dict[str, Any]:
     }
 
 
-def test_a_route_that_is_accepted_and_resolved_in_its_newest_generation_is_served() -> None:
+def test_route_problem_of_a_current_accepted_route_is_empty() -> None:
     assert waits.route_problem(route(Accepted=("True", 2), ResolvedRefs=("True", 2))) == ""
 
 
@@ -43,7 +43,7 @@ def test_a_route_that_is_accepted_and_resolved_in_its_newest_generation_is_serve
         ),
     ],
 )
-def test_an_older_or_unmet_condition_is_not_enough(given: dict[str, Any], said: str) -> None:
+def test_route_problem_of_an_older_or_unmet_condition_names_it(given: dict[str, Any], said: str) -> None:
     assert waits.route_problem(given) == said
 
 
@@ -52,7 +52,7 @@ def deployment(wanted: int, generation: int = 1, **status: int) -> dict[str, Any
     return {"metadata": {"generation": generation}, "spec": {"replicas": wanted}, "status": seen}
 
 
-def test_a_deployment_is_rolled_out_once_all_its_new_replicas_and_only_they_are_there() -> None:
+def test_rollout_problem_counts_new_and_old_replicas() -> None:
     done = {"updatedReplicas": 2, "availableReplicas": 2, "replicas": 2}
     assert waits.rollout_problem(deployment(2, **done)) == ""
     assert waits.rollout_problem(deployment(2, generation=2, **done)) == "its newest generation is not observed"
@@ -63,7 +63,7 @@ def test_a_deployment_is_rolled_out_once_all_its_new_replicas_and_only_they_are_
     assert waits.rollout_problem(going) == "it is being deleted"
 
 
-def test_a_backend_without_a_ready_pod_is_named() -> None:
+def test_endpoints_problem_names_backends_without_ready_pod() -> None:
     def piece(service: str, *conditions: dict[str, bool]) -> dict[str, Any]:
         endpoints = [{"conditions": item} for item in conditions]
         return {"metadata": {"labels": {"kubernetes.io/service-name": service}}, "endpoints": endpoints}
@@ -89,7 +89,7 @@ def _why(item: dict[str, Any]) -> str:
     return str(item["why"])
 
 
-def test_a_wait_ends_as_soon_as_nothing_is_wrong() -> None:
+def test_wait_ends_without_a_problem() -> None:
     answers = Answers((1, "not found"), (0, json.dumps({"why": "early"})), (0, json.dumps({"why": ""})))
     asyncio.run(waits.wait(Access("/k", "c"), waits.one("httproute", "n", "r"), _why, 5, answers))
     assert len(answers.commands) == 3
@@ -104,7 +104,7 @@ def test_access_expands_the_home_folder() -> None:
     assert asyncio.run(command())[1] == f"--kubeconfig={Path.home() / 'a'}"
 
 
-def test_a_wait_leaves_the_loop_to_all_others() -> None:
+def test_wait_leaves_the_event_loop_free() -> None:
     done = asyncio.Event()
 
     def still(item: dict[str, Any]) -> str:
@@ -120,20 +120,20 @@ def test_a_wait_leaves_the_loop_to_all_others() -> None:
     asyncio.run(both())
 
 
-def test_a_wait_that_runs_out_says_for_what_and_why() -> None:
+def test_wait_past_the_limit_gives_object_and_problem() -> None:
     with pytest.raises(RuntimeError, match=r"^httproute r --namespace n: waited 0\.2 s: still wrong$"):
         asyncio.run(
             waits.wait(Access(), waits.one("httproute", "n", "r"), _why, 0.2, Answers((0, '{"why": "still wrong"}')))
         )
 
 
-def test_a_missing_kubectl_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_wait_without_kubectl_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="kubectl is not on PATH"):
         asyncio.run(waits.wait(Access(), waits.one("httproute", "n", "r"), _why, 1))
 
 
-def test_a_route_of_which_one_parent_is_not_reported_is_not_served() -> None:
+def test_route_problem_names_a_parent_without_report() -> None:
     given = route(Accepted=("True", 2), ResolvedRefs=("True", 2))
     given["spec"]["parentRefs"].append({"name": "till"})
     assert waits.route_problem(given) == "no controller has reported on parent till; does the Service have a waypoint?"

@@ -11,7 +11,7 @@ def waypoint(**args: Any) -> Recording:
     return run(lambda: Waypoint("w", {"namespace": "shop", **args}))  # type: ignore[typeddict-item]
 
 
-def test_a_waypoint_listens_for_hbone_from_all_namespaces_and_is_waited_for() -> None:
+def test_waypoint_gateway_listens_for_hbone_of_all_namespaces() -> None:
     gateway = waypoint().inputs("w-gateway")
     assert gateway["metadata"]["annotations"] == {"pulumi.com/waitFor": "condition=Programmed"}
     (listener,) = gateway["spec"]["listeners"]
@@ -19,12 +19,12 @@ def test_a_waypoint_listens_for_hbone_from_all_namespaces_and_is_waited_for() ->
     assert listener["allowedRoutes"] == {"namespaces": {"from": "All"}}
 
 
-def test_a_namespace_is_enrolled_by_a_label_and_nothing_else_of_it_is_touched() -> None:
+def test_waypoint_enrolls_a_namespace_by_its_label_alone() -> None:
     patch = waypoint().inputs("w-enrollment")
     assert patch["metadata"] == {"name": "shop", "labels": {"istio.io/use-waypoint": "waypoint"}}
 
 
-def test_named_services_are_enrolled_instead_of_the_namespace() -> None:
+def test_waypoint_enrolls_named_services() -> None:
     record = waypoint(enroll="services", services=["cart", "till"])
     assert record.kinds() == {
         "w-gateway": "Gateway",
@@ -33,17 +33,17 @@ def test_named_services_are_enrolled_instead_of_the_namespace() -> None:
     }
 
 
-def test_nothing_is_enrolled_where_nothing_is_asked_for() -> None:
+def test_waypoint_enrolls_nothing() -> None:
     assert waypoint(enroll="nothing").kinds() == {"w-gateway": "Gateway"}
 
 
-def test_access_logging_is_bound_to_the_gateway_by_target_refs() -> None:
+def test_waypoint_access_log_is_bound_to_the_gateway() -> None:
     spec = waypoint(access_log=True).inputs("w-access-log")["spec"]
     assert spec["targetRefs"] == [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "waypoint"}]
     assert "selector" not in spec
 
 
-def test_the_outputs_are_name_address_and_class() -> None:
+def test_waypoint_outputs_are_name_address_and_class() -> None:
     seen: list[list[str]] = []
 
     def program() -> None:
@@ -65,7 +65,7 @@ def test_the_outputs_are_name_address_and_class() -> None:
         ({"namespace": ""}, 'namespace is "": it must be text that is not empty'),
     ],
 )
-def test_a_bad_waypoint_is_refused_before_anything_is_registered(args: dict[str, Any], said: str) -> None:
+def test_waypoint_with_bad_arguments_is_refused(args: dict[str, Any], said: str) -> None:
     with pytest.raises(pulumi.RunError, match=said):
         waypoint(**args)
 
@@ -127,7 +127,7 @@ def policy(**args: Any) -> Recording:
     return run(lambda: L7Policy("p", given))  # type: ignore[arg-type]
 
 
-def test_a_policy_is_bound_to_its_services_by_target_refs() -> None:
+def test_l7_policy_is_bound_to_its_services() -> None:
     rule = {
         "methods": ["GET"],
         "paths": ["/a*"],
@@ -150,7 +150,7 @@ def test_a_policy_is_bound_to_its_services_by_target_refs() -> None:
     }
 
 
-def test_a_policy_that_refuses_everything_needs_an_explicit_yes() -> None:
+def test_l7_policy_that_refuses_everything_needs_everything() -> None:
     for args in ({"rules": []}, {"rules": [{}], "action": "DENY"}):
         with pytest.raises(pulumi.RunError, match="unless everything is true"):
             policy(**args)
@@ -167,6 +167,6 @@ def test_a_policy_that_refuses_everything_needs_an_explicit_yes() -> None:
         ({"rules": [{"methods": ["GET"]}], "action": "AUDIT"}, "ALLOW or DENY"),
     ],
 )
-def test_a_bad_policy_is_refused(args: dict[str, Any], said: str) -> None:
+def test_l7_policy_with_bad_arguments_is_refused(args: dict[str, Any], said: str) -> None:
     with pytest.raises(pulumi.RunError, match=said):
         policy(**args)

@@ -26,7 +26,7 @@ def targets(record: Recording, name: str) -> list[str]:
     return [ref["name"] for ref in record.inputs(name)["spec"]["targetRefs"]]
 
 
-def test_a_canary_is_a_gateway_of_its_own_and_a_weight() -> None:
+def test_waypoint_canary_adds_a_gateway_and_a_weight() -> None:
     assert waypoint().kinds() == {
         "w-gateway": "Gateway",
         "w-gateway-next": "Gateway",
@@ -36,7 +36,7 @@ def test_a_canary_is_a_gateway_of_its_own_and_a_weight() -> None:
     assert alone("waypoint").kinds() == {"w-gateway": "Gateway", "w-enrollment": "NamespacePatch"}
 
 
-def test_both_gateways_differ_in_nothing_but_their_names() -> None:
+def test_waypoint_canary_gateway_differs_only_in_its_name() -> None:
     record = waypoint(waypoint_for="all")
     first, second = record.inputs("w-gateway"), record.inputs("w-gateway-next")
     assert (first["metadata"].pop("name"), second["metadata"].pop("name")) == ("waypoint", "next")
@@ -44,7 +44,7 @@ def test_both_gateways_differ_in_nothing_but_their_names() -> None:
     assert first["metadata"]["labels"] == {"istio.io/waypoint-for": "all"}
 
 
-def test_the_enrollment_names_both_waypoints_and_the_weight_is_a_patch_of_its_own() -> None:
+def test_waypoint_canary_weight_is_a_patch_of_its_own() -> None:
     record = waypoint()
     assert record.inputs("w-enrollment")["metadata"] == {
         "name": "shop",
@@ -53,13 +53,13 @@ def test_the_enrollment_names_both_waypoints_and_the_weight_is_a_patch_of_its_ow
     assert record.inputs("w-weight")["metadata"] == {"name": "shop", "annotations": {WEIGHT: "20"}}
 
 
-def test_the_weight_comes_after_the_labels_and_they_after_both_gateways() -> None:
+def test_waypoint_canary_weight_depends_on_labels_and_gateways() -> None:
     record = waypoint()
     assert record.needs("w-enrollment") == {"w-gateway", "w-gateway-next"}
     assert record.needs("w-weight") == {"w-enrollment"}
 
 
-def test_both_rollouts_are_waited_for_before_the_labels_and_the_canarys_knowledge_before_the_weight() -> None:
+def test_waypoint_canary_hooks_run_before_labels_and_weight() -> None:
     record = waypoint()
     labels, weight = record.requests["w-enrollment"].hooks, record.requests["w-weight"].hooks
     assert list(labels.before_create) == ["w-rollout", "w-rollout-next", "w-drain"]
@@ -67,19 +67,19 @@ def test_both_rollouts_are_waited_for_before_the_labels_and_the_canarys_knowledg
     assert (list(weight.before_create), list(weight.before_update)) == (["w-weight"], ["w-weight"])
 
 
-def test_what_leaves_is_let_go_also_where_there_is_no_canary_any_more() -> None:
+def test_waypoint_without_canary_still_drains() -> None:
     record = alone("next")
     assert list(record.requests["w-enrollment"].hooks.before_update) == ["w-rollout-next", "w-drain"]
     assert record.inputs("w-enrollment")["metadata"] == {"name": "shop", "labels": {PRIMARY: "next"}}
 
 
 @pytest.mark.parametrize(("canary", "text"), [({}, "0"), ({"weight": 0}, "0"), ({"weight": 100.0}, "100")])
-def test_a_weight_is_0_unless_given_and_written_as_a_whole_number(canary: dict[str, Any], text: str) -> None:
+def test_waypoint_canary_weight_defaults_to_0(canary: dict[str, Any], text: str) -> None:
     record = waypoint(canary={"gateway": "next", **canary})
     assert record.inputs("w-weight")["metadata"]["annotations"] == {WEIGHT: text}
 
 
-def test_each_named_service_gets_both_labels_and_then_its_weight() -> None:
+def test_waypoint_canary_of_services_patches_each_service() -> None:
     record = waypoint(enroll="services", services=["cart", "till"])
     kinds = {"w-gateway": "Gateway", "w-gateway-next": "Gateway"}
     for service in ("cart", "till"):
@@ -94,14 +94,14 @@ def test_each_named_service_gets_both_labels_and_then_its_weight() -> None:
     assert record.kinds() == kinds
 
 
-def test_both_waypoints_log_their_requests_once_both_are_there() -> None:
+def test_waypoint_canary_access_log_covers_both_gateways() -> None:
     record = waypoint(access_log=True)
     assert targets(record, "w-access-log") == ["waypoint", "next"]
     assert record.needs("w-access-log") == {"w-gateway", "w-gateway-next"}
     assert record.inputs("w-access-log")["spec"]["accessLogging"] == [{"providers": [{"name": "envoy"}]}]
 
 
-def test_each_waypoint_has_the_revision_that_was_asked_for_it() -> None:
+def test_waypoint_revisions_are_set_per_gateway() -> None:
     def revisions(**args: Any) -> list[str | None]:
         record = waypoint(**args)
         return [record.inputs(name)["metadata"]["labels"].get("istio.io/rev") for name in ("w-gateway", NEXT)]
@@ -113,26 +113,26 @@ def test_each_waypoint_has_the_revision_that_was_asked_for_it() -> None:
     assert revisions(revision="1-30-2", canary=newer) == ["1-30-2", "1-31-0"]
 
 
-def test_a_canary_that_becomes_the_primary_stays_the_same_resource() -> None:
+def test_waypoint_canary_as_primary_keeps_its_resource() -> None:
     before, after = waypoint(access_log=True), alone("next", access_log=True)
     assert before.inputs(NEXT) == after.inputs(NEXT)
     assert before.made[NEXT].typ == after.made[NEXT].typ
     assert set(after.kinds()) == {NEXT, "w-access-log-next", "w-enrollment"}
 
 
-def test_no_waypoint_claims_the_earlier_name_of_another() -> None:
+def test_waypoint_resources_have_no_aliases() -> None:
     for gateway, canary in (("blue", "next"), ("blue", "waypoint"), ("waypoint", "blue")):
         record = waypoint(gateway=gateway, canary={"gateway": canary}, access_log=True)
         assert {name: record.aliases(name) for name in record.made if record.aliases(name)} == {}
 
 
-def test_a_canary_of_the_usual_name_is_the_resource_that_a_primary_of_that_name_is() -> None:
+def test_waypoint_canary_with_the_default_name_keeps_its_resource() -> None:
     record = waypoint(gateway="blue", canary={"gateway": "waypoint", "weight": 5})
     assert record.inputs("w-gateway")["metadata"]["name"] == "waypoint"
     assert record.inputs("w-enrollment")["metadata"]["labels"] == {PRIMARY: "blue", CANARY: "waypoint"}
 
 
-def test_the_outputs_are_the_primarys() -> None:
+def test_waypoint_outputs_are_those_of_the_primary() -> None:
     seen: list[list[str]] = []
 
     def program() -> None:
@@ -184,7 +184,7 @@ def refused(**args: Any) -> tuple[list[str], Recording]:
         ),
     ],
 )
-def test_a_bad_canary_is_refused_in_one_line_before_anything_is_registered(args: dict[str, Any], said: str) -> None:
+def test_waypoint_with_a_bad_canary_is_refused_before_registration(args: dict[str, Any], said: str) -> None:
     lines, record = refused(**args)
     assert lines == [f"Waypoint: {said}"]
     assert (record.made, record.hooks) == ({}, [])
@@ -194,15 +194,13 @@ def test_a_bad_canary_is_refused_in_one_line_before_anything_is_registered(args:
     ("weight", "shown"),
     [(101, "101"), (-1, "-1"), (12.5, "12.5"), (101.0, "101"), (True, "true"), ("20", '"20"'), (None, "null")],
 )
-def test_a_weight_that_is_no_whole_percentage_is_refused_before_anything_is_registered(
-    weight: object, shown: str
-) -> None:
+def test_waypoint_with_a_bad_canary_weight_is_refused_before_registration(weight: object, shown: str) -> None:
     lines, record = refused(canary={"gateway": "next", "weight": weight})
     assert lines == [f"Waypoint: canary.weight is {shown}: it must be a whole number from 0 to 100"]
     assert (record.made, record.hooks) == ({}, [])
 
 
-def test_a_canary_that_is_an_output_is_refused_in_one_line() -> None:
+def test_waypoint_with_a_canary_output_is_refused_in_one_line() -> None:
     def program() -> None:
         canary = {"gateway": pulumi.Output.from_input("next")}
         Waypoint("w", {"namespace": "shop", "canary": canary})  # type: ignore[typeddict-item]
