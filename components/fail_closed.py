@@ -59,7 +59,8 @@ class FailClosed(pulumi.ComponentResource):
         domain = objects.passed_on(_KIND, "trust_domain", args.get("trust_domain", "cluster.local"))
         principals = [pulumi.Output.format("{0}/ns/{1}/sa/{2}", domain, place, account) for account in accounts]
         limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 60), 1, 3600)
-        hooks = sync.hooks(name, waits.access(_KIND, args), limit, waits.condition_problem("ZtunnelAccepted"))
+        cluster = waits.access(_KIND, args)
+        hooks = sync.hooks(f"{name}-fail-closed", cluster, limit, waits.condition_problem("ZtunnelAccepted"))
         super().__init__(f"waypoint-lab:index:{_KIND}", name, {**args}, opts)
         policy = objects.KubernetesObject(
             f"{name}-policy",

@@ -97,7 +97,8 @@ class L7Policy(pulumi.ComponentResource):
         if action is Action.DENY and not rules:
             raise objects.refuse(_KIND, "rules", [], "at least one rule: DENY without rules refuses nothing")
         limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 60), 1, 3600)
-        hooks = sync.hooks(name, waits.access(_KIND, args), limit, waits.condition_problem("WaypointAccepted"))
+        cluster = waits.access(_KIND, args)
+        hooks = sync.hooks(f"{name}-l7-policy", cluster, limit, waits.condition_problem("WaypointAccepted"))
         super().__init__("waypoint-lab:index:L7Policy", name, {**args}, opts)
         policy = objects.KubernetesObject(
             f"{name}-policy",

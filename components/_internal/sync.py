@@ -163,7 +163,8 @@ def hooks(
     the status is that of the generation just written, and each Pod of the waypoint has processed an update by istiod.
 
     Args:
-        name: Name of the hooks; names and namespaces of objects come from the resource's own inputs.
+        name: Start of the hooks' names, which are unique in a stack whatever the components' types. Names and
+            namespaces of objects come from the resource's own inputs and outputs.
         cluster: The cluster that kubectl asks.
         limit: Seconds that each of both waits may take.
         problem: Returns why the written object's status is not as wanted; absent for kinds without a status.

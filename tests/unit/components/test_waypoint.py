@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pulumi
 import pytest
@@ -119,7 +121,7 @@ def test_fail_closed_passes_outputs_on_and_waits_for_its_status() -> None:
     spec = record.inputs("f-policy")["spec"]
     assert spec["selector"] == {"matchLabels": {"app": "cart"}}
     assert spec["rules"] == [{"from": [{"source": {"principals": ["cluster.local/ns/shop/sa/w"]}}]}]
-    assert list(record.requests["f-policy"].hooks.after_update) == ["f-synced"]
+    assert list(record.requests["f-policy"].hooks.after_update) == ["f-fail-closed-synced"]
 
 
 def policy(**args: Any) -> Recording:
@@ -170,3 +172,19 @@ def test_l7_policy_that_refuses_everything_needs_everything() -> None:
 def test_l7_policy_with_bad_arguments_is_refused(args: dict[str, Any], said: str) -> None:
     with pytest.raises(pulumi.RunError, match=said):
         policy(**args)
+
+
+def test_components_of_the_same_name_have_hooks_of_different_names() -> None:
+    def program() -> None:
+        Waypoint("shop", {"namespace": "shop", "access_log": True, "canary": {"gateway": "next"}})
+        L7Policy("shop", {"namespace": "shop", "services": ["cart"], "rules": [{"methods": ["GET"]}]})
+        FailClosed("shop", {"namespace": "shop", "labels": {"app": "cart"}})
+
+    hooks = hook_names(program)
+    assert sorted(set(hooks)) == sorted(hooks)
+
+
+def hook_names(program: Callable[[], object]) -> list[str]:
+    """Return the names of all hooks; unlike `run`, resources of different types may have the same name."""
+    with patch.object(Recording, "new_resource", lambda _self, args: (args.name, dict(args.inputs))):
+        return run(program).hooks
