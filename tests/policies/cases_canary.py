@@ -1,11 +1,11 @@
-"""Scenes that break and keep the rules on a canary waypoint beside the primary one."""
+"""Cases of the rules on a canary waypoint beside the primary one."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from policies.pack.queries import without_marks
 from policies.pack.resources import ClusterSnapshot, Resource
-from tests.policies.scenes import NAMESPACE, Case, enrolled, gateway, namespace, snapshot, thing
+from tests.policies.builders import NAMESPACE, Case, enrolled, gateway, namespace, snapshot, thing
 
 PRIMARY, SECOND, THIRD = gateway("w"), gateway("w-b"), gateway("w-c")
 GATEWAYS = (PRIMARY, SECOND, THIRD)

@@ -1,11 +1,11 @@
-"""Scenes that break and keep the rule on what a canary waypoint enforces."""
+"""Cases of the rule on the policies that a canary waypoint enforces."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from policies.pack.resources import Resource
-from tests.policies.scenes import (
+from tests.policies.builders import (
     Case,
     at,
     authorization,

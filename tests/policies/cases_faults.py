@@ -1,4 +1,4 @@
-"""Scenes that break and keep the rules on faults, retries and waypoints, and those that hand on what tools say."""
+"""Cases of the rules on faults, retries and waypoints, and of those that report the results of tools."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from components._internal.fault_upstream import envoy_config
 from components._internal.traffic import FaultSettings
 from policies.pack.resources import ClusterSnapshot, Resource
 from policies.pack.rules.faults import DURATION
-from tests.policies.scenes import ENROLLED, Case, gateway, namespace, service, snapshot, thing, virtual_service
+from tests.policies.builders import ENROLLED, Case, gateway, namespace, service, snapshot, thing, virtual_service
 
 PRODUCTION = {"environment": "production"}
 

@@ -1,10 +1,10 @@
-"""Scenes that break and keep the rules on routes and on who may send what."""
+"""Cases of the rules on routes and on authorization."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from policies.pack.resources import ClusterSnapshot
-from tests.policies.scenes import (
+from tests.policies.builders import (
     AMBIENT,
     ENROLLED,
     Case,

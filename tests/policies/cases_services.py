@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from policies.pack.resources import Resource
-from tests.policies.scenes import (
+from tests.policies.builders import (
     AMBIENT,
     ENROLLED,
     Case,

@@ -18,7 +18,7 @@ Config = dict[str, Any]
 
 
 class ReportedViolation(NamedTuple):
-    """What the engine told the user."""
+    """A violation as Pulumi shows it."""
 
     policy: str
     level: str

@@ -1,4 +1,4 @@
-"""The pack through the real engine on a real cluster: every policy blocks its bad program and passes its good one."""
+"""Tests of a copy of the pack with the real engine and a cluster: a bad and a good program for every policy."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,21 +132,21 @@ def blocked(program: Program) -> list[ReportedViolation]:
 
 
 @pytest.mark.parametrize("name", [row.name for row in TABLE if row.name != "cluster-readable"])
-def test_every_policy_reports_its_bad_program_at_its_own_level(name: str, blocked: list[ReportedViolation]) -> None:
+def test_pack_with_bad_program_reports_each_policy_at_its_level(name: str, blocked: list[ReportedViolation]) -> None:
     levels = {violation.level for violation in blocked if violation.policy == name}
     assert levels == {"advisory" if name in ADVISORY else "mandatory"}
 
 
-def test_a_canary_jump_from_5_to_90_is_stopped_with_the_live_weight(blocked: list[ReportedViolation]) -> None:
+def test_canary_jump_from_5_to_90_names_the_live_weight(blocked: list[ReportedViolation]) -> None:
     (message,) = [violation.message for violation in blocked if violation.policy == "canary-jump"]
     assert "rule 1 sends 90 % to shop-next; the live route sends 5 %: a jump of 85" in message
 
 
-def test_every_policy_passes_its_good_program(program: Program) -> None:
+def test_pack_with_good_program_reports_nothing(program: Program) -> None:
     assert preview(program, GOOD, fails=False) == []
 
 
-def test_an_advisory_is_shown_and_does_not_block_and_a_disabled_policy_is_silent(
+def test_pack_with_advisory_and_disabled_levels_does_not_stop_the_preview(
     program: Program, blocked: list[ReportedViolation]
 ) -> None:
     silent = "one-owner-per-service"
@@ -156,7 +156,7 @@ def test_an_advisory_is_shown_and_does_not_block_and_a_disabled_policy_is_silent
     assert {violation.policy for violation in blocked} - {violation.policy for violation in shown} == {silent}
 
 
-def test_parameters_change_the_verdict(program: Program) -> None:
+def test_pack_with_parameters_uses_them(program: Program) -> None:
     enrolled = [item for item in GOOD if item["name"] in ("enrolled", f"{CALM}-gateway-calm")]
     rows = [*FIVE_PERCENT[:3], *enrolled, service("c", CALM), rule("slow", "c", CALM, fault={"delay": SHORT})]
     assert preview(program, rows, fails=False) == []
@@ -167,7 +167,7 @@ def test_parameters_change_the_verdict(program: Program) -> None:
     assert "stack test is production" in found["no-faults-in-production"]
 
 
-def test_an_update_without_a_preview_is_stopped_before_the_route_is_written(program: Program, kubectl: Kubectl) -> None:
+def test_update_without_preview_stops_before_the_route_is_written(program: Program, kubectl: Kubectl) -> None:
     program.write(*canary(90))
     said = program.up("--policy-pack", str(pack(program)), fails=True)
     assert "the live route sends 5 %: a jump of 85" in said
@@ -175,13 +175,13 @@ def test_an_update_without_a_preview_is_stopped_before_the_route_is_written(prog
     assert served.stdout == "95 5"
 
 
-def test_what_the_stack_itself_drops_is_no_second_owner(program: Program) -> None:
+def test_one_owner_with_route_removed_by_the_stack_reports_nothing(program: Program) -> None:
     enrolled = [item for item in GOOD if item["name"] in ("lent", f"{LIVE}-gateway-many", f"{LIVE}-configmap-many")]
     fault = rule("slow", "shop", timeout="5s")
     assert preview(program, [*FIVE_PERCENT[:-1], *enrolled, fault], fails=False) == []
 
 
-def test_the_cluster_of_the_programs_own_provider_is_read(program: Program) -> None:
+def test_pack_with_explicit_provider_reads_its_cluster(program: Program) -> None:
     given = program.environment
     program.environment = {name: value for name, value in given.items() if name != "KUBECONFIG"} | {"HOME": "/nowhere"}
     try:
@@ -194,7 +194,7 @@ def test_the_cluster_of_the_programs_own_provider_is_read(program: Program) -> N
     assert "cluster-readable" not in policies
 
 
-def test_a_cluster_that_cannot_be_read_is_said_and_does_not_block(program: Program, tmp_path: Path) -> None:
+def test_pack_with_unreadable_cluster_reports_an_advisory(program: Program, tmp_path: Path) -> None:
     broken = tmp_path / "kubectl"
     broken.write_text("#!/bin/sh\necho 'error: connection refused' >&2\nexit 1\n")
     broken.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The pack through the real engine on a real cluster: one waypoint takes over from another, step by step."""
+"""Tests of the pack with the real engine and a cluster: a migration to another waypoint in steps."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ def program(tmp_path: Path, cluster_environment: dict[str, str], kubectl: Kubect
     kubectl("delete", "namespace", PLACE, "--wait=false")
 
 
-def test_a_waypoint_is_taken_away_only_when_no_new_connection_goes_there(program: Program, kubectl: Kubectl) -> None:
+def test_canary_waypoint_with_share_cannot_be_removed(program: Program, kubectl: Kubectl) -> None:
     (lost,) = preview(program, [ONLY_OLD], fails=True)
     assert (lost.policy, lost.level) == ("canary-waypoint-steps", "mandatory")
     assert STAYS in lost.message

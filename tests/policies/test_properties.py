@@ -6,7 +6,7 @@ The environment variable WAYPOINT_LAB_SOAK_CASES sets the number of cases.
 import os
 from typing import Any
 
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from policies.pack.resources import ClusterSnapshot, Resource
@@ -14,7 +14,7 @@ from policies.pack.table import TABLE
 from tests.policies import cases_canary, cases_canary_policies, cases_faults, cases_routes, cases_services
 
 SEED = 1
-CASES = int(os.environ.get("WAYPOINT_LAB_SOAK_CASES", "40"))
+CASES = int(os.environ.get("WAYPOINT_LAB_SOAK_CASES", "25"))
 FILES = (cases_routes, cases_services, cases_faults, cases_canary, cases_canary_policies)
 SAMPLES = [
     item
@@ -67,7 +67,10 @@ def snapshots(draw: st.DrawFn) -> ClusterSnapshot:
 
 
 @seed(SEED)
-@settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+# Shrinking a failing case takes minutes; the case is printed as it is.
+@settings(
+    max_examples=CASES, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 @given(snapshot=snapshots())
 def test_rules_with_resources_of_any_shape_return_lines(snapshot: ClusterSnapshot) -> None:
     for row in TABLE:

@@ -1,4 +1,4 @@
-"""Every rule by itself: what breaks it, and what keeps it."""
+"""Unit tests of the rules: a case each for a violation and for its absence."""
 
 from typing import Any
 
@@ -14,31 +14,31 @@ from tests.policies import (
     cases_routes,
     cases_services,
 )
-from tests.policies.scenes import enrolled, route
+from tests.policies.builders import enrolled, route
 
 FILES = (cases_routes, cases_services, cases_faults, cases_canary, cases_canary_policies)
 CASES = [case for file in FILES for part in file.PARTS for case in part()]
 
 
 @pytest.mark.parametrize(("name", "snapshot", "parameters", "said"), CASES)
-def test_a_rule_says_one_line_where_it_is_broken_and_nothing_where_it_is_kept(
+def test_rule_with_case_returns_expected_violation(
     name: str, snapshot: ClusterSnapshot, parameters: dict[str, Any], said: str
 ) -> None:
     row = BY_NAME[name]
     assert [line for _urn, line in row.violations(snapshot, parameters)] == ([f"{said}; {row.fix}"] if said else [])
 
 
-def test_every_rule_has_a_passing_and_a_failing_case() -> None:
+def test_rules_all_have_a_passing_and_a_failing_case() -> None:
     seen = {(name, bool(said)) for name, _scene, _settings, said in CASES}
     assert seen == {(row.name, broken) for row in TABLE for broken in (True, False)}
 
 
-def test_every_parameter_changes_the_verdict_of_some_case() -> None:
+def test_parameters_all_occur_in_a_case() -> None:
     changed = {(name, key) for name, _scene, settings, _said in CASES for key in settings}
     assert changed == {(row.name, key) for row in TABLE for key in row.parameters}
 
 
-def test_a_waypoints_steps_are_asked_only_of_what_names_a_waypoint() -> None:
+def test_canary_waypoint_steps_applies_only_to_resources_with_a_waypoint_label() -> None:
     row = BY_NAME["canary-waypoint-steps"]
     assert row.applies_to(enrolled(primary="w"))
     assert row.applies_to(enrolled("s", canary="w"))
@@ -46,14 +46,14 @@ def test_a_waypoints_steps_are_asked_only_of_what_names_a_waypoint() -> None:
     assert not row.applies_to(route())
 
 
-def test_a_host_of_the_mesh_is_told_from_one_of_the_outside() -> None:
+def test_service_of_host_returns_service_or_none() -> None:
     assert service_of("reviews", "n") == ("n", "reviews")
     assert service_of("reviews.m.svc.cluster.local", "n") == ("m", "reviews")
     assert service_of("api.example.com", "n") is None
     assert service_of("*.n.svc.cluster.local", "n") is None
 
 
-def test_durations_are_read_as_go_writes_them() -> None:
+def test_seconds_of_go_duration_returns_seconds() -> None:
     assert seconds("1m30s") == 90
     assert seconds("1500ms") == 1.5
     assert seconds("") == 0

@@ -15,6 +15,7 @@ from tools import policy_table
 
 CLONE = Path(__file__).parents[2]
 ALONE = """
+import runpy
 import sys
 
 sys.path.insert(0, ".")
@@ -22,7 +23,9 @@ from pack.resources import ClusterSnapshot, Resource
 from pack.table import BY_NAME, TABLE
 
 route = Resource("HTTPRoute", {"metadata": {"name": "r"}, "spec": {"rules": [{"backendRefs": [{"weight": 0}]}]}}, "urn")
+main = runpy.run_path("__main__.py", run_name="copied")
 for row in TABLE:
+    main["resource_policy" if row.kinds else "stack_policy"](row)
     for urn, line in row.violations(ClusterSnapshot((route,)), {}):
         print(row.name, urn, line, sep="|")
 """

@@ -1,4 +1,4 @@
-"""What the pack reads of the outside, with stand-ins for kubectl, pulumi and istioctl."""
+"""Unit tests of queries and snapshots, with stand-ins for kubectl, pulumi and istioctl."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from policies.pack import queries
 from policies.pack.queries import ClusterConnection, QueryError, without_stack
 from policies.pack.reader import UNKNOWN, SnapshotReader, analyzed
 from policies.pack.resources import Resource
-from tests.policies.scenes import ENROLLED, enrolled, namespace, route, rule, service, snapshot, thing
+from tests.policies.builders import ENROLLED, enrolled, namespace, route, rule, service, snapshot, thing
 
 HERE = ClusterConnection()
 
@@ -53,17 +53,17 @@ ROUTE = {"kind": "HTTPRoute", "metadata": {"name": "r", "namespace": "n"}}
 OTHER = {"kind": "HTTPRoute", "metadata": {"name": "other", "namespace": "n"}}
 
 
-def test_what_the_stack_applied_before_is_not_somebody_elses() -> None:
+def test_without_stack_removes_resources_of_the_stack() -> None:
     kept = without_stack([route(rule(1)), route(rule(1), name="other")], [route(rule(2))])
     assert [item.name for item in kept] == ["other"]
 
 
-def test_labels_that_the_stack_patched_in_are_not_the_objects_own() -> None:
+def test_without_stack_removes_labels_of_patches() -> None:
     (left,) = without_stack([namespace(tier="a", **ENROLLED)], [namespace(patch=True, **ENROLLED)])
     assert left.labels == {"tier": "a"}
 
 
-def test_annotations_that_the_stack_patched_in_are_not_the_objects_own() -> None:
+def test_without_stack_removes_annotations_of_patches() -> None:
     (left,) = without_stack(
         [enrolled(patch=False, primary="w", weight="20")], [enrolled(primary="w"), enrolled(weight="20")]
     )
@@ -86,7 +86,7 @@ def asked(labels: dict[str, str], urn: str = "urn:0", kind: str = "NamespacePatc
     return Resource(kind, {"metadata": {"name": "n", "labels": labels}}, urn)
 
 
-def test_what_others_gave_an_object_is_not_the_stacks_though_it_is_in_the_state_of_its_patch(
+def test_of_stack_with_patch_in_state_keeps_marks_of_others(
     commands: Commands,
 ) -> None:
     commands.add("kubectl", listed(SERVED))
@@ -96,7 +96,7 @@ def test_what_others_gave_an_object_is_not_the_stacks_though_it_is_in_the_state_
     assert left.annotations == {"istio.io/use-waypoint-canary-weight": "20"}
 
 
-def test_an_object_alone_is_seen_beside_what_is_served_and_beside_what_stays_of_it(commands: Commands) -> None:
+def test_of_resource_returns_live_with_and_without_its_marks(commands: Commands) -> None:
     commands.add("kubectl", listed(SERVED))
     inputs = {"metadata": {"name": "n", "labels": {**ENROLLED, "istio.io/use-waypoint-canary": "b"}}}
     commands.add("pulumi", exported((PATCH, SERVED), inputs=inputs))
@@ -108,7 +108,7 @@ def test_an_object_alone_is_seen_beside_what_is_served_and_beside_what_stays_of_
     assert [item.labels for item in others.live] == [SERVED["metadata"]["labels"]]
 
 
-def test_where_the_state_cannot_be_read_an_object_alone_gives_nothing_up(commands: Commands) -> None:
+def test_of_resource_without_state_keeps_all_marks(commands: Commands) -> None:
     commands.add("kubectl", listed(SERVED))
     commands.add("pulumi", "", "error: refused\n", 1)
     found = SnapshotReader().of_resource(asked(ENROLLED), "dev", HERE)
@@ -116,7 +116,7 @@ def test_where_the_state_cannot_be_read_an_object_alone_gives_nothing_up(command
 
 
 @pytest.mark.parametrize("kind", ["Namespace", "NamespacePatch"])
-def test_what_the_program_asks_for_is_judged_and_not_what_the_state_says_of_it(commands: Commands, kind: str) -> None:
+def test_of_stack_with_recorded_resource_uses_requested_marks(commands: Commands, kind: str) -> None:
     token = f"kubernetes:core/v1:{kind}"
     before = {"metadata": {"name": "n", "labels": {**ENROLLED, "istio.io/use-waypoint-canary": "b"}}}
     commands.add("kubectl", listed(SERVED))
@@ -129,7 +129,7 @@ def test_what_the_program_asks_for_is_judged_and_not_what_the_state_says_of_it(c
     assert SnapshotReader().of_stack((shown,), "dev", HERE).labels("Namespace", "", "n") == SERVED["metadata"]["labels"]
 
 
-def test_a_stack_and_a_cluster_are_read_once_for_all_rules(commands: Commands) -> None:
+def test_reader_used_several_times_runs_each_query_once(commands: Commands) -> None:
     commands.add("kubectl", listed(ROUTE, OTHER))
     token = "kubernetes:gateway.networking.k8s.io/v1:HTTPRoute"
     commands.add("pulumi", exported((token, ROUTE), ("pulumi:pulumi:Stack", {})))
@@ -141,7 +141,7 @@ def test_a_stack_and_a_cluster_are_read_once_for_all_rules(commands: Commands) -
     assert commands.calls("pulumi") == ["stack export --stack dev --non-interactive"]
 
 
-def test_a_kubeconfig_may_be_a_path_or_its_own_text(commands: Commands) -> None:
+def test_reader_with_kubeconfig_path_or_text_passes_it_to_kubectl(commands: Commands) -> None:
     commands.add("kubectl", listed())
     commands.add("pulumi", exported())
     SnapshotReader().beside_cluster((), "dev", ClusterConnection("/some/where", "there"))
@@ -154,9 +154,7 @@ def test_a_kubeconfig_may_be_a_path_or_its_own_text(commands: Commands) -> None:
 
 
 @pytest.mark.parametrize("broken", ["kubectl", "pulumi"])
-def test_where_something_cannot_be_read_the_reason_is_kept_and_nothing_is_compared(
-    commands: Commands, broken: str
-) -> None:
+def test_of_stack_with_failing_query_returns_error_without_live_resources(commands: Commands, broken: str) -> None:
     commands.add("kubectl", listed(ROUTE))
     commands.add("pulumi", exported())
     commands.add(broken, "", "error: refused\n", 1)
@@ -165,12 +163,14 @@ def test_where_something_cannot_be_read_the_reason_is_kept_and_nothing_is_compar
     assert list(found.live) == []
 
 
-def test_a_cluster_that_is_made_by_the_same_stack_is_not_read(commands: Commands) -> None:
+def test_of_stack_with_unknown_connection_returns_error(commands: Commands) -> None:
     commands.add("pulumi", exported())
     assert SnapshotReader().of_stack((service(),), "dev", None).error == UNKNOWN
 
 
-def test_a_command_that_is_missing_or_slow_is_said(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_with_missing_or_slow_command_raises_query_error(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(QueryError, match="nothing-here is not on PATH"):
         queries._run(["nothing-here"])
     monkeypatch.setattr(queries, "LIMIT_SECONDS", 0.05)
@@ -178,7 +178,7 @@ def test_a_command_that_is_missing_or_slow_is_said(commands: Commands, monkeypat
         queries._run(["sleep", "5"])
 
 
-def test_istioctl_is_shown_objects_as_kubernetes_writes_them(commands: Commands) -> None:
+def test_analyzed_passes_plain_resources_to_istioctl(commands: Commands) -> None:
     told = [{"code": "IST0109", "level": "Error", "origin": "Service n/s", "message": "no"}]
     commands.add("istioctl", json.dumps(told), "\t* error processing -[0]: not this\n")
     given = thing("Service", "s", {"ports": [{"port": 80.0, "weight": 0.5, "nothing": None}], "__fieldManager": "m"})
@@ -190,7 +190,7 @@ def test_istioctl_is_shown_objects_as_kubernetes_writes_them(commands: Commands)
     assert shown["spec"] == {"ports": [{"port": 80, "weight": 0.5}]}
 
 
-def test_without_istioctl_nothing_is_claimed_and_one_that_fails_is_said(commands: Commands) -> None:
+def test_analyzed_without_istioctl_is_empty_and_with_failing_one_raises(commands: Commands) -> None:
     given = type(service())("Service", {**service().properties, "apiVersion": "v1"})
     assert analyzed(snapshot(given)).messages == []
     commands.add("istioctl", "", "Error: what?\n", 1)

@@ -1,4 +1,4 @@
-"""Objects for tests of rules, short to write."""
+"""Builders of resources for tests of rules."""
 
 from typing import Any
 
