@@ -31,6 +31,7 @@ from tests.policies.programs import (
     waypoint,
 )
 
+pytestmark = pytest.mark.cluster
 MOVING = "policy-moving"  # a namespace that somebody moves from one waypoint to another
 ADVISORY = {row.name for row in TABLE if row.level is EnforcementLevel.ADVISORY}
 GET = [{"to": [{"operation": {"methods": ["GET"]}}]}]

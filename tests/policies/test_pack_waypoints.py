@@ -9,6 +9,7 @@ from tests.conftest import Kubectl
 from tests.embedded.pulumi_program import Program
 from tests.policies.programs import CANARY, USE, pack, packed, patch, preview, two_waypoints
 
+pytestmark = pytest.mark.cluster
 PLACE = "policy-takeover"
 BOTH = patch("enrolment", PLACE, **{USE: "old", CANARY: "new"})
 ONLY_OLD, ONLY_NEW = patch("enrolment", PLACE, **{USE: "old"}), patch("enrolment", PLACE, **{USE: "new"})
