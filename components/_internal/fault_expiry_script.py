@@ -1,8 +1,8 @@
-"""Runs in a Pod, with nothing but the standard library: takes a fault out of a VirtualService when its time is over.
+"""Program of the Job that ends a fault. It runs in a Pod, with nothing but the standard library.
 
-Told by `SPEC`, a JSON text: `path` of the VirtualService in the API, `fault` (its id), `seconds`, and `hosts`, what the
-destinations of a failing workload become. The clock starts when the fault is first seen, and its end is written on the
-VirtualService, so that a restarted Pod keeps it.
+Its argument is a JSON text: `path` of the VirtualService in the API, `fault` (its id), `seconds`, and `hosts`, the
+destinations that replace those of a failing workload. The duration starts when the fault is first seen. The end is
+fixed then, and written on the VirtualService, so that a restarted Pod knows it.
 """
 
 import calendar
@@ -18,12 +18,12 @@ ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 FAULT, UNTIL, EXPIRED = "waypoint-lab/fault", "waypoint-lab/fault-until", "waypoint-lab/fault-expired"
 FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 POLL_SECONDS = 0.25
-RETRY_SECONDS = 1.0
+MAX_RETRY_SECONDS = 30.0
 LINGER_SECONDS = 30.0  # an update that was planned before the end may write the fault once more
 
 
 def ask(method, path, body=None):
-    """One request: status, answer, and the API server's own time, so that a node's wrong clock does not count."""
+    """Send one request; return status, answer, and the API server's time, as a node's clock may be wrong."""
     with open(ACCOUNT + "/token") as file:
         token = file.read().strip()
     context = ssl.create_default_context(cafile=ACCOUNT + "/ca.crt")
@@ -41,14 +41,30 @@ def ask(method, path, body=None):
         connection.close()
 
 
-def remaining(annotations, fault, now):
-    """Seconds until the end that is written on the object; None where there is none for this fault."""
+def end_of(annotations, fault):
+    """Return the end that is written on the object, in seconds since the epoch; None where there is none."""
     known, _, until = annotations.get(UNTIL, "").partition(" ")
-    return calendar.timegm(time.strptime(until, FORMAT)) - now if known == fault and until else None
+    return calendar.timegm(time.strptime(until, FORMAT)) if known == fault and until else None
 
 
-def without_fault(item, spec, now):
-    """The object with the fault taken out, and a record of it; its other rules stay as they are."""
+def retry_seconds(state):
+    """Return how long to wait after a failure: twice as long each time, from a quarter of a second to half a minute."""
+    state["failures"] = state.get("failures", 0) + 1
+    return min(POLL_SECONDS * 2 ** state["failures"], MAX_RETRY_SECONDS)
+
+
+def write(spec, state, item):
+    """Write the object; return how long to wait until the next look."""
+    status, answer, _ = ask("PUT", spec["path"], item)
+    if status == 200:
+        state["failures"] = 0
+        return 0
+    print("the API server refuses the write:", status, answer.get("message", ""), flush=True)
+    return POLL_SECONDS if status == 409 else retry_seconds(state)
+
+
+def without_fault(item, spec):
+    """Return the object without the fault, and with a record of its expiry; its other rules are unchanged."""
     for rule in item["spec"]["http"]:
         rule.pop("fault", None)
         for entry in rule.get("route", []):
@@ -59,43 +75,42 @@ def without_fault(item, spec, now):
 
 
 def step(spec, state):
-    """Looks once, does what is due, and says how long to wait until the next look; None when all is done."""
+    """Look once and do what is due; return how long to wait until the next look, None when all is done."""
     status, item, now = ask("GET", spec["path"])
     if status == 404:
         return POLL_SECONDS
     if status != 200:
         print("the API server answers", status, item.get("message", ""), flush=True)
-        return RETRY_SECONDS
+        return retry_seconds(state)
     annotations = item["metadata"].setdefault("annotations", {})
     if annotations.get(FAULT) != spec["fault"]:
         return POLL_SECONDS
-    left = remaining(annotations, spec["fault"], now)
-    if left is None:
-        # Dates are whole seconds: one more, so that the fault is never shorter than declared.
-        end = time.gmtime(now + spec["seconds"] + 1)
-        annotations[UNTIL] = spec["fault"] + " " + time.strftime(FORMAT, end)
-        ask("PUT", spec["path"], item)
-        return 0
-    if left > 0:
-        return min(left, POLL_SECONDS)
+    written = end_of(annotations, spec["fault"])
+    # Dates are whole seconds: one more, so that the fault is never shorter than declared.
+    end = state["end"] = written or state.get("end") or int(now + spec["seconds"] + 1)
+    if end > now:
+        if written:
+            return min(end - now, POLL_SECONDS)
+        annotations[UNTIL] = spec["fault"] + " " + time.strftime(FORMAT, time.gmtime(end))
+        return min(write(spec, state, item), max(end - now, POLL_SECONDS))
     if annotations.get(EXPIRED) != spec["fault"]:
-        status, answer, _ = ask("PUT", spec["path"], without_fault(item, spec, now))
-        done = status == 200
-        print("the fault is taken back" if done else f"not yet: {status} {answer.get('message', '')}", flush=True)
-        return 0 if done else POLL_SECONDS
+        pause = write(spec, state, without_fault(item, spec))
+        if not pause:
+            print("the fault has expired", flush=True)
+        return pause
     state.setdefault("gone", time.monotonic())
     return POLL_SECONDS if time.monotonic() - state["gone"] < LINGER_SECONDS else None
 
 
 def main(spec):
-    """Walks until the fault is gone and stays so; an API server that does not answer is asked again."""
+    """Repeat steps until the fault is gone for good; an API server that does not answer is asked again."""
     state = {}
     while True:
         try:
             pause = step(spec, state)
         except (OSError, ValueError, http.client.HTTPException) as error:
             print("trying again:", type(error).__name__, error, flush=True)
-            pause = RETRY_SECONDS
+            pause = retry_seconds(state)
         if pause is None:
             return
         time.sleep(pause)

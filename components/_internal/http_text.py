@@ -19,9 +19,11 @@ _RE2_PARTS = re.compile(
     |(?P<set>\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\])
     |(?P<flags>\(\?[imsU-]*[:)])
     |(?P<named>\(\?P?<\w+>)
-    |(?P<other>\(\?.?|[*+?}]\+|\{\d{4,}|\{\d+,\d{4,})""",
+    |(?P<times>\{\d+(?:,\d*)?\})(?!\+)
+    |(?P<other>\(\?.?|[*+?}]\+)""",
     re.VERBOSE | re.DOTALL,
 )
+_MAX_TIMES = 1000  # Source: RE2, the most that it repeats
 _RE2_LETTERS = "aftnrvAbBzdDsSwWxpP0"
 
 
@@ -96,6 +98,8 @@ def _in_python(found: "re.Match[str]") -> str:
         if text[-1] == ":":
             return flags if flags.strip("(?-:") else "(?:"
         return flags if flags.strip("(?-)") and not found.start() else ""
+    if found["times"] and all(int(number) <= _MAX_TIMES for number in re.findall(r"\d+", text)):
+        return text
     if found["named"]:
         return "(?P<" + text.removeprefix("(?P<").removeprefix("(?<")
     raise re.error(f"{text} is not in it")

@@ -42,7 +42,7 @@ def register(
             for before in (hooks.before_create, hooks.before_update):
                 if before is not None:
                     before.insert(0, ready)
-    _retry_budgets(parent, name, traffic)
+    _destination_rules(parent, name, traffic)
     document = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "VirtualService",
@@ -59,23 +59,23 @@ def register(
     return made.metadata.apply(lambda metadata: str(metadata["name"]))
 
 
-def _retry_budgets(parent: pulumi.Resource, name: str, traffic: Traffic) -> None:
-    """Register a DestinationRule of each host: without a budget, retries of a failing one multiply its load."""
+def _destination_rules(parent: pulumi.Resource, name: str, traffic: Traffic) -> None:
+    """Register the retry budget of each host, and the protocol of the failing workload."""
     fault, budget = traffic.fault, virtual_service.retry_budget(traffic)
     failing = fault.failing if fault else ""
     # HTTP/2 requests, such as gRPC's, must reach the failing workload as such.
     keep = {"connectionPool": {"http": {"useClientProtocol": True}}}
     rules: dict[str, tuple[pulumi.Input[str], dict[str, object]]] = {}
     if failing:
-        rules[failing] = (failing, {**keep, **(budget or {})})
+        rules["upstream"] = (failing, {**keep, **(budget or {})})
     if budget and not failing:
         for number, backend in enumerate(traffic.backends):
             known = backend["name"] if isinstance(backend["name"], str) else f"backend-{number}"
             rules[known] = (backend["name"], budget)
     for key, (service, policy) in rules.items():
-        full = f"{name}-{key}" if traffic.split else name
+        full = f"{name}-{key}" if traffic.split or failing else name
         objects.KubernetesObject(
-            f"{full}-budget",
+            f"{full}-{'destination' if failing else 'budget'}",
             {
                 "apiVersion": "networking.istio.io/v1",
                 "kind": "DestinationRule",

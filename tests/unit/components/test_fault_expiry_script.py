@@ -17,6 +17,7 @@ class Api:
         self.now = 1000.0
         self.writes = 0
         self.status = 200
+        self.refused = 0
         rules = [
             {"fault": {"abort": {}}, "route": [{"destination": {"host": "up.shop"}, "weight": 80}]},
             {"route": [{"destination": {"host": "new.shop"}}]},
@@ -26,6 +27,8 @@ class Api:
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any, float]:
         assert path == "/vs"
+        if method == "PUT" and self.refused:
+            return self.refused, {"message": "no"}, self.now
         if method == "PUT" and self.status == 200:
             self.item = copy.deepcopy(body)
             self.writes += 1
@@ -44,20 +47,20 @@ def faulty(api: Api) -> bool:
     return any("fault" in rule for rule in api.item["spec"]["http"]) or "up.shop" in hosts
 
 
-def test_the_clock_starts_when_the_fault_is_seen_and_its_end_is_written_down(api: Api) -> None:
+def test_step_that_first_sees_the_fault_writes_its_end(api: Api) -> None:
     assert script.step(SPEC, {}) == 0
     assert api.item["metadata"]["annotations"]["waypoint-lab/fault-until"] == "abc 1970-01-01T00:17:11Z"
     assert faulty(api)
 
 
-def test_a_restarted_pod_keeps_the_end_that_is_written_down(api: Api) -> None:
+def test_step_of_a_restarted_pod_keeps_the_written_end(api: Api) -> None:
     script.step(SPEC, {})
     api.now += 20
     assert script.step(SPEC, {}) == script.POLL_SECONDS
     assert api.writes == 1
 
 
-def test_the_fault_is_taken_out_at_its_end_and_everything_else_stays(api: Api) -> None:
+def test_step_after_the_end_removes_the_fault_only(api: Api) -> None:
     script.step(SPEC, {})
     api.now += 31
     assert script.step(SPEC, {}) == 0
@@ -66,7 +69,7 @@ def test_the_fault_is_taken_out_at_its_end_and_everything_else_stays(api: Api) -
     assert api.item["metadata"]["annotations"]["waypoint-lab/fault-expired"] == "abc"
 
 
-def test_it_stays_a_while_to_take_out_what_a_late_update_writes_once_more(api: Api) -> None:
+def test_step_after_a_late_update_removes_the_fault_again(api: Api) -> None:
     script.step(SPEC, {})
     api.now += 31
     script.step(SPEC, {})
@@ -80,7 +83,7 @@ def test_it_stays_a_while_to_take_out_what_a_late_update_writes_once_more(api: A
     assert script.step(SPEC, state) is None
 
 
-def test_another_fault_on_the_rule_is_left_alone(api: Api) -> None:
+def test_step_with_another_fault_changes_nothing(api: Api) -> None:
     api.item["metadata"]["annotations"]["waypoint-lab/fault"] = "other"
     api.now += 1e6
     assert script.step(SPEC, {}) == script.POLL_SECONDS
@@ -88,6 +91,30 @@ def test_another_fault_on_the_rule_is_left_alone(api: Api) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 500, 403])
-def test_an_api_server_that_refuses_is_asked_again(api: Api, status: int) -> None:
+def test_step_with_an_api_server_that_refuses_asks_again(api: Api, status: int) -> None:
     api.status = status
-    assert script.step(SPEC, {}) in (script.POLL_SECONDS, script.RETRY_SECONDS)
+    assert 0 < script.step(SPEC, {}) <= script.MAX_RETRY_SECONDS
+
+
+def test_step_whose_write_is_refused_backs_off_and_keeps_the_end(api: Api) -> None:
+    state: dict[str, float] = {}
+    api.refused = 403
+    pauses = [script.step(SPEC, state) for _ in range(10)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] > 0
+    assert pauses[-1] == script.MAX_RETRY_SECONDS
+    api.now += 29
+    api.refused = 0
+    assert script.step(SPEC, state) == 0
+    assert api.item["metadata"]["annotations"]["waypoint-lab/fault-until"] == "abc 1970-01-01T00:17:11Z"
+
+
+def test_step_after_the_end_ends_the_fault_although_the_end_was_never_written(api: Api) -> None:
+    state: dict[str, float] = {}
+    api.refused = 403
+    script.step(SPEC, state)
+    api.now += 32
+    assert script.step(SPEC, state) > 0
+    api.refused = 0
+    script.step(SPEC, state)
+    assert not faulty(api)
