@@ -115,8 +115,7 @@ def test_a_hosted_component_takes_the_clusters_that_it_is_given(
     project = {"name": "plugin-test", "runtime": "python", "packages": {"waypoint-lab": "../the-package"}}
     (program.folder / "Pulumi.yaml").write_text(json.dumps(project))
     given = {"kubeconfig": str(kubeconfig)}
-    waypoint = {**WAYPOINT, "inputs": {**WAYPOINT["inputs"], **given, "enroll": "nothing", "services": []}}
-    program.write(waypoint, route(50, **given), provider=given)
+    program.write({**WAYPOINT, "inputs": {**WAYPOINT["inputs"], **given}}, route(50, **given), provider=given)
     program.up()
     assert "Gateway/waypoint" in live(kubectl)
     program.up("--expect-no-changes")
