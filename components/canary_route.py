@@ -78,7 +78,7 @@ class CanaryRoute(pulumi.ComponentResource):
                 "spec": spec,
             },
             pulumi.ResourceOptions(
-                parent=self, hooks=sync.hooks(name, cluster, limit, waits.route_problem, endpoints=True)
+                parent=self, hooks=sync.hooks(f"{name}-route", cluster, limit, waits.route_problem, endpoints=True)
             ),
         )
         self.name = route.metadata.apply(lambda metadata: str(metadata["name"]))

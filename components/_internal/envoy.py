@@ -16,26 +16,24 @@ _COUNTER = re.compile(r"([a-z_.]+): (\d+)")
 
 
 class Updates(NamedTuple):
-    """Updates by istiod that an Envoy has processed: of listeners (with their routes) and of clusters."""
+    """Updates by istiod that an Envoy has processed, rejected ones included: of listeners, with their routes."""
 
-    listeners: int = 0
-    clusters: int = 0
-    rejected: int = 0
+    processed: int = 0
+    rejected: int = 0  # of listeners and of clusters
 
 
 def updates(stats: str) -> Updates:
-    """Return the counters of `UPDATES`, as the admin interface prints them; rejected updates count as processed."""
+    """Return the counters of `UPDATES`, as the admin interface prints them."""
     found = {name: int(value) for name, value in _COUNTER.findall(stats)}
-
-    def count(kind: str, *results: str) -> int:
-        return sum(found.get(f"{kind}.update_{result}", 0) for result in results)
-
-    lds, cds = "listener_manager.lds", "cluster_manager.cds"
-    return Updates(
-        count(lds, "success", "rejected"),
-        count(cds, "success", "rejected"),
-        count(lds, "rejected") + count(cds, "rejected"),
+    success, rejected, clusters = (
+        found.get(name, 0)
+        for name in (
+            "listener_manager.lds.update_success",
+            "listener_manager.lds.update_rejected",
+            "cluster_manager.cds.update_rejected",
+        )
     )
+    return Updates(success + rejected, rejected + clusters)
 
 
 def services(dump: Object) -> set[str]:

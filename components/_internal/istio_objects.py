@@ -29,7 +29,7 @@ def register(
         Name of the VirtualService.
     """
     fault, depends = traffic.fault, list[pulumi.Resource]()
-    hooks = sync.hooks(name, cluster, limit, endpoints=endpoints)
+    hooks = sync.hooks(f"{name}-rule", cluster, limit, endpoints=endpoints)
     if fault and fault.failing:
         depends += fault_upstream.register(parent, traffic, fault)
     if fault and fault.id:

@@ -24,7 +24,7 @@ def services(document: Mapping[str, Any]) -> list[str]:
     spec = document["spec"]
     refs = [*(spec.get("parentRefs") or []), *(spec.get("targetRefs") or [])]
     bound = [str(ref["name"]) for ref in refs if ref.get("kind") == "Service"]
-    return [*bound, *(host.split(".")[0] for host in [*(spec.get("hosts") or []), spec.get("host", "")] if host)]
+    return [*bound, *(host.split(".")[0] for host in spec.get("hosts") or [])]
 
 
 def gateways(document: Mapping[str, Any]) -> list[str]:
@@ -44,10 +44,9 @@ def backends(document: Mapping[str, Any]) -> list[str]:
 class Waypoints:
     """Running Pods of the waypoints that serve a written object, and the updates that each Envoy has processed."""
 
-    def __init__(self, session: Session, kind: str) -> None:
-        """Begin without Pods; `kind` is the kind of the written object."""
-        self._session, self._all = session, kind == "DestinationRule"
-        self._counter = "clusters" if self._all else "listeners"
+    def __init__(self, session: Session) -> None:
+        """Begin without Pods."""
+        self._session = session
         self.updates: dict[Pod, envoy.Updates] = {}
 
     async def find(self, bound: Sequence[str], named: Sequence[str]) -> str:
@@ -66,11 +65,8 @@ class Waypoints:
         if not bound and not named:
             return ""
         space = self._session.namespace
-        # A DestinationRule is for any waypoint that sends requests to its host, whatever waypoint that has itself.
-        bound = [] if self._all else bound
         there, pods = await asyncio.gather(self._services(bound), self._pods(space))
-        every = {(space, gateway) for gateway, waypoint in pods.values() if waypoint}
-        found = every if self._all else {(space, name) for name in named}
+        found = {(space, name) for name in named}
         home: Any = next((item for item in there if item["kind"] == "Namespace"), None)
         items = {item["metadata"]["name"]: item for item in there if item["kind"] == "Service"}
         for name in bound:
@@ -82,7 +78,8 @@ class Waypoints:
                     "bypasses the waypoint; name a Service with a cluster IP"
                 )
             if home is None and enrollment.PRIMARY not in enrollment.labels(items[name]):
-                found |= every  # without the right to read the namespace
+                # Without the right to read the namespace: all its waypoints.
+                found |= {(space, gateway) for gateway, waypoint in pods.values() if waypoint}
             elif chosen := enrollment.waypoints(items[name], home or {"metadata": {}}):
                 found |= chosen
             else:
@@ -149,7 +146,7 @@ class Waypoints:
                 dump = json.loads(await self._ask(pod, envoy.DUMP))
                 if why := envoy.rejection(dump):
                     raise Failed(f"{where} rejected the configuration: {why}; correct the values")
-            if pushed and getattr(now, self._counter) == getattr(before, self._counter):
+            if pushed and now.processed == before.processed:
                 return f"{where} has not received the configuration"
         return ""
 
@@ -182,7 +179,7 @@ def hooks(
     async def before(args: pulumi.ResourceHookArgs) -> None:
         document = await waits.plain(args.new_inputs)
         asked = session(document)
-        waypoints = Waypoints(asked, document["kind"])
+        waypoints = Waypoints(asked)
         sent = backends(document) if endpoints else []
 
         async def filled() -> str:
@@ -205,9 +202,10 @@ def hooks(
             pushed = changed and not (accepted and time.monotonic() - accepted > PUSH_SECONDS)
             looks = [waypoints.behind(pushed) for waypoints in found]
             if problem is None:
-                return next(filter(None, await asyncio.gather(*looks)), "")
-            item, *late = await asyncio.gather(asked.get(kind, document["metadata"]["name"]), *looks)
-            why = problem(item)
+                why, late = "", await asyncio.gather(*looks)
+            else:
+                item, *late = await asyncio.gather(asked.get(kind, document["metadata"]["name"]), *looks)
+                why = problem(item)
             accepted = accepted or (0.0 if why else time.monotonic())
             return why or next(filter(None, late), "")
 

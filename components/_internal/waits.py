@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import pulumi
 
@@ -39,10 +39,6 @@ def access(component: str, args: Mapping[str, Any]) -> Access:
         if not isinstance(args.get(field, ""), str | pulumi.Output):
             raise pulumi.RunError(f"{component}: {field} is {args[field]!r}: it must be text")
     return Access(args.get("kubeconfig", ""), args.get("context", ""))
-
-
-Target: TypeAlias = Access
-target = access
 
 
 async def plain(value: Any) -> Any:

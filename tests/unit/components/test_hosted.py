@@ -38,7 +38,7 @@ def test_a_hosted_canary_gets_its_backends_and_cohorts() -> None:
     assert cohort["matches"] == [{"headers": [header]}]
     assert [(ref["name"], ref["port"], ref["weight"]) for ref in cohort["backendRefs"]] == [("b", 80, 1)]
     assert [(ref["name"], ref["port"], ref["weight"]) for ref in rest["backendRefs"]] == [("a", 80, 3), ("b", 81, 1)]
-    assert made.hooks == ["given-ready", "given-synced"]
+    assert made.hooks == ["given-route-ready", "given-route-synced"]
 
 
 def test_a_hosted_chaos_rule_gets_its_delay_abort_and_retries() -> None:

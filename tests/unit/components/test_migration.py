@@ -185,7 +185,6 @@ def test_sync_canary_restarts_nothing_before_its_patience_ends(monkeypatch: pyte
     there = namespace(Pod("next-1", [set()]))
     with pytest.raises(RuntimeError, match=r"^waited 0\.3 s: "):
         wait(there, limit_seconds=0.3)
-    assert there.commands.count(envoy("next-1", "GET", LISTENERS)) > 1
     assert there.writes() == []
 
 

@@ -94,7 +94,7 @@ def mesh(monkeypatch: pytest.MonkeyPatch) -> Mesh:
     return found
 
 
-def write(document: dict[str, Any], generation: int = 2, old: int | None = 1, limit: float = 0.3) -> None:
+def write(document: dict[str, Any], generation: int = 2, old: int | None = 1, limit: float = 30) -> None:
     """Run the hooks around one write, as the engine does."""
     with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
         binding = sync.hooks("p", Access(), limit, waits.condition_problem("WaypointAccepted"))
@@ -115,7 +115,7 @@ def write(document: dict[str, Any], generation: int = 2, old: int | None = 1, li
 
 def refused(document: dict[str, Any], **options: Any) -> str:
     with pytest.raises(RuntimeError) as caught:
-        write(document, **options)
+        write(document, **{"limit": 0.3, **options})
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
@@ -253,21 +253,24 @@ def test_names_are_read_from_all_kinds_of_documents() -> None:
     ]
     rule = {"spec": {"hosts": ["cart.shop.svc.cluster.local"], "http": [{"route": routes}, {"fault": {}}]}}
     assert (sync.services(rule), sync.backends(rule)) == (["cart"], ["v1"])
-    assert sync.services({"spec": {"host": "cart.shop.svc.cluster.local"}}) == ["cart"]
     assert sync.gateways({"spec": {"targetRefs": [{"kind": "Gateway", "name": "in"}]}}) == ["in"]
 
 
-def test_destination_rule_waits_for_the_clusters_of_all_waypoints_of_its_namespace(mesh: Mesh) -> None:
+def test_write_of_a_kind_without_status_waits_for_envoy(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
     with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
-        binding = sync.hooks("p", Access(), 0.3)
-    mesh.services = {}
-    document = {**policy(), "kind": "DestinationRule", "spec": {"host": "cart.shop.svc.cluster.local"}}
+        binding = sync.hooks("p", Access(), 1)
+    hosts = {"hosts": ["cart.shop.svc.cluster.local"]}
+    document = {**policy(), "kind": "VirtualService", "spec": hosts}
     given = pulumi.ResourceHookArgs(urn="u", id="i", name="n", type="t", new_inputs=document, new_outputs=document)
 
-    async def run() -> None:
+    def run() -> None:
         for hook in (*(binding.before_create or ()), *(binding.after_create or ())):
-            await hook(given)  # type: ignore[operator, misc]
+            asyncio.run(hook(given))  # type: ignore[operator, arg-type]
 
+    run()
+    assert not [line for line in mesh.commands if "virtualservice" in line]
+    mesh.stats = {"waypoint-1": [(3, 0)]}
     with pytest.raises(RuntimeError, match="waypoint-1 has not received the configuration"):
-        asyncio.run(run())
-    assert not [line for line in mesh.commands if "service" in line]
+        run()
+    monkeypatch.setattr(sync, "PUSH_SECONDS", 0.01)
+    run()
