@@ -1,4 +1,4 @@
-"""Hosts the components: the engine starts this folder as a plugin, with its own address as the argument."""
+"""Host of the components: the engine starts this folder as a plugin, with its own address as the argument."""
 
 import importlib.util
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def _load() -> None:
-    """Makes this folder the package `components`, wherever it lies: a plugin's folder may have any name."""
+    """Load this folder as the package `components`: a plugin's folder may have any name."""
     here = Path(__file__).resolve().parent
     spec = importlib.util.spec_from_file_location(
         "components", here / "__init__.py", submodule_search_locations=[str(here)]

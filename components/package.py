@@ -23,7 +23,6 @@ from .waypoint import Waypoint
 
 NAME = "waypoint-lab"
 VERSION = "0.1.0"
-# Bookinfo is not among them: it is the lab's own application, and its file is no part of this folder.
 COMPONENTS: list[type[pulumi.ComponentResource]] = [
     Waypoint,
     L7Policy,
@@ -35,23 +34,23 @@ COMPONENTS: list[type[pulumi.ComponentResource]] = [
 
 
 class Package(ComponentProvider):
-    """What the SDK infers from the components' annotations, with tidy descriptions and errors of one line."""
+    """Provider of the components, with tidy descriptions in its schema and errors of one line."""
 
     def __init__(self) -> None:
-        """Analyses the components; raises what the SDK's analyser raises."""
+        """Analyze the components. Raise what the analyzer of the SDK raises."""
         super().__init__(COMPONENTS, NAME, version=VERSION)
-        # Python 3.13 takes the indentation off docstrings itself; earlier ones would give another schema.
+        # Python 3.13 removes the indentation of docstrings itself; earlier versions would give another schema.
         self.schema = json.dumps(_tidy(json.loads(self.schema or "")))
 
     def get_type_definition(self, prop: PropertyDefinition) -> TypeDefinition | None:
-        """None for a vocabulary too: the component itself says best which words it knows."""
+        """Return no definition for an enum: the error of the component itself names the words."""
         found = super().get_type_definition(prop)
         return None if found and found.enum else found
 
     def construct(
         self, name: str, resource_type: str, inputs: Any, options: pulumi.ResourceOptions | None = None
     ) -> ConstructResult:
-        """Builds one component. Raises InputPropertiesError, which the engine shows as it is, for bad arguments."""
+        """Build one component. Raise InputPropertiesError, which the engine shows as it is, for bad arguments."""
         try:
             return super().construct(name, resource_type, inputs, options)
         except ComponentInitError as error:
@@ -71,7 +70,7 @@ def _tidy(item: Any) -> Any:
 
 
 def schema() -> str:
-    """The package's schema as JSON text, in the form of `schema.json`."""
+    """Return the package's schema as JSON text, in the form of `schema.json`."""
     return json.dumps(json.loads(Package().schema or ""), indent=2) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""The tables of docs/components.md, made from the package's schema.
+"""Tables of docs/components.md, generated from the package's schema.
 
-`python -m tools.component_tables` writes them into the document again, between its markers.
+`python -m tools.component_tables` writes them into the document, between its markers.
 """
 
 import json
@@ -39,7 +39,7 @@ def _inputs(properties: dict[str, Any], required: list[str]) -> list[tuple[str, 
 
 
 def tables() -> dict[str, str]:
-    """The tables of each component and of each type, by its name."""
+    """Return the tables of each component and of each type, by its name."""
     schema = json.loads(package.schema())
     made = {}
     for token, item in schema["resources"].items():
@@ -57,13 +57,13 @@ def tables() -> dict[str, str]:
 
 
 def filled(document: str) -> str:
-    """`document` with every table as the schema has it. Raises KeyError for a name that the schema does not have."""
+    """Return `document` with all tables as in the schema. Raise KeyError for a name that the schema does not have."""
     made = tables()
     return _MARKED.sub(lambda found: found[1] + made[found["name"]] + found[3], document)
 
 
 def names(document: str) -> list[str]:
-    """The components and types that `document` has tables of, in its order."""
+    """Return the components and types that `document` has tables of, in its order."""
     return [found["name"] for found in _MARKED.finditer(document)]
 
 

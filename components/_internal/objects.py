@@ -1,4 +1,4 @@
-"""What the components share: Kubernetes objects of any kind, and checks of arguments."""
+"""Kubernetes objects of any kind, and checks of arguments."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,21 +12,27 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class KubernetesObject(pulumi.CustomResource):
-    """An object of any kind, with its status as an output; `CustomResource` of pulumi-kubernetes shows none.
+    """Kubernetes object of any kind, with its status as an output.
 
-    Importing the classes of one API group takes a quarter of a second, a fifth of a whole update. The type token is the
-    one that pulumi-kubernetes gives the kind, so the state is the same as with its classes.
+    Importing the classes of one API group of pulumi-kubernetes takes a quarter of a second, a fifth of a whole update.
+    The type token is the one that pulumi-kubernetes gives the kind, so the state is the same as with its classes.
     """
 
     metadata: pulumi.Output[Any]
+    """Metadata of the live object."""
     status: pulumi.Output[Any]
+    """Status of the live object."""
 
     def __init__(
         self, name: str, document: dict[str, Any], opts: pulumi.ResourceOptions | None = None, *, patch: bool = False
     ) -> None:
-        """Registers `document`, as it would be in a YAML file, under the Pulumi name `name`.
+        """Register an object.
 
-        `patch`: the object is somebody else's, and only the fields of `document` are this stack's.
+        Args:
+            name: Pulumi name.
+            document: Object as in a YAML file; values may be outputs.
+            opts: Options of the resource.
+            patch: The object exists already, and the stack owns only the fields in `document`.
         """
         api, kind = document["apiVersion"], document["kind"] + ("Patch" if patch else "")
         token = f"kubernetes:{api if '/' in api else f'core/{api}'}:{kind}"
@@ -38,7 +44,7 @@ class KubernetesObject(pulumi.CustomResource):
 
 
 def wait_for(*conditions: str) -> dict[str, str]:
-    """The annotation that makes the provider wait until all `conditions` hold.
+    """Return the annotation that makes the provider wait until all `conditions` are met.
 
     Source: https://www.pulumi.com/registry/packages/kubernetes/ (await behaviour, `pulumi.com/waitFor`).
     """
@@ -50,7 +56,7 @@ SERVICE_READY = wait_for("jsonpath={.spec.clusterIP}")
 
 
 def refuse(component: str, field: str, value: object, want: str) -> pulumi.RunError:
-    """The error for a bad argument: one line, without a traceback, before the first child is registered."""
+    """Return the error for a bad argument: one line, which Pulumi prints without a traceback."""
     if isinstance(value, pulumi.Output):
         want = "known when the program runs: give the value itself, and depends_on for the order"
         return pulumi.RunError(f"{component}: {field} is an output: it must be {want}")
@@ -58,23 +64,23 @@ def refuse(component: str, field: str, value: object, want: str) -> pulumi.RunEr
 
 
 def number(component: str, field: str, value: Any, low: float, high: float) -> float:
-    """`value` if it is a number from `low` to `high`. Raises RunError."""
+    """Return `value` if it is a number from `low` to `high`. Raise RunError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise refuse(component, field, value, f"a number from {low:.10g} to {high:.10g}")
     return value
 
 
 def whole(component: str, field: str, value: Any, low: int, high: int) -> int:
-    """`value` as an int if it is a whole number in range; a component host hands integers over as floats."""
+    """Return `value` as an int if it is a whole number in range. Raise RunError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != int(value):
-        # As it was written: a host's 120.0 was 120.
+        # A component host gives each number as a float; show 120.0 as 120.
         value = int(value) if isinstance(value, float) and value.is_integer() else value
         raise refuse(component, field, value, f"a whole number from {low} to {high}")
     return int(value)
 
 
 def choice(component: str, field: str, value: Any, kind: type[Choice]) -> Choice:
-    """`value` as a member of the vocabulary `kind`. Raises RunError with all its words."""
+    """Return `value` as a member of the enum `kind`. Raise RunError with all its words."""
     try:
         return kind(value)
     except ValueError:
@@ -82,7 +88,7 @@ def choice(component: str, field: str, value: Any, kind: type[Choice]) -> Choice
 
 
 def text(component: str, field: str, value: Any) -> str:
-    """`value` if it is text that is not empty. Raises RunError."""
+    """Return `value` if it is text that is not empty. Raise RunError."""
     if not isinstance(value, str) or not value:
         raise refuse(component, field, value, "text that is not empty")
     return value

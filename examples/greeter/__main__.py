@@ -12,7 +12,7 @@ import app
 
 from components import CanaryRoute, ChaosRule, L7Policy, Waypoint
 
-weight = pulumi.Config().require_int("canaryWeight")
+weight = pulumi.Config().require_float("canaryWeight")
 there = pulumi.ResourceOptions(depends_on=app.build())
 waypoint = Waypoint("waypoint", {"namespace": app.NAMESPACE}, there)
 behind = pulumi.ResourceOptions(depends_on=[waypoint])

@@ -21,7 +21,7 @@ from tools import component_tables
 CLONE = Path(components.__file__).parents[1]
 FOLDER = CLONE / "components"
 SCHEMA = json.loads((FOLDER / "schema.json").read_text())
-OF_THE_CLONE = {"lab", "embedded", "policies", "stack", "tests"}
+OF_THE_CLONE = {"waypoint_lab", "embedded", "policies", "tests", "tools"}
 
 
 # The schema.
@@ -149,3 +149,34 @@ def test_the_folder_alone_serves_the_reviewed_schema(hosted: tuple["subprocess.P
     imported = {line.rsplit("|", 1)[-1].strip() for line in said.read_text().splitlines() if "|" in line}
     assert {"components.package", "components.waypoint", "pulumi"} <= imported
     assert {name for name in imported if name.split(".")[0] in OF_THE_CLONE} == set()
+
+
+IMPORTING = """
+import json
+import sys
+
+import mesh_traffic
+import recording
+
+given = {"namespace": "n", "service": "s", "port": 80, "baseline": "a", "canary": "b", "weight": 0.1}
+record = recording.run(lambda: mesh_traffic.CanaryRoute("r", given))
+files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+print(json.dumps([record.inputs("r-route")["spec"]["rules"], files]))
+"""
+
+
+@pytest.mark.timeout(60)
+def test_the_folder_alone_is_a_package_under_any_name(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__", "venv")
+    shutil.copytree(FOLDER, tmp_path / "mesh_traffic", ignore=ignored)
+    shutil.copy(CLONE / "tests" / "unit" / "components" / "recording.py", tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", IMPORTING]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rules, files = json.loads(done.stdout)
+    assert [ref["weight"] for ref in rules[0]["backendRefs"]] == [999, 1]
+    assert {name for name in files if name.split(".")[0] in {*OF_THE_CLONE, "components"}} == set()
+    installed = Path(sys.prefix).resolve()
+    ours = {name for name, file in files.items() if file and Path(file).is_relative_to(CLONE)}
+    assert {name for name in ours if not Path(files[name]).is_relative_to(installed)} == set()
