@@ -1,4 +1,4 @@
-"""The running cluster: it heals, keeps its data and its secrets, and listens on 127.0.0.1 only."""
+"""The running cluster heals, keeps its data and its secrets, and listens on 127.0.0.1 only."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ def pid_of(state: Path, name: str) -> int:
 
 
 def wait_until_ready(state: Path, unlike: int, since: float) -> None:
-    """Ready, with the killed process gone, within HEAL_SECONDS of `since`."""
+    """Wait until the cluster is ready without the process `unlike`, at most HEAL_SECONDS after `since`."""
     waits = "nothing"
     while time.monotonic() - since < HEAL_SECONDS:
         now = cluster.status(state)
@@ -100,7 +100,7 @@ def test_status_says_at_once_that_a_killed_process_does_not_run(cluster_state: P
     wait_until_ready(cluster_state, victim, since)
 
 
-def test_a_second_up_changes_nothing(cluster_state: Path) -> None:
+def test_second_up_changes_nothing(cluster_state: Path) -> None:
     known = json.loads((cluster_state / "cluster.json").read_text())
     before, said, began = everyone(cluster_state), list[str](), time.monotonic()
     cluster.up(cluster_state, known["api_port"], known["http_port"], said.append)
@@ -110,12 +110,12 @@ def test_a_second_up_changes_nothing(cluster_state: Path) -> None:
         assert pid_of(cluster_state, process) in before
 
 
-def test_an_up_beside_another_command_says_so(cluster_state: Path) -> None:
+def test_up_beside_another_command_is_refused(cluster_state: Path) -> None:
     with cluster._locked(cluster_state), pytest.raises(cluster.ClusterError, match="another `lab up` or `lab down`"):
         cluster.up(cluster_state, progress=lambda _: None)
 
 
-def test_a_port_in_use_is_named_before_anything_is_started(cluster_state: Path, tmp_path: Path) -> None:
+def test_up_with_a_used_port_names_it_and_starts_nothing(cluster_state: Path, tmp_path: Path) -> None:
     taken = json.loads((cluster_state / "cluster.json").read_text())["api_port"]
     with pytest.raises(cluster.ClusterError, match=f"127.0.0.1:{taken}") as error:
         cluster.up(tmp_path / "other", taken, 0, lambda _: None)
@@ -123,7 +123,7 @@ def test_a_port_in_use_is_named_before_anything_is_started(cluster_state: Path, 
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["lock"]
 
 
-def test_on_the_machine_only_loopback_ports_listen(cluster_state: Path) -> None:
+def test_cluster_listens_on_two_loopback_ports_only(cluster_state: Path) -> None:
     mine = {os.readlink(f"/proc/{pid}/fd/{fd}") for pid, fd in _descriptors(cluster_state)}
     listening = []
     for table in ("tcp", "tcp6", "udp", "udp6"):
@@ -148,13 +148,13 @@ def _descriptors(state: Path) -> list[tuple[int, str]]:
     return found
 
 
-def test_only_the_owner_can_read_secrets(cluster_state: Path) -> None:
+def test_secrets_are_readable_by_their_owner_only(cluster_state: Path) -> None:
     assert stat.S_IMODE((cluster_state / "pki").stat().st_mode) == 0o700
     for name in ("kubeconfig", "passphrase", "pki/token", "pki/tokens.csv", "pki/ca.key", "pki/inner.kubeconfig"):
         assert stat.S_IMODE((cluster_state / name).stat().st_mode) == 0o600, name
 
 
-def test_without_the_token_the_api_server_gives_nothing_away(cluster_state: Path) -> None:
+def test_api_server_without_a_token_refuses(cluster_state: Path) -> None:
     port = json.loads((cluster_state / "cluster.json").read_text())["api_port"]
     context = ssl.create_default_context(cafile=str(cluster_state / "pki" / "ca.crt"))
     with pytest.raises(urllib.error.HTTPError, match="403") as error:
@@ -162,7 +162,7 @@ def test_without_the_token_the_api_server_gives_nothing_away(cluster_state: Path
     error.value.close()
 
 
-def test_the_environment_reaches_the_cluster_and_a_private_backend(
+def test_environment_reaches_the_cluster_and_a_private_backend(
     cluster_environment: dict[str, str], cluster_state: Path, kubectl: Kubectl
 ) -> None:
     assert kubectl("config", "current-context").stdout.strip() == "waypoint-lab"
@@ -183,13 +183,11 @@ def test_official_plugins_of_the_user_come_before_the_stand_ins(
     assert shutil.which("pulumi-resource-kubernetes", path=path) == str(newest)
 
 
-def test_all_processes_together_use_at_most_one_and_a_half_gib(cluster_state: Path) -> None:
+def test_memory_is_at_most_one_and_a_half_gib(cluster_state: Path) -> None:
     assert 0.3 * GIB < cluster.memory(cluster_state) <= 1.5 * GIB
 
 
-def test_a_pod_of_the_users_own_that_never_starts_does_not_make_the_cluster_unready(
-    cluster_state: Path, kubectl: Kubectl
-) -> None:
+def test_pod_in_another_namespace_does_not_make_the_cluster_unready(cluster_state: Path, kubectl: Kubectl) -> None:
     kubectl("run", "unknown", "-n", "default", "--image=example.invalid/none:1")
     try:
         wait_until_ready(cluster_state, 0, time.monotonic())
@@ -197,7 +195,7 @@ def test_a_pod_of_the_users_own_that_never_starts_does_not_make_the_cluster_unre
         kubectl("delete", "pod", "unknown", "-n", "default", "--wait=false")
 
 
-def test_a_missing_pod_of_the_lab_makes_it_unready(cluster_state: Path, kubectl: Kubectl) -> None:
+def test_missing_pod_of_the_lab_makes_the_cluster_unready(cluster_state: Path, kubectl: Kubectl) -> None:
     async def ask() -> cluster.ComponentStatus:
         async with health.connect(cluster_state) as kube:
             return await health.lab_pods(kube)

@@ -1,4 +1,4 @@
-"""Two clusters at once; a crash of everything; the end of a cluster, which leaves nothing; no root, no namespaces."""
+"""Start and end of clusters: nothing is left behind, data is kept, and errors name a fix."""
 
 import json
 import os
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def two_free_ports() -> tuple[int, int]:
-    """Two different ports of 127.0.0.1 that nobody listens on."""
+    """Return two different ports of 127.0.0.1 that nobody listens on."""
     with socket.socket() as one, socket.socket() as two:
         one.bind(("127.0.0.1", 0))
         two.bind(("127.0.0.1", 0))
@@ -31,7 +31,7 @@ def two_free_ports() -> tuple[int, int]:
 
 
 def mentions(state: Path) -> list[str]:
-    """Command lines of all processes of this machine that name `state`, but pytest's own."""
+    """Return the command lines of all processes of this machine that name `state`, except pytest's own."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -45,7 +45,7 @@ def mentions(state: Path) -> list[str]:
 
 
 def namespaces(pids: Iterable[int]) -> set[str]:
-    """Every network, mount and process namespace that one of `pids` is in."""
+    """Return every network, mount and process namespace that one of `pids` is in."""
     found = set()
     for pid in pids:
         for kind in ("net", "mnt", "pid"):
@@ -57,12 +57,12 @@ def namespaces(pids: Iterable[int]) -> set[str]:
 
 
 def all_pids() -> list[int]:
-    """Every process of this machine."""
+    """Return every process of this machine."""
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def kubectl(state: Path, *args: str) -> str:
-    """What kubectl prints about the cluster in `state`."""
+    """Return the output of kubectl for the cluster in `state`."""
     environment = {**os.environ, **cluster.environment(state)}
     done = subprocess.run(["kubectl", *args], env=environment, capture_output=True, text=True, timeout=30, check=True)
     return done.stdout
@@ -70,7 +70,7 @@ def kubectl(state: Path, *args: str) -> str:
 
 @pytest.fixture
 def second() -> Iterator[Path]:
-    """A state directory for a cluster of one test's own."""
+    """Return the state folder of a cluster that one test has for itself."""
     with tempfile.TemporaryDirectory(prefix="waypoint-lab-two-") as folder:
         state = Path(folder, "state")
         try:
@@ -160,7 +160,7 @@ def test_full_disk_does_not_end_the_cluster(second: Path) -> None:
         subprocess.run(["umount", str(second)], check=True)
 
 
-def test_an_interrupted_up_leaves_nothing(second: Path) -> None:
+def test_interrupted_up_leaves_nothing(second: Path) -> None:
     api, http = two_free_ports()
     argv = [
         sys.executable,
@@ -190,7 +190,7 @@ def test_an_interrupted_up_leaves_nothing(second: Path) -> None:
     assert not cluster.status(second).ready
 
 
-def test_a_stale_state_directory_of_another_boot_is_no_obstacle(second: Path) -> None:
+def test_up_with_process_ids_of_another_boot_starts(second: Path) -> None:
     (second / "run").mkdir(parents=True)
     # The process ids in it belong to somebody else now: us.
     for name in ("watchdog", "supervisor"):
@@ -200,7 +200,7 @@ def test_a_stale_state_directory_of_another_boot_is_no_obstacle(second: Path) ->
     assert cluster.status(second).ready
 
 
-def test_a_damaged_store_is_named_with_the_way_out(second: Path) -> None:
+def test_up_with_a_damaged_store_names_it_and_a_fix(second: Path) -> None:
     (second / "etcd" / "member" / "snap").mkdir(mode=0o700, parents=True)
     (second / "etcd" / "member" / "wal").mkdir(mode=0o700)
     (second / "etcd" / "member" / "snap" / "db").write_bytes(b"no database" * 4096)
@@ -210,9 +210,7 @@ def test_a_damaged_store_is_named_with_the_way_out(second: Path) -> None:
     assert mentions(second) == []
 
 
-def test_where_namespaces_are_refused_one_line_says_what_would_help(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_up_without_namespaces_names_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refusing = tmp_path / "bin" / "unshare"
     refusing.parent.mkdir()
     refusing.write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
@@ -244,7 +242,7 @@ exec setpriv --reuid nobody --regid "$(id -g nobody)" --clear-groups "$@"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="without root every other test here is this one")
-def test_the_user_nobody_gets_the_same_cluster_without_root(second: Path) -> None:
+def test_up_without_root_starts_the_same_cluster(second: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     second.parent.chmod(0o755)
     second.mkdir(mode=0o700)

@@ -105,3 +105,22 @@ async def test_failed_work_is_logged_and_tried_again(
     assert not task.done()
     assert "status failed and is tried again: OSError(28" in caplog.text
     task.cancel()
+
+
+async def test_renewed_certificates_start_the_processes_that_use_them_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "RENEWAL_SECONDS", 0.01)
+    answers = [True, False]
+    monkeypatch.setattr(supervisor, "renew_certificates", lambda _: answers.pop())
+    stopped: list[str] = []
+
+    async def stop(process: SupervisedProcess, _: float) -> None:
+        stopped.append(process.name)
+
+    monkeypatch.setattr(SupervisedProcess, "stop", stop)
+    with socket.socket() as api, socket.socket() as http:
+        cluster = supervisor.Supervisor(tmp_path, tmp_path / "bin", api, http)
+        with pytest.raises(IndexError):  # the answers have an end
+            await cluster._renew_certificates()
+    assert list(supervisor.USES_CERTIFICATES) == stopped
