@@ -44,10 +44,11 @@ def expected(kind: Any) -> str:
         return expected(get_args(kind)[0])
     if kind is bool:
         return "true or false"
-    return "a map of settings" if _model(kind) else f"a map of names to {expected(get_args(kind)[1])}"
+    return "a map of settings" if is_model(kind) else f"a map of names to {expected(get_args(kind)[1])}"
 
 
-def _model(kind: Any) -> bool:
+def is_model(kind: Any) -> bool:
+    """Check that `kind` is a model."""
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
@@ -65,9 +66,9 @@ def read(kind: Any, value: object, path: str, base: object = None) -> Any:
     """
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, python.UnionType):
-        models = [one for one in inner if _model(one)]
+        models = [one for one in inner if is_model(one)]
         return _tagged(models, value, path) if len(models) > 1 else read(inner[0], value, path, base)
-    if _model(kind):
+    if is_model(kind):
         return _object(kind, value, path, base)
     if origin is dict:
         if not isinstance(value, Mapping):

@@ -61,7 +61,7 @@ class Canary(Model, frozen=True):
     steps: types.Steps = (1, 5, 20, 50, 100)
     """Weights of a promotion, in order."""
     session_affinity: SessionAffinity | None = None
-    """Keep users that were sent to the canary there; not set means not."""
+    """Keep users that were sent to the canary there; not set means no affinity."""
     mirror_percent: types.Percent = 0
     """Percent of the requests that are copied to the canary, whose answers are dropped."""
     request_headers: dict[types.HeaderName, types.Text] = msgspec.field(default_factory=dict)
@@ -114,7 +114,7 @@ class Fault(Model, frozen=True):
     header: Header | None = None
     """Limit the fault to requests with this header; not set means all requests."""
     duration_seconds: types.FaultSeconds = 0.0
-    """Expiry of the fault after its start; 0 means that it lasts until the next update."""
+    """Seconds after which the fault expires; 0 means that it lasts until the next update."""
     start: types.OptionalText = ""
     """Any text; a new one starts a fault again that has expired."""
 
