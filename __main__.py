@@ -1,15 +1,15 @@
-"""The lab as a Pulumi program: reads the stack's config, builds the stages that are on."""
+"""Pulumi program of the lab: read the stack's configuration, and build the stages that are on."""
 
 import pulumi
 
-from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
+from waypoint_lab.program import declared
 from waypoint_lab.program.preflight import Preflight
 from waypoint_lab.stages.fault_expiry import Reading
 
 try:
-    config = LabConfig.from_stack(pulumi.runtime.config.CONFIG.get())
-    asked, read = Preflight(config), Reading(config)  # both answer while the Kubernetes SDK is being imported
+    config = declared.load()
+    asked, read = Preflight(config), Reading(config)  # both answer while the Kubernetes SDK is imported
     from waypoint_lab.program.build import build
 
     asked.result()
@@ -17,5 +17,8 @@ try:
 except ConfigError as error:
     raise pulumi.RunError(str(error)) from None
 
+if secrets := declared.secrets(config):
+    pulumi.runtime.register_stack_transformation(declared.hiding(secrets))
 build(config, record)
-pulumi.export("stages", sorted(config.stages.on))
+for name, value in declared.outputs(config, secrets).items():
+    pulumi.export(name, value)

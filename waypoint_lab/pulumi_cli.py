@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from waypoint_lab.config import deployed
 from waypoint_lab.config.paths import Settings, put
 from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.config.target import stack_config
@@ -89,6 +90,17 @@ def _is_pulumi(pid: int) -> bool:
         return Path(f"/proc/{pid}/comm").read_text().strip() == "pulumi"
     except OSError:
         return False
+
+
+def deployed_config(folder: Path, stack: str) -> LabConfig:
+    """Return the configuration that a stack was deployed with.
+
+    Raises:
+        ConfigError: Nothing is deployed.
+        UpdateError: Pulumi cannot read the stack.
+    """
+    outputs = pulumi(folder, "stack", "output", "--json", "--show-secrets", "--stack", stack)
+    return deployed.read(json.loads(outputs), stack)
 
 
 class Updates:

@@ -64,7 +64,7 @@ def _plugins(state: Path) -> dict[str, str]:
 
 
 def _env(given: argparse.Namespace) -> int:
-    target = stack_config(cluster.PROJECT_FOLDER, given.stack).target if given.stack else "embedded"
+    target = stack_config(cluster.PROJECT_FOLDER, given.stack).target.kind if given.stack else "embedded"
     variables = cluster.environment(given.state, embedded=target == "embedded")
     print("\n".join(shell.shell_lines(variables)))
     _say(f"lab env: {shell.describe_backend(variables)}")

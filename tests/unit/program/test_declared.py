@@ -1,0 +1,79 @@
+import json
+from typing import Any
+
+import msgspec
+import pulumi
+import pytest
+
+from tests.unit.components.recording import run
+from tests.unit.configs import lab_config
+from waypoint_lab.config import deployed
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
+from waypoint_lab.program import declared
+
+COHORT = {"header": "x-team", "value": "testers"}
+CONFIG = {"waypoint-lab:canary": json.dumps({"weight": "0.5", "cohort": COHORT}), "kubernetes:context": "x"}
+
+
+@pytest.fixture
+def secret_canary() -> None:
+    pulumi.runtime.set_all_config(CONFIG, ["waypoint-lab:canary"])
+
+
+@pytest.mark.usefixtures("secret_canary")
+def test_load_reads_pulumis_config_with_its_secrets() -> None:
+    config = declared.load()
+    assert lab_config(canary={"weight": 0.5, "cohort": COHORT}) == config
+    assert frozenset({"testers"}) == declared.secrets(config)
+
+
+def test_load_of_an_unknown_setting_names_it() -> None:
+    pulumi.runtime.set_all_config({"waypoint-lab:canaryWeight": "5"}, [])
+    with pytest.raises(ConfigError, match="waypoint-lab:canaryWeight: there is no such setting; did you mean canary"):
+        declared.load()
+
+
+def test_secrets_of_a_plain_config_are_none() -> None:
+    pulumi.runtime.set_all_config(CONFIG, [])
+    assert frozenset() == declared.secrets(declared.load())
+
+
+def test_hidden_hides_a_secret_alone_and_inside_other_text() -> None:
+    found: dict[str, Any] = {}
+
+    def program() -> None:
+        found.update(
+            declared.hidden({"a": "testers", "b": ['{"x": "testers"}', "test"], "c": 5}, frozenset({"testers"}))
+        )
+
+    run(program)
+    assert [found["b"][1], found["c"]] == ["test", 5]
+    assert isinstance(found["a"], pulumi.Output)
+    assert isinstance(found["b"][0], pulumi.Output)
+
+
+def test_deployed_read_returns_what_outputs_declare() -> None:
+    config = lab_config("waypoint", "canary", canary={"weight": 0.1, "gate": {"successRate": 99}})
+    assert config == deployed.read(declared.outputs(config, frozenset()), "dev")
+    assert LabConfig() == deployed.read({"declared": msgspec.to_builtins(LabConfig())}, "dev")
+
+
+def test_deployed_read_without_a_deployment_says_so() -> None:
+    with pytest.raises(ConfigError, match="stack dev: nothing is deployed; run `pulumi up`"):
+        deployed.read({}, "dev")
+
+
+def test_ahead_names_the_first_setting_that_differs() -> None:
+    before = lab_config("waypoint", "canary")
+    assert deployed.ahead(before, before, "dev") == ""
+    after = lab_config("waypoint", "canary", canary={"weight": 50, "mirrorPercent": 5})
+    assert deployed.ahead(after, before, "dev") == (
+        "Pulumi.dev.yaml: it is ahead of the deployment, canary.weight is 50.0 and was deployed as 20 and 1 more; "
+        "run `pulumi up`"
+    )
+
+
+def test_ahead_cannot_compare_a_secret() -> None:
+    file, stack = ({"cohort": {**COHORT, "value": value}} for value in ("[secret]", "testers"))
+    assert deployed.ahead(lab_config(canary=file), lab_config(canary=stack), "dev") == ""

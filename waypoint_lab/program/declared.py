@@ -1,0 +1,73 @@
+"""Read the stack's configuration from Pulumi, keep its secrets secret, and return what the stack declares."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pulumi
+from pulumi.runtime.config import CONFIG, is_config_secret
+
+from waypoint_lab.config.decode import PROJECT, fields
+from waypoint_lab.config.settings import LabConfig
+
+Transformation = Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]
+LEAST_LENGTH = 4  # shorter secrets are part of too many texts; they are looked for as whole values only
+_SECRET_FIELDS = ("value", "url")  # text that may be secret: values of headers, and addresses with a password
+
+
+def load() -> LabConfig:
+    """Return the stack's configuration.
+
+    Raises:
+        ConfigError: A setting is unknown or not valid, or settings exclude each other.
+    """
+    config, prefix = pulumi.Config(PROJECT), f"{PROJECT}:"
+    names = [key.removeprefix(prefix) for key in CONFIG.get() if key.startswith(prefix)]
+    return LabConfig.from_stack({f"{prefix}{name}": config.get(name) for name in names})
+
+
+def secrets(config: LabConfig) -> frozenset[str]:
+    """Return the texts that must stay secret.
+
+    Pulumi says only which of the objects holds a secret, so all values of headers in such an object count as secret.
+    """
+    document = msgspec.to_builtins(config)
+    return frozenset(
+        text for name in fields(LabConfig) if is_config_secret(f"{PROJECT}:{name}") for text in _values(document[name])
+    )
+
+
+def _values(document: Any, *, inside: bool = False) -> list[str]:
+    if isinstance(document, dict):
+        return [
+            text
+            for key, value in document.items()
+            for text in _values(value, inside=inside or key in _SECRET_FIELDS or key.endswith("Headers"))
+        ]
+    return [document] if inside and isinstance(document, str) and document else []
+
+
+def hidden(value: Any, texts: frozenset[str]) -> Any:
+    """Return `value` with each text that has one of `texts` in it as a secret output."""
+    if isinstance(value, dict):
+        return {key: hidden(item, texts) for key, item in value.items()}
+    if isinstance(value, list):
+        return [hidden(item, texts) for item in value]
+    if not isinstance(value, str):
+        return value
+    found = value in texts or any(text in value for text in texts if len(text) >= LEAST_LENGTH)
+    return pulumi.Output.secret(value) if found else value
+
+
+def hiding(texts: frozenset[str]) -> Transformation:
+    """Return a transformation that hides `texts` in the inputs of every resource."""
+
+    def transform(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult:
+        return pulumi.ResourceTransformationResult(hidden(dict(args.props), texts), args.opts)
+
+    return transform
+
+
+def outputs(config: LabConfig, texts: frozenset[str]) -> dict[str, Any]:
+    """Return the stack's outputs about what it declares: the whole configuration, and the stages that are on."""
+    return {"declared": hidden(msgspec.to_builtins(config), texts), "stages": sorted(config.stages.on)}
