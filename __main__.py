@@ -7,11 +7,16 @@ from waypoint_lab.program import declared
 from waypoint_lab.program.preflight import Preflight
 from waypoint_lab.stages.fault_expiry import Reading
 
+gate = None
 try:
     config = declared.load()
     asked, read = Preflight(config), Reading(config)  # both answer while the Kubernetes SDK is imported
-    from waypoint_lab.program.build import build
+    from waypoint_lab.program.build import GateCheck, build
 
+    if config.canary.gate and config.stages.canary:
+        from waypoint_lab.measure import gate as measured  # only stacks with a gate pay for this import
+
+        gate = GateCheck(measured.record(config), (lambda: measured.check(config)) if measured.wanted() else None)
     asked.result()
     record = read.result()
 except ConfigError as error:
@@ -19,6 +24,6 @@ except ConfigError as error:
 
 if secrets := declared.secrets(config):
     pulumi.runtime.register_stack_transformation(declared.hiding(secrets))
-build(config, record)
+build(config, record, gate)
 for name, value in declared.outputs(config, secrets).items():
     pulumi.export(name, value)

@@ -12,17 +12,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from waypoint_lab.config import deployed
 from waypoint_lab.config.paths import Settings, put
 from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.config.target import stack_config
-from waypoint_lab.measure.gate import UNMEASURED
-from waypoint_lab.rollout.state import Target
 from waypoint_lab.signals import ignored
 
 POLICIES = "policies"
+# In the environment of an update that rolls back: nothing may refuse it, so the gate does not measure it.
+UNMEASURED = "WAYPOINT_LAB_UNMEASURED"
 POLL_SECONDS = 0.05
 _GENERAL = ("error: update failed", "error: preview failed")  # why is said elsewhere
 NO_PULUMI = 'pulumi is not on PATH; in this clone: eval "$(.venv/bin/lab env)"'
@@ -39,6 +37,8 @@ class UpdateError(Exception):
 
 def edited(text: str, settings: Settings) -> str:
     """Return a stack's file with these settings of the lab, by path; comments and all other lines stay."""
+    from ruamel.yaml import YAML  # takes longer than the program may wait for the gate
+
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 4096
     yaml.indent(mapping=2, sequence=4, offset=2)  # as Pulumi writes it
@@ -114,11 +114,6 @@ class Updates:
     def config(self) -> LabConfig:
         """What the stack's file says now. Raises ConfigError."""
         return stack_config(self.folder, self.stack)
-
-    def edit(self, target: Target) -> LabConfig:
-        """Writes `target` into the stack's file. Raises ConfigError where the file is none."""
-        before = Target.of(self.config()).settings()
-        return self.set({path: value for path, value in target.settings().items() if value != before[path]})
 
     def set(self, settings: Settings) -> LabConfig:
         """Writes settings of the lab into the stack's file. Raises ConfigError where the file is none."""

@@ -15,6 +15,7 @@ from waypoint_lab.config.target import stack_config, use_target
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config, verify
 from waypoint_lab.measure.probe import ProbeError
+from waypoint_lab.pulumi_cli import UpdateError, deployed_config
 from waypoint_lab.stages import fault_expiry
 from waypoint_lab.stages.table import expectations
 
@@ -66,12 +67,14 @@ def main(given: argparse.Namespace) -> int:
     try:
         config = stack_config(cluster.PROJECT_FOLDER, given.stack)
         use_target(given.state, config)
+        if not given.schedule and not given.dry_run:
+            config = deployed_config(cluster.PROJECT_FOLDER, given.stack)
         if given.schedule:
             from waypoint_lab.chaos import schedule  # imports Pulumi
 
             return schedule.walk(cluster.PROJECT_FOLDER, schedule.read(given.schedule), config, given.stack)
         document = _report(config, measured=not given.dry_run)
-    except (ConfigError, ProbeError, subprocess.SubprocessError) as error:
+    except (ConfigError, UpdateError, ProbeError, subprocess.SubprocessError) as error:
         print(f"lab chaos: {error}", file=sys.stderr)
         return 1
     passed = not document["obstacles"] and all(item["passed"] for item in document.get("verdicts", []))

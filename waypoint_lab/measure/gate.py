@@ -14,11 +14,10 @@ from waypoint_lab.measure import envoy_config, prometheus
 from waypoint_lab.measure.probe import ProbeError, Row, send
 from waypoint_lab.measure.statistics import binomial_interval, quantile_interval
 from waypoint_lab.measure.verify import CONFIDENCE, judge
+from waypoint_lab.pulumi_cli import UNMEASURED
 from waypoint_lab.stages.expectations import RED, Expect, Measure
 
 POLL_SECONDS = 1.0
-# Set by a way back in the environment of its up: nothing may refuse it, so it is not measured, and no pass is recorded.
-UNMEASURED = "WAYPOINT_LAB_WAY_BACK"
 
 
 class GateMissed(Exception):

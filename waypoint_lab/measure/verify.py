@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from embedded import cluster
+from waypoint_lab.config import deployed
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import stack_config, use_target
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import access_log, envoy_config
 from waypoint_lab.measure.probe import ProbeError, Row, group, send
 from waypoint_lab.measure.statistics import binomial_interval, median_interval
+from waypoint_lab.pulumi_cli import UpdateError, deployed_config
 from waypoint_lab.stages import fault_expiry
 from waypoint_lab.stages.table import Expect, Measure, expectations
 
@@ -168,15 +170,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(given: argparse.Namespace) -> int:
     """0 if everything holds, 1 if anything misses or could not be measured."""
     try:
-        declared = stack_config(cluster.PROJECT_FOLDER, given.stack)
-        use_target(given.state, declared)
+        file = stack_config(cluster.PROJECT_FOLDER, given.stack)
+        use_target(given.state, file)
+        declared = deployed_config(cluster.PROJECT_FOLDER, given.stack)
+        if line := deployed.ahead(file, declared, given.stack):
+            print(f"lab verify: {line}", file=sys.stderr)
         config = fault_expiry.now(declared)
         if config != declared:
             print("lab verify: the declared fault is over; what is left of the stack is measured", file=sys.stderr)
         envoy_config.wait(config)
         envoy_config.wait_for_traffic(config)
         verdicts = measure(config, expectations(config))
-    except (ConfigError, ProbeError, envoy_config.NotLive, subprocess.SubprocessError) as error:
+    except (ConfigError, UpdateError, ProbeError, envoy_config.NotLive, subprocess.SubprocessError) as error:
         print(f"lab verify: {error}", file=sys.stderr)
         return 1
     passed = bool(verdicts) and all(item.passed for item in verdicts)

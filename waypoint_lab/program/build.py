@@ -10,7 +10,7 @@ from components.waypoint import WaypointArgs
 from waypoint_lab.config.models import Waypoint as WaypointSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program import l4_enforcement, traffic
-from waypoint_lab.program.context import Stack
+from waypoint_lab.program.context import GateCheck, Stack
 from waypoint_lab.stages import fault_expiry
 from waypoint_lab.stages.table import STAGES
 
@@ -90,11 +90,21 @@ COMBINED: dict[str, Callable[[Stack], None]] = {
 }
 
 
-def build(config: LabConfig, record: fault_expiry.Record = fault_expiry.Record()) -> None:  # noqa: B008 - a constant
-    """Registers everything that `config` turns on; `record` is what the cluster knows of its faults."""
+def build(
+    config: LabConfig,
+    record: fault_expiry.Record = fault_expiry.Record(),  # noqa: B008 - a constant
+    gate: GateCheck | None = None,
+) -> None:
+    """Register everything that the configuration turns on.
+
+    Args:
+        config: The stack's configuration.
+        record: The cluster's record of the stack's faults.
+        gate: The gate of the canary; None where there is none.
+    """
     if config.canary.gate and not config.stages.canary:
         pulumi.log.warn("waypoint-lab:canary.gate is set, but stages.canary is off: nothing is measured")
-    stack = Stack(config, record)
+    stack = Stack(config, record, gate)
     builders = COMBINED if config.uses_virtual_service else BUILDERS
     on = [builders[row.key] for row in STAGES if row.key in config.stages.on and row.key in builders]
     for builder in dict.fromkeys(on):

@@ -1,5 +1,9 @@
 """What the stages share while they are built."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import pulumi
 import pulumi_kubernetes as kubernetes
 
@@ -11,13 +15,25 @@ from waypoint_lab.program.kind_cluster import KindCluster, KindClusterArgs
 from waypoint_lab.stages import fault_expiry
 
 
+@dataclass(frozen=True)
+class GateCheck:
+    """The gate of the canary: the record of what a pass is for, and the check that raises where traffic misses it.
+
+    `check` is None for an update that is not measured.
+    """
+
+    record: Mapping[str, Any]
+    check: Callable[[], None] | None
+
+
 class Stack:
     """What the stages share while they are built."""
 
-    def __init__(self, config: LabConfig, record: fault_expiry.Record) -> None:
+    def __init__(self, config: LabConfig, record: fault_expiry.Record, gate: GateCheck | None) -> None:
         """Registers the provider, and the application where the config asks for it."""
         self.config = config
         self.record = record
+        self.gate = gate
         self.after: list[pulumi.Resource] = []
         provider = self._provider()
         self._providers: list[pulumi.ProviderResource] | None = [provider] if provider else None

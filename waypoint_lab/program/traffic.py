@@ -72,7 +72,7 @@ def route(stack: Stack) -> None:
     _split(config, args)
     _extras(config, args)
     route = CanaryRoute(config.app.service, args, stack.options(*stack.versions()))
-    if config.canary.gate and config.stages.canary:
+    if stack.gate:
         _gate(stack, route)
 
 
@@ -83,12 +83,10 @@ def _gate(stack: Stack, route: pulumi.Resource) -> None:
     and measures again, instead of finding nothing to change. It says what in annotations, because changed data of a
     ConfigMap would replace it.
     """
-    from waypoint_lab.measure import gate  # a fifth of a second, which only stacks with a gate are to pay
-
-    config = stack.config
-    hooks = (
-        [pulumi.ResourceHook(f"{config.app.service}-gate", lambda _args: gate.check(config))] if gate.wanted() else []
-    )
+    config, gate = stack.config, stack.gate
+    assert gate
+    check = gate.check
+    hooks = [pulumi.ResourceHook(f"{config.app.service}-gate", lambda _args: check())] if check else []
     KubernetesObject(
         f"{config.app.service}-gate",
         {
@@ -97,7 +95,7 @@ def _gate(stack: Stack, route: pulumi.Resource) -> None:
             "metadata": {
                 "name": f"{config.app.service}-gate",
                 "namespace": config.app.namespace,
-                "annotations": {"waypoint-lab/passed": json.dumps(gate.record(config), sort_keys=True)},
+                "annotations": {"waypoint-lab/passed": json.dumps(gate.record, sort_keys=True)},
             },
         },
         pulumi.ResourceOptions.merge(
@@ -162,5 +160,5 @@ def traffic(stack: Stack) -> None:
         _split(config, args)
     _extras(config, args)
     traffic = ServiceTraffic(config.rule_name, args, stack.options(*stack.versions()))
-    if config.canary.gate and config.stages.canary:
+    if stack.gate:
         _gate(stack, traffic)

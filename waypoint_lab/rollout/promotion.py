@@ -96,7 +96,7 @@ class Promotion:
             verdict, why = self._allowed(state, target)
             if verdict is Verdict.GO:
                 self._note("try", state, **target.document())
-                config = self.updates.edit(target)
+                config = self.updates.set(target.settings())
                 up_seconds = self.updates.forward()
                 envoy_config.wait(config)
                 self._note("measure", state, **target.document(), up_seconds=round(up_seconds, 2))
@@ -165,7 +165,7 @@ class Promotion:
             why = lost
             if not lost:
                 try:
-                    config = self.updates.edit(good)
+                    config = self.updates.set(good.settings())
                     self.updates.back()
                     envoy_config.wait(config)
                     break

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.unit.components.recording import run
+from tests.unit.components.recording import Recording, run
 from tests.unit.configs import lab_config
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.traffic_models import Canary, Gate, Prometheus
@@ -17,6 +17,8 @@ from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config, gate
 from waypoint_lab.measure.probe import ProbeError, Row
 from waypoint_lab.program import build
+from waypoint_lab.program.context import GateCheck
+from waypoint_lab.pulumi_cli import UNMEASURED
 
 GOOD = Row(200, "none", "yes", 0.01, False)
 RED = Row(200, "red", "yes", 0.01, False)
@@ -74,9 +76,15 @@ def test_a_probe_that_fails_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
 # The record of what passed.
 
 
+def gated(config: LabConfig) -> Recording:
+    if not config.canary.gate or not config.stages.canary:
+        return run(lambda: build.build(config))
+    check = GateCheck(gate.record(config), (lambda: gate.check(config)) if gate.wanted() else None)
+    return run(lambda: build.build(config, gate=check))
+
+
 def built(**canary: object) -> dict[str, object]:
-    config = lab_config("waypoint", "canary", canary=canary)
-    record = run(lambda: build.build(config))
+    record = gated(lab_config("waypoint", "canary", canary=canary))
     return record.inputs("reviews-gate")["metadata"]["annotations"] if "reviews-gate" in record.made else {}
 
 
@@ -94,9 +102,9 @@ def test_the_record_changes_with_the_weight_and_with_the_gate_and_with_nothing_e
 
 def test_a_way_back_is_not_measured_and_records_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     passed = built(gate={"successRate": 99})
-    monkeypatch.setenv(gate.UNMEASURED, "1")
+    monkeypatch.setenv(UNMEASURED, "1")
     config = lab_config("waypoint", "canary", canary={"gate": {"successRate": 99}})
-    record = run(lambda: build.build(config))
+    record = gated(config)
     assert "reviews-gate" not in record.hooks
     found = record.inputs("reviews-gate")["metadata"]["annotations"]
     assert found == {"waypoint-lab/passed": "{}"}
@@ -105,7 +113,7 @@ def test_a_way_back_is_not_measured_and_records_no_pass(monkeypatch: pytest.Monk
 
 def test_a_gate_without_a_canary_has_nothing_to_gate() -> None:
     config = lab_config("waypoint", "premium", canary={"gate": {"successRate": 99}})
-    assert "reviews-gate" not in run(lambda: build.build(config)).made
+    assert "reviews-gate" not in gated(config).made
 
 
 # Weights below one percent.
