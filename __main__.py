@@ -2,24 +2,34 @@
 
 import pulumi
 
-from waypoint_lab.errors import ConfigError
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import LabError
 from waypoint_lab.program import declared
 from waypoint_lab.program.preflight import Preflight
-from waypoint_lab.stages.fault_expiry import Reading
+from waypoint_lab.stages.fault_expiry import RecordReader
+
+
+def missing(config: LabConfig) -> list[str]:
+    """Return one line for each thing that an existing cluster lacks."""
+    from waypoint_lab.cli import doctor  # only stacks on such a cluster pay for this import
+
+    return doctor.missing(config)
+
 
 gate = None
 try:
     config = declared.load()
-    asked, read = Preflight(config), Reading(config)  # both answer while the Kubernetes SDK is imported
+    # Both answer while the Kubernetes SDK is imported.
+    preflight, reader = Preflight(config, missing), RecordReader(config)
     from waypoint_lab.program.build import GateCheck, build
 
     if config.canary.gate and config.stages.canary:
         from waypoint_lab.measure import gate as measured  # only stacks with a gate pay for this import
 
         gate = GateCheck(measured.record(config), (lambda: measured.check(config)) if measured.wanted() else None)
-    asked.result()
-    record = read.result()
-except ConfigError as error:
+    preflight.result()
+    record = reader.result()
+except LabError as error:
     raise pulumi.RunError(str(error)) from None
 
 if secrets := declared.secrets(config):

@@ -78,7 +78,7 @@ def obstacles(config: LabConfig) -> list[str]:
         found.append("fault.abort.percent is 0")
     if config.fault.at == "upstream" and config.stages.canary and config.canary.weight == 100:
         found.append(f"no request goes to {config.app.backends.baseline.service}, where the failing workload stands")
-    if fault_expiry.fault_id(config) in fault_expiry.Reading(config).result().over:
+    if fault_expiry.fault_id(config) in fault_expiry.RecordReader(config).result().expired:
         found.append("the fault is over; a new fault.start begins it again")
     inside = ("-n", config.app.namespace)
     service = _get(config, "service", config.app.service, *inside)

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 from embedded import cluster
+from waypoint_lab.cli import cluster_checks
+from waypoint_lab.cli.cluster_checks import Check, Object, State
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import stack_config, use_target
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure.probe import kubectl
-from waypoint_lab.program import cluster_checks
-from waypoint_lab.program.cluster_checks import Finding, Object, State
 
 SECONDS = 20
 BUNDLE = r"{.metadata.annotations.gateway\.networking\.k8s\.io/bundle-version}"
@@ -79,13 +79,13 @@ def _documents(text: str) -> list[Object]:
     return found
 
 
-def _crds(config: LabConfig) -> list[Finding]:
+def _crds(config: LabConfig) -> list[Check]:
     row = f"{{range .items[*]}}{{.metadata.name}}={BUNDLE}{{'\\n'}}{{end}}".replace("'", '"')
     text = _ask(config, "get", "crd", *cluster_checks.CRDS, "--ignore-not-found", "--output", f"jsonpath={row}")
     return cluster_checks.gateway_api(dict(line.split("=", 1) for line in text.splitlines() if line))
 
 
-def _mesh(config: LabConfig) -> list[Finding]:
+def _mesh(config: LabConfig) -> list[Check]:
     classes = _items(config, "gatewayclasses.gateway.networking.k8s.io", "istio-waypoint")
     parts = _items(config, "deployments,daemonsets", "--all-namespaces", "--selector", "app in (istiod, ztunnel)")
     return cluster_checks.ambient(
@@ -93,25 +93,25 @@ def _mesh(config: LabConfig) -> list[Finding]:
     )
 
 
-def _namespaces(config: LabConfig) -> list[Finding]:
+def _namespaces(config: LabConfig) -> list[Check]:
     names = dict.fromkeys((config.app.namespace, config.app.client.namespace))
     there = {item["metadata"]["name"]: item for item in _items(config, "namespaces", *names)}
     return cluster_checks.enrolled(config, there)
 
 
-def _service(config: LabConfig) -> list[Finding]:
+def _service(config: LabConfig) -> list[Check]:
     there = _items(config, "services", config.app.service, "--namespace", config.app.namespace)
     return [cluster_checks.service(config, next(iter(there), None))]
 
 
-def _client(config: LabConfig) -> list[Finding]:
+def _client(config: LabConfig) -> list[Check]:
     what = f"client {config.app.client.namespace}/{config.app.client.workload}"
-    mend = "set waypoint-lab:clientNamespace and waypoint-lab:clientWorkload"
+    fix = "set waypoint-lab:clientNamespace and waypoint-lab:clientWorkload"
     kind, slash, name = config.app.client.workload.partition("/")
     arguments = (kind, name) if slash else ("pod", kind)
     if not _items(config, *arguments, "--namespace", config.app.client.namespace):
-        return [Finding(what, State.MISSING, "does not exist", mend)]
-    return [Finding(what, State.OK, "there")]
+        return [Check(what, State.MISSING, "does not exist", fix)]
+    return [Check(what, State.OK, "there")]
 
 
 def _review(namespace: str, user: str, group: str, resource: str, verb: str) -> Object:
@@ -125,7 +125,7 @@ def _review(namespace: str, user: str, group: str, resource: str, verb: str) -> 
     return {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": {"resourceAttributes": asked, **more}}
 
 
-def _permissions(config: LabConfig, user: str = "") -> list[Finding]:
+def _permissions(config: LabConfig, user: str = "") -> list[Check]:
     rows = ISTIOD_NEEDS if user else [*NEEDED, *(HANDOVER if config.waypoint.canary else [])]
     wanted = [_review(config.app.namespace, user, group, kind, verb) for group, kind, verbs in rows for verb in verbs]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
@@ -133,26 +133,26 @@ def _permissions(config: LabConfig, user: str = "") -> list[Finding]:
         answer = _documents(_ask(config, "create", "--filename", "-", "--output", "json", given=text))
     except NoAnswer as error:
         whose = "istiod's permissions" if user else "your permissions"
-        return [Finding(whose, State.UNKNOWN, f"cannot be asked for ({error})")]
+        return [Check(whose, State.UNKNOWN, f"cannot be asked for ({error})")]
     return cluster_checks.permissions(answer)
 
 
-def _istiod(config: LabConfig) -> list[Finding]:
+def _istiod(config: LabConfig) -> list[Check]:
     return _permissions(config, "system:serviceaccount:istio-system:istiod")
 
 
-def examine(config: LabConfig) -> list[Finding]:
+def examine(config: LabConfig) -> list[Check]:
     """All that `config` needs of its cluster. A cluster that does not answer is the only finding then."""
     context = config.target.context or "the current context"
     try:
         version = json.loads(_ask(config, "version", "--output", "json"))["serverVersion"]["gitVersion"]
     except (NoAnswer, KeyError, ValueError) as error:
-        mend = "set waypoint-lab:kubeconfig and waypoint-lab:context, or KUBECONFIG"
-        return [Finding("API server", State.MISSING, f"{context} cannot be used: {error}", mend)]
+        fix = "set waypoint-lab:kubeconfig and waypoint-lab:context, or KUBECONFIG"
+        return [Check("API server", State.MISSING, f"{context} cannot be used: {error}", fix)]
     checks = {"CRDs": _crds, "Istio": _mesh, "your permissions": _permissions, "istiod's permissions": _istiod}
     if not config.installs_bookinfo:  # else the stack makes them
         checks |= {"namespaces": _namespaces, "Service": _service, "client": _client}
-    found = [Finding("API server", State.OK, f"{context}, Kubernetes {version}")]
+    found = [Check("API server", State.OK, f"{context}, Kubernetes {version}")]
     with ThreadPoolExecutor(len(checks)) as pool:
         for what, answer in [(what, pool.submit(check, config)) for what, check in checks.items()]:
             try:
@@ -160,13 +160,13 @@ def examine(config: LabConfig) -> list[Finding]:
             except NoAnswer as error:
                 # What one may not look at can still be there; what does not answer cannot be used.
                 state = State.UNKNOWN if "forbidden" in str(error) else State.MISSING
-                found.append(Finding(what, state, f"cannot be asked for ({error})"))
+                found.append(Check(what, state, f"cannot be asked for ({error})"))
     return found
 
 
-def missing(config: LabConfig) -> list[Finding]:
-    """The findings that stand in the way, in order."""
-    return [item for item in examine(config) if item.state is State.MISSING]
+def missing(config: LabConfig) -> list[str]:
+    """Return one line for each thing that the cluster lacks, with its fix."""
+    return [f"{item.what}: {item.found}; fix: {item.fix}" for item in examine(config) if item.state is State.MISSING]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

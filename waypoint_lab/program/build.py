@@ -1,4 +1,4 @@
-"""Builds the stages that are on, in the order of the table of stages."""
+"""Build the stages that are on, in the order of the table of stages."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the stages share while they are built."""
+"""State that the stage builders share: the configuration, the provider, the dependencies and the backends."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ class GateCheck:
 
 
 class Stack:
-    """What the stages share while they are built."""
+    """State that the stage builders share."""
 
     def __init__(self, config: LabConfig, record: fault_expiry.Record, gate: GateCheck | None) -> None:
-        """Registers the provider, and the application where the config asks for it."""
+        """Register the provider, and bookinfo if the configuration says so."""
         self.config = config
         self.record = record
         self.gate = gate
@@ -42,7 +42,7 @@ class Stack:
         self._versions: list[pulumi.Resource] = []
 
     def _provider(self) -> kubernetes.Provider | None:
-        """The cluster's own provider; none where the environment's cluster is meant."""
+        """Return the provider of the target; None for the cluster of the environment."""
         target = self.config.target
         if isinstance(target, KindTarget):
             args: KindClusterArgs = {
@@ -60,11 +60,11 @@ class Stack:
         return kubernetes.Provider("cluster", kubeconfig=target.kubeconfig or None, context=target.context or None)
 
     def options(self, *more: pulumi.Resource) -> pulumi.ResourceOptions:
-        """Options of a resource that comes after what is there already, and after `more`."""
+        """Return options of a resource that depends on all that is registered before, and on `more`."""
         return pulumi.ResourceOptions(providers=self._providers, depends_on=[*self.after, *more])
 
     def versions(self) -> list[pulumi.Resource]:
-        """The Services of single versions, made once; the user's own Service keeps its selector."""
+        """Register the backends once, and return them; the application's own Service keeps its selector."""
         if not self._versions:
             app = self.config.app
             for backend in app.backends.by_role.values():

@@ -1,48 +1,48 @@
-"""Questions to the cluster before anything is planned, so that what is wrong is said in plain lines."""
+"""Questions to the cluster before the first resource is registered."""
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from embedded.errors import ClusterError
 from embedded.identity import verify_identity
-from embedded.project import default_state
+from embedded.project import PROJECT_FOLDER, default_state
+from waypoint_lab import kubectl
 from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import ConfigError
-from waypoint_lab.measure.probe import PROJECT_FOLDER, kubectl
+from waypoint_lab.errors import ConfigError, KubectlError
 
 SECONDS = 30
+Missing = Callable[[LabConfig], Sequence[str]]
 
 
 class Preflight:
-    """Asks what the target needs; starts at once and is heard later, so that it costs little time of its own."""
+    """Check of what the target needs. It runs in the background."""
 
-    def __init__(self, config: LabConfig) -> None:
-        """Starts asking. Raises ConfigError where kubectl is missing."""
-        if shutil.which("kubectl") is None:
-            raise ConfigError('kubectl is not on PATH; in this clone: eval "$(.venv/bin/lab env)"')
+    def __init__(self, config: LabConfig, missing: Missing) -> None:
+        """Start the check.
+
+        Args:
+            config: The stack's configuration.
+            missing: Return one line for each thing that an existing cluster does not have.
+
+        Raises:
+            KubectlError: kubectl is not on PATH.
+        """
+        kubectl.require()
+        checks = {"embedded": embedded, "existing": lambda config: existing(missing(config)), "kind": kind}
         self._pool = ThreadPoolExecutor(1)
-        self._answer = self._pool.submit(CHECKS[config.target.kind], config)
+        self._answer = self._pool.submit(checks[config.target.kind], config)
 
     def result(self) -> None:
-        """Waits for the answer. Raises ConfigError with a line for each thing that is not there."""
+        """Wait for the check.
+
+        Raises:
+            ConfigError: The cluster cannot be used; one line for each reason.
+        """
         self._pool.shutdown()
         self._answer.result()
-
-
-def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
-    except FileNotFoundError:
-        raise ConfigError(f'{command[0]} is not on PATH; in this clone: eval "$(.venv/bin/lab env)"') from None
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"{' '.join(command[:2])} gave no answer within {SECONDS} s") from None
-
-
-def _last(said: str, who: str = "kubectl") -> str:
-    return (said.strip().splitlines() or [f"{who} said nothing"])[-1]
 
 
 def embedded(config: LabConfig) -> None:
@@ -51,50 +51,44 @@ def embedded(config: LabConfig) -> None:
         verify_identity(default_state())
     except ClusterError as error:
         raise ConfigError(str(error)) from None
-    wanted = ["namespace", "default"]
+    app, wanted = config.app, ["namespace", "default"]
     if not config.installs_bookinfo:
-        wanted = ["service", config.app.service, "--namespace", config.app.namespace]
-    done = _run(kubectl(config, "--request-timeout=10s", "get", *wanted, "--output", "name"))
-    line = _last(done.stderr)
-    if done.returncode and "NotFound" in line:
-        where = f"{config.app.namespace}/{config.app.service}"
-        raise ConfigError(
-            f"there is no Service {where} in the cluster: set waypoint-lab:app.namespace and app.service ({line})"
-        )
-    if done.returncode:
-        raise ConfigError(
-            f"the cluster cannot be used: {line.removeprefix('error: ')}; is it up (lab status), is KUBECONFIG set?"
-        )
+        wanted = ["service", app.service, "--namespace", app.namespace]
+    try:
+        kubectl.run(config.target, "get", *wanted, "--output=name", limit_seconds=SECONDS)
+    except KubectlError as error:
+        if "NotFound" in str(error):
+            where = f"waypoint-lab:app: there is no Service {app.namespace}/{app.service}"
+            raise ConfigError(f"{where}; set app.namespace and app.service ({error})") from None
+        raise ConfigError(f"embedded cluster: {error}; is it up (lab status), is KUBECONFIG set?") from None
 
 
-def existing(config: LabConfig) -> None:
-    """All that `lab doctor` looks at."""
-    from waypoint_lab.cli import doctor  # a fifth of a second, which only these stacks are to pay
-
-    found = [f"{item.what}: {item.found}; mend: {item.mend}" for item in doctor.missing(config)]
-    if len(found) == 1:
-        raise ConfigError(f"the cluster is not ready for the lab: {found[0]}")
-    if found:
-        raise ConfigError(
-            "\n  ".join([f"the cluster is not ready for the lab, {len(found)} things are missing:", *found])
-        )
+def existing(missing: Sequence[str]) -> None:
+    """Refuse a cluster that lacks something."""
+    if len(missing) == 1:
+        raise ConfigError(f"the cluster is not ready for the lab: {missing[0]}")
+    if missing:
+        head = f"the cluster is not ready for the lab, {len(missing)} things are missing:"
+        raise ConfigError("\n  ".join([head, *missing]))
 
 
 def kind(config: LabConfig) -> None:
-    """Whether kind works here, and whether the name is free or this stack's own."""
+    """Check that kind works, and that the cluster's name is free or is the stack's own."""
     for tool in ("kind", "istioctl"):
         if shutil.which(tool) is None:
             raise ConfigError(f'{tool} is not on PATH; in this clone: eval "$(.venv/bin/lab env --stack NAME)"')
-    done = _run(["kind", "get", "clusters"])
+    command = ["kind", "get", "clusters"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"kind: no answer within {SECONDS} s; start Docker or Podman") from None
     if done.returncode:
-        raise ConfigError(f"kind has no container runtime: start Docker or Podman ({_last(done.stderr, 'kind')})")
-    owner = PROJECT_FOLDER / f"{config.target.kubeconfig}.owner"
+        line = (done.stderr.strip().splitlines() or ["kind failed without a message"])[-1]
+        raise ConfigError(f"kind: there is no container runtime; start Docker or Podman ({line})")
     assert isinstance(config.target, KindTarget)
-    if config.target.name in done.stdout.split() and not owner.exists():
+    name = config.target.name
+    if name in done.stdout.split() and not (PROJECT_FOLDER / f"{config.target.kubeconfig}.owner").exists():
         raise ConfigError(
-            f"kind has a cluster {config.target.name} already, not of this stack: set waypoint-lab:target.name "
-            f"to another name, or remove it: kind delete cluster --name {config.target.name}"
+            f"waypoint-lab:target.name: kind has a cluster {name} already, not of this stack; set another name, or "
+            f"remove it: kind delete cluster --name {name}"
         )
-
-
-CHECKS: dict[str, Callable[[LabConfig], None]] = {"embedded": embedded, "existing": existing, "kind": kind}

@@ -1,4 +1,4 @@
-"""Builds the stages that route traffic and those that inject faults."""
+"""Build the stages that route traffic, and the stages that inject faults."""
 
 import json
 
@@ -33,7 +33,7 @@ def _split(config: LabConfig, args: CanaryRouteArgs | ServiceTrafficArgs) -> Non
 
 
 def _cohorts(config: LabConfig) -> list[Cohort]:
-    """User groups before all others; who tries the canary is asked for first."""
+    """Return the cohorts, that of the canary first: the first match decides."""
     found: list[Cohort] = []
     if config.canary_cohort:
         header, value = config.canary_cohort.pair
@@ -58,7 +58,7 @@ def _extras(config: LabConfig, args: CanaryRouteArgs | ServiceTrafficArgs) -> No
 
 
 def route(stack: Stack) -> None:
-    """An HTTPRoute with weights and user groups, and its gate where there is one."""
+    """Register an HTTPRoute with weights and cohorts, and its gate."""
     config = stack.config
     args: CanaryRouteArgs = {
         "namespace": config.app.namespace,
@@ -77,11 +77,10 @@ def route(stack: Stack) -> None:
 
 
 def _gate(stack: Stack, route: pulumi.Resource) -> None:
-    """A record of the weights that passed the gate: it is written only after they did.
+    """Register the record of the weights that passed the gate, which is written after they passed.
 
-    An up that misses leaves the route written and the record behind it, so the next one finds the record out of date
-    and measures again, instead of finding nothing to change. It says what in annotations, because changed data of a
-    ConfigMap would replace it.
+    An update that misses leaves the record out of date, so the next update measures again. The record is an annotation,
+    because other data would replace the ConfigMap.
     """
     config, gate = stack.config, stack.gate
     assert gate
@@ -106,7 +105,7 @@ def _gate(stack: Stack, route: pulumi.Resource) -> None:
 
 
 def _faults(stack: Stack) -> ServiceTrafficArgs:
-    """Delay, abort, retries and timeout as both components that know them take them."""
+    """Return delay, abort, retries and timeout as the arguments that both components have."""
     config = stack.config
     args: ServiceTrafficArgs = {
         "namespace": config.app.namespace,
@@ -135,13 +134,13 @@ def _faults(stack: Stack) -> ServiceTrafficArgs:
         args["timeout"] = config.app.request_timeout
     if fault := fault_expiry.fault_id(config):
         args["duration"] = {"seconds": config.fault.duration_seconds, "id": fault}
-        if fault in stack.record.over:
+        if fault in stack.record.expired:
             args["duration"]["expired"] = fault
     return args
 
 
 def chaos(stack: Stack) -> None:
-    """A VirtualService with faults and retries."""
+    """Register a VirtualService with faults and retries."""
     config = stack.config
     args: ChaosRuleArgs = {**_faults(stack)}  # type: ignore[typeddict-item]
     if config.fault.header_pair and config.faulty:
@@ -151,7 +150,7 @@ def chaos(stack: Stack) -> None:
 
 
 def traffic(stack: Stack) -> None:
-    """One VirtualService with all of it, and the gate where there is one."""
+    """Register one VirtualService with routes, faults and retries, and its gate."""
     config = stack.config
     args = _faults(stack)
     if config.fault.header_pair and config.faulty:

@@ -36,14 +36,14 @@ def test_preflight_with_another_clusters_kubeconfig_refuses_without_a_request(as
     if started:
         make_credentials(asked.parent / "state", 16443)
     with pytest.raises(ConfigError, match=r"/config: context production is not the embedded cluster of .*/state; "):
-        Preflight(lab_config()).result()
+        Preflight(lab_config(), lambda _config: []).result()
     assert not asked.exists()
 
 
 def test_preflight_with_the_embedded_clusters_kubeconfig_passes(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_credentials(asked.parent / "state", 16443)
     monkeypatch.setenv("KUBECONFIG", str(asked.parent / "state" / "kubeconfig"))
-    Preflight(lab_config()).result()
+    Preflight(lab_config(), lambda _config: []).result()
     assert asked.exists()
 
 

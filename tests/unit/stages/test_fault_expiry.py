@@ -1,6 +1,5 @@
 """What the cluster's record of a fault means, and which requests a fault would hit."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +49,19 @@ def test_weights_and_the_owner_leave_a_fault_what_it_is() -> None:
 def test_a_record_says_what_is_on_until_when_and_what_is_over() -> None:
     on = noted(fault="abc", fault_until="abc 2026-01-01T00:00:00Z", fault_expired="")
     over = noted(fault="old", fault_expired="old")
-    found = fault_expiry.parse(json.dumps({"items": [over, on]}))
+    found = fault_expiry.read([over, on])
     assert found == fault_expiry.Record("abc", "2026-01-01T00:00:00Z", frozenset({"old"}))
-    assert fault_expiry.parse(json.dumps(over)).over == {"old"}
-    assert fault_expiry.parse("") == fault_expiry.Record()
+    assert fault_expiry.read([over]).expired == {"old"}
+    assert fault_expiry.read([]) == fault_expiry.Record()
 
 
 def test_an_end_of_an_earlier_fault_is_not_that_of_this_one() -> None:
-    assert fault_expiry.parse(json.dumps(noted(fault="new", fault_until="old 2026-01-01T00:00:00Z"))).until == ""
+    assert fault_expiry.read([noted(fault="new", fault_until="old 2026-01-01T00:00:00Z")]).until == ""
 
 
 def test_a_fault_that_is_over_is_expected_no_more_but_its_retries_are() -> None:
     declared = config("abort", "retries", fault=LASTING)
-    record = fault_expiry.Record(over=frozenset({fault_expiry.fault_id(declared)}))
+    record = fault_expiry.Record(expired=frozenset({fault_expiry.fault_id(declared)}))
     assert fault_expiry.effective(declared, record).stages.on == {"waypoint", "retries"}
     assert fault_expiry.effective(declared, fault_expiry.Record()) == declared
 
@@ -174,7 +173,9 @@ def test_without_the_guard_nobody_is_asked_who_enforces_it() -> None:
     assert l4_enforcement.warning(LabConfig()) == ""
 
 
-@pytest.mark.parametrize(("found", "said"), [("daemonset.apps/ztunnel", ""), ("", "no ztunnel is in this cluster")])
+@pytest.mark.parametrize(
+    ("found", "said"), [("daemonset.apps/ztunnel", ""), ("", "the cluster has no ztunnel to enforce it")]
+)
 def test_a_guard_that_nothing_enforces_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: str, said: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a cluster must have for the lab, as pure functions of what it says; each finding names what would mend it."""
+"""What a cluster must have for the lab, as pure functions of what it says; each finding names what would fix it."""
 
 import re
 from collections.abc import Mapping
@@ -35,25 +35,25 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line: what was looked at, how it is, what was found, and the command that would mend it."""
+class Check:
+    """One line: what was looked at, how it is, what was found, and the command that would fix it."""
 
     what: str
     state: State
     found: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         """As `lab doctor` prints it."""
-        return f"{self.state:<8}{self.what}: {self.found}" + (f"; mend: {self.mend}" if self.mend else "")
+        return f"{self.state:<8}{self.what}: {self.found}" + (f"; fix: {self.fix}" if self.fix else "")
 
 
-def _ok(what: str, found: str) -> Finding:
-    return Finding(what, State.OK, found)
+def _ok(what: str, found: str) -> Check:
+    return Check(what, State.OK, found)
 
 
-def _missing(what: str, found: str, mend: str) -> Finding:
-    return Finding(what, State.MISSING, found, mend)
+def _missing(what: str, found: str, fix: str) -> Check:
+    return Check(what, State.MISSING, found, fix)
 
 
 def _number(text: str) -> tuple[int, int] | None:
@@ -61,7 +61,7 @@ def _number(text: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def gateway_api(crds: Mapping[str, str]) -> list[Finding]:
+def gateway_api(crds: Mapping[str, str]) -> list[Check]:
     """`crds`: name and bundle version of each CRD that is there."""
     found = []
     for part in dict.fromkeys(CRDS.values()):
@@ -94,7 +94,7 @@ def _old(version: str, wanted: tuple[int, int]) -> str:
     return f"{version} is too old{what}, {want} or newer is needed" if number and number < wanted else ""
 
 
-def ambient(classes: list[Object], workloads: list[Object], wanted: tuple[int, int] = ISTIO) -> list[Finding]:
+def ambient(classes: list[Object], workloads: list[Object], wanted: tuple[int, int] = ISTIO) -> list[Check]:
     """`classes`: the GatewayClass istio-waypoint if it is there; `workloads`: istiod and ztunnel, as far as there.
 
     `wanted`: the version of both that is needed at least.
@@ -113,23 +113,23 @@ def ambient(classes: list[Object], workloads: list[Object], wanted: tuple[int, i
         why = _old(version, wanted)
         found.append(_missing("Istio version", why, "istioctl upgrade") if why else _ok("Istio version", version))
     else:
-        found.append(Finding("Istio version", State.UNKNOWN, "no Deployment with the label app=istiod"))
+        found.append(Check("Istio version", State.UNKNOWN, "no Deployment with the label app=istiod"))
     if ztunnel := by_kind.get("DaemonSet"):
         status = ztunnel.get("status", {})
         ready, scheduled = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
         if ready < scheduled or not scheduled:
-            mend = f"kubectl -n {ztunnel['metadata']['namespace']} rollout status daemonset/ztunnel"
-            found.append(_missing("ztunnel", f"{ready} of {scheduled} nodes ready", mend))
+            fix = f"kubectl -n {ztunnel['metadata']['namespace']} rollout status daemonset/ztunnel"
+            found.append(_missing("ztunnel", f"{ready} of {scheduled} nodes ready", fix))
         elif why := _old(_image(ztunnel), wanted):
             found.append(_missing("ztunnel", why, "istioctl upgrade"))
         else:
             found.append(_ok("ztunnel", f"ready on {ready} nodes"))
     else:
-        found.append(Finding("ztunnel", State.UNKNOWN, "no DaemonSet with the label app=ztunnel"))
+        found.append(Check("ztunnel", State.UNKNOWN, "no DaemonSet with the label app=ztunnel"))
     return found
 
 
-def enrolled(config: LabConfig, namespaces: Mapping[str, Object]) -> list[Finding]:
+def enrolled(config: LabConfig, namespaces: Mapping[str, Object]) -> list[Check]:
     """Whether both namespaces are there and in the mesh."""
     found = []
     for name in dict.fromkeys((config.app.namespace, config.app.client.namespace)):
@@ -137,14 +137,14 @@ def enrolled(config: LabConfig, namespaces: Mapping[str, Object]) -> list[Findin
         if name not in namespaces:
             found.append(_missing(f"namespace {name}", "does not exist", f"kubectl create namespace {name}"))
         elif labels.get("istio.io/dataplane-mode") != "ambient":
-            mend = f"kubectl label namespace {name} istio.io/dataplane-mode=ambient"
-            found.append(_missing(f"namespace {name}", "is not enrolled in the mesh", mend))
+            fix = f"kubectl label namespace {name} istio.io/dataplane-mode=ambient"
+            found.append(_missing(f"namespace {name}", "is not enrolled in the mesh", fix))
         else:
             found.append(_ok(f"namespace {name}", "enrolled in the mesh"))
     return found
 
 
-def service(config: LabConfig, item: Object | None) -> Finding:
+def service(config: LabConfig, item: Object | None) -> Check:
     """Whether the Service is there, with the port."""
     name = f"Service {config.app.namespace}/{config.app.service}"
     if item is None:
@@ -156,7 +156,7 @@ def service(config: LabConfig, item: Object | None) -> Finding:
     return _ok(name, f"port {config.app.port}")
 
 
-def permissions(reviews: list[Object]) -> list[Finding]:
+def permissions(reviews: list[Object]) -> list[Check]:
     """What the API server says of the access that the user, and istiod, need."""
     found = []
     for who in dict.fromkeys(item["kind"] for item in reviews):
@@ -168,10 +168,10 @@ def permissions(reviews: list[Object]) -> list[Finding]:
                 kind = asked["resource"] + (f"/{asked['subresource']}" if asked.get("subresource") else "")
                 denied.append(f"{asked['verb']} {kind}")
         what = "your permissions" if who == "SelfSubjectAccessReview" else "istiod's permissions"
-        mend = "ask for a Role with them" if who == "SelfSubjectAccessReview" else AMBIENT
+        fix = "ask for a Role with them" if who == "SelfSubjectAccessReview" else AMBIENT
         namespace = own[0]["spec"]["resourceAttributes"]["namespace"]
         if denied:
-            found.append(_missing(what, f"not allowed in {namespace}: {', '.join(denied)}", mend))
+            found.append(_missing(what, f"not allowed in {namespace}: {', '.join(denied)}", fix))
         else:
             found.append(_ok(what, f"sufficient in {namespace}"))
     return found

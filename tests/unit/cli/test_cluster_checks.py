@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 
 from tests.unit.configs import lab_config
+from waypoint_lab.cli import cluster_checks
+from waypoint_lab.cli.cluster_checks import State
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
-from waypoint_lab.program import cluster_checks
-from waypoint_lab.program.cluster_checks import State
 
 CRDS = dict.fromkeys(cluster_checks.CRDS, "v1.6.0")
 ACCEPTED = {"status": {"conditions": [{"type": "Accepted", "status": "True"}]}}
@@ -36,8 +36,8 @@ def test_missing_crds_are_named_with_the_command_that_installs_them() -> None:
     some = {name: version for name, version in CRDS.items() if not name.startswith(("httproutes", "telemetries"))}
     gateway, istio = cluster_checks.gateway_api(some)
     assert (gateway.state, gateway.found) == (State.MISSING, "httproutes.gateway.networking.k8s.io not installed")
-    assert gateway.mend.startswith("kubectl apply --server-side")
-    assert (istio.state, istio.mend) == (State.MISSING, "istioctl install --set profile=ambient")
+    assert gateway.fix.startswith("kubectl apply --server-side")
+    assert (istio.state, istio.fix) == (State.MISSING, "istioctl install --set profile=ambient")
 
 
 @pytest.mark.parametrize(("version", "state"), [("v1.0.0", State.MISSING), ("v1.1.0", State.OK), ("", State.OK)])
@@ -49,7 +49,7 @@ def test_an_older_gateway_api_is_missing_what_a_service_parent_needs(version: st
 def test_a_cluster_without_ambient_is_told_how_to_get_it() -> None:
     for classes in ([], [{"status": {"conditions": [{"type": "Accepted", "status": "Unknown"}]}}]):
         first, *_ = cluster_checks.ambient(classes, [istiod("1.31.0"), ztunnel(1, 1)])
-        assert (first.state, first.mend) == (State.MISSING, "istioctl install --set profile=ambient")
+        assert (first.state, first.fix) == (State.MISSING, "istioctl install --set profile=ambient")
 
 
 def test_an_old_istio_and_a_ztunnel_that_is_not_ready_are_missing() -> None:
@@ -79,7 +79,7 @@ def test_what_cannot_be_seen_is_unknown_and_stands_in_nobodys_way() -> None:
 
 def test_namespaces_that_are_missing_or_not_enrolled_are_named() -> None:
     backends, frontends = cluster_checks.enrolled(LabConfig(), {"bookinfo-backends": {"metadata": {"labels": {}}}})
-    assert backends.mend == "kubectl label namespace bookinfo-backends istio.io/dataplane-mode=ambient"
+    assert backends.fix == "kubectl label namespace bookinfo-backends istio.io/dataplane-mode=ambient"
     assert frontends.found == "does not exist"
 
 
