@@ -11,7 +11,7 @@ from embedded.node import dns
 from embedded.node.config import NodeConfig, NodeConfigError
 from embedded.node.kubelet.kubelet import Kubelet
 from embedded.node.kubelet.server import KubeletServer
-from embedded.node.launcher.client import LauncherGone
+from embedded.node.launcher.process import LauncherGone
 from embedded.node.proxy import controller as proxy
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from embedded import cluster
+from embedded.node import dns
 
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 NAMESPACE = "kubelet-test"
@@ -80,7 +81,7 @@ def test_a_container_has_its_environment_and_volumes(kubectl: Kubectl) -> None:
 
 
 def test_a_read_only_mount_and_the_machines_own_folders_cannot_be_written(kubectl: Kubectl) -> None:
-    for path in ("/opt/brand/new/x", "/usr/x", str(Path(__file__).with_name("x"))):
+    for path in ("/opt/brand/new/x", "/usr/x", str(Path(dns.__file__).with_name("x"))):
         got = inside(kubectl, "all", "main", f"touch {path}", check=False)
         assert (got.returncode, "Read-only file system" in got.stderr) == (1, True), path
 

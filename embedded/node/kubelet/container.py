@@ -2,18 +2,19 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import signal
 import time
 from pathlib import Path
 
 from embedded.kube import Object
-from embedded.node.kubelet import images, probes
+from embedded.node.kubelet import images, probes, security
 from embedded.node.kubelet.container_process import ContainerProcess
 from embedded.node.kubelet.context import BACKOFF_FORGOTTEN, PodContext, backoff, now
 from embedded.node.kubelet.environment import MissingReference, build, expand
 from embedded.node.kubelet.logs import remove
-from embedded.node.kubelet.mounts import Bind, plan
-from embedded.node.launcher.client import Command, LaunchError, Process
+from embedded.node.kubelet.mounts import Bind, hidden_folders, plan
+from embedded.node.launcher.process import Command, LaunchError, Process
 
 CONFIG_RETRY_SECONDS = 1.0
 HOOK_SECONDS = 60.0  # for a postStart hook; a preStop hook has the grace period
@@ -111,7 +112,14 @@ class Container:
                 argv = image.argv(command, args)
                 if not argv:
                     raise MissingReference("no command specified")
-                return Command(argv, env, self.spec.get("workingDir") or "/"), plan(binds)
+                made = Command(
+                    argv,
+                    env,
+                    self.spec.get("workingDir") or "/",
+                    security.capabilities(self.spec),
+                    security.no_new_privileges(self.spec),
+                )
+                return made, plan(binds, hidden_folders(self._host.config.state_dir))
             except MissingReference as error:
                 if self.state.get("waiting", {}).get("message") != str(error):
                     self._host.event("Warning", "Failed", f"Error: {error}")
@@ -224,7 +232,7 @@ class Container:
         sandbox, process, command = self._host.sandbox, self.process, self.command
         if sandbox is None or process is None or command is None:
             return 126, "the container does not run"
-        inside = Command(argv, command.env, command.cwd)
+        inside = dataclasses.replace(command, argv=argv)
         try:
             return await self._host.launcher.capture(sandbox.pause, process, inside, seconds)
         except LaunchError as error:

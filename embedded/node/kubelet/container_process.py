@@ -7,7 +7,8 @@ from pathlib import Path
 
 from embedded.node.kubelet.logs import LogWriter
 from embedded.node.kubelet.sandbox import Sandbox
-from embedded.node.launcher.client import Command, LauncherClient, Process, read_pipe
+from embedded.node.launcher.client import LauncherClient
+from embedded.node.launcher.process import Command, Process, read_pipe
 
 FOREVER = 1e9
 STREAMS = ("stdout", "stderr")

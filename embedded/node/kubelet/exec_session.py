@@ -10,7 +10,7 @@ import termios
 
 from aiohttp import WSMsgType, web
 
-from embedded.node.launcher.client import Process
+from embedded.node.launcher.process import Process
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedded.node.config import NodeConfig
-from embedded.node.kubelet.mounts import REPOSITORY
-
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from embedded.node.kubelet.mounts import REPOSITORY, SYSTEM_PATH
 
 
 class UnknownImage(Exception):

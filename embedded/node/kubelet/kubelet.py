@@ -16,7 +16,8 @@ from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.context import now
 from embedded.node.kubelet.pod import Pod
 from embedded.node.kubelet.sandbox import Addresses, prepare_node
-from embedded.node.launcher.client import LauncherClient, LauncherGone
+from embedded.node.launcher.client import LauncherClient
+from embedded.node.launcher.process import LauncherGone
 
 log = logging.getLogger(__name__)
 VERSION = "v1.36.3"

@@ -1,20 +1,23 @@
-"""What a container sees as its file system: this machine's, read-only, with the Pod's own files on top.
+"""The file system of a container: this machine's, read-only, with the Pod's own files on top.
 
-A mount point that this machine has not got (`/etc/istio/proxy`) cannot be made in the machine's own folders. The folder
+A mount point that this machine lacks (`/etc/istio/proxy`) cannot be created in the machine's own folders. The folder
 above it is therefore mirrored: an empty folder in a tmpfs, in which each of the original's entries is mounted. An
-overlay file system was turned down: without root the kernel refuses one over folders that have other mounts below them.
+overlay file system is no alternative: without root the kernel refuses one over folders that have mounts below them.
 """
 
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-# Every container has these to itself; the mode is the folder's.
-SCRATCH = {"/tmp": "1777", "/run": "755", "/dev/shm": "1777", "/var/tmp": "1777"}
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Every container has its own: path → mode.
+SCRATCH = {"/tmp": "1777", "/run": "755", "/var/tmp": "1777"}
+DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
+DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Bind:
 
 
 def real(path: str) -> str:
-    """`path` with this machine's symbolic links resolved, as far as it exists."""
+    """Return `path` with this machine's symbolic links resolved, as far as it exists."""
     return os.path.realpath("/" + path.strip("/"))
 
 
@@ -34,22 +37,44 @@ def _below(path: str, parent: str) -> bool:
     return path.startswith(parent.rstrip("/") + "/")
 
 
+def _visible() -> list[str]:
+    """Return the folders that the stand-ins of images need: our package `embedded`, and Python."""
+    return [real(path) for path in (str(REPOSITORY / "embedded"), sys.prefix, sys.base_prefix)]
+
+
+def hidden_folders(state_dir: str) -> list[str]:
+    """Return the folders of this machine that no container sees: homes, this repository, the cluster's state.
+
+    Args:
+        state_dir: The node agent's folder inside the cluster's state, beside the cluster's keys.
+    """
+    home = real(os.path.expanduser("~"))
+    found = ["/root", "/home", real(os.path.dirname(state_dir)), real(str(REPOSITORY))]
+    if home not in map(real, SYSTEM_PATH.split(":")):
+        found.append(home)
+    return sorted({path for path in found if path != "/" and os.path.isdir(path)} - set(_visible()))
+
+
 class _Planner:
-    def __init__(self, binds: Mapping[str, Bind]) -> None:
+    def __init__(self, binds: Mapping[str, Bind], scratch: Mapping[str, str]) -> None:
         self.binds = binds
+        self.scratch = scratch
         self.steps: list[list[str]] = []
 
     def _needs_mirror(self, folder: str) -> bool:
-        """Whether something is to be mounted below `folder` at a place that does not exist."""
+        """Return True if something is to be mounted below `folder` at a place that does not exist."""
         return any(_below(target, folder) and not os.path.exists(target) for target in self.binds)
 
     def place(self, path: str) -> None:
-        """Puts this machine's `path` into the new root, or mirrors it, or gives an own one."""
-        if path in SCRATCH:
-            self.steps += [["dir", "", path], ["tmpfs", SCRATCH[path], path]]
+        """Show this machine's `path` in the new root, or mirror it, or replace it by an empty one."""
+        if path in self.scratch:
+            self.steps += [["dir", "", path], ["tmpfs", self.scratch[path], path]]
             return
         if path == "/proc":
             self.steps += [["dir", "", path], ["proc", "", path]]
+            return
+        if path == "/dev":
+            self._place_devices()
             return
         mode = os.lstat(path).st_mode
         if stat.S_ISLNK(mode):
@@ -62,35 +87,48 @@ class _Planner:
                 self.place(os.path.join(path, name))
         else:
             self.steps += [["dir", "", path], ["show", path, path]]
-            for inner, bits in SCRATCH.items():
-                if _below(inner, path) and os.path.isdir(inner):
-                    self.steps.append(["tmpfs", bits, inner])
+            inner = sorted(each for each in self.scratch if _below(each, path) and os.path.isdir(each))
+            # A folder inside another empty one does not exist any more.
+            outer = [each for each in inner if not any(_below(each, other) for other in inner)]
+            self.steps += [["tmpfs", self.scratch[each], each] for each in outer]
+
+    def _place_devices(self) -> None:
+        self.steps += [["dir", "", "/dev"], ["tmpfs", "755", "/dev"]]
+        for path in (f"/dev/{name}" for name in DEVICES if os.path.exists(f"/dev/{name}")):
+            self.steps += [["file", "", path], ["show", path, path]]
+        self.steps += [["link", source, f"/dev/{name}"] for name, source in DEVICE_LINKS.items()]
+        self.steps += [["dir", "", "/dev/shm"], ["tmpfs", "1777", "/dev/shm"]]
+        self.steps += [["dir", "", "/dev/pts"], ["devpts", "", "/dev/pts"]]
 
     def bind(self, target: str, bind: Bind) -> None:
+        """Mount a file or folder, at a place that is created where it is missing."""
         kind = "dir" if os.path.isdir(bind.source) else "file"
-        if not os.path.exists(target) or any(_below(target, scratch) for scratch in SCRATCH):
+        if not os.path.exists(target) or any(_below(target, own) for own in (*self.scratch, "/dev")):
             self.steps.append([kind, "", target])
         self.steps.append(["bind-ro" if bind.read_only else "bind", bind.source, target])
 
 
-def plan(binds: Mapping[str, Bind]) -> list[list[str]]:
-    """The steps (kind, source or mode, target), for the launcher, that build a root with `binds`.
+def plan(binds: Mapping[str, Bind], hidden: Iterable[str] = ()) -> list[list[str]]:
+    """Return the steps (kind, source or mode, target) by which the launcher builds a container's root.
 
-    `binds` are by path in the container; one through a symbolic link of this machine (`/var/run`) follows it.
+    Args:
+        binds: Mounts by their path in the container; symbolic links of this machine (`/var/run`) are followed.
+        hidden: Folders of this machine that are empty in the container, except for what commands need below them.
     """
-    needed = {real(target): bind for target, bind in binds.items()}
-    # What the lab's own commands need stays visible where it lies below a folder that containers have to themselves.
-    for kept in (str(REPOSITORY), sys.prefix, sys.base_prefix):
-        path = real(kept)
-        if any(_below(path, scratch) for scratch in SCRATCH):
-            needed.setdefault(path, Bind(path, read_only=True))
-    planner = _Planner(needed)
+    scratch = {**dict.fromkeys(hidden, "755"), **SCRATCH}
+    wanted = {real(target): bind for target, bind in binds.items()}
+    visible = {path: Bind(path, read_only=True) for path in _visible() if any(_below(path, each) for each in scratch)}
+    planner = _Planner(visible | wanted, scratch)
     planner.steps += [["tmpfs", "755", "/"]]
     for name in sorted(os.listdir("/")):
         planner.place("/" + name)
     for name in SCRATCH:
         if not os.path.exists(name) and os.path.dirname(name) == "/":
             planner.steps += [["dir", "", name], ["tmpfs", SCRATCH[name], name]]
-    for target in sorted(needed, key=lambda target: target.count("/")):
-        planner.bind(target, needed[target])
+    for target in sorted(visible, key=lambda target: target.count("/")):
+        planner.bind(target, visible[target])
+    # The state may lie inside a folder that has just been shown.
+    planner.steps += [["tmpfs", "755", each] for each in hidden if any(_below(each, path) for path in visible)]
+    for target in sorted(wanted, key=lambda target: target.count("/")):
+        planner.bind(target, wanted[target])
     return planner.steps

@@ -20,7 +20,7 @@ from embedded.node.kubelet.mounts import Bind
 from embedded.node.kubelet.sandbox import Sandbox, SandboxError
 from embedded.node.kubelet.status_writer import FAULTS, StatusWriter
 from embedded.node.kubelet.volumes import Volumes
-from embedded.node.launcher.client import LaunchError
+from embedded.node.launcher.process import LaunchError
 
 log = logging.getLogger(__name__)
 SETUP_RETRY_SECONDS = 1.0

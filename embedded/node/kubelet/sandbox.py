@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedded.node.config import NodeConfig
-from embedded.node.launcher.client import LauncherClient, Process
+from embedded.node.launcher.client import LauncherClient
+from embedded.node.launcher.process import Process
 
 FIRST_OFFSET = 256  # 10.244.1.0: what is below belongs to the node itself
 COMMAND_SECONDS = 10

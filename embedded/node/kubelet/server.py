@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
 import ssl
 
@@ -13,7 +14,7 @@ from embedded.node.kubelet.exec_session import PROTOCOLS, STDERR, ExecSession, f
 from embedded.node.kubelet.kubelet import Kubelet
 from embedded.node.kubelet.logs import older, parse, read
 from embedded.node.kubelet.pod import Pod
-from embedded.node.launcher.client import Command, LaunchError
+from embedded.node.launcher.process import LaunchError
 
 ALLOWED_GROUP = "system:masters"
 FOLLOW_SECONDS = 0.2  # how often a followed log is looked at
@@ -147,7 +148,7 @@ class KubeletServer:
             await finish(socket, failure(f"container {container.name} does not run"))
             return socket
         env = container.command.env | ({"TERM": "xterm"} if tty else {})
-        command = Command(list(query.getall("command", [])), env, container.command.cwd)
+        command = dataclasses.replace(container.command, argv=list(query.getall("command", [])), env=env)
         session = ExecSession(socket, tty=tty, wants_input=wants_input)
         try:
             launch = self._kubelet.launcher

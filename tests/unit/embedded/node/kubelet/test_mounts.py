@@ -1,5 +1,10 @@
 """The mount plan of a container."""
 
+from pathlib import Path
+
+import pytest
+
+from embedded.node.kubelet import mounts
 from embedded.node.kubelet.mounts import Bind, plan
 
 
@@ -17,3 +22,28 @@ def test_a_folder_without_new_mount_points_is_shown_whole_and_read_only() -> Non
 def test_everything_on_this_machine_is_read_only_in_a_container() -> None:
     own = {"/data-of-mine/x": Bind("/somewhere")}
     assert {"/somewhere"} == {source for kind, source, _ in plan(own) if kind == "bind"}
+
+
+def test_plan_hidden_folder_is_empty_but_for_what_commands_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "REPOSITORY", Path("/usr/repository"))
+    monkeypatch.setattr(mounts.sys, "prefix", "/usr/share/venv")
+    steps = plan({}, ["/usr/share"])
+    assert ["tmpfs", "755", "/usr/share"] in steps
+    assert ["bind-ro", "/usr/share/venv", "/usr/share/venv"] in steps
+
+
+def test_hidden_folders_name_homes_repository_and_state(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (state / "node").mkdir(parents=True)
+    hidden = mounts.hidden_folders(str(state / "node"))
+    assert {str(state), str(mounts.REPOSITORY), "/home"} <= set(hidden)
+    assert "/" not in mounts.hidden_folders("/state")
+
+
+def test_plan_devices_are_a_containers_own() -> None:
+    steps = plan({})
+    assert ["tmpfs", "755", "/dev"] in steps
+    assert ["show", "/dev", "/dev"] not in steps
+    assert ["show", "/dev/null", "/dev/null"] in steps

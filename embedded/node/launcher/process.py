@@ -1,0 +1,82 @@
+"""Processes in Pods as the node agent sees them: the command, the end, the output."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+class LaunchError(Exception):
+    """A process could not be started. `missing` is True if the command does not exist or is not executable."""
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        """Keep the errno `number`."""
+        super().__init__(message)
+        self.missing = number in (2, 13)
+
+
+class LauncherGone(Exception):
+    """The launcher ended, and all Pods with it; the agent must start again."""
+
+
+@dataclass
+class Process:
+    """A started process.
+
+    Attributes:
+        pid: Its id in the launcher's PID namespace.
+        code: Its exit code once `ended` is set; 128 + n after signal n.
+        ended: Set when the process has ended.
+    """
+
+    pid: int
+    code: int | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self) -> int:
+        """Wait for the end; return the exit code."""
+        await self.ended.wait()
+        return self.code if self.code is not None else 137
+
+    def end(self, code: int) -> None:
+        """Record the end."""
+        self.code = code
+        self.ended.set()
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to execute in a container: `capabilities` is a bit mask."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str = "/"
+    capabilities: int = 0
+    no_new_privileges: bool = False
+
+
+async def read_pipe(reader: int, take: Callable[[bytes], object], process: Process, seconds: float) -> None:
+    """Pass the data of the pipe `reader` to `take` until `process` ends or `seconds` pass; then close the pipe."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(reader, False)
+
+    def drain() -> None:
+        try:
+            while data := os.read(reader, 65536):
+                take(data)
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        loop.remove_reader(reader)
+
+    loop.add_reader(reader, drain)
+    try:
+        async with asyncio.timeout(seconds):
+            await process.wait()
+    except TimeoutError:
+        pass
+    finally:
+        drain()
+        loop.remove_reader(reader)
+        os.close(reader)

@@ -1,0 +1,137 @@
+"""Scenes with a real launcher, run by `test_launcher.py` in namespaces of their own."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from embedded.node.kubelet import mounts, security
+from embedded.node.launcher import system
+from embedded.node.launcher.client import LauncherClient
+from embedded.node.launcher.process import Command, LaunchError, Process, read_pipe
+
+ENV = {"PATH": mounts.SYSTEM_PATH}
+
+
+class LauncherScene:
+    """A launcher with one Pod, whose containers see this machine without the cluster's state and homes."""
+
+    def __init__(self, folder: Path, launcher: LauncherClient, pause: Process) -> None:
+        self.folder, self.launcher, self.pause = folder, launcher, pause
+        self.state = folder / "state" / "node"
+
+    async def run(self, script: str, env: dict[str, str] | None = None) -> tuple[int, str]:
+        """Run a shell script as a container; return its exit code and its output."""
+        read, write = os.pipe()
+        null = os.open("/dev/null", os.O_RDONLY)
+        root = self.folder / "root"
+        root.mkdir(exist_ok=True)
+        plan = mounts.plan({}, mounts.hidden_folders(str(self.state)))
+        command = Command(["sh", "-c", script], env or ENV, "/", security.capabilities({}))
+        try:
+            process = await self.launcher.run(self.pause, command, str(root), plan, [null, write, write])
+        finally:
+            os.close(null)
+            os.close(write)
+        output = bytearray()
+        await read_pipe(read, output.extend, process, 20)
+        return await process.wait(), output.decode()
+
+    async def output(self, script: str) -> str:
+        return (await self.run(script))[1].strip()
+
+
+async def hidden(scene: LauncherScene) -> None:
+    """A container sees neither the cluster's state nor homes, and runs our Python all the same."""
+    secret = scene.state.parent / "pki"
+    secret.mkdir(parents=True)
+    (secret / "token").write_text("word")
+    assert "No such file" in await scene.output(f"cat {secret}/token")
+    python = {Path(sys.base_prefix).resolve().parts[2]} if Path(sys.base_prefix).resolve().parts[1] == "root" else set()
+    assert set((await scene.output("ls -A /root")).split()) == python
+    assert "No such file" in await scene.output(f"ls {mounts.REPOSITORY}/pyproject.toml")
+    script = f"PYTHONPATH={mounts.REPOSITORY} {sys.executable} -m embedded.bookinfo --help"
+    assert "One service of bookinfo" in await scene.output(script)
+    assert await scene.output("ls -A /proc/1/root/") == "" or "denied" in await scene.output("ls /proc/1/root/")
+
+
+async def limited(scene: LauncherScene) -> None:
+    """A container has the usual capabilities and changes nothing of the machine."""
+    usual = sum(1 << bit for bit in security.USUAL.values())
+    status = await scene.output("grep Cap /proc/self/status")
+    assert {int(line.split()[1], 16) for line in status.splitlines()} == {usual, 0}, status
+    for script in (
+        "mount -o remount,rw,bind /usr",
+        "mount -t tmpfs none /mnt",
+        "umount /usr",
+        "touch /usr/x",
+        "echo 1 > /proc/sys/vm/drop_caches",
+        "echo b > /proc/sysrq-trigger",
+        "mknod /tmp/disk b 8 0",
+        f"touch {mounts.REPOSITORY}/embedded/x",
+        "unshare --user --map-root-user --mount sh -c 'mount -o remount,rw,bind /usr && touch /usr/x'",
+    ):
+        code, text = await scene.run(script)
+        assert code != 0, (script, text)
+    assert await scene.output("ls /dev | tr '\\n' ' '") == (
+        "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero"
+    )
+    assert await scene.output("echo hello > /dev/null; echo free > /tmp/mine; cat /tmp/mine") == "free"
+
+
+async def big(scene: LauncherScene) -> None:
+    """A big environment reaches the container, and one that is too big fails alone."""
+    other = asyncio.create_task(scene.run("sleep 3; echo alive"))
+    env = ENV | {f"K{number}": "x" * 1000 for number in range(1200)}
+    assert (await scene.run("echo ${#K0} $K1199 | cut -c 1-10", env))[1].strip() == "1000 xxxxx"
+    with contextlib.suppress(LaunchError):
+        await scene.run("true", ENV | {f"K{number}": "x" * 100_000 for number in range(100)})
+        raise AssertionError("10 MB of environment were taken")
+    with contextlib.suppress(LaunchError):
+        await scene.run("true", ENV | {"A": "nul\0byte"})
+        raise AssertionError("a zero byte was taken")
+    with contextlib.suppress(LaunchError):
+        await scene.launcher._request({"op": "nosuch"})
+        raise AssertionError("an unknown order was taken")
+    assert await other == (0, "alive\n")
+    assert not scene.launcher.gone.is_set()
+
+
+async def signals(scene: LauncherScene) -> None:
+    """No signal is ignored or blocked in a container."""
+    status = await scene.output("grep -E 'SigIgn|SigBlk' /proc/self/status")
+    assert [int(line.split()[1], 16) for line in status.splitlines()] == [0, 0], status
+
+
+async def old_kernel(scene: LauncherScene) -> None:
+    """Without mount_setattr (before Linux 5.12) a tree is made read-only mount by mount."""
+    tree = scene.folder / "tree"
+    (tree / "inner").mkdir(parents=True)
+    system.mount("tmpfs", str(tree / "inner"), "tmpfs")
+    system.mount(str(tree), str(tree), flags=system.MS_BIND | system.MS_REC)
+    system.remount_read_only(str(tree))
+    for place in (tree, tree / "inner"):
+        done = subprocess.run(["touch", str(place / "x")], capture_output=True, text=True, check=False)
+        assert "Read-only file system" in done.stderr, place
+
+
+SCENES: dict[str, Callable[[LauncherScene], Awaitable[None]]] = {
+    scene.__name__: scene for scene in (hidden, limited, big, signals, old_kernel)
+}
+
+
+async def play(name: str, folder: Path) -> None:
+    """Start a launcher and a Pod, play the scene, and end both."""
+    launcher = LauncherClient()
+    await launcher.start()
+    try:
+        await SCENES[name](LauncherScene(folder, launcher, await launcher.pause("pod")))
+    finally:
+        await launcher.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(play(sys.argv[1], Path(sys.argv[2])))
