@@ -1,6 +1,7 @@
-"""A small asynchronous client of the Kubernetes API for the parts that run inside the cluster.
+"""A small asynchronous client of the Kubernetes API for the components of the embedded cluster.
 
-The official Python client was turned down: importing it costs more memory than all that the node agent does.
+No client library has an informer, and each costs the node agent more memory and a slower start; see
+docs/architecture.md.
 """
 
 import asyncio
@@ -17,19 +18,32 @@ log = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """The API server refused; `status` is the HTTP status, `reason` Kubernetes' own word for it."""
+    """The API server refused a request.
+
+    Attributes:
+        status: The HTTP status.
+        reason: The reason as Kubernetes names it, for example `NotFound`.
+        message: The text for humans.
+    """
 
     def __init__(self, status: int, reason: str, message: str) -> None:
-        """Keeps what a caller may decide on."""
+        """Keep status, reason and message."""
         super().__init__(f"{reason} ({status}): {message}")
         self.status, self.reason, self.message = status, reason, message
 
 
 class Kube:
-    """One connection pool to one API server. Use as an asynchronous context manager."""
+    """A connection pool to one API server. Use it as an asynchronous context manager."""
 
     def __init__(self, server: str, *, ca_file: str, token: str, request_seconds: float = 30) -> None:
-        """Talks to `server` (https URL), trusting `ca_file`, as the owner of the bearer `token`."""
+        """Prepare a client; nothing is sent yet.
+
+        Args:
+            server: The https URL.
+            ca_file: The certificate authority to trust, PEM.
+            token: The bearer token.
+            request_seconds: The limit of one request.
+        """
         self._server = server.rstrip("/")
         self._ssl = ssl.create_default_context(cafile=ca_file)
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
@@ -37,7 +51,7 @@ class Kube:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Kube":
-        """Opens the connection pool."""
+        """Open the connection pool."""
         self._session = aiohttp.ClientSession(
             headers=self._headers,
             connector=aiohttp.TCPConnector(ssl=self._ssl, limit=0),
@@ -46,7 +60,7 @@ class Kube:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Closes the connection pool."""
+        """Close the connection pool."""
         if self._session:
             await self._session.close()
 
@@ -64,7 +78,11 @@ class Kube:
         body: Object | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        """One request; raises ApiError for every status of 400 and above."""
+        """Send one request and return the decoded answer.
+
+        Raises:
+            ApiError: The status is 400 or above.
+        """
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": content_type}
         async with self._open().request(method, self._server + path, params=params, data=data, headers=headers) as got:
@@ -75,7 +93,7 @@ class Kube:
             return answer
 
     async def get(self, path: str) -> Object | None:
-        """The object at `path`, or None where there is none."""
+        """Return the object at `path`, or None if there is none."""
         try:
             return await self.request("GET", path)
         except ApiError as error:
@@ -84,11 +102,11 @@ class Kube:
             raise
 
     async def create(self, path: str, body: Object, **params: str) -> Object:
-        """Creates in the collection at `path`."""
+        """Create an object in the collection at `path`."""
         return await self.request("POST", path, params=params, body=body)
 
     async def delete(self, path: str, body: Object | None = None) -> bool:
-        """Deletes the object at `path`; False where there was none."""
+        """Delete the object at `path`; return False if there was none."""
         try:
             await self.request("DELETE", path, body=body)
         except ApiError as error:
@@ -98,16 +116,16 @@ class Kube:
         return True
 
     async def patch(self, path: str, body: Object, kind: str = "merge") -> Object:
-        """Patches with `kind` merge, strategic-merge or json."""
+        """Patch the object at `path`; `kind` is merge, strategic-merge or json."""
         return await self.request("PATCH", path, body=body, content_type=f"application/{kind}-patch+json")
 
     async def apply(self, path: str, body: Object, *, manager: str, force: bool = True) -> Object:
-        """Server-side apply of `body` to the object at `path`."""
+        """Apply `body` to the object at `path` on the server, as field manager `manager`."""
         params = {"fieldManager": manager, "force": str(force).lower()}
         return await self.request("PATCH", path, params=params, body=body, content_type="application/apply-patch+yaml")
 
     async def lines(self, path: str, params: dict[str, str]) -> aiohttp.ClientResponse:
-        """A watch: the open response, to be read line by line and closed by the caller."""
+        """Open a watch; the caller reads the response line by line and closes it."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._seconds, sock_read=330)
         answer = await self._open().get(self._server + path, params=params, timeout=timeout)
         if answer.status >= 400:
@@ -119,40 +137,44 @@ class Kube:
 
 def _error(status: int, text: str) -> ApiError:
     try:
-        said = json.loads(text)
-        return ApiError(status, said.get("reason") or "Error", said.get("message") or text)
+        answer = json.loads(text)
+        return ApiError(status, answer.get("reason") or "Error", answer.get("message") or text)
     except (ValueError, AttributeError):
         return ApiError(status, "Error", text.strip()[:200])
 
 
 def key_of(obj: Object) -> str:
-    """`namespace/name`, or `name` for what is cluster-scoped."""
+    """Return `namespace/name`, or `name` for a cluster-scoped object."""
     meta = obj["metadata"]
     return f"{meta['namespace']}/{meta['name']}" if meta.get("namespace") else str(meta["name"])
 
 
 class Informer:
-    """Keeps a copy of a collection: list, then watch, again and again for as long as it runs.
+    """A copy of a collection, kept up to date by list and watch.
 
-    `on_change(event, object)` is called with ADDED, MODIFIED or DELETED; after a relist too, for all it missed.
+    `on_change(event, object)` is called with ADDED, MODIFIED or DELETED, also for changes that only a relist shows.
+
+    Attributes:
+        items: The objects by `namespace/name`.
+        synced: Set after the first list.
     """
 
     def __init__(
         self, kube: Kube, path: str, on_change: Callable[[str, Object], None] | None = None, **params: str
     ) -> None:
-        """Watches `path`, narrowed by `params` such as fieldSelector."""
+        """Prepare a copy of the collection at `path`, narrowed by `params` such as fieldSelector."""
         self._kube, self._path, self._params = kube, path, params
         self._on_change = on_change or (lambda _event, _object: None)
         self.items: dict[str, Object] = {}
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
-        """Never returns; a lost connection is tried again after half a second."""
+        """Keep the copy up to date without end; retry a lost connection after half a second."""
         while True:
             try:
                 await self._watch(await self._relist())
             except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
-                # 410 Gone and a closed stream are a watch's ordinary end; the relist tells what was missed.
+                # 410 Gone and a closed stream are a watch's normal end; the relist shows the changes in between.
                 log.info("watch of %s starts again: %s", self._path, error)
                 await asyncio.sleep(0.5)
 

@@ -16,14 +16,14 @@ from embedded.node.proxy import controller as proxy
 
 
 async def serve(config: NodeConfig) -> None:
-    """Runs all parts until one of them fails or a signal asks for the end."""
+    """Run kubelet, node proxy and DNS until one of them fails or a signal arrives."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Kube(config.api, ca_file=config.ca_file, token=config.token) as kube:
         kubelet = Kubelet(config, kube)
-        parts = [kubelet.run(), KubeletServer(kubelet).run(), proxy.run(config, kube), dns.run(config, kube)]
-        tasks: list[asyncio.Task[object]] = [asyncio.create_task(part) for part in (*parts, stop.wait())]
+        servers = [kubelet.run(), KubeletServer(kubelet).run(), proxy.run(config, kube), dns.run(config, kube)]
+        tasks: list[asyncio.Task[object]] = [asyncio.create_task(each) for each in (*servers, stop.wait())]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
@@ -33,7 +33,7 @@ async def serve(config: NodeConfig) -> None:
 
 
 def main() -> int:
-    """The exit status: 0 after a signal, 1 where a part ended, 2 for a bad configuration."""
+    """Run the node agent; return 0 after a signal, 1 if the launcher ended, 2 for a bad configuration."""
     parser = argparse.ArgumentParser(prog="embedded.node", description=__doc__)
     parser.add_argument("--config", required=True, help="JSON file with the node's settings")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

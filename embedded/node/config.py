@@ -1,4 +1,4 @@
-"""What the node agent is told by whoever starts it: one JSON file."""
+"""Settings of the node agent: one JSON file, written by the supervisor."""
 
 import json
 from dataclasses import dataclass, fields
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 class NodeConfigError(Exception):
-    """The configuration file cannot be used; the message is one line that says why."""
+    """The configuration file cannot be used; the message is one line."""
 
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """The node agent's settings. Paths are absolute; addresses are those inside the node's network namespace."""
+    """Settings of the node agent. Paths are absolute; addresses are those inside the node's network namespace."""
 
     api: str
     ca_file: str
@@ -32,7 +32,11 @@ class NodeConfig:
 
     @classmethod
     def load(cls, path: str | Path) -> "NodeConfig":
-        """Reads `path`; raises NodeConfigError for a file that is missing, not JSON, or has other fields than these."""
+        """Read the settings from the file `path`.
+
+        Raises:
+            NodeConfigError: The file is missing, is no JSON object, or has a wrong, missing or unknown field.
+        """
         try:
             given = json.loads(Path(path).read_text())
         except (OSError, ValueError) as error:
@@ -51,7 +55,11 @@ class NodeConfig:
 
     @property
     def token(self) -> str:
-        """The bearer token the agent shows to the API server; raises NodeConfigError where it cannot be read."""
+        """Read the bearer token for the API server.
+
+        Raises:
+            NodeConfigError: The file cannot be read.
+        """
         try:
             return Path(self.token_file).read_text().strip()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Service names inside Pods: a DNS server of the cluster's own domain, without any forwarding."""
+"""The DNS server of the cluster domain. It answers for Services and Pods, and forwards nothing."""
 
 import asyncio
 import logging
@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 
 
 class Zone:
-    """What the cluster's names stand for, looked up in the informers' copies."""
+    """The names of the cluster domain, looked up in the copies of the informers."""
 
     def __init__(self, domain: str, services: dict[str, Object], slices: dict[str, Object]) -> None:
-        """`services` and `slices` are kept up to date by somebody else."""
+        """Answer from `services` and `slices`, by `namespace/name`; the informers keep them up to date."""
         self._suffix = f".svc.{domain}".lower()
         self._domain = domain.lower()
         self._services, self._slices = services, slices
 
     def addresses(self, name: str) -> list[str] | None:
-        """The IPv4 addresses of `name`; [] if it is ours without one, None if there is no such name."""
+        """Return the IPv4 addresses of `name`: [] for a known name without one, None for an unknown name."""
         name = name.rstrip(".").lower()
         if name in (self._domain, self._suffix[1:]):
             return []
@@ -67,9 +67,14 @@ class Zone:
 
 
 def answer(zone: Zone, packet: bytes, *, udp: bool = False) -> bytes:
-    """The reply to one query; what is not the cluster's is NXDOMAIN.
+    """Return the reply to one query; names outside the cluster domain are NXDOMAIN.
 
-    Over `udp`, a reply longer than 512 bytes is cut and says so, and the client asks again over TCP (RFC 1035, 4.2.1).
+    Args:
+        zone: The names.
+        packet: The query as it arrived.
+        udp: Truncate a reply above 512 bytes, so that the client repeats the query over TCP.
+
+    Source: RFC 1035, section 4.2.1.
     """
     query = DNSRecord.parse(packet)
     reply = query.reply()
@@ -102,7 +107,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 async def run(config: NodeConfig, kube: Kube) -> None:
-    """Serves UDP and TCP on the node's port 53 for as long as it runs."""
+    """Serve UDP and TCP on port 53 of the node without end."""
     services = Informer(kube, "/api/v1/services")
     slices = Informer(kube, "/apis/discovery.k8s.io/v1/endpointslices")
     zone = Zone(config.cluster_domain, services.items, slices.items)

@@ -86,6 +86,53 @@ def test_a_read_only_mount_and_the_machines_own_folders_cannot_be_written(kubect
         assert (got.returncode, "Read-only file system" in got.stderr) == (1, True), path
 
 
+def test_container_secrets_of_the_cluster_are_hidden(kubectl: Kubectl, cluster_state: Path) -> None:
+    assert (cluster_state / "pki" / "token").exists()
+    got = inside(kubectl, "all", "main", f"ls {cluster_state}; ls {Path.home() / '.ssh'}", check=False)
+    assert got.stdout == ""
+    assert inside(kubectl, "all", "main", "mount -o remount,rw,bind /usr", check=False).returncode != 0
+
+
+def test_container_environment_of_over_a_megabyte_is_taken(kubectl: Kubectl) -> None:
+    maps = [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"big-{which}", "namespace": NAMESPACE},
+            "data": {f"{which}{number}": "x" * 60_000 for number in range(10)},
+        }
+        for which in "ab"
+    ]
+    main = {
+        "name": "c",
+        "image": "python:3.11",
+        "command": ["sh", "-c", "echo ${#a0} ${#b9}; sleep 600"],
+        "envFrom": [{"configMapRef": {"name": f"big-{which}"}} for which in "ab"],
+    }
+    spec = {"terminationGracePeriodSeconds": 0, "containers": [main]}
+    big = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "big", "namespace": NAMESPACE}, "spec": spec}
+    before = container(kubectl, "all", "main")["restartCount"]
+    items = [*maps, big]
+    kubectl("create", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    until("it runs", lambda: ready(kubectl, "big") == "true")
+    until("it has both maps", lambda: log(kubectl, "big", "c") == "60000 60000\n")
+    assert container(kubectl, "all", "main")["restartCount"] == before
+
+
+def test_ephemeral_container_is_refused_in_its_status(kubectl: Kubectl) -> None:
+    kubectl("debug", "-n", NAMESPACE, "all", "--image=python:3.11", "--container=dbg", "--", "true")
+    statuses = (
+        "get",
+        "pod",
+        "-n",
+        NAMESPACE,
+        "all",
+        "-o",
+        "jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.message}",
+    )
+    until("its status says so", lambda: "not supported on this node" in kubectl(*statuses).stdout)
+
+
 def test_the_service_account_token_is_the_pods_own(kubectl: Kubectl) -> None:
     script = "cat /var/run/secrets/kubernetes.io/serviceaccount/namespace"
     assert inside(kubectl, "all", "main", script).stdout == NAMESPACE

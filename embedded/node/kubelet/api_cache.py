@@ -1,4 +1,4 @@
-"""What Pods read from the API server: config maps and secrets from a watched copy, tokens on request; and Events."""
+"""Access of Pods to the API server: ConfigMaps and Secrets from a copy, tokens on request, and Events."""
 
 import asyncio
 import base64
@@ -18,10 +18,10 @@ EVENT_MEMORY = 1000
 
 
 class ApiStore:
-    """Config maps, secrets and tokens. `on_change(namespace)` is called when one of a namespace's has changed."""
+    """ConfigMaps, Secrets and tokens. `on_change(namespace)` is called after a change in that namespace."""
 
     def __init__(self, kube: Kube, on_change: Callable[[str], None]) -> None:
-        """Reads through `kube`."""
+        """Read through `kube`."""
         self._kube = kube
 
         def changed(_event: str, item: Object) -> None:
@@ -30,23 +30,23 @@ class ApiStore:
         self._informers = {kind: Informer(kube, f"/api/v1/{kind}", changed) for kind in ("configmaps", "secrets")}
 
     async def run(self) -> None:
-        """Keeps the copy fresh, for ever."""
+        """Keep the copies up to date without end."""
         async with asyncio.TaskGroup() as group:
             for informer in self._informers.values():
                 group.create_task(informer.run())
 
     async def synced(self) -> None:
-        """Waits until the copy is there."""
+        """Wait for the first copies."""
         for informer in self._informers.values():
             await informer.synced.wait()
 
     async def _read(self, kind: str, namespace: str, name: str) -> Object | None:
         item = self._informers[kind].items.get(f"{namespace}/{name}")
-        # What the copy lacks may be newer than the copy.
+        # An object that the copy lacks may be newer than the copy.
         return item or await self._kube.get(f"/api/v1/namespaces/{namespace}/{kind}/{name}")
 
     async def config_map(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """Its data, text and binary, or None where there is none."""
+        """Return the data of a ConfigMap, text and binary, or None if there is none."""
         item = await self._read("configmaps", namespace, name)
         if item is None:
             return None
@@ -54,14 +54,18 @@ class ApiStore:
         return text | {key: base64.b64decode(value) for key, value in (item.get("binaryData") or {}).items()}
 
     async def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """Its data, decoded, or None where there is none."""
+        """Return the decoded data of a Secret, or None if there is none."""
         item = await self._read("secrets", namespace, name)
         if item is None:
             return None
         return {key: base64.b64decode(value) for key, value in (item.get("data") or {}).items()}
 
     async def token(self, pod: Object, audience: str | None, seconds: int) -> tuple[str, float]:
-        """A service account token bound to the Pod, and when it ends (seconds of `time.time`)."""
+        """Request a service account token bound to the Pod.
+
+        Returns:
+            The token, and its expiry in seconds of `time.time`.
+        """
         meta = pod["metadata"]
         bound = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
         spec: Object = {"expirationSeconds": seconds, "boundObjectRef": bound}
@@ -76,21 +80,21 @@ class ApiStore:
 
 
 class EventRecorder:
-    """Writes Events, the same one again as a higher count."""
+    """Writes Events; a repeated Event increases the count of the first."""
 
     def __init__(self, kube: Kube, node: str) -> None:
-        """`node` is named as where the Events come from."""
+        """Report Events as the kubelet of `node`."""
         self._kube, self._node = kube, node
         self._queue: asyncio.Queue[tuple[Object, str, str, str]] = asyncio.Queue(EVENT_MEMORY)
         self._known: dict[tuple[str, str, str], tuple[str, int]] = {}
 
     def add(self, pod: Object, kind: str, reason: str, message: str) -> None:
-        """Has an Event on `pod` written soon; drops it where too many wait."""
+        """Queue an Event on `pod`; drop it if the queue is full. `kind` is Normal or Warning."""
         if not self._queue.full():
             self._queue.put_nowait((pod, kind, reason, message))
 
     async def run(self) -> None:
-        """Writes for ever."""
+        """Write queued Events without end."""
         while True:
             entry = await self._queue.get()
             try:
@@ -133,5 +137,5 @@ class EventRecorder:
 
 
 def micro_time() -> str:
-    """Now as Leases write it."""
+    """Return the present time in the format of Leases."""
     return time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())

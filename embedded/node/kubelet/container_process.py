@@ -1,4 +1,4 @@
-"""One run of a container: its process and the log that its output goes to."""
+"""One run of a container: the process and the log of its output."""
 
 import asyncio
 import os
@@ -15,10 +15,10 @@ STREAMS = ("stdout", "stderr")
 
 
 class ContainerProcess:
-    """A started process whose output is being kept; `open` until the last of it is in the log."""
+    """A started process. `open` is True until all of its output is in the log."""
 
     def __init__(self, process: Process, log: LogWriter, readers: list[int]) -> None:
-        """Use `start`."""
+        """Do not call; use `start`."""
         self.process = process
         self._log, self._readers = log, readers
         self.open = True
@@ -27,9 +27,10 @@ class ContainerProcess:
     async def start(
         cls, launcher: LauncherClient, sandbox: Sandbox, command: Command, root: Path, plan: list[list[str]], log: Path
     ) -> "ContainerProcess":
-        """Starts `command` in the Pod, in a root that `plan` builds at the empty folder `root`.
+        """Start `command` in the Pod, in a root that `plan` builds at the empty folder `root`.
 
-        Raises LaunchError where it cannot be executed; nothing is left open then.
+        Raises:
+            LaunchError: The command cannot be executed; nothing is left open.
         """
         root.mkdir(parents=True, exist_ok=True)
         writer = LogWriter(log)
@@ -50,7 +51,7 @@ class ContainerProcess:
         return cls(process, writer, [read for read, _ in pipes])
 
     async def finish(self) -> int:
-        """Keeps the output until the process has ended; its exit code."""
+        """Write the output to the log until the process ends; return the exit code."""
         copies = [
             asyncio.create_task(read_pipe(reader, self._taker(stream), self.process, FOREVER))
             for reader, stream in zip(self._readers, STREAMS, strict=True)

@@ -1,4 +1,4 @@
-"""What a container needs of its Pod and a Pod of its node, and what they share: back-off, how times are written."""
+"""Interfaces between container, Pod and node, and the rules that they share: back-off and time format."""
 
 import time
 from pathlib import Path
@@ -15,7 +15,7 @@ BACKOFF_SECONDS, BACKOFF_MAX, BACKOFF_FORGOTTEN = 10.0, 300.0, 600.0
 
 
 class PodContext(Protocol):
-    """What a container needs of its Pod."""
+    """The Pod as its containers see it."""
 
     config: NodeConfig
     launcher: LauncherClient
@@ -25,23 +25,20 @@ class PodContext(Protocol):
     capacity: dict[str, str]
 
     def view(self) -> Object:
-        """The Pod as it is now, with its addresses."""
+        """Return the Pod object with its present addresses."""
 
     def binds(self, container: Object) -> dict[str, Bind]:
-        """The container's mounts."""
-
-    def service_env(self) -> dict[str, str]:
-        """Where the API server is, as every container is told."""
+        """Return the container's mounts by path."""
 
     def changed(self) -> None:
-        """Has the Pod's status written."""
+        """Schedule a write of the Pod's status."""
 
     def event(self, kind: str, reason: str, message: str) -> None:
-        """Records an event on the Pod."""
+        """Record an Event on the Pod."""
 
 
 class NodeContext(Protocol):
-    """What all Pods of the node share."""
+    """The node as its Pods see it."""
 
     config: NodeConfig
     kube: Kube
@@ -51,17 +48,17 @@ class NodeContext(Protocol):
 
     @property
     def store(self) -> Tokens:
-        """Where Pods read what they refer to."""
+        """Return the source of ConfigMaps, Secrets and tokens."""
 
     def event(self, pod: Object, kind: str, reason: str, message: str) -> None:
-        """Records an event on a Pod."""
+        """Record an Event on a Pod."""
 
 
 def backoff(failures: int) -> float:
-    """Seconds to wait before the start that follows the given number of ends in a row; the first is tried at once."""
+    """Return the seconds to wait before a restart, given the number of ends in a row."""
     return 0.0 if failures <= 1 else float(min(BACKOFF_SECONDS * 2 ** (failures - 2), BACKOFF_MAX))
 
 
 def now() -> str:
-    """Now as Kubernetes writes times."""
+    """Return the present time as Kubernetes writes it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

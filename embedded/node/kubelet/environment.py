@@ -1,5 +1,6 @@
 """A container's environment: values, references, and `$(NAME)` inside them, by Kubernetes' rules."""
 
+import ipaddress
 import math
 import re
 from typing import Any, Protocol
@@ -13,21 +14,21 @@ INDEXED = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 
 
 class MissingReference(Exception):
-    """Something a Pod refers to is not there (yet), or cannot be had here; the message says what."""
+    """An object that a Pod refers to does not exist yet, or a setting is not supported; the message names it."""
 
 
 class Store(Protocol):
-    """Where config maps and secrets are read."""
+    """A source of ConfigMaps and Secrets."""
 
     async def config_map(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """Its data, or None where there is none."""
+        """Return the data of a ConfigMap, or None if there is none."""
 
     async def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """Its data, decoded, or None where there is none."""
+        """Return the decoded data of a Secret, or None if there is none."""
 
 
 def quantity(text: str) -> float:
-    """A Kubernetes quantity such as `250m` or `1Gi` as a number."""
+    """Return a Kubernetes quantity such as `250m` or `1Gi` as a number."""
     match = re.fullmatch(r"([0-9.eE+-]+?)(m|k|M|G|T|Ki|Mi|Gi|Ti|)", str(text))
     if not match:
         raise MissingReference(f'"{text}" is not a quantity')
@@ -35,12 +36,12 @@ def quantity(text: str) -> float:
 
 
 def expand(text: str, known: dict[str, str]) -> str:
-    """Replaces `$(NAME)` by what is known; an unknown one stays, and `$$` is a dollar sign."""
+    """Replace `$(NAME)` by its value in `known`; keep unknown names; `$$` is a dollar sign."""
     return REFERENCE.sub(lambda m: "$" if m[0] == "$$" else known.get(m[1], m[0]), text)
 
 
 def field_value(pod: Object, path: str) -> str:
-    """The downward API's value of `path`, e.g. `metadata.name`."""
+    """Return the downward API's value of `path`, for example `metadata.name`."""
     meta, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
     if indexed := INDEXED.fullmatch(path):
         return str((meta.get(indexed[1]) or {}).get(indexed[2], ""))
@@ -64,13 +65,13 @@ def field_value(pod: Object, path: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As Go's %q writes it."""
+    """Quote the text as Go's %q does."""
     special = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
     return '"' + "".join(special.get(letter, letter) for letter in text) + '"'
 
 
 def resource_value(pod: Object, container: Object, reference: Object, allocatable: dict[str, str]) -> str:
-    """The downward API's resource value; without a limit the node's whole capacity counts."""
+    """Return the downward API's resource value; without a limit it is the node's capacity."""
     name = reference.get("containerName")
     if name and name != container.get("name"):
         everyone = [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]
@@ -82,6 +83,14 @@ def resource_value(pod: Object, container: Object, reference: Object, allocatabl
         amount = allocatable.get(resource, "0") if kind == "limits" else "0"
     divisor = quantity(reference.get("divisor") or "1") or 1
     return str(math.ceil(quantity(amount) / divisor))
+
+
+def service_environment(service_cidr: str) -> dict[str, str]:
+    """Return the variables that name the API server: the first address of the Service range."""
+    return {
+        "KUBERNETES_SERVICE_HOST": str(ipaddress.ip_network(service_cidr)[1]),
+        "KUBERNETES_SERVICE_PORT": "443",
+    }
 
 
 async def _referred(
@@ -111,7 +120,11 @@ async def _referred(
 async def build(
     pod: Object, container: Object, base: dict[str, str], store: Store, capacity: dict[str, str]
 ) -> dict[str, str]:
-    """All variables of `container`, over `base` (the image's); raises MissingReference for what is missing."""
+    """Return all variables of `container`, on top of `base` (those of the image).
+
+    Raises:
+        MissingReference: A ConfigMap, a Secret or a key does not exist.
+    """
     namespace = pod["metadata"]["namespace"]
     declared: dict[str, str] = {}
     for source in container.get("envFrom") or []:

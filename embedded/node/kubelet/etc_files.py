@@ -1,4 +1,4 @@
-"""The files that every container of a Pod has beside its volumes: who it is, and where it asks for names."""
+"""The files in /etc that every container of a Pod has: hostname, hosts and resolv.conf."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ NAMES = ("resolv.conf", "hosts", "hostname")
 
 
 def write_etc(folder: Path, config: NodeConfig, pod: Object, hostname: str, ip: str) -> None:
-    """Writes them to `folder`, by the Pod's dnsPolicy, dnsConfig and hostAliases."""
+    """Write the files to `folder`, by the Pod's dnsPolicy, dnsConfig and hostAliases."""
     folder.mkdir(parents=True, exist_ok=True)
     spec, namespace, domain = pod["spec"], pod["metadata"]["namespace"], config.cluster_domain
     own = spec.get("dnsConfig") or {}

@@ -18,10 +18,10 @@ CHUNK = 32768
 
 
 class ExecSession:
-    """The streams of one exec: pipes or a terminal on one side, the WebSocket's channels on the other."""
+    """The streams of one `kubectl exec`."""
 
     def __init__(self, socket: web.WebSocketResponse, *, tty: bool, wants_input: bool) -> None:
-        """`handles` are then the command's standard streams."""
+        """Open pipes or a terminal; `handles` are the standard streams for the command."""
         self._socket, self._tty = socket, tty
         self.outputs: dict[int, int]
         self.input: int | None = None
@@ -44,7 +44,7 @@ class ExecSession:
         self.handles = []
 
     def close(self) -> None:
-        """Closes all descriptors."""
+        """Close all descriptors."""
         self._release()
         for handle in self.outputs.values():
             os.close(handle)
@@ -57,7 +57,11 @@ class ExecSession:
             self.input = None
 
     async def relay(self, process: Process) -> int | None:
-        """Copies until the command has ended; its exit code, or None where the client left before."""
+        """Copy both directions until the command ends.
+
+        Returns:
+            The exit code, or None if the client disconnected before.
+        """
         self._release()
         copies = [asyncio.create_task(self._copy_out(*pair, process)) for pair in self.outputs.items()]
         incoming = asyncio.create_task(self._copy_in())
@@ -79,14 +83,14 @@ class ExecSession:
     async def _copy_out(self, channel: int, handle: int, process: Process) -> None:
         os.set_blocking(handle, False)
         while True:
-            over = process.ended.is_set()
+            ended = process.ended.is_set()
             try:
                 data = os.read(handle, CHUNK)
                 if not data:
                     return
                 await self._socket.send_bytes(bytes([channel]) + data)
             except BlockingIOError:
-                if over:
+                if ended:
                     return  # a child that outlives the command may hold the pipe open
                 await _readable(handle, process)
             except OSError as error:
@@ -95,7 +99,7 @@ class ExecSession:
                 return  # a terminal whose last process has ended
 
     async def _copy_in(self) -> None:
-        """Returns when the client has gone."""
+        """Copy input until the client disconnects."""
         async for message in self._socket:
             if message.type != WSMsgType.BINARY or not message.data:
                 continue
@@ -123,7 +127,7 @@ class ExecSession:
 
 
 async def _readable(handle: int, process: Process) -> None:
-    """Waits until the descriptor has data or the process has ended."""
+    """Wait until the descriptor has data or the process has ended."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(handle, ready.set)
     waits = [asyncio.create_task(ready.wait()), asyncio.create_task(process.wait())]
@@ -136,12 +140,12 @@ async def _readable(handle: int, process: Process) -> None:
 
 
 def success() -> dict[str, object]:
-    """The Status of a command that ended well."""
+    """Return the Status of a command with exit code 0."""
     return {"metadata": {}, "status": "Success"}
 
 
 def failure(message: str, code: int | None = None) -> dict[str, object]:
-    """The Status of a command that ended with `code`, or (without one) could not be tried."""
+    """Return the Status of a command that ended with `code`, or without a code could not be started."""
     if code is None:
         return {"metadata": {}, "status": "Failure", "reason": "InternalError", "message": message, "code": 500}
     return {
@@ -153,8 +157,8 @@ def failure(message: str, code: int | None = None) -> dict[str, object]:
     }
 
 
-async def finish(socket: web.WebSocketResponse, verdict: dict[str, object]) -> None:
-    """Sends the verdict on its channel and closes."""
+async def finish(socket: web.WebSocketResponse, status: dict[str, object]) -> None:
+    """Send the Status on its channel and close the WebSocket."""
     with contextlib.suppress(ConnectionError):
-        await socket.send_bytes(bytes([ERROR]) + json.dumps(verdict).encode())
+        await socket.send_bytes(bytes([ERROR]) + json.dumps(status).encode())
         await socket.close()

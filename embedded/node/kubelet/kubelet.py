@@ -1,50 +1,36 @@
-"""The node itself: its Node object and heartbeat, and a task for every Pod that is bound to it."""
+"""The kubelet: a task for every Pod that is bound to this node."""
 
 import asyncio
-import contextlib
 import logging
-import os
 import shutil
 from pathlib import Path
 
-import aiohttp
-
-from embedded.kube import ApiError, Informer, Kube, Object
+from embedded.kube import Informer, Kube, Object
 from embedded.node.config import NodeConfig
-from embedded.node.kubelet.api_cache import ApiStore, EventRecorder, micro_time
+from embedded.node.kubelet import node_status
+from embedded.node.kubelet.api_cache import ApiStore, EventRecorder
 from embedded.node.kubelet.container import Container
-from embedded.node.kubelet.context import now
 from embedded.node.kubelet.pod import Pod
 from embedded.node.kubelet.sandbox import Addresses, prepare_node
+from embedded.node.kubelet.status_writer import FAULTS
 from embedded.node.launcher.client import LauncherClient
 from embedded.node.launcher.process import LauncherGone
 
 log = logging.getLogger(__name__)
-VERSION = "v1.36.3"
-LEASE_SECONDS, HEARTBEAT_SECONDS, STATUS_EVERY = 40, 10.0, 6  # the Node's status with every sixth heartbeat
-AGAIN_SECONDS = 5.0
-# Nothing here enforces a Pod's limits, so requests are only a number to the scheduler: room for the whole lab.
-CPUS = "32"
-FAULTS = (ApiError, aiohttp.ClientError, OSError, TimeoutError)
-
-
-def capacity() -> dict[str, str]:
-    """What the Node says it has."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"cpu": CPUS, "memory": f"{memory // 1024}Ki", "pods": "110", "ephemeral-storage": "100Gi"}
+RETRY_SECONDS = 5.0
 
 
 class Kubelet:
-    """Runs all Pods of one node. `run` ends only when the launcher does, or when it is cancelled."""
+    """Runs all Pods of one node."""
 
     def __init__(self, config: NodeConfig, kube: Kube) -> None:
-        """Nothing runs yet."""
+        """Start nothing yet."""
         self.config, self.kube = config, kube
         self.launcher = LauncherClient()
         self.store = ApiStore(kube, self._data_changed)
         self.events = EventRecorder(kube, config.node_name)
         self.addresses = Addresses(config.pod_cidr)
-        self.capacity = capacity()
+        self.capacity = node_status.capacity()
         self._pods: dict[str, Pod] = {}  # by uid
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._informer = Informer(
@@ -52,11 +38,15 @@ class Kubelet:
         )
 
     def event(self, pod: Object, kind: str, reason: str, message: str) -> None:
-        """Records an event on a Pod."""
+        """Record an Event on a Pod."""
         self.events.add(pod, kind, reason, message)
 
     async def run(self) -> None:
-        """Registers the node and runs its Pods; raises LauncherGone when they were lost all at once."""
+        """Register the node and run its Pods until cancelled.
+
+        Raises:
+            LauncherGone: The launcher ended, and all Pods with it.
+        """
         prepare_node()
         Path(self.config.state_dir, "pods").mkdir(parents=True, exist_ok=True)
         await self.launcher.start()
@@ -65,9 +55,9 @@ class Kubelet:
                 group.create_task(self._watch_launcher())
                 group.create_task(self.events.run())
                 group.create_task(self.store.run())
-                group.create_task(self._heartbeat())
+                group.create_task(node_status.run(self.config, self.kube, self.capacity))
                 await self.store.synced()
-                await self._first_look()
+                await self._clean_up()
                 group.create_task(self._informer.run())
         finally:
             for task in self._tasks.values():
@@ -78,8 +68,8 @@ class Kubelet:
         await self.launcher.gone.wait()
         raise LauncherGone("the launcher of Pods ended, and all Pods with it")
 
-    async def _first_look(self) -> None:
-        """Clears what an earlier life left of Pods that are gone, and keeps the others' addresses free for them."""
+    async def _clean_up(self) -> None:
+        """Delete the folders of Pods that are gone, and reserve the addresses of the others."""
         path, selector = "/api/v1/pods", {"fieldSelector": f"spec.nodeName={self.config.node_name}"}
         while True:
             try:
@@ -96,8 +86,6 @@ class Kubelet:
         for folder in Path(self.config.state_dir, "pods").iterdir():
             if folder.name not in known:
                 shutil.rmtree(folder, ignore_errors=True)
-
-    # Pods.
 
     def _pod_changed(self, event: str, item: Object) -> None:
         meta = item["metadata"]
@@ -131,8 +119,8 @@ class Kubelet:
         except (LauncherGone, asyncio.CancelledError):
             pass
         except Exception:
-            log.exception("Pod %s starts again in %g s", name, AGAIN_SECONDS)
-            await asyncio.sleep(AGAIN_SECONDS)
+            log.exception("Pod %s starts again in %g s", name, RETRY_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
             again = self._informer.items.get(name)
         finally:
             self._pods.pop(pod.uid, None)
@@ -146,7 +134,7 @@ class Kubelet:
                 pod.refresh()
 
     def find(self, namespace: str, name: str, container: str) -> tuple[Pod, Container] | None:
-        """The running Pod's container of that name."""
+        """Return a running Pod and its container, or None."""
         for pod in self._pods.values():
             meta = pod.pod["metadata"]
             if (meta["namespace"], meta["name"]) == (namespace, name):
@@ -154,84 +142,3 @@ class Kubelet:
                     if each.name == container:
                         return pod, each
         return None
-
-    # The Node object.
-
-    async def _heartbeat(self) -> None:
-        beats = 0
-        while True:
-            try:
-                if beats % STATUS_EVERY == 0:
-                    await self._register()
-                await self._renew_lease()
-                beats += 1
-                await asyncio.sleep(HEARTBEAT_SECONDS)
-            except FAULTS as error:
-                log.info("heartbeat not taken: %s", error)
-                await asyncio.sleep(1)
-
-    async def _renew_lease(self) -> None:
-        folder = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
-        spec = {
-            "holderIdentity": self.config.node_name,
-            "leaseDurationSeconds": LEASE_SECONDS,
-            "renewTime": micro_time(),
-        }
-        try:
-            await self.kube.patch(f"{folder}/{self.config.node_name}", {"spec": spec})
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            with contextlib.suppress(ApiError):  # the namespace may come a little later
-                await self.kube.create(folder, {"metadata": {"name": self.config.node_name}, "spec": spec})
-
-    async def _register(self) -> None:
-        name, machine = self.config.node_name, os.uname()
-        labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
-        labels["kubernetes.io/arch"] = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine.machine, machine.machine)
-        old = await self.kube.get(f"/api/v1/nodes/{name}")
-        if old is None:
-            old = await self.kube.create("/api/v1/nodes", {"metadata": {"name": name, "labels": labels}})
-        was = {each["type"]: each for each in (old.get("status") or {}).get("conditions") or []}
-        conditions = []
-        for kind, good, reason in (
-            ("MemoryPressure", "False", "KubeletHasSufficientMemory"),
-            ("DiskPressure", "False", "KubeletHasNoDiskPressure"),
-            ("PIDPressure", "False", "KubeletHasSufficientPID"),
-            ("Ready", "True", "KubeletReady"),
-        ):
-            before = was.get(kind)
-            since = before["lastTransitionTime"] if before and before["status"] == good else now()
-            conditions.append(
-                {
-                    "type": kind,
-                    "status": good,
-                    "reason": reason,
-                    "message": "node agent: Pods are processes",
-                    "lastHeartbeatTime": now(),
-                    "lastTransitionTime": since,
-                }
-            )
-        status = {
-            "capacity": self.capacity,
-            "allocatable": self.capacity,
-            "conditions": conditions,
-            # No host name: the API server would prefer it, and nothing resolves it.
-            "addresses": [{"type": "InternalIP", "address": self.config.node_ip}],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": self.config.kubelet_port}},
-            # With it, exec's WebSocket is handed through, instead of being turned into SPDY.
-            "declaredFeatures": ["ExtendWebSocketsToKubelet"],
-            "nodeInfo": {
-                "machineID": name,
-                "systemUUID": name,
-                "bootID": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-                "kernelVersion": machine.release,
-                "osImage": "processes of this machine",
-                "containerRuntimeVersion": "process://1",
-                "kubeletVersion": VERSION,
-                "kubeProxyVersion": VERSION,
-                "operatingSystem": "linux",
-                "architecture": labels["kubernetes.io/arch"],
-            },
-        }
-        await self.kube.patch(f"/api/v1/nodes/{name}/status", {"status": status})

@@ -9,15 +9,15 @@ ROTATE_BYTES = 16 << 20  # the file before is kept, so a container has at most t
 
 
 def stamp() -> str:
-    """Now, in RFC 3339 with microseconds."""
+    """Return the present time in RFC 3339 with microseconds."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class LogWriter:
-    """Takes both streams of one run of a container and writes whole lines."""
+    """Writes both output streams of one run of a container, line by line."""
 
     def __init__(self, path: Path) -> None:
-        """Appends to `path`."""
+        """Append to the file `path`."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._file = path.open("ab", buffering=0)
@@ -25,7 +25,7 @@ class LogWriter:
         self._rest = {"stdout": b"", "stderr": b""}
 
     def take(self, stream: str, data: bytes) -> None:
-        """Writes the whole lines of what came."""
+        """Write the complete lines of `data`; keep the rest for the next call."""
         *lines, rest = (self._rest[stream] + data).split(b"\n")
         if len(rest) > 1 << 16:
             lines, rest = [*lines, rest], b""
@@ -46,7 +46,7 @@ class LogWriter:
         self._size += len(block)
 
     def close(self) -> None:
-        """Writes what had no line end."""
+        """Write the last line, even without a line end, and close the file."""
         for stream, rest in self._rest.items():
             if rest:
                 self._write(stream, [rest])
@@ -54,18 +54,25 @@ class LogWriter:
 
 
 def older(path: Path) -> Path:
-    """Where the part before the last rotation is."""
+    """Return the path of the part before the last rotation."""
     return path.with_name(path.name + ".1")
 
 
 def parse(line: bytes) -> tuple[str, str, bytes]:
-    """(time, stream, text with its line end) of one line of the file."""
+    """Split one line of the file into time, stream, and text with its line end."""
     when, stream, _, text = line.split(b" ", 3)
     return when.decode(), stream.decode(), text
 
 
 def read(path: Path, *, tail: int | None = None, since: str = "", end: int | None = None) -> Iterator[bytes]:
-    """The lines of the file up to byte `end` (and of the rotated one), the last `tail` of them, from `since` on."""
+    """Return lines of the file and of its rotated part.
+
+    Args:
+        path: The log file.
+        tail: The number of last lines; all without it.
+        since: Only lines from this RFC 3339 time on.
+        end: Stop at this byte of the file.
+    """
     lines: list[bytes] = []
     for part, stop in ((older(path), None), (path, end)):
         if part.exists():
@@ -76,6 +83,6 @@ def read(path: Path, *, tail: int | None = None, since: str = "", end: int | Non
 
 
 def remove(path: Path) -> None:
-    """Takes away the log of a run, if there is one."""
+    """Delete the log of a run, if there is one."""
     for part in (path, older(path)):
         part.unlink(missing_ok=True)

@@ -1,15 +1,14 @@
-"""One Pod on this node: from its binding to its end."""
+"""One Pod on this node, from its binding to its end."""
 
 import asyncio
 import contextlib
 import copy
-import ipaddress
 import logging
 import shutil
 import time
 from pathlib import Path
 
-from embedded.kube import ApiError, Object
+from embedded.kube import Object
 from embedded.node.kubelet import sandbox as sandboxes
 from embedded.node.kubelet import status
 from embedded.node.kubelet.container import Container
@@ -18,6 +17,7 @@ from embedded.node.kubelet.environment import MissingReference
 from embedded.node.kubelet.etc_files import write_etc
 from embedded.node.kubelet.mounts import Bind
 from embedded.node.kubelet.sandbox import Sandbox, SandboxError
+from embedded.node.kubelet.security import sysctls
 from embedded.node.kubelet.status_writer import FAULTS, StatusWriter
 from embedded.node.kubelet.volumes import Volumes
 from embedded.node.launcher.process import LaunchError
@@ -29,10 +29,10 @@ REFRESH_SECONDS = 60.0
 
 
 class Pod:
-    """Runs one Pod; `update` tells it of changes and of its deletion, `run` returns when nothing of it is left."""
+    """Runs one Pod: `update` passes changes and the deletion to it; `run` returns when nothing of it is left."""
 
     def __init__(self, node: NodeContext, pod: Object) -> None:
-        """`pod` is the object as the API server has it."""
+        """Start nothing yet; `pod` is the object of the API server."""
         self._node = node
         self.config, self.launcher, self.store, self.capacity = node.config, node.launcher, node.store, node.capacity
         self.pod = pod
@@ -41,10 +41,10 @@ class Pod:
         self.sandbox: Sandbox | None = None
         self._volumes = Volumes(self.folder / "volumes", node.store, node.capacity)
         policy = pod["spec"].get("restartPolicy", "Always")
-        said = pod.get("status") or {}
+        before = pod.get("status") or {}
         ran = {
             each["name"]: each["restartCount"] + (1 if each.get("containerID") else 0)
-            for each in (said.get("containerStatuses") or []) + (said.get("initContainerStatuses") or [])
+            for each in (before.get("containerStatuses") or []) + (before.get("initContainerStatuses") or [])
         }
         once = "OnFailure" if policy != "Never" else "Never"
         self.init = [
@@ -52,75 +52,69 @@ class Pod:
             for spec in pod["spec"].get("initContainers") or []
         ]
         self.mains = [Container(self, spec, policy, ran.get(spec["name"], 0)) for spec in pod["spec"]["containers"]]
-        before = {each["name"]: each for each in said.get("containerStatuses") or [] if each.get("containerID")}
-        self._over = policy == "Never" and bool(before)
-        if self._over:
+        old = {each["name"]: each for each in before.get("containerStatuses") or [] if each.get("containerID")}
+        self._finished = policy == "Never" and bool(old)
+        if self._finished:
             for each in self.mains:
-                each.presume_dead(before.get(each.name, {}))
-        self._start = said.get("startTime") or now()
-        self._wanted_ip: str | None = said.get("podIP")
+                each.presume_dead(old.get(each.name, {}))
+        self._start = before.get("startTime") or now()
+        self._wanted_ip: str | None = before.get("podIP")
         self._ip: str | None = None
-        self._initialized = self._over
+        self._initialized = self._finished
         self._ending = asyncio.Event()
-        self._forgotten = False  # the API server knows nothing of it any more
+        self._forgotten = False  # the API server has deleted it
         self._writer = StatusWriter(node.kube, self)
         self._refresh = asyncio.Event()
         self._sidecars: list[asyncio.Task[int]] = []
 
-    # What containers ask of their Pod.
-
     def view(self) -> Object:
-        """The Pod with its addresses, which the API server may not have yet."""
+        """Return the Pod with its addresses, which the API server may not have yet."""
         seen = copy.copy(self.pod)
         seen["status"] = {**(self.pod.get("status") or {}), "hostIP": self.config.node_ip, "podIP": self._ip}
         return seen
 
     def changed(self) -> None:
-        """Has the status written soon."""
+        """Schedule a write of the status."""
         self._writer.dirty.set()
 
     def event(self, kind: str, reason: str, message: str) -> None:
-        """Records an event on this Pod."""
+        """Record an Event on this Pod."""
         self._node.event(self.pod, kind, reason, message)
 
     def binds(self, container: Object) -> dict[str, Bind]:
-        """The container's volumes and the files that every container has."""
+        """Return the container's volumes and the files that every container has."""
         binds = {f"/etc/{name}": Bind(str(self.folder / "etc" / name)) for name in ("resolv.conf", "hosts", "hostname")}
         for mount in container.get("volumeMounts") or []:
             path = self._volumes.path(mount["name"], mount.get("subPath", ""))
             binds[mount["mountPath"]] = Bind(str(path), bool(mount.get("readOnly")))
         return binds
 
-    def service_env(self) -> dict[str, str]:
-        """Where the API server is, as every container is told: the first address of the Service range."""
-        first = str(ipaddress.ip_network(self.config.service_cidr)[1])
-        return {"KUBERNETES_SERVICE_HOST": first, "KUBERNETES_SERVICE_PORT": "443"}
-
-    # What the kubelet tells.
-
     def update(self, pod: Object) -> None:
-        """The object changed."""
+        """Take a new version of the object."""
         if pod["metadata"]["uid"] != self.uid:
             self.forget()
             return
+        if pod["spec"].get("ephemeralContainers") != self.pod["spec"].get("ephemeralContainers"):
+            self.event("Warning", "Failed", "Ephemeral containers are not supported on this node; use kubectl exec")
+            self.changed()
         self.pod = pod
         self._refresh.set()
         if pod["metadata"].get("deletionTimestamp"):
             self._ending.set()
 
     def forget(self) -> None:
-        """The object is gone: ends the Pod at once."""
+        """End the Pod at once: its object is gone."""
         self._forgotten = True
         self._ending.set()
 
     def refresh(self) -> None:
-        """Something that its volumes may show has changed."""
+        """Update the volumes: an object that they show may have changed."""
         self._refresh.set()
 
     async def run(self) -> None:
-        """Runs it to its end and leaves nothing behind."""
+        """Run the Pod to its end and leave nothing behind."""
         writer = asyncio.create_task(self._writer.run())
-        live = asyncio.create_task(self._live() if not self._over else self._stay_over())
+        live = asyncio.create_task(self._live())
         ending = asyncio.create_task(self._ending.wait())
         try:
             await asyncio.wait({live, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -134,7 +128,7 @@ class Pod:
             await asyncio.gather(live, ending, writer, return_exceptions=True)
             await self._drop_sandbox()
         if not self._forgotten:
-            await self._delete()
+            await self._writer.delete()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _stop_containers(self) -> None:
@@ -142,29 +136,17 @@ class Pod:
         grace = float(meta.get("deletionGracePeriodSeconds") or 0)
         if self._forgotten:
             grace = min(grace, 2.0)
-        self.event("Normal", "Killing", "Stopping the Pod's containers") if not self._forgotten else None
+        else:
+            self.event("Normal", "Killing", "Stopping the Pod's containers")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace + 1):
                 await asyncio.gather(*(each.stop(grace) for each in self.mains))
                 await asyncio.gather(*(each.stop(grace) for each in self.init))
 
-    async def _delete(self) -> None:
-        meta = self.pod["metadata"]
-        await self._writer.write_once()
-        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
-        for _ in range(30):
-            try:
-                await self._node.kube.delete(path, {"gracePeriodSeconds": 0, "preconditions": {"uid": self.uid}})
-                return
-            except FAULTS as error:
-                if isinstance(error, ApiError) and error.status == 409:
-                    return  # another Pod of this name
-                log.warning("cannot delete Pod %s: %s", meta["name"], error)
-            await asyncio.sleep(1)
-
-    # Life.
-
     async def _live(self) -> None:
+        if self._finished:  # its containers ended with an earlier node agent and may run only once
+            self.changed()
+            return
         refresher = asyncio.create_task(self._keep_volumes())
         try:
             while True:
@@ -188,26 +170,24 @@ class Pod:
                 for each in (*self.init, *self.mains):
                     each.lost()
                 await self._drop_sandbox()
-            self._over = True
+            self._finished = True
             await self._drop_sandbox()
             self.changed()
         finally:
             refresher.cancel()
             await asyncio.gather(refresher, return_exceptions=True)
 
-    async def _stay_over(self) -> None:
-        """Containers that may run only once ended with the node agent's earlier life."""
-        self.changed()
-
     async def _set_up(self) -> None:
-        said = ""
+        reported = ""
         while True:
             try:
                 if self.sandbox is None:
                     ip = self._node.addresses.take(self._wanted_ip)
                     try:
                         name = self.pod["spec"].get("hostname") or self.pod["metadata"]["name"]
-                        self.sandbox = await sandboxes.create(self.config, self.launcher, name[:63], ip)
+                        self.sandbox = await sandboxes.create(
+                            self.config, self.launcher, name[:63], ip, sysctls(self.pod)
+                        )
                     except BaseException:
                         self._node.addresses.give_back(ip)
                         raise
@@ -217,10 +197,10 @@ class Pod:
                 await self._volumes.sync(self.view())
                 return
             except (MissingReference, SandboxError, LaunchError, *FAULTS) as error:
-                if str(error) != said:
-                    said = str(error)
+                if str(error) != reported:
+                    reported = str(error)
                     reason = "FailedMount" if isinstance(error, MissingReference) else "FailedCreatePodSandBox"
-                    self.event("Warning", reason, said)
+                    self.event("Warning", reason, reported)
                 await self._wait_refresh(SETUP_RETRY_SECONDS)
 
     async def _run_containers(self) -> None:
@@ -257,16 +237,14 @@ class Pod:
                 try:
                     await self._volumes.sync(self.view())
                 except (MissingReference, *FAULTS) as error:
-                    log.info("volumes of %s stay as they are: %s", self.pod["metadata"]["name"], error)
-
-    # Status.
+                    log.info("volumes of %s not updated: %s", self.pod["metadata"]["name"], error)
 
     def status(self) -> Object:
-        """The status as it is now."""
+        """Return the present status."""
         return status.compose(
             self.pod,
             host_ip=self.config.node_ip,
-            pod_ip=self._ip if not self._over else None,
+            pod_ip=self._ip if not self._finished else None,
             start=self._start,
             initialized=self._initialized,
             init=self.init,

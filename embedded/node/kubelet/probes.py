@@ -1,4 +1,4 @@
-"""Probes: one question to a container, asked again and again, and what the answers in a row mean."""
+"""Probes of containers: one attempt, its repetition, and the thresholds."""
 
 import asyncio
 import contextlib
@@ -16,14 +16,18 @@ Execute = Callable[[list[str], float], Awaitable[tuple[int | None, str]]]
 
 @dataclass
 class ProbeResult:
-    """Whether the container answered well, and what it said if not."""
+    """The result of one attempt; `message` is the reason of a failure."""
 
-    well: bool
-    said: str = ""
+    passed: bool
+    message: str = ""
 
 
 def port_number(container: Object, port: int | str) -> int:
-    """A probe's port: a number, or the name of one of the container's ports; raises ValueError for an unknown name."""
+    """Return the number of a probe's port, which may be the name of a container port.
+
+    Raises:
+        ValueError: No container port has that name.
+    """
     if isinstance(port, int) or str(port).isdigit():
         return int(port)
     for declared in container.get("ports") or []:
@@ -32,8 +36,15 @@ def port_number(container: Object, port: int | str) -> int:
     raise ValueError(f'no port is named "{port}"')
 
 
-async def ask(probe: Object, container: Object, pod_ip: str, execute: Execute) -> ProbeResult:
-    """Asks once; never raises for what the container does."""
+async def attempt(probe: Object, container: Object, pod_ip: str, execute: Execute) -> ProbeResult:
+    """Run a probe once. A failure of the container is a result, never an exception.
+
+    Args:
+        probe: The probe, as in the container's spec.
+        container: The container's spec.
+        pod_ip: The Pod's address.
+        execute: Runs a command in the container within a number of seconds; returns exit code and output.
+    """
     seconds = float(probe.get("timeoutSeconds", 1))
     try:
         async with asyncio.timeout(seconds):
@@ -61,7 +72,7 @@ async def _http(get: Object, port: int, pod_ip: str) -> ProbeResult:
     url = f"{scheme}://{get.get('host') or pod_ip}:{port}/{get.get('path', '/').lstrip('/')}"
     headers = {"User-Agent": "kube-probe/1.36", "Accept": "*/*", "Connection": "close"}
     headers |= {item["name"]: item["value"] for item in get.get("httpHeaders") or []}
-    # As kubelet's: a probe says whether something answers, not who it is.
+    # As in the real kubelet, a probe does not verify certificates.
     trust: ssl.SSLContext | bool = ssl._create_unverified_context() if scheme == "https" else True
     async with (
         aiohttp.ClientSession() as session,
@@ -73,19 +84,19 @@ async def _http(get: Object, port: int, pod_ip: str) -> ProbeResult:
 
 
 class Prober:
-    """Asks one probe on its schedule and calls `settled(well, said)` whenever the verdict may have changed.
+    """Repeats one probe on its schedule and reports when a threshold is reached.
 
-    The verdict changes after `successThreshold` good or `failureThreshold` bad answers in a row. Until the first good
-    answer it asks more often than its period says, so that a Pod is ready as soon as it can be; those extra questions
-    are not counted as failures.
+    The thresholds are `successThreshold` successes or `failureThreshold` failures in a row. An eager prober tries more
+    often than its period until the first success, so that a Pod becomes ready early; those extra attempts do not count
+    as failures.
     """
 
-    def __init__(self, probe: Object, question: Callable[[], Awaitable[ProbeResult]], *, eager: bool = False) -> None:
-        """`question` asks once; `eager` for probes whose success is waited for (startup and readiness)."""
-        self._probe, self._question, self._eager = probe, question, eager
+    def __init__(self, probe: Object, try_once: Callable[[], Awaitable[ProbeResult]], *, eager: bool = False) -> None:
+        """Repeat `try_once` by the schedule of `probe`; `eager` is for startup and readiness probes."""
+        self._probe, self._try_once, self._eager = probe, try_once, eager
 
     async def run(self, settled: Callable[[bool, str], None]) -> None:
-        """Asks until it is cancelled."""
+        """Probe until cancelled; call `settled(passed, message)` whenever a threshold is reached."""
         good = bad = 0
         period = float(self._probe.get("periodSeconds", 10))
         delay = float(self._probe.get("initialDelaySeconds", 0))
@@ -93,16 +104,16 @@ class Prober:
         due, eager, pause = loop.time() + delay, self._eager, EAGER_FIRST_SECONDS
         await asyncio.sleep(0 if eager else delay)
         while True:
-            answer = await self._question()
+            result = await self._try_once()
             counts = loop.time() >= due
-            if answer.well:
+            if result.passed:
                 good, bad, eager = good + 1, 0, False
             elif counts:
                 good, bad = 0, bad + 1
             if good >= int(self._probe.get("successThreshold", 1)):
                 settled(True, "")
             elif counts and bad >= int(self._probe.get("failureThreshold", 3)):
-                settled(False, answer.said)
+                settled(False, result.message)
             if counts:
                 due = loop.time() + period
             await asyncio.sleep(min(pause, period) if eager else period)
@@ -110,27 +121,35 @@ class Prober:
 
 
 class ProbeSet:
-    """All probes of one run of a container."""
+    """The startup, readiness and liveness probes of one run of a container."""
 
     def __init__(
         self,
         spec: Object,
-        question: Callable[[Object], Awaitable[ProbeResult]],
+        try_once: Callable[[Object], Awaitable[ProbeResult]],
         *,
         started: Callable[[], None],
         readiness: Callable[[bool, str], None],
-        unwell: Callable[[str, str], None],
+        failed: Callable[[str, str], None],
     ) -> None:
-        """`started` is called once; `unwell(which probe, what it said)` when the container is to be restarted."""
-        self._spec, self._question = spec, question
-        self._started, self._readiness, self._unwell = started, readiness, unwell
+        """Prepare the probes.
+
+        Args:
+            spec: The container's spec.
+            try_once: Runs a probe once.
+            started: Called once, after the startup probe.
+            readiness: Called with (ready, message).
+            failed: Called with (probe, message) if the container must be restarted.
+        """
+        self._spec, self._try_once = spec, try_once
+        self._started, self._readiness, self._failed = started, readiness, failed
 
     def _prober(self, kind: str, *, eager: bool = False) -> Prober | None:
         probe = self._spec.get(kind)
-        return Prober(probe, lambda: self._question(probe), eager=eager) if probe else None
+        return Prober(probe, lambda: self._try_once(probe), eager=eager) if probe else None
 
     async def run(self) -> None:
-        """Asks until it is cancelled: first the startup probe alone, then the others."""
+        """Probe until cancelled: the startup probe alone, then the others."""
         if startup := self._prober("startupProbe", eager=True):
             await self._start(startup)
         self._started()
@@ -140,16 +159,18 @@ class ProbeSet:
             else:
                 self._readiness(True, "")
             if liveness := self._prober("livenessProbe"):
-                group.create_task(liveness.run(lambda well, said: None if well else self._unwell("Liveness", said)))
+                group.create_task(
+                    liveness.run(lambda passed, message: None if passed else self._failed("Liveness", message))
+                )
 
     async def _start(self, startup: Prober) -> None:
         passed = asyncio.Event()
 
-        def settled(well: bool, said: str) -> None:
-            if well:
+        def settled(success: bool, message: str) -> None:
+            if success:
                 passed.set()
             else:
-                self._unwell("Startup", said)
+                self._failed("Startup", message)
 
         asking = asyncio.create_task(startup.run(settled))
         try:

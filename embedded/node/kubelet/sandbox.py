@@ -18,7 +18,11 @@ class SandboxError(Exception):
 
 
 async def command(*argv: str, given: str = "") -> str:
-    """Runs a system command, fed with `given`; raises SandboxError with its first line of complaint."""
+    """Run a system command with `given` on its standard input; return its output.
+
+    Raises:
+        SandboxError: The command fails or takes too long; the message has the first line of its output.
+    """
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -36,16 +40,23 @@ async def command(*argv: str, given: str = "") -> str:
 
 
 class Addresses:
-    """Gives out Pod addresses, each as late as possible after its last use: caches may still name an old owner."""
+    """Allocates Pod addresses.
+
+    An address is reused as late as possible, because caches may still name its old owner.
+    """
 
     def __init__(self, pod_cidr: str) -> None:
-        """All of `pod_cidr` from its 256th address on."""
+        """Allocate from the 256th address of `pod_cidr` on."""
         self._network = ipaddress.ip_network(pod_cidr)
         self._used: set[str] = set()
         self._last = FIRST_OFFSET
 
     def take(self, wanted: str | None = None) -> str:
-        """An address that nobody has: `wanted` (the one it had before) if that is free."""
+        """Return a free address: `wanted` if that is free.
+
+        Raises:
+            SandboxError: All addresses are in use.
+        """
         if wanted and wanted not in self._used and ipaddress.ip_address(wanted) in self._network:
             self._used.add(wanted)
             return wanted
@@ -59,27 +70,33 @@ class Addresses:
         raise SandboxError("no Pod address is left")
 
     def reserve(self, address: str) -> None:
-        """Lets new Pods get addresses after this one only, so that it stays free for the Pod that had it."""
+        """Keep this address free for the Pod that had it: new Pods get later ones."""
         offset = int(ipaddress.ip_address(address)) - int(self._network.network_address)
         self._last = max(self._last, offset)
 
     def give_back(self, address: str) -> None:
-        """The address may be given out again."""
+        """Release the address."""
         self._used.discard(address)
 
 
 @dataclass
 class Sandbox:
-    """A Pod's first process, its address and the node's end of its network."""
+    """A Pod's first process, its address, and the name of the node's end of its veth pair."""
 
     pause: Process
     ip: str
     link: str
 
 
-async def create(config: NodeConfig, launcher: LauncherClient, hostname: str, ip: str) -> Sandbox:
-    """Starts the Pod's namespaces and connects them with `ip`; raises SandboxError, and leaves nothing then."""
-    pause = await launcher.pause(hostname)
+async def create(
+    config: NodeConfig, launcher: LauncherClient, hostname: str, ip: str, sysctls: dict[str, str]
+) -> Sandbox:
+    """Start the Pod's namespaces and connect them with `ip`; `sysctls` apply to its network.
+
+    Raises:
+        SandboxError: The network cannot be set up; nothing is left behind.
+    """
+    pause = await launcher.pause(hostname, sysctls)
     link = "veth" + "".join(f"{int(part):02x}" for part in ip.split("."))
     sandbox = Sandbox(pause, ip, link)
     try:
@@ -104,11 +121,11 @@ async def create(config: NodeConfig, launcher: LauncherClient, hostname: str, ip
 
 
 async def destroy(launcher: LauncherClient, sandbox: Sandbox) -> None:
-    """Ends every process of the Pod and takes its network away."""
+    """End every process of the Pod and remove its network."""
     await launcher.kill(sandbox.pause)
     async with asyncio.timeout(COMMAND_SECONDS):
         await sandbox.pause.wait()
-    # The kernel takes both ends away with the namespace, but only after a while.
+    # The kernel removes both ends with the namespace, but only after a while.
     if Path(f"/sys/class/net/{sandbox.link}").exists():
         try:
             await command("ip", "link", "delete", sandbox.link)
@@ -117,5 +134,5 @@ async def destroy(launcher: LauncherClient, sandbox: Sandbox) -> None:
 
 
 def prepare_node() -> None:
-    """Lets the node forward between Pods."""
+    """Turn on forwarding between Pods."""
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")

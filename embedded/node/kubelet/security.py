@@ -1,4 +1,4 @@
-"""Capabilities of containers: a container runtime's usual ones, changed by the securityContext."""
+"""The securityContext: capabilities of containers, and sysctls of Pods."""
 
 from embedded.kube import Object
 from embedded.node.kubelet.environment import MissingReference
@@ -46,3 +46,16 @@ def capabilities(container: Object) -> int:
 def no_new_privileges(container: Object) -> bool:
     """Return True if the container forbids privilege escalation."""
     return (container.get("securityContext") or {}).get("allowPrivilegeEscalation") is False
+
+
+def sysctls(pod: Object) -> dict[str, str]:
+    """Return the sysctls of a Pod.
+
+    Raises:
+        MissingReference: One reaches beyond the Pod's own network namespace.
+    """
+    found = {each["name"]: each["value"] for each in (pod["spec"].get("securityContext") or {}).get("sysctls") or []}
+    for name in found:
+        if not name.startswith("net."):
+            raise MissingReference(f"securityContext: sysctl {name} is not available on this node")
+    return found

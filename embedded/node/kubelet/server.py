@@ -1,4 +1,4 @@
-"""The kubelet's server: `kubectl exec` and `kubectl logs` arrive here, handed on by the API server."""
+"""The kubelet's HTTPS server. The API server forwards `kubectl exec` and `kubectl logs` to it."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,11 @@ from embedded.node.kubelet.pod import Pod
 from embedded.node.launcher.process import LaunchError
 
 ALLOWED_GROUP = "system:masters"
-FOLLOW_SECONDS = 0.2  # how often a followed log is looked at
+FOLLOW_SECONDS = 0.2  # between two reads of a followed log
 
 
 def tls(config: NodeConfig) -> ssl.SSLContext:
-    """Only clients with a certificate of the cluster's own authority get in."""
+    """Return a TLS context that accepts only clients with a certificate of the cluster's authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(config.kubelet_cert, config.kubelet_key)
@@ -40,20 +40,20 @@ def _groups(request: web.Request) -> set[str]:
 @web.middleware
 async def _authorise(request: web.Request, handler: web.Callable) -> web.StreamResponse:  # type: ignore[name-defined]
     if ALLOWED_GROUP not in _groups(request):
-        raise web.HTTPForbidden(text="only the API server may ask\n")
+        raise web.HTTPForbidden(text="kubelet: only the API server is authorized\n")
     answer: web.StreamResponse = await handler(request)
     return answer
 
 
 class KubeletServer:
-    """Serves one kubelet's Pods."""
+    """Serves the Pods of one kubelet."""
 
     def __init__(self, kubelet: Kubelet) -> None:
-        """Finds containers through `kubelet`."""
+        """Find containers through `kubelet`."""
         self._kubelet = kubelet
 
     async def run(self) -> None:
-        """Serves until it is cancelled."""
+        """Serve until cancelled."""
         application = web.Application(middlewares=[_authorise])
         application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
         application.router.add_route("*", "/exec/{namespace}/{pod}/{container}", self._exec)
@@ -86,7 +86,7 @@ class KubeletServer:
         if not path.exists() and "waiting" in container.state and not container.restarts:
             why = container.state["waiting"]["reason"]
             raise web.HTTPBadRequest(text=f'container "{container.name}" is waiting to start: {why}\n')
-        if not path.exists():  # between two runs: what the last one said
+        if not path.exists():  # between two runs
             path = container.log_path(previous=True)
         since = query.get("sinceTime", "")
         if seconds := query.get("sinceSeconds"):
@@ -115,8 +115,8 @@ class KubeletServer:
             if query.get("follow") == "true" and not previous:
                 run = container.restarts
                 while left > 0:
-                    over = container.restarts != run or not container.logging
-                    if path.exists() and path.stat().st_size < position:  # rotated: what the old part still had
+                    ended = container.restarts != run or not container.logging
+                    if path.exists() and path.stat().st_size < position:  # rotated: the rest of the old part
                         with older(path).open("rb") as file:
                             file.seek(position)
                             await send(file.read().splitlines(keepends=True))
@@ -127,7 +127,7 @@ class KubeletServer:
                             fresh = file.read()
                         position += len(fresh)
                         await send(fresh.splitlines(keepends=True))
-                    if over:
+                    if ended:
                         break
                     await asyncio.sleep(FOLLOW_SECONDS)
             await response.write_eof()
@@ -138,7 +138,7 @@ class KubeletServer:
     async def _exec(self, request: web.Request) -> web.StreamResponse:
         pod, container = self._find(request)
         if request.headers.get("Upgrade", "").lower() != "websocket":
-            raise web.HTTPBadRequest(text="this node speaks WebSocket only\n")
+            raise web.HTTPBadRequest(text="kubelet: exec needs a WebSocket; use a newer kubectl\n")
         query = request.query
         tty = query.get("tty") in ("1", "true")
         wants_input = query.get("input") in ("1", "true") or query.get("stdin") in ("1", "true")
@@ -151,8 +151,8 @@ class KubeletServer:
         command = dataclasses.replace(container.command, argv=list(query.getall("command", [])), env=env)
         session = ExecSession(socket, tty=tty, wants_input=wants_input)
         try:
-            launch = self._kubelet.launcher
-            process = await launch.execute(pod.sandbox.pause, container.process, command, session.handles, tty=tty)
+            launcher = self._kubelet.launcher
+            process = await launcher.execute(pod.sandbox.pause, container.process, command, session.handles, tty=tty)
         except LaunchError as error:
             session.close()
             with contextlib.suppress(ConnectionError):

@@ -1,4 +1,4 @@
-"""What a Pod's status says, computed from its containers."""
+"""The status of a Pod, computed from its containers."""
 
 from embedded.kube import Object
 from embedded.node.kubelet.container import Container
@@ -6,7 +6,7 @@ from embedded.node.kubelet.context import now
 
 
 def phase(policy: str, started: bool, init: list[Container], mains: list[Container]) -> str:
-    """Pending, Running, Succeeded or Failed, by Kubernetes' rules for `policy`."""
+    """Return Pending, Running, Succeeded or Failed, by Kubernetes' rules."""
     if any(each.exit_code not in (None, 0) for each in init):
         return "Failed"
     if not started:
@@ -20,7 +20,7 @@ def phase(policy: str, started: bool, init: list[Container], mains: list[Contain
 
 
 def conditions(before: list[Object], given: dict[str, tuple[bool, str]]) -> list[Object]:
-    """The conditions `given` (type → true, reason if not), with the times of those that did not change kept."""
+    """Return the conditions `given` (type → True or False, reason if False); unchanged ones keep their times."""
     old = {each["type"]: each for each in before}
     result = [each for each in before if each["type"] not in given]
     for kind, (true, reason) in given.items():
@@ -33,7 +33,7 @@ def conditions(before: list[Object], given: dict[str, tuple[bool, str]]) -> list
 
 
 def container(each: Container) -> Object:
-    """One entry of containerStatuses."""
+    """Return one entry of containerStatuses."""
     ran = "waiting" not in each.state
     return {
         "name": each.name,
@@ -58,7 +58,7 @@ def compose(
     init: list[Container],
     mains: list[Container],
 ) -> Object:
-    """The whole status but for what others write into it (readiness gates, PodScheduled)."""
+    """Return the whole status; conditions of others (readiness gates, PodScheduled) are kept."""
     now_in = phase(pod["spec"].get("restartPolicy", "Always"), initialized, init, mains)
     # A sidecar container counts for readiness; an ordinary one that is to run once does not.
     counted = [*mains, *(each for each in init if each.spec.get("restartPolicy") == "Always")]
@@ -88,4 +88,19 @@ def compose(
         "qosClass": (pod.get("status") or {}).get("qosClass") or "Burstable",
         "initContainerStatuses": [container(each) for each in init] or None,
         "containerStatuses": [container(each) for each in mains],
+        "ephemeralContainerStatuses": [_refused(each) for each in pod["spec"].get("ephemeralContainers") or []] or None,
+    }
+
+
+def _refused(spec: Object) -> Object:
+    """Return the status of an ephemeral container, which this node does not run."""
+    message = "ephemeral containers are not supported on this node; use kubectl exec"
+    return {
+        "name": spec["name"],
+        "image": spec["image"],
+        "imageID": "",
+        "state": {"terminated": {"exitCode": 128, "reason": "StartError", "message": message}},
+        "lastState": {},
+        "ready": False,
+        "restartCount": 0,
     }

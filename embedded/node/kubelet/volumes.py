@@ -1,9 +1,9 @@
-"""A Pod's volumes as folders on this machine, and their refreshing when what they show has changed.
+"""Volumes of a Pod as folders of this machine, updated when their sources change.
 
-A folder changes all at once: files live in a dated folder behind the link `..data`, which is swapped, as kubelet does.
+A folder changes atomically: the files live in a dated folder behind the link `..data`, which is swapped, as the real
+kubelet does.
 """
 
-import contextlib
 import os
 import shutil
 import time
@@ -19,15 +19,15 @@ Files = dict[str, tuple[bytes, int]]  # path in the volume → content, mode
 
 
 class Tokens(Store, Protocol):
-    """Where service account tokens come from, too."""
+    """A source of ConfigMaps, Secrets and service account tokens."""
 
     async def token(self, pod: Object, audience: str | None, seconds: int) -> tuple[str, float]:
-        """A token bound to `pod`, and the time (of `time.time`) when it ends."""
+        """Return a token bound to `pod`, and its expiry in seconds of `time.time`."""
 
 
 @dataclass
 class Volume:
-    """One volume: its folder, and when its token must be renewed (seconds of `time.time`)."""
+    """One volume: its folder, and its tokens."""
 
     name: str
     path: Path
@@ -35,7 +35,14 @@ class Volume:
 
 
 def write_atomically(folder: Path, files: Files) -> bool:
-    """Makes `folder` show exactly `files`, all at once; False where it did already."""
+    """Replace the content of `folder` by `files` atomically.
+
+    Returns:
+        False if the content was the same already.
+
+    Raises:
+        MissingReference: A path leaves the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "..data"
     old = data.resolve() if data.is_symlink() else None
@@ -75,15 +82,19 @@ def _same(folder: Path, files: Files) -> bool:
 
 
 class Volumes:
-    """All volumes of one Pod below one folder."""
+    """All volumes of one Pod."""
 
     def __init__(self, folder: Path, store: Tokens, capacity: dict[str, str]) -> None:
-        """`capacity` is the node's, for resource fields."""
+        """Create volumes below `folder`; `capacity` is the node's, for resource fields."""
         self._folder, self._store, self._capacity = folder, store, capacity
         self._volumes: dict[str, Volume] = {}
 
     async def sync(self, pod: Object) -> None:
-        """Makes every volume show what it should now; raises MissingReference for what is not there."""
+        """Update every volume.
+
+        Raises:
+            MissingReference: A source does not exist or is not supported.
+        """
         for spec in pod["spec"].get("volumes") or []:
             name = spec["name"]
             volume = self._volumes.setdefault(name, Volume(name, self._folder / name))
@@ -112,7 +123,11 @@ class Volumes:
         return path
 
     def path(self, name: str, sub_path: str = "") -> Path:
-        """Where the volume (or a path in it) is on this machine; raises MissingReference for an unknown one."""
+        """Return the folder of a volume, or of `sub_path` in it.
+
+        Raises:
+            MissingReference: The volume is not declared, or the path leaves it.
+        """
         volume = self._volumes.get(name)
         if volume is None:
             raise MissingReference(f'volume "{name}" is not declared')
@@ -126,13 +141,8 @@ class Volumes:
         return inner
 
     def renew_at(self) -> float:
-        """When the next token must be renewed (seconds of `time.time`); infinity where there is none."""
+        """Return the time of the next token renewal in seconds of `time.time`; 1e18 without tokens."""
         return min((token[1] for volume in self._volumes.values() for token in volume.tokens.values()), default=1e18)
-
-    def remove(self) -> None:
-        """Takes everything away."""
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self._folder)
 
     async def _files(self, pod: Object, volume: Volume, source: Object, mode: int) -> Files:
         kind, given = next(iter(source.items()))

@@ -144,9 +144,9 @@ class LauncherClient:
         process: Process = (await self._request(order, handles))["process"]
         return process
 
-    async def pause(self, hostname: str) -> Process:
+    async def pause(self, hostname: str, sysctls: dict[str, str] | None = None) -> Process:
         """Start the first process of a Pod, in new network, PID, mount, UTS and IPC namespaces."""
-        return await self._start({"op": "pause", "hostname": hostname}, ())
+        return await self._start({"op": "pause", "hostname": hostname, "sysctls": sysctls or {}}, ())
 
     async def run(
         self, pause: Process, command: Command, root: str, plan: list[list[str]], handles: Sequence[int]

@@ -80,6 +80,9 @@ def become_pause(order: dict[str, Any], error_pipe: int) -> NoReturn:
     null = os.open("/dev/null", os.O_RDWR)
     system.unshare(system.NEWNET | system.NEWNS | system.NEWUTS | system.NEWIPC, "namespaces")
     system.mount("none", "/", flags=system.MS_REC | system.MS_PRIVATE)
+    for name, value in order["sysctls"].items():
+        with open(f"/proc/sys/{name.replace('.', '/')}", "w") as file:
+            file.write(value)
     system.mount("tmpfs", "/tmp", "tmpfs", system.MS_NOSUID | system.MS_NODEV | system.MS_RDONLY)
     system.change_root("/tmp")
     socket.sethostname(order["hostname"])

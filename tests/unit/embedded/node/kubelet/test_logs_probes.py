@@ -60,17 +60,17 @@ async def test_http_probes_judge_by_status_and_time() -> None:
 
     async def ask(path: str) -> probes.ProbeResult:
         probe = {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 0.3}
-        return await probes.ask(probe, container, "127.0.0.1", _never)
+        return await probes.attempt(probe, container, "127.0.0.1", _never)
 
     try:
-        assert (await ask("/200")).well
-        assert (await ask("/302")).well
+        assert (await ask("/200")).passed
+        assert (await ask("/302")).passed
         assert (await ask("/503")) == probes.ProbeResult(False, "HTTP probe failed with statuscode: 503")
         assert (await ask("/slow")) == probes.ProbeResult(False, "no answer within 0.3s")
-        assert (await probes.ask({"tcpSocket": {"port": port}}, container, "127.0.0.1", _never)).well
+        assert (await probes.attempt({"tcpSocket": {"port": port}}, container, "127.0.0.1", _never)).passed
     finally:
         await runner.cleanup()
-    assert not (await ask("/200")).well
+    assert not (await ask("/200")).passed
 
 
 @pytest.mark.asyncio
@@ -86,7 +86,7 @@ async def test_a_verdict_needs_as_many_answers_in_a_row_as_its_threshold_says() 
         return probes.ProbeResult(answers.pop(0))
 
     probe = {"periodSeconds": 0.001, "failureThreshold": 2, "successThreshold": 1}
-    task = asyncio.create_task(probes.Prober(probe, question).run(lambda well, _: verdicts.append(well)))
+    task = asyncio.create_task(probes.Prober(probe, question).run(lambda passed, _: verdicts.append(passed)))
     async with asyncio.timeout(5):
         await done.wait()
     task.cancel()

@@ -1,0 +1,42 @@
+"""The start of a container: from its spec to a command and a mount plan, and the end as a state."""
+
+from embedded.kube import Object
+from embedded.node.kubelet import environment, security
+from embedded.node.kubelet.context import PodContext, now
+from embedded.node.kubelet.images import Image
+from embedded.node.kubelet.mounts import Bind, hidden_folders, plan
+from embedded.node.launcher.process import Command
+
+
+async def prepare(pod: PodContext, spec: Object, image: Image) -> tuple[Command, list[list[str]]]:
+    """Return the command of a container and the plan of its file system.
+
+    Raises:
+        MissingReference: The spec refers to something that does not exist, or asks for something unsupported.
+    """
+    base = {**image.env, **environment.service_environment(pod.config.service_cidr)}
+    env = await environment.build(pod.view(), spec, base, pod.store, pod.capacity)
+    command, args = ([environment.expand(text, env) for text in spec.get(key) or []] for key in ("command", "args"))
+    argv = image.argv(command, args)
+    if not argv:
+        raise environment.MissingReference("no command specified")
+    binds = {path: Bind(source, read_only=True) for path, source in image.files.items()} | pod.binds(spec)
+    capabilities, no_new_privileges = security.capabilities(spec), security.no_new_privileges(spec)
+    made = Command(argv, env, spec.get("workingDir") or "/", capabilities, no_new_privileges)
+    return made, plan(binds, hidden_folders(pod.config.state_dir))
+
+
+def terminated(code: int, reason: str, start: str, identity: str, message: str = "") -> Object:
+    """Return the state of a container that ended just now with exit code `code`."""
+    found: Object = {
+        "exitCode": code,
+        "reason": reason,
+        "startedAt": start,
+        "finishedAt": now(),
+        "containerID": identity,
+    }
+    if message:
+        found["message"] = message
+    if 128 < code < 255:
+        found["signal"] = code - 128
+    return {"terminated": found}
