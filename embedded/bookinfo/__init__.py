@@ -1,4 +1,4 @@
-"""Bookinfo in Python: small servers that answer as the services of Istio's own sample do.
+"""Bookinfo in Python: small servers with the API of Istio's sample application.
 
-`bookinfo.yaml` beside this file is the application as any cluster gets it; these servers stand in for its images.
+`bookinfo.yaml` is the application for any cluster; on the embedded cluster these servers replace its images.
 """

@@ -1,4 +1,4 @@
-"""`python -m embedded.bookinfo SERVICE --version v1 [--port 9080]`: one of bookinfo's services."""
+"""`python -m embedded.bookinfo SERVICE --version v1 [--port 9080]`: run one service of bookinfo."""
 
 import argparse
 import sys
@@ -18,7 +18,11 @@ SERVICES: dict[str, Callable[[str], web.Application]] = {
 
 
 def main(arguments: list[str]) -> None:
-    """Serves until SIGTERM. Raises SystemExit with one line on bad arguments or a taken port."""
+    """Serve until SIGTERM.
+
+    Raises:
+        SystemExit: Bad arguments, or the port is in use.
+    """
     parser = argparse.ArgumentParser(prog="embedded.bookinfo", description="One service of bookinfo.")
     parser.add_argument("service", choices=sorted(SERVICES))
     parser.add_argument("--version", default="v1", choices=sorted(backends.STAR_COLORS))

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from embedded.bookinfo.server import SESSION, application, fetch, forwarded, peer, pod_name
 
-# Versions of reviews and the colour of their stars; v1 does not ask for ratings at all.
+# Version of reviews → colour of its stars; v1 does not call ratings.
 STAR_COLORS: dict[str, str | None] = {"v1": None, "v2": "black", "v3": "red"}
 TEXTS = {
     "Reviewer1": "An extremely entertaining play by Shakespeare. The slapstick humour is refreshing!",
@@ -19,16 +19,19 @@ RATINGS = {"Reviewer1": 5, "Reviewer2": 4}
 
 
 def reviews(version: str) -> web.Application:
-    """Two reviews of any book; `version` decides about the stars.
+    """Return the reviews service: two reviews of any book, with stars by `version`.
 
-    GET and DELETE of `/reviews/ID` answer 200: that a DELETE gets through is how the lab sees its policy missing.
-    REVIEWS_FAIL_PERCENT (0 to 100, decimals allowed) of GETs answer 503 instead, with the same body, so that one can
-    tell whose failure it is. Raises SystemExit with one line where it is no such number.
+    GET and DELETE of `/reviews/ID` answer 200; a successful DELETE shows that the lab's policy is missing. The variable
+    REVIEWS_FAIL_PERCENT (0 to 100, decimals allowed) makes that share of GETs answer 503 with the same body, which
+    distinguishes the application's failures from the mesh's.
+
+    Raises:
+        SystemExit: REVIEWS_FAIL_PERCENT is no such number.
     """
     color = STAR_COLORS[version]
     fails = fail_share()
     ratings = peer("ratings") if "RATINGS_HOSTNAME" in os.environ else peer_in_own_namespace()
-    # The sample gives v3 less patience than v2.
+    # The sample gives v3 a shorter timeout than v2.
     seconds = 10.0 if color == "black" else 2.5
     app = application("reviews")
 
@@ -59,24 +62,28 @@ def reviews(version: str) -> web.Application:
 
 
 def fail_share() -> float:
-    """The share (0 to 1) of requests that the environment asks to fail."""
+    """Return the share (0 to 1) of requests to fail, by REVIEWS_FAIL_PERCENT.
+
+    Raises:
+        SystemExit: It is no number from 0 to 100.
+    """
     text = os.environ.get("REVIEWS_FAIL_PERCENT") or "0"
     try:
         percent = float(text)
     except ValueError:
         percent = -1.0
     if not 0 <= percent <= 100:
-        sys.exit(f"REVIEWS_FAIL_PERCENT is {text!r}: it must be a number from 0 to 100")
+        sys.exit(f"REVIEWS_FAIL_PERCENT: {text!r} is no percentage; set a number from 0 to 100")
     return percent / 100
 
 
 def peer_in_own_namespace() -> str:
-    """Where reviews finds ratings: reviews and ratings share a namespace wherever the sample is installed."""
+    """Return the base URL of ratings, which shares a namespace with reviews."""
     return f"http://ratings:{os.environ.get('RATINGS_SERVICE_PORT') or '9080'}"
 
 
 def ratings(_version: str) -> web.Application:
-    """Stars per reviewer; POST of `/ratings/ID` replaces them until the process ends."""
+    """Return the ratings service: stars per reviewer; POST of `/ratings/ID` replaces them until the process ends."""
     app = application("ratings")
     posted: dict[int, dict[str, int]] = {}
 
@@ -102,7 +109,7 @@ def ratings(_version: str) -> web.Application:
 
 
 def details(_version: str) -> web.Application:
-    """The book's data."""
+    """Return the details service: the data of the book."""
     app = application("details")
 
     async def show(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""The productpage's HTML. Everything that comes from elsewhere is escaped."""
+"""The HTML of the productpage. All text from other services and users is escaped."""
 
 from html import escape
 from typing import Any
@@ -14,7 +14,7 @@ blockquote{margin:0 0 1em;border-left:4px solid #ddd;padding-left:1em}small{colo
 
 
 def index() -> str:
-    """The front page."""
+    """Return the front page."""
     return _document(
         "Bookinfo",
         "",
@@ -23,7 +23,7 @@ def index() -> str:
 
 
 def productpage(product: dict[str, Any], details: dict[str, Any], reviews: dict[str, Any], user: str | None) -> str:
-    """The book's page; `details` and `reviews` hold what their services said, or `error`."""
+    """Return the book's page; `details` and `reviews` hold the answers of their services, or `error`."""
     body = (
         f"<h1>{escape(product['title'])}</h1><p>{product['descriptionHtml']}</p>"
         f"<div class=columns><section><h4>Book Details</h4>{_details(details)}</section>"
@@ -33,7 +33,7 @@ def productpage(product: dict[str, Any], details: dict[str, Any], reviews: dict[
 
 
 def stars(count: int, color: str) -> str:
-    """`count` of five stars in `color`."""
+    """Return `count` of five stars in `color`."""
     full = max(0, min(5, count))
     return (
         f'<font color="{escape(color)}" aria-label="{full} of 5 stars">'

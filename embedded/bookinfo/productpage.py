@@ -12,8 +12,8 @@ from embedded.bookinfo import pages
 from embedded.bookinfo.server import SESSION, application, fetch, forwarded, peer
 
 COOKIE = "session"
-PATIENCE_SECONDS = 3.0
-# The sample asks twice and says so: "Bug introduced explicitly for illustration in fault injection task".
+TIMEOUT_SECONDS = 3.0
+# The sample calls reviews twice: "Bug introduced explicitly for illustration in fault injection task".
 REVIEW_TRIES = 2
 PRODUCT = {
     "id": 0,
@@ -26,18 +26,18 @@ PRODUCT = {
 
 
 class Sessions:
-    """Signed cookies: the user's name with a keyed hash, so that nobody can sign in by writing a cookie."""
+    """Signed cookies: the user's name and a keyed hash, so that no client can forge one."""
 
     def __init__(self, key: bytes) -> None:
-        """Signs with `key`; who has it can sign anybody in."""
+        """Sign with the secret `key`."""
         self._key = key
 
     def issue(self, user: str) -> str:
-        """The cookie's value for `user`."""
+        """Return the cookie's value for `user`."""
         return f"{user.encode().hex()}.{self._sign(user)}"
 
     def user(self, cookie: str | None) -> str | None:
-        """The user whose cookie this is; None for none and for a forged one."""
+        """Return the user of a cookie; None for a missing or forged one."""
         try:
             encoded, signature = (cookie or "").split(".")
             user = bytes.fromhex(encoded).decode()
@@ -50,7 +50,7 @@ class Sessions:
 
 
 def productpage(_version: str) -> web.Application:
-    """The application; SESSION_KEY makes sign-ins outlive a restart."""
+    """Return the productpage service; with SESSION_KEY, sign-ins survive a restart."""
     site = _Site(Sessions((os.environ.get("SESSION_KEY") or secrets.token_hex(32)).encode()))
     app = application("productpage")
     app.router.add_get("/", site.index)
@@ -59,7 +59,7 @@ def productpage(_version: str) -> web.Application:
     app.router.add_get("/logout", site.logout)
     app.router.add_get("/api/v1/products", site.products)
     app.router.add_get(r"/api/v1/products/{id:\d{1,9}}", site.details)
-    app.router.add_get(r"/api/v1/products/{id:\d{1,9}}/{what:reviews|ratings}", site.passed_on)
+    app.router.add_get(r"/api/v1/products/{id:\d{1,9}}/{what:reviews|ratings}", site.reviews_or_ratings)
     return app
 
 
@@ -69,14 +69,14 @@ class _Site:
         self._details, self._reviews, self._ratings = peer("details"), peer("reviews"), peer("ratings")
 
     def _headers(self, request: web.Request) -> dict[str, str]:
-        """What peers get to see: the signed-in user, and never an `end-user` header that the browser made up."""
+        """Return the headers for peers: the signed-in user, never an `end-user` header of the browser."""
         headers = forwarded(request.headers)
         headers.pop("end-user", None)
         user = self._sessions.user(request.cookies.get(COOKIE))
         return {**headers, "end-user": user} if user else headers
 
     async def _get(self, request: web.Request, url: str) -> tuple[int, Any]:
-        return await fetch(request.app[SESSION], url, self._headers(request), PATIENCE_SECONDS)
+        return await fetch(request.app[SESSION], url, self._headers(request), TIMEOUT_SECONDS)
 
     async def _get_details(self, request: web.Request, book: str) -> tuple[int, Any]:
         status, body = await self._get(request, f"{self._details}/details/{book}")
@@ -104,7 +104,7 @@ class _Site:
 
     async def login(self, request: web.Request) -> web.Response:
         user = str((await request.post()).get("username", "")).strip()
-        # The name becomes a header, so it must fit into one.
+        # The name becomes a header value.
         if not user or len(user) > 64 or not user.isascii() or not user.isprintable():
             return web.Response(status=400, text="a user name has 1 to 64 printable ASCII characters\n")
         answer = web.Response(status=302, headers={"Location": "/productpage"})
@@ -123,7 +123,7 @@ class _Site:
         status, body = await self._get_details(request, request.match_info["id"])
         return web.json_response(body, status=status)
 
-    async def passed_on(self, request: web.Request) -> web.Response:
+    async def reviews_or_ratings(self, request: web.Request) -> web.Response:
         book = request.match_info["id"]
         if request.match_info["what"] == "reviews":
             status, body = await self._get_reviews(request, book)

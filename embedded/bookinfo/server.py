@@ -1,4 +1,4 @@
-"""What all four services share: calling each other, health, the access log, and an orderly end."""
+"""The base of all services: calls to peers, health, access log and graceful shutdown."""
 
 import json
 import logging
@@ -12,11 +12,11 @@ import aiohttp
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-# What Istio's sample hands on from request to request: the request's identity and the user, so that the mesh can
-# correlate hops and route by user. Tracing headers of vendors that the lab has no tracer for are left out.
+# Headers that Istio's sample propagates: the request id and the user, so that the mesh can correlate hops and route by
+# user. Headers of tracers that the lab does not have are left out.
 FORWARDED = ("x-request-id", "traceparent", "tracestate", "b3", "user-agent", "end-user")
-# A proxy keeps connections open for an hour and answers 503 where the server closes one just as it is used again, so
-# the server must be the more patient of the two.
+# A proxy keeps connections open for an hour, and answers 503 if the server closes one at the moment of reuse; so the
+# server keeps them longer.
 KEEP_ALIVE_SECONDS = 2 * 60 * 60
 FINISH_SECONDS = 5.0
 
@@ -24,26 +24,26 @@ SESSION: web.AppKey[aiohttp.ClientSession] = web.AppKey("session", aiohttp.Clien
 
 
 def peer(name: str) -> str:
-    """Base URL of another service: NAME_HOSTNAME and NAME_SERVICE_PORT as in the sample, else where the lab has it."""
+    """Return the base URL of another service: NAME_HOSTNAME and NAME_SERVICE_PORT as in the sample, or the lab's."""
     host = os.environ.get(f"{name.upper()}_HOSTNAME") or f"{name}.bookinfo-backends"
     port = os.environ.get(f"{name.upper()}_SERVICE_PORT") or "9080"
     return f"http://{host}:{port}"
 
 
 def pod_name() -> str:
-    """The Pod's name, which is its host name on every cluster."""
+    """Return the Pod's name, which is its host name."""
     return os.environ.get("HOSTNAME") or socket.gethostname()
 
 
 def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
-    """Those of an incoming request's headers that its outgoing requests carry."""
+    """Return the headers of an incoming request that outgoing requests carry."""
     return {name: headers[name] for name in FORWARDED if name in headers}
 
 
 async def fetch(
     session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], seconds: float
 ) -> tuple[int, Any]:
-    """GET: the status and the JSON body; status 0 where no (whole) answer came in time, None where it is not JSON."""
+    """Send a GET request; return status and JSON body: status 0 without an answer in time, body None if no JSON."""
     try:
         async with session.get(url, headers=headers, timeout=aiohttp.ClientTimeout(total=seconds)) as answer:
             text = await answer.text()
@@ -56,7 +56,7 @@ async def fetch(
 
 
 def application(name: str) -> web.Application:
-    """An application with `/health` and, for as long as it runs, one connection pool to its peers."""
+    """Return an application with `/health` and a connection pool to its peers."""
     app = web.Application()
 
     async def health(_request: web.Request) -> web.Response:
@@ -73,19 +73,20 @@ def application(name: str) -> web.Application:
 
 
 class AccessLog(AbstractAccessLogger):
-    """A line per request but for the probes': client, request, user, status, milliseconds."""
+    """One line per request except probes: client, request, user, status, milliseconds."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Writes the line to stdout, which is the container's log."""
+        """Write the line to stdout, the container's log."""
         if request.path != "/health":
             user = request.headers.get("end-user", "-")
             print(f'{request.remote} "{request.method} {request.path}" {user} {response.status} {time * 1000:.1f}')
 
 
 def serve(app: web.Application, port: int) -> None:
-    """Serves on all addresses until SIGTERM; then lets requests under way finish.
+    """Serve on all addresses until SIGTERM; then finish open requests.
 
-    Raises SystemExit with one line where the port is taken.
+    Raises:
+        SystemExit: The port is in use.
     """
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:

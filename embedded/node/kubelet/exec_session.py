@@ -15,18 +15,29 @@ from embedded.node.launcher.process import Process
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 CHUNK = 32768
+TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441
+
+
+def open_terminal(root: str) -> tuple[int, int]:
+    """Return a terminal pair (master, slave) of the container whose file system is at `root`."""
+    try:
+        master = os.open(f"{root}/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # the container has no devpts, or has just ended
+        return os.openpty()
+    fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))
+    return master, fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 class ExecSession:
     """The streams of one `kubectl exec`."""
 
-    def __init__(self, socket: web.WebSocketResponse, *, tty: bool, wants_input: bool) -> None:
-        """Open pipes or a terminal; `handles` are the standard streams for the command."""
+    def __init__(self, socket: web.WebSocketResponse, root: str, *, tty: bool, wants_input: bool) -> None:
+        """Open pipes, or a terminal below the container's `root`; `handles` are the command's standard streams."""
         self._socket, self._tty = socket, tty
         self.outputs: dict[int, int]
         self.input: int | None = None
         if tty:
-            master, slave = os.openpty()
+            master, slave = open_terminal(root)
             self.handles = [slave, slave, slave]
             self.outputs, self.input = {STDOUT: master}, os.dup(master)
         else:

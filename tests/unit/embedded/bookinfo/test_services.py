@@ -223,4 +223,4 @@ def test_a_share_of_failures_that_is_no_percentage_is_one_line() -> None:
         environment = {**os.environ, "REVIEWS_FAIL_PERCENT": text}
         done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 1
-        assert done.stderr == f"REVIEWS_FAIL_PERCENT is {text!r}: it must be a number from 0 to 100\n"
+        assert done.stderr == f"REVIEWS_FAIL_PERCENT: {text!r} is no percentage; set a number from 0 to 100\n"
