@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from embedded.kube import Object
-from embedded.node.kubelet import images, probes
+from embedded.node.kubelet import probes
 from embedded.node.kubelet.container_process import ContainerProcess
-from embedded.node.kubelet.container_start import prepare, terminated
+from embedded.node.kubelet.container_start import prepare, pull, terminated
 from embedded.node.kubelet.context import BACKOFF_FORGOTTEN, PodContext, backoff, now
 from embedded.node.kubelet.environment import MissingReference
 from embedded.node.kubelet.logs import remove
@@ -97,22 +97,8 @@ class Container:
         self.state = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
         self._pod.changed()
 
-    async def _image(self) -> images.Image:
-        failures = 0
-        while True:
-            try:
-                return images.find(self._pod.config, self.spec["image"])
-            except images.UnknownImage as error:
-                failures += 1
-                self._set_waiting("ErrImagePull", str(error))
-                self._pod.event("Warning", "Failed", f'Failed to pull image "{self.spec["image"]}": {error}')
-                self._pod.event("Warning", "Failed", "Error: ErrImagePull")
-                await asyncio.sleep(1)
-                self._set_waiting("ImagePullBackOff", f'Back-off pulling image "{self.spec["image"]}": {error}')
-                await asyncio.sleep(backoff(failures + 1))
-
     async def _prepare(self) -> tuple[Command, list[list[str]]]:
-        image = await self._image()
+        image = await pull(self._pod, self.spec["image"], self._set_waiting)
         while True:
             try:
                 return await prepare(self._pod, self.spec, image)

@@ -1,11 +1,36 @@
 """The start of a container: from its spec to a command and a mount plan, and the end as a state."""
 
+import asyncio
+from collections.abc import Callable
+
 from embedded.kube import Object
 from embedded.node.kubelet import environment, security
-from embedded.node.kubelet.context import PodContext, now
-from embedded.node.kubelet.images import Image
+from embedded.node.kubelet.context import PodContext, backoff, now
+from embedded.node.kubelet.images import Image, UnknownImage, find
 from embedded.node.kubelet.mounts import Bind, hidden_folders, plan
 from embedded.node.launcher.process import Command
+
+
+async def pull(pod: PodContext, image: str, set_waiting: Callable[[str, str], None]) -> Image:
+    """Return the local replacement of `image`; report and retry while there is none.
+
+    Args:
+        pod: The Pod.
+        image: The name of the image.
+        set_waiting: Sets reason and message of the container's waiting state.
+    """
+    failures = 0
+    while True:
+        try:
+            return find(pod.config, image)
+        except UnknownImage as error:
+            failures += 1
+            set_waiting("ErrImagePull", str(error))
+            pod.event("Warning", "Failed", f'Failed to pull image "{image}": {error}')
+            pod.event("Warning", "Failed", "Error: ErrImagePull")
+            await asyncio.sleep(1)
+            set_waiting("ImagePullBackOff", f'Back-off pulling image "{image}": {error}')
+            await asyncio.sleep(backoff(failures + 1))
 
 
 async def prepare(pod: PodContext, spec: Object, image: Image) -> tuple[Command, list[list[str]]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import copy
 import logging
 import shutil
 import time
@@ -69,9 +68,8 @@ class Pod:
 
     def view(self) -> Object:
         """Return the Pod with its addresses, which the API server may not have yet."""
-        seen = copy.copy(self.pod)
-        seen["status"] = {**(self.pod.get("status") or {}), "hostIP": self.config.node_ip, "podIP": self._ip}
-        return seen
+        addresses = {"hostIP": self.config.node_ip, "podIP": self._ip}
+        return {**self.pod, "status": {**(self.pod.get("status") or {}), **addresses}}
 
     def changed(self) -> None:
         """Schedule a write of the status."""
