@@ -21,14 +21,14 @@ from tests.unit.embedded.node.documents import SETTINGS
         ({"color": "red"}, "unknown field color"),
     ],
 )
-def test_a_wrong_field_in_the_configuration_is_named(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
+def test_node_config_wrong_field_is_named(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps(SETTINGS | change))
     with pytest.raises(NodeConfigError, match=complaint):
         NodeConfig.load(file)
 
 
-def test_a_missing_field_and_a_missing_file_are_named(tmp_path: Path) -> None:
+def test_node_config_missing_field_or_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps({key: value for key, value in SETTINGS.items() if key != "ca_file"}))
     with pytest.raises(NodeConfigError, match="field ca_file is missing"):
@@ -37,7 +37,7 @@ def test_a_missing_field_and_a_missing_file_are_named(tmp_path: Path) -> None:
         NodeConfig.load(tmp_path / "none.json")
 
 
-def test_the_node_agent_refuses_a_bad_configuration_in_one_line(tmp_path: Path) -> None:
+def test_main_bad_configuration_is_refused_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps(SETTINGS | {"token_file": str(tmp_path / "no-token")}))
     for path in (tmp_path / "none.json", file):

@@ -52,7 +52,7 @@ def ask(name: str, kind: str = "A", zone: Zone = ZONE, udp: bool = True) -> tupl
         ("empty.shop.svc.cluster.local", []),
     ],
 )
-def test_a_services_name_stands_for_its_address_or_its_ready_pods(name: str, addresses: list[str]) -> None:
+def test_answer_service_name_gives_address_or_ready_pods(name: str, addresses: list[str]) -> None:
     assert ("NOERROR", addresses) == ask(name)
 
 
@@ -68,20 +68,20 @@ def test_a_services_name_stands_for_its_address_or_its_ready_pods(name: str, add
         "cluster.local.example.org",
     ],
 )
-def test_other_names_do_not_exist(name: str) -> None:
+def test_answer_foreign_name_is_nxdomain(name: str) -> None:
     assert ask(name) == ("NXDOMAIN", [])
 
 
-def test_there_is_a_name_and_no_address_where_ipv6_is_asked_for() -> None:
+def test_answer_ipv6_query_gives_no_address() -> None:
     assert ask("reviews.bookinfo-backends.svc.cluster.local", "AAAA") == ("NOERROR", [])
 
 
-def test_namespaces_exist_without_addresses() -> None:
+def test_answer_namespace_exists_without_address() -> None:
     assert ask("shop.svc.cluster.local") == ("NOERROR", [])
     assert ask("nowhere.svc.cluster.local") == ("NXDOMAIN", [])
 
 
-def test_a_service_made_later_is_known_at_once() -> None:
+def test_answer_new_service_is_found_at_once() -> None:
     later: dict[str, Object] = {}
     zone = Zone("cluster.local", later, {})
     assert ask("late.shop.svc.cluster.local", zone=zone) == ("NXDOMAIN", [])
@@ -89,7 +89,7 @@ def test_a_service_made_later_is_known_at_once() -> None:
     assert ask("late.shop.svc.cluster.local", zone=zone) == ("NOERROR", ["10.96.0.5"])
 
 
-def test_a_reply_too_long_for_a_datagram_says_so_and_is_whole_over_tcp() -> None:
+def test_answer_long_reply_is_truncated_over_udp_only() -> None:
     addresses = [f"10.244.2.{number}" for number in range(1, 101)]
     many = {**SLICES["shop/db-x"], "endpoints": [{"addresses": addresses, "conditions": {}}]}
     zone = Zone("cluster.local", SERVICES, {"shop/db-x": many})
@@ -100,7 +100,7 @@ def test_a_reply_too_long_for_a_datagram_says_so_and_is_whole_over_tcp() -> None
     assert len(DNSRecord.parse(whole).rr) == 100
 
 
-def test_the_reply_repeats_the_question_as_it_was_written() -> None:
+def test_answer_reply_repeats_the_question_verbatim() -> None:
     reply = DNSRecord.parse(answer(ZONE, DNSRecord.question("REVIEWS.bookinfo-backends.svc.cluster.local").pack()))
     assert str(reply.q.qname) == "REVIEWS.bookinfo-backends.svc.cluster.local."
     assert QTYPE[reply.rr[0].rtype] == "A"

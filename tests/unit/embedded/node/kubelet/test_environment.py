@@ -13,7 +13,7 @@ def build(container: dict[str, Any]) -> dict[str, str]:
     return asyncio.run(environment.build(POD, container, {"PATH": "/bin"}, Memory(), {"cpu": "32", "memory": "1Gi"}))
 
 
-def test_references_in_values_expand_only_what_was_declared_before() -> None:
+def test_build_reference_expands_earlier_variables_only() -> None:
     container = {
         "env": [
             {"name": "LATE", "value": "$(PORT)"},
@@ -26,7 +26,7 @@ def test_references_in_values_expand_only_what_was_declared_before() -> None:
     assert got["URL"] == "http://h:80 $(PORT) $(NONE)"
 
 
-def test_values_come_from_fields_config_maps_secrets_and_resources() -> None:
+def test_build_sources_give_their_values() -> None:
     container = {
         "resources": {"limits": {"memory": "64Mi"}},
         "envFrom": [{"prefix": "CM_", "configMapRef": {"name": "cm"}}],
@@ -53,15 +53,15 @@ def test_values_come_from_fields_config_maps_secrets_and_resources() -> None:
         ({"fieldRef": {"fieldPath": "spec.color"}}, "fieldPath spec.color is not supported"),
     ],
 )
-def test_a_missing_reference_is_named(source: dict[str, Any], complaint: str) -> None:
+def test_build_missing_reference_is_named(source: dict[str, Any], complaint: str) -> None:
     with pytest.raises(environment.MissingReference, match=complaint):
         build({"env": [{"name": "X", "valueFrom": source}]})
 
 
-def test_labels_are_written_sorted_and_quoted() -> None:
+def test_field_value_labels_are_sorted_and_quoted() -> None:
     assert environment.field_value(POD, "metadata.labels") == 'a="say \\"x\\""\nb="2"'
 
 
 @pytest.mark.parametrize(("text", "number"), [("250m", 0.25), ("1Gi", 2**30), ("2", 2), ("1e3", 1000), ("5k", 5000)])
-def test_quantities_are_read(text: str, number: float) -> None:
+def test_quantity_text_becomes_a_number(text: str, number: float) -> None:
     assert number == environment.quantity(text)

@@ -15,21 +15,21 @@ from tests.unit.embedded.node.documents import CONFIG
         ("host:5000/a/b:1@sha256:0f", "host:5000/a/b"),
     ],
 )
-def test_image_names_are_spelled_out(image: str, name: str) -> None:
+def test_full_name_short_image_gets_registry_and_repository(image: str, name: str) -> None:
     assert name == images.full_name(image)
 
 
-def test_bookinfo_images_run_the_version_that_they_name() -> None:
+def test_find_bookinfo_image_runs_its_version() -> None:
     image = images.find(CONFIG, "docker.io/istio/examples-bookinfo-reviews-v3:1.20.3")
     assert image.argv([], [])[1:] == ["-m", "embedded.bookinfo", "reviews", "--version", "v3"]
 
 
-def test_an_unknown_image_is_refused_by_name() -> None:
+def test_find_unknown_image_is_refused_by_name() -> None:
     with pytest.raises(images.UnknownImage, match=r"ghcr\.io/no/such:1"):
         images.find(CONFIG, "ghcr.io/no/such:1")
 
 
-def test_command_replaces_the_entry_point_and_args_the_default_arguments() -> None:
+def test_image_argv_command_replaces_entry_point_and_args_defaults() -> None:
     image = images.Image(["envoy"], ["-c", "default"])
     assert image.argv([], []) == ["envoy", "-c", "default"]
     assert image.argv([], ["-c", "mine"]) == ["envoy", "-c", "mine"]

@@ -11,7 +11,7 @@ from embedded.node.kubelet import logs, probes
 # Logs.
 
 
-def test_logs_keep_streams_apart_and_can_be_cut_by_number_and_time(tmp_path: Path) -> None:
+def test_read_logs_streams_are_separate_and_limits_apply(tmp_path: Path) -> None:
     writer = logs.LogWriter(tmp_path / "0.log")
     writer.take("stdout", b"one\ntw")
     writer.take("stderr", b"bad\n")
@@ -24,7 +24,7 @@ def test_logs_keep_streams_apart_and_can_be_cut_by_number_and_time(tmp_path: Pat
     assert list(logs.read(tmp_path / "0.log", since="9999")) == []
 
 
-def test_a_long_log_is_rotated_once_and_both_parts_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_logs_rotated_log_gives_both_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "ROTATE_BYTES", 200)
     writer = logs.LogWriter(tmp_path / "0.log")
     for number in range(6):
@@ -43,7 +43,7 @@ async def _never(argv: list[str], seconds: float) -> tuple[int | None, str]:
 
 
 @pytest.mark.asyncio
-async def test_http_probes_judge_by_status_and_time() -> None:
+async def test_attempt_http_probe_passes_by_status_and_time() -> None:
     async def answer(request: web.Request) -> web.Response:
         if request.path == "/slow":
             await asyncio.sleep(5)
@@ -74,7 +74,7 @@ async def test_http_probes_judge_by_status_and_time() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_verdict_needs_as_many_answers_in_a_row_as_its_threshold_says() -> None:
+async def test_prober_results_in_a_row_reach_the_threshold() -> None:
     answers = [True, False, True, False, False, False, True]
     verdicts: list[bool] = []
     done = asyncio.Event()

@@ -8,25 +8,23 @@ from embedded.node.kubelet import mounts
 from embedded.node.kubelet.mounts import Bind, plan
 
 
-def test_a_mount_point_that_does_not_exist_is_made_in_a_mirror_of_its_folder() -> None:
+def test_plan_missing_mount_point_mirrors_its_folder() -> None:
     steps = plan({"/etc/istio/proxy": Bind("/somewhere")})
     assert ["show", "/etc", "/etc"] not in steps
     assert ["show", "/etc/passwd", "/etc/passwd"] in steps
     assert ["bind", "/somewhere", "/etc/istio/proxy"] in steps
 
 
-def test_a_folder_without_new_mount_points_is_shown_whole_and_read_only() -> None:
+def test_plan_folder_without_new_mount_points_is_shown_whole() -> None:
     assert ["show", "/etc", "/etc"] in plan({"/etc/passwd": Bind("/somewhere")})
 
 
-def test_everything_on_this_machine_is_read_only_in_a_container() -> None:
+def test_plan_machine_folders_are_read_only() -> None:
     own = {"/data-of-mine/x": Bind("/somewhere")}
     assert {"/somewhere"} == {source for kind, source, _ in plan(own) if kind == "bind"}
 
 
-def test_plan_hidden_folder_is_empty_but_for_what_commands_need(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plan_hidden_folder_shows_only_python_and_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts, "REPOSITORY", Path("/usr/repository"))
     monkeypatch.setattr(mounts.sys, "prefix", "/usr/share/venv")
     steps = plan({}, ["/usr/share"])
@@ -42,7 +40,7 @@ def test_hidden_folders_name_homes_repository_and_state(tmp_path: Path) -> None:
     assert "/" not in mounts.hidden_folders("/state")
 
 
-def test_plan_devices_are_a_containers_own() -> None:
+def test_plan_devices_are_the_containers_own() -> None:
     steps = plan({})
     assert ["tmpfs", "755", "/dev"] in steps
     assert ["show", "/dev", "/dev"] not in steps

@@ -7,7 +7,7 @@ from embedded.node.kubelet.context import backoff
 from embedded.node.kubelet.sandbox import Addresses, SandboxError
 
 
-def test_an_address_is_given_out_again_only_after_all_others() -> None:
+def test_addresses_released_address_is_reused_last() -> None:
     addresses = Addresses("10.244.0.0/16")
     first = addresses.take()
     assert first == "10.244.1.1"
@@ -17,7 +17,7 @@ def test_an_address_is_given_out_again_only_after_all_others() -> None:
     assert addresses.take(first) != first
 
 
-def test_a_full_range_is_said() -> None:
+def test_addresses_full_range_is_refused() -> None:
     addresses = Addresses("10.0.0.0/23")
     for _ in range(254):
         addresses.take()
@@ -25,11 +25,11 @@ def test_a_full_range_is_said() -> None:
         addresses.take()
 
 
-def test_the_first_restart_is_at_once_and_the_wait_doubles_up_to_five_minutes() -> None:
+def test_backoff_failures_double_the_wait_up_to_five_minutes() -> None:
     assert [backoff(n) for n in (1, 2, 3, 4, 9, 500)] == [0, 10, 20, 40, 300, 300]
 
 
-def test_a_condition_keeps_its_time_until_it_changes() -> None:
+def test_conditions_unchanged_condition_keeps_its_time() -> None:
     before = [{"type": "Ready", "status": "False", "lastTransitionTime": "then"}, {"type": "PodScheduled"}]
     same = status.conditions(before, {"Ready": (False, "ContainersNotReady")})
     assert [(c["type"], c.get("lastTransitionTime")) for c in same] == [("PodScheduled", None), ("Ready", "then")]

@@ -9,7 +9,7 @@ from embedded.node.kubelet import environment, volumes
 from tests.unit.embedded.node.documents import POD, Memory
 
 
-def test_a_volume_changes_all_at_once_and_drops_what_is_gone(tmp_path: Path) -> None:
+def test_write_atomically_new_files_replace_all_old_ones(tmp_path: Path) -> None:
     folder = tmp_path / "v"
     assert volumes.write_atomically(folder, {"a": (b"1", 0o644), "d/b": (b"2", 0o600)})
     assert not volumes.write_atomically(folder, {"a": (b"1", 0o644), "d/b": (b"2", 0o600)})
@@ -19,12 +19,12 @@ def test_a_volume_changes_all_at_once_and_drops_what_is_gone(tmp_path: Path) -> 
     assert len([path for path in folder.iterdir() if path.name.startswith("..")]) == 2  # the data and its link
 
 
-def test_a_path_that_leaves_its_volume_is_refused(tmp_path: Path) -> None:
+def test_write_atomically_path_outside_volume_is_refused(tmp_path: Path) -> None:
     with pytest.raises(environment.MissingReference, match="leaves its volume"):
         volumes.write_atomically(tmp_path / "v", {"../../x": (b"", 0o644)})
 
 
-def test_a_token_is_kept_until_most_of_its_life_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_volumes_token_is_renewed_at_80_percent_of_its_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
     monkeypatch.setattr(volumes.time, "time", lambda: clock[0])
     store = Memory()
@@ -42,7 +42,7 @@ def test_a_token_is_kept_until_most_of_its_life_is_over(tmp_path: Path, monkeypa
     assert shown(1480) == "token-2-me"
 
 
-def test_a_missing_config_map_stops_the_pod_unless_it_is_optional(tmp_path: Path) -> None:
+def test_volumes_missing_config_map_is_refused_unless_optional(tmp_path: Path) -> None:
     def sync(optional: bool) -> None:
         spec = {"volumes": [{"name": "v", "configMap": {"name": "none", "optional": optional}}]}
         asyncio.run(volumes.Volumes(tmp_path, Memory(), {}).sync({**POD, "spec": spec}))

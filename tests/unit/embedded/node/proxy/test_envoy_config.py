@@ -103,7 +103,7 @@ HBONE = f"hbone|spiffe://cluster.local/ns/{FRONT}/sa/shop|{BACK}/waypoint"
 PLAIN = f"plain|{BACK}/reviews|9080"
 
 
-def test_a_client_in_the_mesh_reaches_a_service_through_its_waypoint_with_its_own_identity() -> None:
+def test_resources_enrolled_client_uses_waypoint_with_its_identity() -> None:
     built = resources(snapshot(), SETTINGS)
     assert chains(built)["10.244.1.2/32"] == HBONE
     (listener,) = built.listeners.values()
@@ -122,7 +122,7 @@ def behind(built: EnvoyResources, cluster: str) -> list[tuple[str, int]]:
     return [(item["address"], item["port_value"]) for item in found]
 
 
-def test_the_node_goes_straight_and_an_unknown_pod_not_at_all_where_a_waypoint_is_in_force() -> None:
+def test_resources_with_waypoint_node_is_direct_and_unknown_pod_closed() -> None:
     assert chains(resources(snapshot(), SETTINGS)) == {
         "10.244.0.1/32": PLAIN,
         "10.244.0.0/16": CLOSED,
@@ -131,7 +131,7 @@ def test_the_node_goes_straight_and_an_unknown_pod_not_at_all_where_a_waypoint_i
     }
 
 
-def test_without_a_waypoint_everybody_goes_straight() -> None:
+def test_resources_without_waypoint_all_clients_are_direct() -> None:
     built = resources(snapshot(gateways={}), SETTINGS)
     assert chains(built) == {"rest": PLAIN}
     assert behind(built, PLAIN) == [("10.244.1.5", 9081)]
@@ -144,31 +144,31 @@ def test_without_a_waypoint_everybody_goes_straight() -> None:
         pod("page", "10.244.1.2", {"gateway.networking.k8s.io/gateway-name": "ingress"}),
     ],
 )
-def test_a_client_outside_the_mesh_and_a_gateway_go_straight(client: Object) -> None:
+def test_resources_not_enrolled_client_or_gateway_is_direct(client: Object) -> None:
     assert chains(resources(snapshot(pods={"p": client}), SETTINGS))["10.244.1.2/32"] == PLAIN
 
 
-def test_a_client_is_in_the_mesh_by_its_own_label_too() -> None:
+def test_resources_client_with_own_label_is_enrolled() -> None:
     own = pod("page", "10.244.1.2", {"istio.io/dataplane-mode": "ambient"})
     spaces = {BACK: {"metadata": meta(BACK, None, {"istio.io/use-waypoint": "waypoint"})}, FRONT: namespace(FRONT)}
     assert chains(resources(snapshot(pods={"p": own}, namespaces=spaces), SETTINGS))["10.244.1.2/32"] == HBONE
 
 
-def test_of_two_pods_with_one_address_the_one_that_lives_on_counts() -> None:
+def test_clients_duplicate_address_belongs_to_the_running_pod() -> None:
     old = pod("old", "10.244.1.2", serviceAccountName="gone")
     old["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     both = {"a": pod("page", "10.244.1.2"), "b": old}
     assert chains(resources(snapshot(pods=both), SETTINGS))["10.244.1.2/32"] == HBONE
 
 
-def test_a_pod_on_the_nodes_own_address_and_one_that_ended_are_no_clients() -> None:
+def test_clients_host_network_and_ended_pods_are_left_out() -> None:
     ended = pod("ended", "10.244.1.3")
     ended["status"]["phase"] = "Succeeded"
     pods = {"a": pod("host", "10.244.0.1", hostNetwork=True), "b": ended}
     assert {"10.244.0.1/32", "10.244.0.0/16", "rest"} == chains(resources(snapshot(pods=pods), SETTINGS)).keys()
 
 
-def test_a_pod_that_comes_changes_no_other_pods_chain() -> None:
+def test_resources_new_pod_leaves_other_chains_unchanged() -> None:
     before = resources(snapshot(), SETTINGS).listeners[f"{BACK}/reviews:9080"]["filter_chains"]
     more = {f"{FRONT}/page": pod("page", "10.244.1.2"), f"{FRONT}/a": pod("a", "10.244.1.1")}
     after = resources(snapshot(pods=more), SETTINGS).listeners[f"{BACK}/reviews:9080"]["filter_chains"]
@@ -176,18 +176,18 @@ def test_a_pod_that_comes_changes_no_other_pods_chain() -> None:
     assert all(chain in after for chain in before)
 
 
-def test_endpoints_that_change_leave_listeners_as_they_are() -> None:
+def test_resources_changed_endpoints_leave_listeners_unchanged() -> None:
     before, after = resources(snapshot(), SETTINGS), resources(snapshot(slices={}), SETTINGS)
     assert before.listeners == after.listeners
     assert behind(after, HBONE) == []
 
 
-def test_headless_services_have_no_listener_and_udp_ports_neither() -> None:
+def test_resources_headless_service_or_udp_port_has_no_listener() -> None:
     assert resources(snapshot(services={"x": service(address="None")}), SETTINGS).listeners == {}
     assert [f"{BACK}/reviews:9080"] == list(resources(snapshot(), SETTINGS).listeners)
 
 
-def test_the_services_label_wins_over_its_namespaces() -> None:
+def test_service_waypoint_service_label_overrides_namespace() -> None:
     mine = service({"istio.io/use-waypoint": "own"})
     both = {f"{BACK}/waypoint": gateway(), f"{BACK}/own": gateway()}
     assert f"{BACK}/own" == service_waypoint(snapshot(gateways=both), mine)
@@ -195,7 +195,7 @@ def test_the_services_label_wins_over_its_namespaces() -> None:
     assert service_waypoint(snapshot(), service({"istio.io/use-waypoint": "none"})) is None
 
 
-def test_a_waypoint_can_be_in_another_namespace() -> None:
+def test_service_waypoint_other_namespace_is_used() -> None:
     labels = {"istio.io/use-waypoint": "waypoint", "istio.io/use-waypoint-namespace": "shared"}
     found = service_waypoint(snapshot(gateways={"shared/waypoint": gateway(namespace="shared")}), service(labels))
     assert found == "shared/waypoint"
@@ -212,14 +212,14 @@ def test_a_waypoint_can_be_in_another_namespace() -> None:
         ({"from": "Selector", "selector": {"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]}}, True),
     ],
 )
-def test_a_waypoint_elsewhere_serves_the_namespaces_it_lets_in(allowed: Object, tracker: bool) -> None:
+def test_service_waypoint_other_namespace_must_allow_the_service(allowed: Object, tracker: bool) -> None:
     labels = {"istio.io/use-waypoint": "waypoint", "istio.io/use-waypoint-namespace": "shared"}
     there = {"shared/waypoint": gateway(allowed=allowed, namespace="shared")}
     assert tracker == (service_waypoint(snapshot(gateways=there), service(labels)) is not None)
 
 
 @pytest.mark.parametrize("kind", ["workload", "none"])
-def test_a_waypoint_that_is_not_for_services_is_not_followed(kind: str) -> None:
+def test_service_waypoint_not_for_services_is_ignored(kind: str) -> None:
     assert (
         service_waypoint(snapshot(gateways={f"{BACK}/waypoint": gateway({"istio.io/waypoint-for": kind})}), service())
         is None
@@ -227,18 +227,18 @@ def test_a_waypoint_that_is_not_for_services_is_not_followed(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["service", "all"])
-def test_a_waypoint_for_services_or_for_all_is_followed(kind: str) -> None:
+def test_service_waypoint_for_services_or_all_is_used(kind: str) -> None:
     there = {f"{BACK}/waypoint": gateway({"istio.io/waypoint-for": kind})}
     assert f"{BACK}/waypoint" == service_waypoint(snapshot(gateways=there), service())
 
 
-def test_a_waypoint_without_an_address_yet_is_not_followed() -> None:
+def test_service_waypoint_without_address_is_ignored() -> None:
     there = gateway()
     del there["status"]
     assert service_waypoint(snapshot(gateways={f"{BACK}/waypoint": there}), service()) is None
 
 
-def test_endpoints_that_end_serve_only_while_none_is_ready() -> None:
+def test_endpoints_terminating_are_used_only_without_ready_ones() -> None:
     ending = at("10.244.1.6", ready=False, serving=True, terminating=True)
     starting = at("10.244.1.7", ready=False, serving=False)
     both = Snapshot(slices={"a": endpoint_slice("reviews", 1, at("10.244.1.5", ready=True), ending, starting)})
@@ -253,6 +253,6 @@ def test_endpoints_that_end_serve_only_while_none_is_ready() -> None:
     assert addresses == [["10.244.1.5"], ["10.244.1.6"]]
 
 
-def test_endpoints_of_other_families_are_left_out() -> None:
+def test_endpoints_ipv6_is_left_out() -> None:
     six = Snapshot(slices={"a": endpoint_slice("reviews", 1, at("fd00::1", ready=True), family="IPv6")})
     assert endpoints(six, f"{BACK}/reviews", "http") == []

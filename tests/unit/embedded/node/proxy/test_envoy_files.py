@@ -23,7 +23,7 @@ def listed(files: proxy.EnvoyFiles) -> list[str]:
     return [item["name"] for item in json.loads((files.folder / "cds.json").read_text())["resources"]]
 
 
-def test_a_cluster_stays_until_what_used_it_has_drained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_envoy_files_unused_cluster_is_kept_until_drained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     files = proxy.EnvoyFiles(tmp_path / "proxy")
@@ -35,7 +35,7 @@ def test_a_cluster_stays_until_what_used_it_has_drained(tmp_path: Path, monkeypa
     assert listed(files) == ["a"]
 
 
-def test_a_cluster_that_is_needed_again_is_not_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_envoy_files_cluster_used_again_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     files = proxy.EnvoyFiles(tmp_path / "proxy")
@@ -46,7 +46,7 @@ def test_a_cluster_that_is_needed_again_is_not_taken_away(tmp_path: Path, monkey
     assert listed(files) == ["a", "b"]
 
 
-def test_files_that_would_be_the_same_are_not_written_again(tmp_path: Path) -> None:
+def test_envoy_files_same_content_is_not_written(tmp_path: Path) -> None:
     files = proxy.EnvoyFiles(tmp_path / "proxy")
     files.write(resources("a"))
 
@@ -59,9 +59,7 @@ def test_files_that_would_be_the_same_are_not_written_again(tmp_path: Path) -> N
     assert len(before) == 2
 
 
-def test_a_certificate_carries_the_clients_identity_and_is_renewed_at_half_its_life(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_certificates_identity_is_renewed_at_half_its_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path / "pki", "mesh", "mesh")
     certificates = proxy.Certificates(tmp_path / "certs", authority)
     chain, key = certificates.files(IDENTITY)

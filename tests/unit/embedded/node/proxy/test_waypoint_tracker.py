@@ -46,13 +46,13 @@ def snapshot(
     return Snapshot(services={KEY: service} if present else {}, gateways=gateways)
 
 
-def test_a_new_services_clients_use_its_waypoint_from_the_start() -> None:
+def test_tracker_new_service_uses_its_waypoint_at_once() -> None:
     tracker = WaypointTracker()
     assert tracker.update(snapshot("one"), 0) is None
     assert tracker.waypoint(KEY) == "shop/one"
 
 
-def test_clients_go_over_a_moment_after_istiod_bound_the_service() -> None:
+def test_tracker_bound_service_changes_after_settling() -> None:
     tracker = WaypointTracker()
     tracker.update(snapshot(None), 0)
     assert tracker.update(snapshot("one"), 1) == UNBOUND_SECONDS
@@ -63,7 +63,7 @@ def test_clients_go_over_a_moment_after_istiod_bound_the_service() -> None:
     assert tracker.waypoint(KEY) == "shop/one"
 
 
-def test_clients_go_over_in_the_end_where_istiod_says_nothing() -> None:
+def test_tracker_unbound_service_changes_after_the_limit() -> None:
     tracker = WaypointTracker()
     tracker.update(snapshot(None), 0)
     tracker.update(snapshot("one"), 1)
@@ -71,7 +71,7 @@ def test_clients_go_over_in_the_end_where_istiod_says_nothing() -> None:
     assert tracker.waypoint(KEY) == "shop/one"
 
 
-def test_a_binding_to_another_waypoint_does_not_count() -> None:
+def test_tracker_binding_to_another_waypoint_is_ignored() -> None:
     tracker = WaypointTracker()
     tracker.update(snapshot("one", "shop/one"), 0)
     assert tracker.update(snapshot("two", "shop/one"), 1) == UNBOUND_SECONDS
@@ -81,14 +81,14 @@ def test_a_binding_to_another_waypoint_does_not_count() -> None:
     assert tracker.waypoint(KEY) == "shop/two"
 
 
-def test_clients_leave_a_waypoint_at_once() -> None:
+def test_tracker_removed_waypoint_is_left_at_once() -> None:
     tracker = WaypointTracker()
     tracker.update(snapshot("one", "shop/one"), 0)
     assert tracker.update(snapshot(None, "shop/one"), 1) is None
     assert tracker.waypoint(KEY) is None
 
 
-def test_a_service_that_comes_back_is_new_again() -> None:
+def test_tracker_recreated_service_is_new() -> None:
     tracker = WaypointTracker()
     tracker.update(snapshot(None), 0)
     tracker.update(snapshot(None, present=False), 1)
@@ -100,7 +100,7 @@ def with_canary(weight: int | None = None, bound: str | None = "shop/one") -> Sn
     return snapshot("one", bound, canary="two", weight=weight)
 
 
-def test_a_canary_at_0_percent_is_followed_at_once_and_may_then_be_raised_at_once() -> None:
+def test_tracker_canary_at_0_percent_can_be_raised_at_once() -> None:
     tracker = WaypointTracker()
     tracker.update(snapshot("one", "shop/one"), 0)
     assert tracker.update(with_canary(), 1) is None
@@ -112,7 +112,7 @@ def test_a_canary_at_0_percent_is_followed_at_once_and_may_then_be_raised_at_onc
     assert tracker.waypoint(KEY) == "shop/one", "the primary is the label's, whatever share it gets"
 
 
-def test_a_canary_that_comes_with_a_share_from_nowhere_waits_as_a_new_primary_does() -> None:
+def test_tracker_new_canary_with_weight_waits() -> None:
     tracker = WaypointTracker()
     tracker.update(snapshot("one"), 0)
     assert tracker.update(with_canary(20, bound=None), 1) == UNBOUND_SECONDS
@@ -123,7 +123,7 @@ def test_a_canary_that_comes_with_a_share_from_nowhere_waits_as_a_new_primary_do
     assert tracker.weights(KEY) == MOSTLY_ONE
 
 
-def test_a_canary_with_a_share_is_followed_in_the_end_where_istiod_says_nothing() -> None:
+def test_tracker_unbound_canary_changes_after_the_limit() -> None:
     tracker = WaypointTracker()
     tracker.update(snapshot("one"), 0)
     tracker.update(with_canary(20, bound=None), 1)
@@ -132,7 +132,7 @@ def test_a_canary_with_a_share_is_followed_in_the_end_where_istiod_says_nothing(
     assert tracker.weights(KEY) == MOSTLY_ONE
 
 
-def test_a_canary_that_is_lowered_to_0_percent_while_it_waits_waits_no_more() -> None:
+def test_tracker_pending_canary_lowered_to_0_percent_stops_waiting() -> None:
     tracker = WaypointTracker()
     tracker.update(snapshot("one"), 0)
     assert tracker.update(with_canary(20, bound=None), 1) == UNBOUND_SECONDS
@@ -142,7 +142,7 @@ def test_a_canary_that_is_lowered_to_0_percent_while_it_waits_waits_no_more() ->
 
 
 @pytest.mark.parametrize("weight", [0, 20, 100])
-def test_clients_leave_a_canary_at_once(weight: int) -> None:
+def test_tracker_removed_canary_is_left_at_once(weight: int) -> None:
     tracker = WaypointTracker()
     tracker.update(with_canary(weight), 0)
     assert tracker.update(snapshot("one", "shop/one"), 1) is None
@@ -153,14 +153,14 @@ def test_clients_leave_a_canary_at_once(weight: int) -> None:
     assert tracker.weights(KEY) == ()
 
 
-def test_a_canary_becomes_the_primary_at_once() -> None:
+def test_tracker_canary_becomes_the_baseline_at_once() -> None:
     tracker = WaypointTracker()
     tracker.update(with_canary(100), 0)
     assert tracker.update(snapshot("two", "shop/one"), 1) is None
     assert (tracker.weights(KEY), tracker.waypoint(KEY)) == ((("shop/two", 100),), "shop/two")
 
 
-def test_a_canary_that_left_is_new_again_when_it_comes_back() -> None:
+def test_tracker_canary_that_returns_is_new() -> None:
     tracker = WaypointTracker()
     tracker.update(with_canary(20), 0)
     tracker.update(snapshot("one"), 1)
@@ -168,7 +168,7 @@ def test_a_canary_that_left_is_new_again_when_it_comes_back() -> None:
     assert tracker.weights(KEY) == ALL_ONE
 
 
-def test_a_canary_that_left_while_it_waited_waits_as_long_again() -> None:
+def test_tracker_pending_canary_that_returns_waits_again() -> None:
     tracker = WaypointTracker()
     tracker.update(snapshot("one"), 0)
     tracker.update(with_canary(20, bound=None), 1)
@@ -177,13 +177,13 @@ def test_a_canary_that_left_while_it_waited_waits_as_long_again() -> None:
     assert tracker.weights(KEY) == ALL_ONE
 
 
-def test_a_new_services_clients_use_both_its_waypoints_from_the_start() -> None:
+def test_tracker_new_service_uses_both_waypoints_at_once() -> None:
     tracker = WaypointTracker()
     assert tracker.update(with_canary(20, bound=None), 0) is None
     assert tracker.weights(KEY) == MOSTLY_ONE
 
 
-def test_a_service_that_nobody_knows_has_no_waypoints() -> None:
+def test_tracker_unknown_service_has_no_waypoints() -> None:
     tracker = WaypointTracker()
     tracker.update(with_canary(20), 0)
     assert (tracker.weights("shop/till"), tracker.waypoint("shop/till")) == ((), None)

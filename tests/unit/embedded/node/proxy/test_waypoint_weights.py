@@ -47,12 +47,12 @@ def weights(
     return waypoint_weights(Snapshot(namespaces={"shop": meta("shop", space, given.get("shop"))}, gateways=there), item)
 
 
-def test_without_a_canary_the_primary_gets_all() -> None:
+def test_waypoint_weights_without_canary_baseline_has_all() -> None:
     assert weights({PRIMARY: "one"}) == ONLY_ONE
     assert weights(space={PRIMARY: "one"}, of_space="30") == ONLY_ONE
 
 
-def test_without_a_primary_a_canary_gets_nothing() -> None:
+def test_waypoint_weights_without_baseline_canary_has_nothing() -> None:
     assert weights({CANARY: "two"}, weight="30") == ()
     assert weights({PRIMARY: "none", CANARY: "two"}, BOTH, weight="30") == ()
     assert weights(BOTH, weight="30", gateways={TWO: gateway("two")}) == ()
@@ -69,23 +69,23 @@ def test_without_a_primary_a_canary_gets_nothing() -> None:
         (BOTH, {PRIMARY: "far", CANARY: "far"}, "30", "42"),
     ],
 )
-def test_the_services_word_wins_and_its_namespaces_counts_where_the_primary_is_inherited(
+def test_waypoint_weights_service_overrides_inherited_namespace_values(
     service: Object, space: Object, weight: str | None, of_space: str | None
 ) -> None:
     assert weights(service, space, weight=weight, of_space=of_space) == ((ONE, 70), (TWO, 30))
 
 
-def test_a_service_with_a_primary_of_its_own_inherits_neither_a_canary_nor_its_weight() -> None:
+def test_waypoint_weights_own_baseline_inherits_no_canary() -> None:
     assert weights({PRIMARY: "one"}, BOTH, of_space="30") == ONLY_ONE
     assert weights(BOTH, BOTH, of_space="30") == ((ONE, 100), (TWO, 0))
 
 
 @pytest.mark.parametrize("name", ["", "none"])
-def test_a_service_can_opt_out_of_its_namespaces_canary(name: str) -> None:
+def test_waypoint_weights_service_can_opt_out_of_namespace_canary(name: str) -> None:
     assert weights({CANARY: name}, BOTH, of_space="30") == ONLY_ONE
 
 
-def test_a_canary_can_be_in_another_namespace_as_the_level_says_that_names_it() -> None:
+def test_waypoint_weights_canary_namespace_is_that_of_its_label() -> None:
     there = {ONE: gateway("one"), TWO: gateway("two"), "edge/two": gateway("two", "edge")}
     elsewhere = {**BOTH, CANARY_PLACE: "edge"}
     far, near = ((ONE, 70), ("edge/two", 30)), ((ONE, 70), (TWO, 30))
@@ -95,12 +95,12 @@ def test_a_canary_can_be_in_another_namespace_as_the_level_says_that_names_it() 
     assert near == weights({CANARY: "two"}, elsewhere, of_space="30", gateways=there)
 
 
-def test_a_canary_is_in_the_services_namespace_also_where_the_primary_is_elsewhere() -> None:
+def test_waypoint_weights_canary_defaults_to_the_services_namespace() -> None:
     there = {"edge/one": gateway("one", "edge"), TWO: gateway("two")}
     assert weights({**BOTH, PLACE: "edge"}, weight="30", gateways=there) == (("edge/one", 70), (TWO, 30))
 
 
-def test_a_canary_that_is_the_primary_itself_changes_nothing() -> None:
+def test_waypoint_weights_canary_equal_to_baseline_changes_nothing() -> None:
     assert weights({PRIMARY: "one", CANARY: "one"}, weight="30") == ONLY_ONE
     there = {ONE: gateway("one"), "edge/one": gateway("one", "edge")}
     namesake = {PRIMARY: "one", CANARY: "one", CANARY_PLACE: "edge"}
@@ -116,7 +116,7 @@ def test_a_canary_that_is_the_primary_itself_changes_nothing() -> None:
         gateway("two", allowed="None"),
     ],
 )
-def test_a_canary_that_cannot_be_used_leaves_all_to_the_primary(canary: Object | None) -> None:
+def test_waypoint_weights_unusable_canary_baseline_has_all(canary: Object | None) -> None:
     there = {ONE: gateway("one"), **({TWO: canary} if canary else {})}
     assert weights(BOTH, weight="30", gateways=there) == ONLY_ONE
 
@@ -124,14 +124,14 @@ def test_a_canary_that_cannot_be_used_leaves_all_to_the_primary(canary: Object |
 @pytest.mark.parametrize(
     ("text", "share"), [(None, 0), ("0", 0), ("-0", 0), ("+5", 5), ("007", 7), ("42", 42), ("100", 100)]
 )
-def test_a_weight_is_what_go_reads_as_a_whole_number_and_0_unless_given(text: str | None, share: int) -> None:
+def test_waypoint_weights_text_is_read_as_go_does(text: str | None, share: int) -> None:
     assert ((ONE, 100 - share), (TWO, share)) == weights(BOTH, weight=text)
 
 
 @pytest.mark.parametrize(
     "text", ["", "abc", "-1", "101", "12.5", " 5", "5 ", "5\n", "1e1", "1_0", "0x5", "5%", "--5", "\u0665", "9" * 5000]
 )
-def test_a_weight_that_is_none_leaves_all_to_the_primary(text: str) -> None:
+def test_waypoint_weights_invalid_weight_baseline_has_all(text: str) -> None:
     assert weights(BOTH, weight=text) == ONLY_ONE
 
 
@@ -203,7 +203,7 @@ def proxied(chain: Object) -> Object:
 INSIDE = {"10.244.1.2": "page", "10.244.1.3": "page", "10.244.1.4": "till"}
 
 
-def test_each_client_in_the_mesh_draws_one_of_two_waypoints_by_their_weights() -> None:
+def test_resources_two_waypoints_are_weighted_clusters() -> None:
     found = chains(built("20"))
     for address, account in INSIDE.items():
         drawn = [{"name": hbone(account, ONE), "weight": 80}, {"name": hbone(account, TWO), "weight": 20}]
@@ -212,12 +212,12 @@ def test_each_client_in_the_mesh_draws_one_of_two_waypoints_by_their_weights() -
         assert proxied(found[address])["tunneling_config"] == {"hostname": "10.96.0.9:80"}
 
 
-def test_a_canary_at_0_percent_gives_what_no_canary_gives() -> None:
+def test_resources_canary_at_0_percent_equals_no_canary() -> None:
     assert built(None) == built("0")
     assert proxied(chains(built("0"))["10.244.1.4"])["cluster"] == hbone("till", ONE)
 
 
-def test_a_canary_at_100_percent_is_the_only_waypoint() -> None:
+def test_resources_canary_at_100_percent_is_the_only_waypoint() -> None:
     found = built("100")
     for address, account in INSIDE.items():
         assert hbone(account, TWO) == proxied(chains(found)[address])["cluster"]
@@ -226,7 +226,7 @@ def test_a_canary_at_100_percent_is_the_only_waypoint() -> None:
 
 
 @pytest.mark.parametrize("weight", ["20", "100"])
-def test_the_ways_of_all_others_stay_as_they_are(weight: str) -> None:
+def test_resources_canary_leaves_other_clients_unchanged(weight: str) -> None:
     before, after = chains(built(None)), chains(built(weight))
     others = before.keys() - INSIDE.keys()
     assert others == {"10.244.0.1", "10.244.0.0", "10.244.1.5", "rest"}
@@ -234,7 +234,7 @@ def test_the_ways_of_all_others_stay_as_they_are(weight: str) -> None:
     assert before.keys() == after.keys()
 
 
-def test_an_account_has_one_cluster_for_each_waypoint_however_many_its_pods() -> None:
+def test_resources_account_has_one_cluster_per_waypoint() -> None:
     found = built("20")
     tunnels = [hbone(account, waypoint) for account in ("page", "till") for waypoint in (ONE, TWO)]
     assert sorted(["closed", "plain|shop/cart|80", *tunnels]) == sorted(found.clusters)
@@ -243,7 +243,7 @@ def test_an_account_has_one_cluster_for_each_waypoint_however_many_its_pods() ->
         assert sorted(set(names)) == sorted(names)
 
 
-def test_a_canary_elsewhere_has_its_own_endpoints_and_must_show_its_own_namespace() -> None:
+def test_resources_canary_in_other_namespace_has_its_own_identity() -> None:
     cluster = built("20", "edge").clusters[hbone("till", "edge/two")]
     (end,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
     assert end["endpoint"]["address"]["socket_address"] == {"address": "10.244.1.32", "port_value": 15008}
@@ -253,5 +253,5 @@ def test_a_canary_elsewhere_has_its_own_endpoints_and_must_show_its_own_namespac
     assert tls["tls_certificates"][0]["private_key"] == {"filename": "spiffe://cluster.local/ns/shop/sa/till.key"}
 
 
-def test_an_empty_label_of_a_service_is_its_own_and_names_no_waypoint() -> None:
+def test_waypoint_weights_empty_label_names_no_waypoint() -> None:
     assert weights({PRIMARY: ""}, BOTH, weight="30") == ()
