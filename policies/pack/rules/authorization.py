@@ -100,7 +100,7 @@ def allow_includes_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) 
     seen: set[tuple[int, GatewayName]] = set()
     for key, enrolled in enrolled_services(snapshot, "Service").items() if policies else ():
         namespace = key[2] if key[0] == "Namespace" else key[1]
-        service_labels = set(fields(snapshot.spec(*key), "selector").items()) if key[0] == "Service" else set()
+        service_labels = _pairs(fields(snapshot.spec(*key), "selector")) if key[0] == "Service" else set()
         if key[0] == "Service" and not service_labels:
             continue  # it has no Pods of its own
         local = [item for item in policies if item.namespace == namespace]
@@ -153,7 +153,11 @@ def _bound_to(policy: Resource) -> set[tuple[str, ...]]:
 
 
 def _selector(policy: Resource) -> set[tuple[str, str]]:
-    return {(name, str(value)) for name, value in fields(policy.spec, "selector", "matchLabels").items()}
+    return _pairs(fields(policy.spec, "selector", "matchLabels"))
+
+
+def _pairs(labels: Fields) -> set[tuple[str, str]]:
+    return {(name, str(value)) for name, value in labels.items()}
 
 
 def _principal(snapshot: ClusterSnapshot, waypoint: GatewayName) -> str:
