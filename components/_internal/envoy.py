@@ -9,10 +9,12 @@ Object = Mapping[str, Any]
 DUMP = "config_dump"
 REQUESTS = "clusters?format=json"
 # Source: istio, pilot/cmd/pilot-agent/status/util/stats.go, which decides by these whether a proxy is ready.
-UPDATES = "stats?filter=^(cluster_manager.cds|listener_manager.lds).update_(success|rejected)$"
+UPDATES = (
+    "stats?filter=^(cluster_manager.cds|listener_manager.lds).update_(success|rejected)$|xds-grpc.upstream_rq_active"
+)
 DRAIN = "drain_listeners?graceful&skip_exit"
 _SERVICE = re.compile(r"inbound-vip\|.*\|([^|.]+)\.([^|.]+)\.svc\.[^|]*")
-_COUNTER = re.compile(r"([a-z_.]+): (\d+)")
+_COUNTER = re.compile(r"([a-z_.-]+): (\d+)")
 
 
 class Updates(NamedTuple):
@@ -20,20 +22,18 @@ class Updates(NamedTuple):
 
     processed: int = 0
     rejected: int = 0  # of listeners and of clusters
+    connected: bool = True  # to istiod, by way of the agent in the Pod
 
 
 def updates(stats: str) -> Updates:
     """Return the counters of `UPDATES`, as the admin interface prints them."""
     found = {name: int(value) for name, value in _COUNTER.findall(stats)}
-    success, rejected, clusters = (
-        found.get(name, 0)
-        for name in (
-            "listener_manager.lds.update_success",
-            "listener_manager.lds.update_rejected",
-            "cluster_manager.cds.update_rejected",
-        )
+    rejected = found.get("listener_manager.lds.update_rejected", 0)
+    return Updates(
+        found.get("listener_manager.lds.update_success", 0) + rejected,
+        rejected + found.get("cluster_manager.cds.update_rejected", 0),
+        found.get("cluster.xds-grpc.upstream_rq_active", 1) > 0,
     )
-    return Updates(success + rejected, rejected + clusters)
 
 
 def services(dump: Object) -> set[str]:

@@ -13,7 +13,7 @@ from .waits import Access, Failed, Problem, Session
 
 GATEWAY = "gateway.networking.k8s.io/gateway-name"
 _CLASS = "gateway.networking.k8s.io/gateway-class-name"
-# istiod sends nothing where the written object makes no difference to it; what does make one, it sends by then.
+# istiod sends nothing where the written object makes no difference; what makes one, it sends by then.
 # Source: istiod, PILOT_DEBOUNCE_MAX.
 PUSH_SECONDS = 10.0
 Pod = tuple[str, str]  # namespace and name
@@ -148,7 +148,14 @@ class Waypoints:
                     raise Failed(f"{where} rejected the configuration: {why}; correct the values")
             if pushed and now.processed == before.processed:
                 return f"{where} has not received the configuration"
+            if not now.connected:
+                return f"{where} is not connected to istiod"
         return ""
+
+
+async def _empty(session: Session, names: Sequence[str]) -> str:
+    """Return which Services have no ready Pod; empty where all have one."""
+    return waits.endpoints_problem(names)(await session.get(*waits.slices("", names)))
 
 
 def hooks(
@@ -182,11 +189,13 @@ def hooks(
         waypoints = Waypoints(asked)
         sent = backends(document) if endpoints else []
 
-        async def filled() -> str:
-            return waits.endpoints_problem(sent)(await asked.get(*waits.slices("", sent)))
+        async def check() -> str:
+            looks = [waypoints.find(services(document), gateways(document))]
+            if sent:
+                looks.append(_empty(asked, sent))
+            return next(filter(None, await asyncio.gather(*looks)), "")
 
-        checks = [asked.until(lambda: waypoints.find(services(document), gateways(document)))]
-        await asyncio.gather(*checks, *([asked.until(filled)] if sent else []))
+        await asked.until(check)
         found[:] = [waypoints]
 
     async def after(args: pulumi.ResourceHookArgs) -> None:
@@ -199,7 +208,7 @@ def hooks(
 
         async def check() -> str:
             nonlocal accepted
-            pushed = changed and not (accepted and time.monotonic() - accepted > PUSH_SECONDS)
+            pushed = changed and not (accepted and time.monotonic() - accepted > min(PUSH_SECONDS, limit / 2))
             looks = [waypoints.behind(pushed) for waypoints in found]
             if problem is None:
                 why, late = "", await asyncio.gather(*looks)

@@ -18,6 +18,11 @@ def test_updates_rejected_ones_count_as_processed() -> None:
     assert Updates(processed=11, rejected=2) == envoy.updates(STATS)
 
 
+@pytest.mark.parametrize(("active", "connected"), [(0, False), (1, True)])
+def test_updates_without_stream_are_not_connected(active: int, connected: bool) -> None:
+    assert envoy.updates(f"cluster.xds-grpc.upstream_rq_active: {active}\n").connected is connected
+
+
 def test_updates_absent_counters_are_zero() -> None:
     assert Updates() == envoy.updates("")
 

@@ -38,6 +38,7 @@ class Mesh:
         self.labels: dict[str, dict[str, str]] = {"shop": LABELS}
         self.pods = [("waypoint-1", "waypoint")]
         self.stats = {"waypoint-1": [(3, 0), (4, 0)]}  # successful and rejected updates of listeners
+        self.connected = 1
         self.dump: dict[str, Any] = {}
         self.written: list[dict[str, Any]] = [self.status(2, ACCEPTED)]
         self.failing: dict[str, str] = {}
@@ -64,7 +65,9 @@ class Mesh:
             return json.dumps(self.dump)
         answers = self.stats[pod]
         success, rejected = answers.pop(0) if len(answers) > 1 else answers[0]
-        return f"listener_manager.lds.update_success: {success}\nlistener_manager.lds.update_rejected: {rejected}\n"
+        stream = f"cluster.xds-grpc.upstream_rq_active: {self.connected}\n"
+        lds = "listener_manager.lds.update"
+        return f"{stream}{lds}_success: {success}\n{lds}_rejected: {rejected}\n"
 
     def _get(self, space: str, what: list[str]) -> Any:
         if what[0] == "pods":
@@ -198,10 +201,11 @@ def test_write_that_envoy_rejects_first_and_takes_then_passes(mesh: Mesh) -> Non
     write(policy("cart"))
 
 
-def test_write_that_envoy_does_not_receive_fails_after_the_limit(mesh: Mesh) -> None:
+def test_write_that_a_disconnected_envoy_does_not_receive_fails_after_the_limit(mesh: Mesh) -> None:
     mesh.stats = {"waypoint-1": [(3, 0)]}
+    mesh.connected = 0
     said = refused(policy("cart"))
-    assert said.endswith("waited 0.3 s: waypoint Pod shop/waypoint-1 has not received the configuration")
+    assert said.endswith("waited 0.3 s: waypoint Pod shop/waypoint-1 is not connected to istiod")
 
 
 def test_write_that_makes_no_difference_to_istiod_passes(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +260,7 @@ def test_names_are_read_from_all_kinds_of_documents() -> None:
     assert sync.gateways({"spec": {"targetRefs": [{"kind": "Gateway", "name": "in"}]}}) == ["in"]
 
 
-def test_write_of_a_kind_without_status_waits_for_envoy(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_of_a_kind_without_status_waits_for_envoy(mesh: Mesh) -> None:
     with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
         binding = sync.hooks("p", Access(), 1)
     hosts = {"hosts": ["cart.shop.svc.cluster.local"]}
@@ -270,7 +274,6 @@ def test_write_of_a_kind_without_status_waits_for_envoy(mesh: Mesh, monkeypatch:
     run()
     assert not [line for line in mesh.commands if "virtualservice" in line]
     mesh.stats = {"waypoint-1": [(3, 0)]}
-    with pytest.raises(RuntimeError, match="waypoint-1 has not received the configuration"):
+    mesh.connected = 0
+    with pytest.raises(RuntimeError, match="waypoint-1 is not connected to istiod"):
         run()
-    monkeypatch.setattr(sync, "PUSH_SECONDS", 0.01)
-    run()
