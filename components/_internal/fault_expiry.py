@@ -48,12 +48,32 @@ def ready_hook(name: str, cluster: waits.Access, fault: FaultSettings, limit: fl
     """Return a hook for before a fault is written: within `limit` seconds the Job that ends it must run."""
 
     async def wait(args: pulumi.ResourceHookArgs) -> None:
-        metadata = (await waits.plain(args.new_inputs))["metadata"]
-        await waits.wait(
-            cluster, waits.one("job", metadata["namespace"], job_name(name, fault)), running_problem, limit
-        )
+        namespace = (await waits.plain(args.new_inputs))["metadata"]["namespace"]
+        await until_running(cluster, namespace, job_name(name, fault), limit)
 
     return pulumi.ResourceHook(f"{name}-fault-expiry-ready", wait)
+
+
+async def until_running(cluster: waits.Access, namespace: str, job: str, limit: float) -> None:
+    """Wait until the Job runs. Raise RuntimeError after `limit` seconds, with the last event of the Job or its Pod."""
+    session = waits.Session(cluster, namespace, limit, where=f"Job {namespace}/{job}")
+
+    async def check() -> str:
+        return running_problem(await session.get("job", job))
+
+    try:
+        await session.until(check)
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}{await _last_event(session, job)}") from None
+
+
+async def _last_event(session: waits.Session, job: str) -> str:
+    try:
+        events = (await session.get("events", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"))["items"]
+    except RuntimeError:
+        return ""
+    texts = [event.get("message", "") for event in events if event["involvedObject"]["name"].startswith(job)]
+    return f"; last event: {' '.join(texts[-1].split())}" if texts else ""
 
 
 def register(parent: pulumi.Resource, name: str, traffic: Traffic, fault: FaultSettings) -> pulumi.Resource:
