@@ -1,4 +1,4 @@
-"""What a stack declared when it was deployed, from its outputs."""
+"""Read the configuration that a stack was deployed with, from its outputs."""
 
 from collections.abc import Mapping
 from typing import Any

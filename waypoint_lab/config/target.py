@@ -1,4 +1,4 @@
-"""The cluster that a stack means: its config, and the environment that the tools need for it."""
+"""Read a stack's file, and prepare the environment for its cluster."""
 
 import os
 import shutil
@@ -15,13 +15,21 @@ SECRET = "[secret]"  # as Pulumi shows it
 
 
 def stack_config(folder: Path, stack: str = "dev") -> LabConfig:
-    """The lab's settings of a stack, from its file in `folder`. Raises ConfigError."""
+    """Read the configuration of a stack from its file. Secrets are placeholders.
+
+    Args:
+        folder: The project.
+        stack: Name of the stack.
+
+    Raises:
+        ConfigError: There is no such file, or a setting is not valid.
+    """
     try:
         given = yaml.safe_load((folder / f"Pulumi.{stack}.yaml").read_text()) or {}
     except FileNotFoundError:
-        raise ConfigError(f"there is no Pulumi.{stack}.yaml here; choose a stack that exists") from None
+        raise ConfigError(f"Pulumi.{stack}.yaml: there is no such file; choose a stack that exists") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"Pulumi.{stack}.yaml is not YAML: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"Pulumi.{stack}.yaml: it is no YAML; fix it ({str(error).splitlines()[0]})") from None
     return LabConfig.from_stack(_masked(given.get("config") or {}))
 
 

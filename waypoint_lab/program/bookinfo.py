@@ -1,4 +1,4 @@
-"""The lab's application, for clusters that have none."""
+"""Bookinfo, for clusters without an application."""
 
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -25,7 +25,7 @@ class Bookinfo(pulumi.ComponentResource):
     """The namespaces it created."""
 
     def __init__(self, name: str, args: BookinfoArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Registers the objects."""
+        """Register the objects."""
         path = args.get("file") or str(DEFAULT_FILE)
         try:
             documents = [item for item in yaml.safe_load_all(Path(path).read_text()) if item]

@@ -87,7 +87,7 @@ class KindCluster(pulumi.ComponentResource):
     """The kubeconfig's contents, a secret; known once Istio is ready."""
 
     def __init__(self, name: str, args: KindClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Registers the commands."""
+        """Register the commands."""
         cluster = args["cluster_name"]
         config = Path(args.get("config") or DEFAULT_CONFIG)
         try:
@@ -98,7 +98,7 @@ class KindCluster(pulumi.ComponentResource):
             ) from None
         super().__init__("waypoint-lab:index:KindCluster", name, {**args}, opts)
         # As the file is named from where the program runs: a path of one machine would be a change on another.
-        path = args.get("config") or "components/" + DEFAULT_CONFIG.name
+        path = args.get("config") or f"waypoint_lab/program/{DEFAULT_CONFIG.name}"
         environment = {"KIND_NAME": cluster, "KIND_KUBECONFIG": args["kubeconfig"], "KIND_CONFIG": path}
         made = self._command(
             f"{name}-cluster",

@@ -1,4 +1,4 @@
-"""What traffic must show under a config: the rows that are measured and judged."""
+"""Expectations of the traffic under a configuration: the rows that are measured and judged."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +14,7 @@ NO_STARS, BLACK, RED = "none", "black", "red"
 
 
 class Measure(StrEnum):
-    """What of an answer is looked at."""
+    """Measured property of an answer."""
 
     STATUS = "status"  # the HTTP status; `value` is the number as text
     COLOUR = "colour"  # of the stars: red, black or none
@@ -26,7 +26,7 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True)
 class Expect:
-    """One thing that traffic must show.
+    """One expectation.
 
     Of `requests` requests of this kind, the share `share` (0 to 1) must have `value`; for SECONDS the median must lie
     between `low` and `high`.
@@ -41,22 +41,22 @@ class Expect:
     requests: int = ALL_REQUESTS
     low: float = 0.0
     high: float = 0.0
-    through: str = ""  # the waypoint whose answers are looked at, for ANSWERED
+    through: str = ""  # the waypoint whose answers are measured, for ANSWERED
 
 
 def _hit(config: LabConfig, header: tuple[str, str] | None) -> bool:
-    """Whether the fault touches requests with this header."""
+    """Check that the fault can hit requests with this header."""
     return config.fault.header_pair is None or config.fault.header_pair == header
 
 
 def _never_in_time(config: LabConfig) -> bool:
-    """Every try ends at its own timeout: only a delay behind the router counts towards it."""
+    """Check that each try times out: only a delay behind the router counts towards its limit."""
     slow = config.stages.delay and config.fault.delay.seconds >= config.retries.per_try_seconds
     return slow and config.stages.retries and config.fault.at == "upstream"
 
 
 def _failing(config: LabConfig, header: tuple[str, str] | None = None) -> float:
-    """Share of failures (0 to 1) among the requests that the fault touches, and are GET."""
+    """Return the share of failures (0 to 1) among the GET requests that the fault can hit."""
     if not config.stages.abort or not _hit(config, header):
         return 0.0
     share = config.fault.abort.percent / 100
@@ -73,7 +73,7 @@ def _canary_share(config: LabConfig) -> float:
 
 
 def waypoint(config: LabConfig) -> tuple[Expect, ...]:
-    """Of a waypoint alone: every request goes through it, and is answered."""
+    """Return the expectations of stage `waypoint`: each request goes through it, and is answered."""
     # An injected abort is answered without an upstream, and a policy may refuse: both are judged by their own rows.
     if config.stages.delay or config.stages.abort or config.stages.retries:
         return ()
@@ -86,7 +86,7 @@ def waypoint(config: LabConfig) -> tuple[Expect, ...]:
 
 
 def migration(config: LabConfig) -> tuple[Expect, ...]:
-    """Of a waypoint that takes over from another: its share of new connections."""
+    """Return the expectations of a migration: the share of new connections of the waypoint canary."""
     name = config.waypoint.canary.name if config.waypoint.canary else config.waypoint.name
     share = config.waypoints[name]
     requests = _sample(config, share)
@@ -99,7 +99,7 @@ def migration(config: LabConfig) -> tuple[Expect, ...]:
 
 
 def l7_policy(config: LabConfig) -> tuple[Expect, ...]:
-    """Of the policy: DELETE is refused."""
+    """Return the expectations of stage `l7Policy`: DELETE is refused."""
     denied = Expect("DELETE refused", Measure.STATUS, "403", method="DELETE", requests=200)
     if config.stages.abort or config.stages.delay:
         return (denied,)
@@ -116,7 +116,7 @@ def _shares(config: LabConfig, what: str) -> tuple[Expect, ...]:
         return ()
     canary = _canary_share(config)
     failing = _failing(config)
-    # The waypoint's own abort takes its part of both sides, a failing workload all of it from the baseline.
+    # The waypoint's own abort hits both backends, a failing workload only the baseline.
     red = canary * (1 - failing) if config.fault.at == "waypoint" else canary
     white = 1 - failing - red
     return (
@@ -131,11 +131,11 @@ def _no_failures(config: LabConfig) -> tuple[Expect, ...]:
 
 
 def canary(config: LabConfig) -> tuple[Expect, ...]:
-    """Of the weights, and of users that stay."""
-    return (*_shares(config, "everyone"), *_sticky(config), *_no_failures(config))
+    """Return the expectations of stage `canary`: the split equals the weight, and no request fails."""
+    return (*_shares(config, "everyone"), *_session_affinity(config), *_no_failures(config))
 
 
-def _sticky(config: LabConfig) -> tuple[Expect, ...]:
+def _session_affinity(config: LabConfig) -> tuple[Expect, ...]:
     if not config.canary.session_affinity or not config.canary.weight or config.faulty:
         return ()
     return (
@@ -149,7 +149,7 @@ def _sticky(config: LabConfig) -> tuple[Expect, ...]:
 
 
 def premium(config: LabConfig) -> tuple[Expect, ...]:
-    """Of the user group, and of all others."""
+    """Return the expectations of stage `premium`: its cohort gets its backend, and others keep the split."""
     header = config.app.premium.pair
     black = 1.0 if config.fault.at == "upstream" else 1 - _failing(config, header)
     requests = _sample(config, black)
@@ -160,7 +160,7 @@ def premium(config: LabConfig) -> tuple[Expect, ...]:
 
 
 def delay(config: LabConfig) -> tuple[Expect, ...]:
-    """Of a delay: how late answers are, and whose."""
+    """Return the expectations of stage `delay`: the latency of requests that it can hit, and of others."""
     if _never_in_time(config) or (config.stages.abort and config.stages.retries and config.fault.at == "upstream"):
         return ()
     if config.fault.at == "upstream" and _canary_share(config):
@@ -179,7 +179,7 @@ def delay(config: LabConfig) -> tuple[Expect, ...]:
 
 
 def failures(config: LabConfig) -> tuple[Expect, ...]:
-    """Of an abort, with the retries that undo it."""
+    """Return the expectations of the stages `abort` and `retries`: the share of failures that is left."""
     header = config.fault.header_pair
     if _never_in_time(config):
         late = 1 - _canary_share(config)
@@ -194,7 +194,7 @@ def failures(config: LabConfig) -> tuple[Expect, ...]:
 
 
 def cleanup(config: LabConfig) -> tuple[Expect, ...]:
-    """Of a cluster where nothing is on."""
+    """Return the expectations of a stack with no stage on: no waypoint carries the traffic."""
     return (
         Expect("answered", Measure.STATUS, "200"),
         Expect("not through a waypoint", Measure.PROXIED, "no"),

@@ -15,9 +15,9 @@ from waypoint_lab.stages.expectations import Measure as Measure
 
 @dataclass(frozen=True)
 class Step:
-    """One `pulumi up` of the walk: these toggles on and all others off, and these settings.
+    """One `pulumi up` of `lab run`: the toggles that are on, all others off, and settings by path.
 
-    `before`: it only takes away what the stages before have left, so that what comes next is measured alone.
+    A step with `before` removes what earlier stages left, and is not measured.
     """
 
     on: tuple[str, ...]
@@ -28,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Stage:
-    """A row. `key` is its toggle in `waypoint-lab:stages`, empty where the walk only turns settings of other stages.
+    """A row. `key` is its toggle in `waypoint-lab:stages`, empty if it only changes settings of other stages.
 
     `steps` are what `lab run` does, in order; a stage without any is left out. `expects` returns what traffic must show
     under a config with this stage on.
@@ -42,7 +42,6 @@ class Stage:
 
 
 _BASE = ("waypoint", "accessLog")
-# A stack's own limits of a fault are not the walk's.
 _ONE: dict[str, object] = {"waypoint.name": "waypoint", "waypoint.canary": None}
 
 
@@ -62,7 +61,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "waypoint",
         "waypoint",
-        "A waypoint takes over the namespace's traffic",
+        "A waypoint carries the namespace's traffic",
         steps=(Step(_BASE, _ONE),),
         expects=expects.waypoint,
     ),
@@ -131,17 +130,17 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "migration",
         "",
-        "A second waypoint takes over from the first",
+        "The traffic migrates to a second waypoint",
         steps=(
             Step(_BASE, _ONE, before=True),
-            Step(_BASE, _two(0), "told of the Services before it gets any connection"),
+            Step(_BASE, _two(0), "it is synced before it gets any connection"),
             Step(
                 _BASE,
                 _two(20),
-                "a share of new connections; open ones stay",
+                "a share of new connections; open ones are kept",
             ),
             Step(_BASE, _two(100)),
-            Step(_BASE, {**_ONE, "waypoint.name": "waypoint-next"}, "open connections of the first ended in order"),
+            Step(_BASE, {**_ONE, "waypoint.name": "waypoint-next"}, "the first drains its open connections"),
         ),
         expects=expects.migration,
     ),
@@ -152,7 +151,7 @@ BY_KEY: dict[str, Stage] = {row.key: row for row in STAGES if row.key}
 
 
 def expectations(config: LabConfig) -> tuple[Expect, ...]:
-    """What traffic must show under `config`; where nothing is on, that no waypoint is in the way."""
+    """Return all expectations under a configuration; with no stage on, that no waypoint carries the traffic."""
     if not config.stages.on:
         return expects.cleanup(config)
     found = [item for row in STAGES if row.key in config.stages.on for item in row.expects(config)]

@@ -86,7 +86,7 @@ def test_promote_says_one_line_where_the_stack_has_no_config(tmp_path: Path) -> 
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert done.stderr == "lab promote: there is no Pulumi.no-such-stack.yaml here; choose a stack that exists\n"
+    assert done.stderr == "lab promote: Pulumi.no-such-stack.yaml: there is no such file; choose a stack that exists\n"
 
 
 def test_the_result_is_one_json_document() -> None:

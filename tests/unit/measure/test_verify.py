@@ -67,7 +67,7 @@ def test_the_table_names_what_missed() -> None:
 
 
 def test_a_stack_without_a_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"there is no Pulumi\.dev\.yaml here"):
+    with pytest.raises(ConfigError, match=r"Pulumi\.dev\.yaml: there is no such file"):
         stack_config(tmp_path)
 
 
