@@ -14,7 +14,7 @@ UPDATES = (
 )
 DRAIN = "drain_listeners?graceful&skip_exit"
 _SERVICE = re.compile(r"inbound-vip\|.*\|([^|.]+)\.([^|.]+)\.svc\.[^|]*")
-_COUNTER = re.compile(r"([a-z_.-]+): (\d+)")
+_COUNTER = re.compile(r"([a-z_.;-]+): (\d+)")
 
 
 class Updates(NamedTuple):
@@ -32,7 +32,7 @@ def updates(stats: str) -> Updates:
     return Updates(
         found.get("listener_manager.lds.update_success", 0) + rejected,
         rejected + found.get("cluster_manager.cds.update_rejected", 0),
-        found.get("cluster.xds-grpc.upstream_rq_active", 1) > 0,
+        found.get("cluster.xds-grpc;.upstream_rq_active", 1) > 0,
     )
 
 

@@ -20,7 +20,7 @@ def test_updates_rejected_ones_count_as_processed() -> None:
 
 @pytest.mark.parametrize(("active", "connected"), [(0, False), (1, True)])
 def test_updates_without_stream_are_not_connected(active: int, connected: bool) -> None:
-    assert envoy.updates(f"cluster.xds-grpc.upstream_rq_active: {active}\n").connected is connected
+    assert envoy.updates(f"cluster.xds-grpc;.upstream_rq_active: {active}\n").connected is connected
 
 
 def test_updates_absent_counters_are_zero() -> None:

@@ -65,7 +65,7 @@ class Mesh:
             return json.dumps(self.dump)
         answers = self.stats[pod]
         success, rejected = answers.pop(0) if len(answers) > 1 else answers[0]
-        stream = f"cluster.xds-grpc.upstream_rq_active: {self.connected}\n"
+        stream = f"cluster.xds-grpc;.upstream_rq_active: {self.connected}\n"
         lds = "listener_manager.lds.update"
         return f"{stream}{lds}_success: {success}\n{lds}_rejected: {rejected}\n"
 
