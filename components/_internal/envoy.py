@@ -10,7 +10,8 @@ DUMP = "config_dump"
 REQUESTS = "clusters?format=json"
 # Source: istio, pilot/cmd/pilot-agent/status/util/stats.go, which decides by these whether a proxy is ready.
 UPDATES = (
-    "stats?filter=^(cluster_manager.cds|listener_manager.lds).update_(success|rejected)$|xds-grpc.upstream_rq_active"
+    "stats?filter=^((cluster_manager.cds|listener_manager.lds).update_(success|rejected)"
+    "|cluster.xds-grpc.*upstream_rq_active)$"
 )
 DRAIN = "drain_listeners?graceful&skip_exit"
 _SERVICE = re.compile(r"inbound-vip\|.*\|([^|.]+)\.([^|.]+)\.svc\.[^|]*")
@@ -27,12 +28,12 @@ class Updates(NamedTuple):
 
 def updates(stats: str) -> Updates:
     """Return the counters of `UPDATES`, as the admin interface prints them."""
-    found = {name: int(value) for name, value in _COUNTER.findall(stats)}
+    found = {name.replace(";", ""): int(value) for name, value in _COUNTER.findall(stats)}
     rejected = found.get("listener_manager.lds.update_rejected", 0)
     return Updates(
         found.get("listener_manager.lds.update_success", 0) + rejected,
         rejected + found.get("cluster_manager.cds.update_rejected", 0),
-        found.get("cluster.xds-grpc;.upstream_rq_active", 1) > 0,
+        found.get("cluster.xds-grpc.upstream_rq_active", 1) > 0,
     )
 
 
