@@ -13,7 +13,7 @@ def missing(config: LabConfig) -> list[str]:
     """Return one line for each thing that an existing cluster lacks."""
     from waypoint_lab.cli import doctor  # only stacks on such a cluster pay for this import
 
-    return doctor.missing(config)
+    return cluster_queries.missing(config)
 
 
 gate = None

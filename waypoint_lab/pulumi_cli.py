@@ -1,4 +1,9 @@
-"""Puts a weight into a stack's config and applies it with a real `pulumi up`."""
+"""Drive Pulumi: edit a stack's config and apply it with `pulumi up`.
+
+The Automation API is not used for updates: it starts the engine in the caller's process group, where a second Ctrl-C
+kills it and leaves the stack locked. `pulumi config set --path` is not used for edits: it runs half a second for each
+setting and does not replace the file atomically.
+"""
 
 import io
 import json
@@ -16,28 +21,24 @@ from waypoint_lab.config import deployed
 from waypoint_lab.config.paths import Settings, put
 from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.config.target import stack_config
+from waypoint_lab.errors import PulumiError
 from waypoint_lab.signals import ignored
 
 POLICIES = "policies"
-# In the environment of an update that rolls back: nothing may refuse it, so the gate does not measure it.
-UNMEASURED = "WAYPOINT_LAB_UNMEASURED"
 POLL_SECONDS = 0.05
-_GENERAL = ("error: update failed", "error: preview failed")  # why is said elsewhere
+_GENERAL = ("error: update failed", "error: preview failed")  # another line has the reason
+SKIP_GATE = "WAYPOINT_LAB_SKIP_GATE"  # set in the environment of an update that must not be measured
 NO_PULUMI = 'pulumi is not on PATH; in this clone: eval "$(.venv/bin/lab env)"'
 COMMAND_SECONDS = 300.0
 LOCK_SECONDS = 120.0
 UP_SECONDS = 900.0
-STOP_SECONDS = 120.0  # what is being waited for ends first, and then Pulumi writes its state
+STOP_SECONDS = 120.0  # the running operations end first, then Pulumi writes its state
 _LOCK = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")  # Source: Pulumi, pkg/backend/diy/lock.go
-
-
-class UpdateError(Exception):
-    """An up did not succeed; one line."""
 
 
 def edited(text: str, settings: Settings) -> str:
     """Return a stack's file with these settings of the lab, by path; comments and all other lines stay."""
-    from ruamel.yaml import YAML  # takes longer than the program may wait for the gate
+    from ruamel.yaml import YAML  # its import would delay each update of a stack with a gate
 
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 4096
@@ -51,7 +52,7 @@ def edited(text: str, settings: Settings) -> str:
 
 
 def write(file: Path, text: str) -> None:
-    """Replaces a file at once: a kill leaves the old one or the new one."""
+    """Replace a file atomically, and keep its mode."""
     with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=f".{file.name}.", delete=False) as new:
         new.write(text)
         new.flush()
@@ -61,8 +62,8 @@ def write(file: Path, text: str) -> None:
     os.replace(new.name, file)
 
 
-def said(output: str) -> str:
-    """The line of Pulumi's output that says why; of a policy that refused, its name and what it said."""
+def reason(output: str) -> str:
+    """Return the line of Pulumi's output that has the reason; for a mandatory policy, its name and message."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error:") and line not in _GENERAL]
     if errors:
@@ -74,14 +75,18 @@ def said(output: str) -> str:
 
 
 def pulumi(folder: Path, *arguments: str) -> str:
-    """Runs one command of Pulumi and returns its output. Raises UpdateError where it fails."""
+    """Run one Pulumi command and return its output.
+
+    Raises:
+        PulumiError: The command failed, or pulumi is not on PATH.
+    """
     command = ["pulumi", *arguments, "--non-interactive"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS)
     except FileNotFoundError:
-        raise UpdateError(NO_PULUMI) from None
+        raise PulumiError(NO_PULUMI) from None
     if done.returncode:
-        raise UpdateError(f"pulumi {arguments[0]} failed: {said(done.stderr or done.stdout)}")
+        raise PulumiError(f"pulumi {arguments[0]} failed: {reason(done.stderr or done.stdout)}")
     return done.stdout
 
 
@@ -92,71 +97,96 @@ def _is_pulumi(pid: int) -> bool:
         return False
 
 
-def deployed_config(folder: Path, stack: str) -> LabConfig:
-    """Return the configuration that a stack was deployed with.
+class PulumiStack:
+    """One stack of the project: its config file and its updates."""
 
-    Raises:
-        ConfigError: Nothing is deployed.
-        UpdateError: Pulumi cannot read the stack.
-    """
-    outputs = pulumi(folder, "stack", "output", "--json", "--show-secrets", "--stack", stack)
-    return deployed.read(json.loads(outputs), stack)
+    def __init__(self, folder: Path, name: str, stop_requested: Callable[[], str] = lambda: "") -> None:
+        """Name the stack; nothing is run yet.
 
-
-class Updates:
-    """The updates of one stack."""
-
-    def __init__(self, folder: Path, stack: str, asked: Callable[[], str] = lambda: "") -> None:
-        """`asked` says what asks to stop, if anything does; an up on the way forward is then cancelled."""
-        self.folder, self.stack, self._asked = folder, stack, asked
-        self._file = folder / f"Pulumi.{stack}.yaml"
+        Args:
+            folder: Folder of the project.
+            name: Name of the stack.
+            stop_requested: Returns the name of a signal that asks to stop, or an empty text. It cancels `up`.
+        """
+        self.folder, self.name, self._stop_requested = folder, name, stop_requested
+        self.file = folder / f"Pulumi.{name}.yaml"
 
     def config(self) -> LabConfig:
-        """What the stack's file says now. Raises ConfigError."""
-        return stack_config(self.folder, self.stack)
+        """Return the config that the stack's file declares. Raises ConfigError."""
+        return stack_config(self.folder, self.name)
+
+    def deployed(self) -> LabConfig:
+        """Return the config that the stack was deployed with.
+
+        Raises:
+            ConfigError: Nothing is deployed.
+            PulumiError: Pulumi cannot read the stack.
+        """
+        outputs = pulumi(self.folder, "stack", "output", "--json", "--show-secrets", "--stack", self.name)
+        return deployed.read(json.loads(outputs), self.name)
 
     def set(self, settings: Settings) -> LabConfig:
-        """Writes settings of the lab into the stack's file. Raises ConfigError where the file is none."""
-        text = self._file.read_text()
+        """Write settings, by path, into the stack's file; None removes one.
+
+        Returns:
+            The new config.
+
+        Raises:
+            ConfigError: The new config is not valid.
+        """
+        text = self.file.read_text()
         if (changed := edited(text, settings)) != text:
-            write(self._file, changed)
+            write(self.file, changed)
         return self.config()
 
-    def forward(self, *, unchanged: bool = False) -> float:
-        """An up with the policy pack, previewed first, so that what a policy forbids is never applied.
+    def up(self, *, expect_no_changes: bool = False) -> float:
+        """Run `pulumi up`, previewed with the policy pack.
 
-        Returns its seconds. Raises UpdateError; with `unchanged` also where anything is to change.
+        Args:
+            expect_no_changes: Fail if the update would change anything.
+
+        Returns:
+            Seconds that the update took.
+
+        Raises:
+            PulumiError: The update failed, a policy refused it, or it was stopped.
         """
-        more = ["--expect-no-changes"] if unchanged else []
+        more = ["--expect-no-changes"] if expect_no_changes else []
         pack = self.folder / POLICIES
         if not (pack / "PulumiPolicy.yaml").exists():
-            return self._up("--skip-preview", *more, forward=True)
-        with tempfile.TemporaryFile("w") as settings:  # without a name: a kill leaves nothing of it
-            # Weights below one percent add up to more than 100, and that is what is declared.
+            return self._up("--skip-preview", *more)
+        with tempfile.TemporaryFile("w") as settings:  # without a name: a kill leaves no file
+            # Weights below one percent add up to more than 100.
             json.dump({"weights-add-up": {"total": sum(self.config().canary.weights)}}, settings)
             settings.flush()
             more += ["--policy-pack", str(pack), "--policy-pack-config", f"/dev/fd/{settings.fileno()}"]
-            return self._up(*more, forward=True, handed=(settings.fileno(),))
+            return self._up(*more, pass_fds=(settings.fileno(),))
 
-    def back(self) -> float:
-        """An up without preview, policies and gate: nothing may refuse the way back. Seconds. Raises UpdateError."""
-        return self._up("--skip-preview", forward=False)
+    def up_unchecked(self) -> float:
+        """Run `pulumi up` without preview, policies and gate, for a rollback. A stop request does not cancel it.
 
-    def _up(self, *more: str, forward: bool, handed: tuple[int, ...] = ()) -> float:
+        Returns:
+            Seconds that the update took.
+
+        Raises:
+            PulumiError: The update failed.
+        """
+        return self._up("--skip-preview", checked=False)
+
+    def _up(self, *more: str, checked: bool = True, pass_fds: tuple[int, ...] = ()) -> float:
         command = ["pulumi", "up", "--yes", "--non-interactive", "--suppress-progress", "--suppress-outputs"]
-        command += ["--stack", self.stack, *more]
+        command += ["--stack", self.name, *more]
         began = time.monotonic()
         while True:
-            code, output = self._run(command, forward=forward, handed=handed)
+            code, output = self._run(command, checked=checked, pass_fds=pass_fds)
             if code == 0:
                 return time.monotonic() - began
             if not self._unlock(output, began + LOCK_SECONDS):
-                raise UpdateError(said(output))
+                raise PulumiError(reason(output))
 
-    def _run(self, command: list[str], *, forward: bool, handed: tuple[int, ...]) -> tuple[int, str]:
-        # In a session of its own: Ctrl-C is heard here, and an up is never left half done by it. What is raised
-        # meanwhile stops it first.
-        environment = {**os.environ, **({} if forward else {UNMEASURED: "1"})}
+    def _run(self, command: list[str], *, checked: bool, pass_fds: tuple[int, ...]) -> tuple[int, str]:
+        # In a session of its own, so that Ctrl-C reaches this process only, which then stops Pulumi in order.
+        environment = {**os.environ, **({} if checked else {SKIP_GATE: "1"})}
         with tempfile.TemporaryFile("w+") as out:
             try:
                 process = subprocess.Popen(
@@ -167,15 +197,15 @@ class Updates:
                     stdout=out,
                     stderr=out,
                     start_new_session=True,
-                    pass_fds=handed,
+                    pass_fds=pass_fds,
                 )
             except FileNotFoundError:
-                raise UpdateError(NO_PULUMI) from None
+                raise PulumiError(NO_PULUMI) from None
             until = time.monotonic() + UP_SECONDS
             try:
-                while process.poll() is None and not (forward and self._asked()):
+                while process.poll() is None and not (checked and self._stop_requested()):
                     if time.monotonic() > until:
-                        raise UpdateError(f"pulumi up was not done after {UP_SECONDS:g} s, and was stopped")
+                        raise PulumiError(f"pulumi up did not end within {UP_SECONDS:g} s and was stopped")
                     time.sleep(POLL_SECONDS)
             finally:
                 self._stop(process)
@@ -183,7 +213,7 @@ class Updates:
             return process.returncode, out.read()
 
     def _stop(self, process: "subprocess.Popen[bytes]") -> None:
-        """Lets Pulumi stop in order where it still runs, so that its state is whole, and waits for that."""
+        """Stop Pulumi in order if it still runs, so that its state is complete."""
         if process.poll() is not None:
             return
         with ignored():
@@ -195,19 +225,20 @@ class Updates:
                 process.wait()
 
     def _unlock(self, output: str, until: float) -> bool:
-        """Whether another try is worth it: one whose process lives is waited for, one left by a kill is taken away.
+        """Resolve a lock conflict. Return True if the update should be retried.
 
-        Only a lock of this machine can be judged; another's stays, and is an error.
+        A lock whose process lives is waited for; a lock that a killed process left is removed. A lock of another
+        machine stays.
         """
         holder = _LOCK.search(output)
         if "currently locked" not in output or not holder or holder[1] != socket.gethostname():
             return False
         pid = int(holder[2])
         if not _is_pulumi(pid):
-            pulumi(self.folder, "cancel", "--yes", "--stack", self.stack)
+            pulumi(self.folder, "cancel", "--yes", "--stack", self.name)
             return time.monotonic() < until
         while _is_pulumi(pid):
-            if time.monotonic() > until or self._asked():
+            if time.monotonic() > until or self._stop_requested():
                 return False
             time.sleep(POLL_SECONDS)
         return True

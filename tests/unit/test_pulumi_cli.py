@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from waypoint_lab import pulumi_cli
-from waypoint_lab.cli.run import kept
-from waypoint_lab.pulumi_cli import UpdateError, Updates
+from waypoint_lab.errors import PulumiError
+from waypoint_lab.pulumi_cli import PulumiStack
+from waypoint_lab.signals import SIGNALS, handled
+from waypoint_lab.signals import interrupt as raise_interrupt
 
 FILE = """# mine
 config:
@@ -82,7 +84,7 @@ def test_a_lock_whose_process_is_gone_is_taken_away(tmp_path: Path, monkeypatch:
     gone = subprocess.Popen(["true"])
     gone.wait()
     calls = pulumi(tmp_path, monkeypatch, str(gone.pid))
-    Updates(tmp_path, "dev").back()
+    PulumiStack(tmp_path, "dev").up_unchecked()
     assert calls.read_text().split() == ["up", "cancel", "up"]
 
 
@@ -91,15 +93,15 @@ def test_a_lock_whose_process_lives_is_waited_for_and_never_taken_away(
 ) -> None:
     calls = pulumi(tmp_path, monkeypatch, str(os.getpid()))
     monkeypatch.setattr(pulumi_cli, "_is_pulumi", lambda _pid: True)
-    with pytest.raises(UpdateError, match="the stack is currently locked"):
-        Updates(tmp_path, "dev").back()
+    with pytest.raises(PulumiError, match="the stack is currently locked"):
+        PulumiStack(tmp_path, "dev").up_unchecked()
     assert "cancel" not in calls.read_text().split()
 
 
 def test_a_lock_of_another_machine_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = pulumi(tmp_path, monkeypatch, "1", host="elsewhere")
-    with pytest.raises(UpdateError, match="the stack is currently locked"):
-        Updates(tmp_path, "dev").back()
+    with pytest.raises(PulumiError, match="the stack is currently locked"):
+        PulumiStack(tmp_path, "dev").up_unchecked()
     assert calls.read_text().split() == ["up"]
 
 
@@ -126,8 +128,8 @@ def test_what_interrupts_an_up_waits_until_pulumi_has_stopped_in_order(
 
     told = threading.Thread(target=interrupt)
     told.start()
-    with pytest.raises(KeyboardInterrupt), kept(tmp_path / "Pulumi.dev.yaml"):
-        Updates(tmp_path, "dev").back()
+    with pytest.raises(KeyboardInterrupt), handled(raise_interrupt, SIGNALS):
+        PulumiStack(tmp_path, "dev").up_unchecked()
     told.join()
     assert calls.read_text() == "state written\n"
 
@@ -136,12 +138,12 @@ def test_an_up_that_does_not_end_is_stopped_and_says_so(tmp_path: Path, monkeypa
     calls = pulumi(tmp_path, monkeypatch, "1")
     (tmp_path / "pulumi").write_text(SLOW.format(calls=calls, folder=tmp_path))
     monkeypatch.setattr(pulumi_cli, "UP_SECONDS", 0.5)
-    with pytest.raises(UpdateError, match=r"not done after 0\.5 s, and was stopped"):
-        Updates(tmp_path, "dev").back()
+    with pytest.raises(PulumiError, match=r"did not end within 0\.5 s and was stopped"):
+        PulumiStack(tmp_path, "dev").up_unchecked()
     assert calls.read_text() == "state written\n"
 
 
 def test_the_line_that_says_why_an_up_failed_is_found() -> None:
     output = 'warning: x\n    error: update failed\n  error: before hook "g" failed: gate at 5 %: share\n'
-    assert pulumi_cli.said(output) == 'before hook "g" failed: gate at 5 %: share'
-    assert pulumi_cli.said("") == "no message"
+    assert pulumi_cli.reason(output) == 'before hook "g" failed: gate at 5 %: share'
+    assert pulumi_cli.reason("") == "no message"

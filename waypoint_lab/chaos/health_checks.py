@@ -1,68 +1,64 @@
-"""Watches whether the application is well while faults are on."""
+"""Check the application's health while faults are on."""
 
 import threading
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+
+from waypoint_lab.chaos.schedule_file import HealthCheck
+from waypoint_lab.errors import LabError
+
+POLL_SECONDS = 0.5
 
 
-class NotWell(Exception):
-    """The application is not well to begin with; one line."""
+class UnhealthyError(LabError):
+    """Report an application that is unhealthy before the first fault."""
 
 
-@dataclass(frozen=True)
-class Health:
-    """A URL that must answer below 400 within `seconds`, with `contains` in its text; asked every half second.
+class HealthMonitor:
+    """Asks for the application's health in a thread; `unhealthy` is set, with the reason in `why`."""
 
-    Without an answer so for `failures` times in a row, the application is not well.
-    """
-
-    url: str
-    contains: str = ""
-    seconds: float = 2.0
-    failures: int = 2
-
-
-class Watch:
-    """Asks for the application's health in a thread; `ill` is set, with `why`, when it is not well."""
-
-    def __init__(self, health: Health) -> None:
-        """Starts nothing yet."""
-        self.ill = threading.Event()
+    def __init__(self, check: HealthCheck) -> None:
+        """Keep the check; nothing is asked yet."""
+        self.unhealthy = threading.Event()
         self.why = ""
-        self._health = health
+        self._check = check
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def ask(self) -> str:
-        """What is wrong now; empty where the application is well."""
+    def problem(self) -> str:
+        """Ask once. Return the reason why the application is unhealthy; empty where it is healthy."""
+        url = self._check.url
         try:
-            with urllib.request.urlopen(self._health.url, timeout=self._health.seconds) as answer:  # noqa: S310
+            with urllib.request.urlopen(url, timeout=self._check.seconds) as answer:  # noqa: S310
                 text = answer.read().decode(errors="replace")
         except urllib.error.HTTPError as error:
-            return f"{self._health.url} answers {error.code}"
+            return f"{url} answers {error.code}"
         except (OSError, ValueError) as error:
-            return f"{self._health.url} does not answer: {getattr(error, 'reason', None) or error}"
-        return "" if self._health.contains in text else f"{self._health.url} answers without {self._health.contains!r}"
+            return f"{url} does not answer: {getattr(error, 'reason', None) or error}"
+        return "" if self._check.contains in text else f"{url} answers without {self._check.contains!r}"
 
     def _run(self) -> None:
-        missed = 0
-        while not self._stop.wait(0.5):
-            why = self.ask()
-            missed = missed + 1 if why else 0
-            if missed >= self._health.failures:
+        failures = 0
+        while not self._stop.wait(POLL_SECONDS):
+            why = self.problem()
+            failures = failures + 1 if why else 0
+            if failures >= self._check.failures:
                 self.why = why
-                self.ill.set()
+                self.unhealthy.set()
                 return
 
-    def __enter__(self) -> "Watch":
-        """Begins to watch. Raises NotWell where the application is not well to begin with."""
-        if why := self.ask():
-            raise NotWell(f"no fault begins: the application is not well: {why}")
+    def __enter__(self) -> "HealthMonitor":
+        """Start the thread.
+
+        Raises:
+            UnhealthyError: The application is unhealthy already.
+        """
+        if why := self.problem():
+            raise UnhealthyError(f"no fault is started, because the application is unhealthy: {why}")
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends the thread."""
+        """End the thread."""
         self._stop.set()
-        self._thread.join(self._health.seconds + 1)
+        self._thread.join(self._check.seconds + 1)

@@ -1,205 +1,123 @@
-"""A list of faults with times, walked one after the other, and stopped at once where the application is not well."""
+"""Run a schedule of faults; stop as soon as the application is unhealthy."""
 
-import signal
-import sys
+import subprocess
 import threading
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import yaml
+from collections.abc import Callable, Sequence
 
 from waypoint_lab import signals
-from waypoint_lab.chaos.health_checks import Health, NotWell, Watch
-from waypoint_lab.cli.run import RunError, Walk, kept
-from waypoint_lab.config.paths import nested
-from waypoint_lab.config.settings import PROJECT, LabConfig
-from waypoint_lab.errors import ConfigError
-from waypoint_lab.measure import envoy_config, verify
-from waypoint_lab.measure.probe import ProbeError
-from waypoint_lab.signals import handled, ignored
+from waypoint_lab.chaos.health_checks import HealthMonitor
+from waypoint_lab.chaos.schedule_file import Schedule, ScheduledFault
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError, LabError
+from waypoint_lab.measure import envoy_config
+from waypoint_lab.measure.stage_run import restored, select, set_step
+from waypoint_lab.measure.verify import Verdict, measure
+from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.stages.table import Step, expectations
 
-TAKE_BACK_TRIES = 5  # the API server may be away for a moment
-GRACE_SECONDS = 30.0  # how long after its end the cluster itself takes a fault back, where this walk has not
-# entry of a schedule -> setting of the stack
-_SETTINGS = {
-    "percent": "fault.abort.percent",
-    "status": "fault.abort.status",
-    "delay": "fault.delay.seconds",
-    "header": "fault.header",
-    "from": "fault.at",
-}
+EXPIRY_GRACE_SECONDS = 30.0  # the cluster removes a fault this long after its end, if this process cannot
+FAILURES = (LabError, envoy_config.NotLive, subprocess.SubprocessError)
+Report = Callable[[str], None]
+Show = Callable[[Sequence[Verdict]], None]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One fault: `at` seconds after the start, for `seconds`, with settings of the stack."""
+def step_of(fault: ScheduledFault, base: LabConfig, start: str) -> Step:
+    """Return the toggles and settings while a fault is on. The fault expires, even if this process is killed.
 
-    at: float
-    seconds: float
-    stages: tuple[str, ...]
-    settings: dict[str, object]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What is walked, and what is watched meanwhile."""
-
-    health: Health
-    entries: tuple[Entry, ...]
-
-
-def read(file: Path) -> Schedule:
-    """A schedule from YAML. Raises ConfigError with one line for what is wrong, and where."""
-    try:
-        document = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(document, dict) or set(document) != {"health", "faults"}:
-        raise ConfigError(f"{file} must have exactly two keys, health and faults")
-    return Schedule(_health(file, document["health"]), _entries(file, document["faults"]))
-
-
-def _health(file: Path, given: Any) -> Health:
-    known = {"url", "contains", "seconds", "failures"}
-    if not isinstance(given, dict) or not set(given) <= known or "url" not in given:
-        raise ConfigError(f"{file}: health must have url, and may have contains, seconds and failures")
-    if not str(given["url"]).startswith(("http://", "https://")):
-        raise ConfigError(f"{file}: health.url is {given['url']}: it must begin with http:// or https://")
-    seconds, failures = given.get("seconds", 2.0), given.get("failures", 2)
-    if not isinstance(seconds, int | float) or not 0 < seconds <= 60:
-        raise ConfigError(f"{file}: health.seconds is {seconds}: it must be a number above 0, up to 60")
-    if not isinstance(failures, int) or not 1 <= failures <= 100:
-        raise ConfigError(f"{file}: health.failures is {failures}: it must be a whole number from 1 to 100")
-    return Health(str(given["url"]), str(given.get("contains", "")), float(seconds), failures)
-
-
-def _entries(file: Path, given: Any) -> tuple[Entry, ...]:
-    if not isinstance(given, list) or not given:
-        raise ConfigError(f"{file}: faults must be a list of at least one fault")
-    found: list[Entry] = []
-    for number, item in enumerate(given, 1):
-        where = f"{file}: fault {number}"
-        if not isinstance(item, dict) or (unknown := set(item) - {"at", "seconds", *_SETTINGS}):
-            what = f"has no setting {', '.join(sorted(unknown))}" if isinstance(item, dict) else "is no map"
-            raise ConfigError(f"{where} {what}; known are at, seconds, {', '.join(_SETTINGS)}")
-        for field, low in (("at", 0), ("seconds", 1)):
-            value = item.get(field)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= 3600:
-                raise ConfigError(f"{where}: {field} is {value}: it must be a number of seconds from {low} to 3600")
-        if found and item["at"] < found[-1].at + found[-1].seconds:
-            raise ConfigError(f"{where} begins at {item['at']} s, before fault {number - 1} is over")
-        stages = tuple(stage for stage, key in (("delay", "delay"), ("abort", "percent")) if key in item)
-        if not stages:
-            raise ConfigError(f"{where} does nothing: give percent, delay or both")
-        settings = {_SETTINGS[key]: value for key, value in item.items() if key in _SETTINGS}
-        try:
-            LabConfig.from_mapping(nested(settings))
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
-        found.append(Entry(float(item["at"]), float(item["seconds"]), stages, settings))
-    return tuple(found)
-
-
-def _say(line: str) -> None:
-    print(f"chaos: {line}", file=sys.stderr, flush=True)
-
-
-def step_of(entry: Entry, base: LabConfig, start: str) -> Step:
-    """The stack's toggles and settings while a fault is on; the cluster itself ends it, even if this walk dies."""
+    Args:
+        fault: The fault.
+        base: Config of the stack without it.
+        start: Any text that no fault had before.
+    """
     routed = base.stages.canary or base.stages.premium
     settings: dict[str, object] = {
-        "fault.header": None,
-        "fault.at": "waypoint",
-        **entry.settings,
-        "fault.durationSeconds": min(entry.seconds + GRACE_SECONDS, 3600),
+        **fault.settings(),
+        "fault.durationSeconds": min(fault.duration_seconds + EXPIRY_GRACE_SECONDS, 3600),
         "fault.start": start,
         "trafficApi": "virtual-service" if routed else base.traffic_api,
     }
-    return Step(tuple(sorted({*base.stages.on, *entry.stages})), settings)
+    return Step(tuple(sorted({*base.stages.on, *fault.stages})), settings)
 
 
-def walk(folder: Path, schedule: Schedule, base: LabConfig, stack: str) -> int:
-    """0 if every fault was on and did what it should; all is taken back in any case."""
+def run(stack: PulumiStack, schedule: Schedule, base: LabConfig, report: Report, show: Show) -> int:
+    """Run a schedule. The stack is restored in the end, however the run ends.
+
+    Args:
+        stack: The stack.
+        schedule: Health check and faults.
+        base: Config of the stack without faults.
+        report: Shows one line.
+        show: Shows the verdicts of one fault.
+
+    Returns:
+        0 if every fault was as declared, 1 if not or unhealthy, 130 if interrupted.
+
+    Raises:
+        ConfigError: The stack has a fault already, or no waypoint.
+    """
     if base.faulty:
-        raise ConfigError(f"{PROJECT}:stages has a fault on already; turn delay and abort off before a schedule")
+        raise ConfigError("stages.delay or stages.abort is on; turn it off before a schedule")
     if not base.stages.waypoint:
-        raise ConfigError("stages.waypoint is off: turn it on, and run `pulumi up`, before a schedule")
-    file = folder / f"Pulumi.{stack}.yaml"
-    missed, told = 0, threading.Event()
+        raise ConfigError("stages.waypoint is off; turn it on, and run `pulumi up`, before a schedule")
+    failed, stop = 0, signals.StopRequest()
 
-    def interrupt(_number: int, _frame: object) -> None:
-        told.set()  # a kubectl that is interrupted too may be heard of first
-        raise KeyboardInterrupt
+    def interrupt(number: int, frame: object) -> None:
+        stop.name = str(number)  # kubectl hears the signal too, and its failure may come first
+        signals.interrupt(number, frame)
 
     try:
-        with handled(interrupt, (signal.SIGINT,)), kept(file), Watch(schedule.health) as watch:
-            before, walking = file.read_bytes(), Walk(folder, stack)
-            try:
-                began = time.monotonic()
-                for number, entry in enumerate(schedule.entries, 1):
-                    if watch.ill.wait(max(0.0, began + entry.at - time.monotonic())):
+        with HealthMonitor(schedule.health) as monitor:
+            select(stack)
+            with restored(stack, report), signals.handled(interrupt):
+                before, began = stack.file.read_bytes(), time.monotonic()
+                for fault in schedule.faults:
+                    if monitor.unhealthy.wait(max(0.0, began + fault.start_seconds - time.monotonic())):
                         break
-                    missed += not _fault(walking, entry, base, watch, number)
-                    if watch.ill.is_set():
+                    failed += not _run_fault(stack, fault, base, monitor, report, show)
+                    if monitor.unhealthy.is_set():
                         break
-                    file.write_bytes(before)
-                    walking.back()
-            finally:
-                _take_back(walking, file, before)
-            if watch.ill.is_set():
-                _say(f"stopped: {watch.why}")
+                    stack.file.write_bytes(before)
+                    stack.up_unchecked()
+            report("the stack is restored")
+            if monitor.unhealthy.is_set():
+                report(f"stopped: {monitor.why}")
                 return 1
     except KeyboardInterrupt:
-        _say("interrupted")
+        report("interrupted; the stack is restored")
         return signals.EXIT
-    except (RunError, NotWell, envoy_config.NotLive) as error:
-        _say("interrupted" if told.is_set() else str(error))
-        return signals.EXIT if told.is_set() else 1
-    return 1 if missed else 0
+    except FAILURES as error:
+        report("interrupted; the stack is restored" if stop() else str(error))
+        return signals.EXIT if stop() else 1
+    return 1 if failed else 0
 
 
-def _fault(walking: Walk, entry: Entry, base: LabConfig, watch: Watch, number: int) -> bool:
-    """One fault, measured while it is on; whether it did what it should. Ends early where the watch is ill."""
-    config = walking.edit(step_of(entry, base, f"{time.time():.3f}"))
-    walking.up()
-    until = time.monotonic() + entry.seconds
+def _run_fault(
+    stack: PulumiStack, fault: ScheduledFault, base: LabConfig, monitor: HealthMonitor, report: Report, show: Show
+) -> bool:
+    """Apply one fault and measure it. Return True if it was as declared; end early if the application is unhealthy."""
+    config = set_step(stack, step_of(fault, base, f"{time.time():.3f}"))
+    stack.up()
+    until = time.monotonic() + fault.duration_seconds
     envoy_config.wait(config)
-    _say(f"fault {number} is on for {entry.seconds:g} s: {', '.join(entry.stages)} {entry.settings}")
-    verdicts: list[verify.Verdict] = []
-    measuring = threading.Thread(target=lambda: verdicts.extend(_measured(config)), daemon=True)
+    report(f"fault is on for {fault.duration_seconds:g} s: {fault}")
+    verdicts: list[Verdict] = []
+    measuring = threading.Thread(target=lambda: verdicts.extend(_measure(config, report)), daemon=True)
     measuring.start()
-    watch.ill.wait(max(0.0, until - time.monotonic()))
-    if watch.ill.is_set():
+    monitor.unhealthy.wait(max(0.0, until - time.monotonic()))
+    if monitor.unhealthy.is_set():
         return False
     measuring.join(0)
     if not verdicts:
-        _say(f"fault {number} was over before it could be measured; give it more seconds")
+        report("the fault ended before it was measured; give it more seconds")
         return False
-    print(verify.table(verdicts), flush=True)
+    show(verdicts)
     return all(item.passed for item in verdicts)
 
 
-def _measured(config: LabConfig) -> list[verify.Verdict]:
+def _measure(config: LabConfig, report: Report) -> list[Verdict]:
     try:
-        return verify.measure(config, expectations(config))
-    except ProbeError as error:
-        _say(str(error))
+        return measure(config, expectations(config))
+    except FAILURES as error:
+        report(str(error))
         return []
-
-
-def _take_back(walking: Walk, file: Path, before: bytes) -> None:
-    """The stack as it was; a second interruption does not stop this."""
-    with ignored():
-        file.write_bytes(before)
-        for left in reversed(range(TAKE_BACK_TRIES)):
-            try:
-                walking.back()
-                _say("all is taken back")
-                return
-            except RunError as error:
-                if not left:
-                    _say(f"not taken back by Pulumi ({error}); the cluster ends the fault itself when its time is over")
-                time.sleep(1)

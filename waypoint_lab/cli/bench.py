@@ -1,58 +1,43 @@
-"""`lab bench`: what a weight step costs beside an idle up, an empty program and kubectl; and the cluster's idle memory.
+"""`lab bench`: time a weight step beside an unchanged update, an empty program and kubectl; sum up idle memory.
 
-Ratios of one run are what counts: the rounds are interleaved, so that a busy machine slows all alike.
+Compare ratios of one run: the rounds are interleaved, so that a busy machine slows all steps alike.
 """
 
-import argparse
 import json
 import os
-import statistics as numbers
-import subprocess
-import sys
+import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 from msgspec import structs
 
 from embedded import cluster
-from waypoint_lab.cli.run import RunError, Walk, kept
+from waypoint_lab import kubectl
+from waypoint_lab.cli import output
+from waypoint_lab.cli.main import Session
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import use_target
-from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config
-from waypoint_lab.measure.probe import ProbeError, kubectl
-from waypoint_lab.pulumi_cli import UpdateError, pulumi
+from waypoint_lab.measure.stage_run import restored, select, set_step
+from waypoint_lab.pulumi_cli import PulumiStack, pulumi
+from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.stages.table import Step
 
 STACK = "dev"  # on the embedded cluster
-ROUNDS = 5
+STEPS = ("kubectl apply", "weight step", "unchanged update", "empty program")
 RATIO_LIMIT = 1.5
 MEMORY_LIMIT_MIB = 1536.0
 EMPTY = "name: empty\nruntime: python\n"
 
 
 def _route(config: LabConfig, weight: int) -> tuple[str, dict[str, Any]]:
-    """The stack's own route at another weight, and the field manager that owns it: nobody else may take it over."""
-    found = subprocess.run(
-        kubectl(
-            config,
-            "get",
-            "httproute",
-            config.app.service,
-            "-n",
-            config.app.namespace,
-            "-o",
-            "json",
-            "--show-managed-fields",
-        ),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
-    route: dict[str, Any] = json.loads(found.stdout)
+    """Return the field manager that owns the stack's route, and the route with another weight."""
+    where = ("httproute", config.app.service, "-n", config.app.namespace, "--show-managed-fields")
+    route = kubectl.get(config.target, *where)
     managers = [item["manager"] for item in route["metadata"]["managedFields"]]
     manager = next(name for name in managers if name.startswith("pulumi-kubernetes"))
     for backend in route["spec"]["rules"][-1]["backendRefs"]:
@@ -66,13 +51,13 @@ def _route(config: LabConfig, weight: int) -> tuple[str, dict[str, Any]]:
 
 
 def _apply(config: LabConfig, weight: int) -> float:
-    """Seconds of a `kubectl apply` of another weight until it is live; the stack's weight is put back afterwards."""
+    """Return the seconds from a `kubectl apply` of another weight until it is in sync, and restore the weight."""
     taken = []
     for value in (weight, int(config.canary.weight)):
         manager, route = _route(config, value)
-        command = kubectl(config, "apply", "--server-side", f"--field-manager={manager}", "-f", "-")
+        apply = ("apply", "--server-side", f"--field-manager={manager}", "-f", "-")
         began = time.monotonic()
-        subprocess.run(command, input=json.dumps(route), text=True, capture_output=True, check=True, timeout=60)
+        kubectl.run(config.target, *apply, stdin=json.dumps(route), limit_seconds=60)
         envoy_config.wait(structs.replace(config, canary=structs.replace(config.canary, weight=value)))
         taken.append(time.monotonic() - began)
     return taken[0]
@@ -88,78 +73,81 @@ def _up(folder: Path) -> float:
     return _pulumi(folder, "up", "--yes", "--skip-preview", "--suppress-progress")
 
 
-def rounds(folder: Path, count: int) -> dict[str, list[float]]:
-    """Seconds of each kind of step, interleaved; the stack is left as the walk leaves it, with nothing on."""
-    seen: dict[str, list[float]] = {
-        "kubectl apply": [],
-        "weight step": [],
-        "up without changes": [],
-        "empty program": [],
-    }
-    with tempfile.TemporaryDirectory() as empty, kept(folder / f"Pulumi.{STACK}.yaml"):
-        (Path(empty) / "Pulumi.yaml").write_text(EMPTY)
-        (Path(empty) / "__main__.py").write_text("")
-        _pulumi(Path(empty), "stack", "select", "--create")
-        _up(Path(empty))
-        walk = Walk(folder)
+def rounds(stack: PulumiStack, count: int, report: Callable[[str], None]) -> dict[str, list[float]]:
+    """Return the seconds of each kind of step, interleaved. The stack is restored in the end.
+
+    Args:
+        stack: The stack, on the embedded cluster.
+        count: Number of rounds.
+        report: Shows one line.
+    """
+    seen: dict[str, list[float]] = {name: [] for name in STEPS}
+    select(stack)
+    with tempfile.TemporaryDirectory() as name, restored(stack, report):
+        empty = Path(name)
+        (empty / "Pulumi.yaml").write_text(EMPTY)
+        (empty / "__main__.py").write_text("")
+        _pulumi(empty, "stack", "select", "--create")
+        _up(empty)
         on = ("waypoint", "canary")
         try:
-            config = walk.edit(Step(on, {"canary.weight": 10}))
-            _up(folder)
+            config = set_step(stack, Step(on, {"canary.weight": 10}))
+            _up(stack.folder)
             envoy_config.wait(config)
             for number in range(count):
-                print(f"bench: round {number + 1} of {count}", file=sys.stderr, flush=True)
-                config = walk.edit(Step(on, {"canary.weight": 20 + number}))
+                report(f"round {number + 1} of {count}")
+                config = set_step(stack, Step(on, {"canary.weight": 20 + number}))
                 began = time.monotonic()
-                _up(folder)
+                _up(stack.folder)
                 envoy_config.wait(config)
                 seen["weight step"].append(time.monotonic() - began)
-                seen["up without changes"].append(_up(folder))
-                seen["empty program"].append(_up(Path(empty)))
+                seen["unchanged update"].append(_up(stack.folder))
+                seen["empty program"].append(_up(empty))
                 seen["kubectl apply"].append(_apply(config, 60 + number))
         finally:
-            walk.edit(Step(()))
-            walk.up()
-            _pulumi(Path(empty), "destroy", "--yes", "--skip-preview", "--remove")
+            set_step(stack, Step(()))
+            stack.up()
+            _pulumi(empty, "destroy", "--yes", "--skip-preview", "--remove")
     return seen
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `lab bench`."""
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"how often each step is timed (default {ROUNDS})")
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+@click.command()
+@click.option("--rounds", "count", type=click.IntRange(1, 1000), default=5, show_default=True, help="Rounds.")
+@output.json_option
+@click.pass_obj
+def bench(session: Session, count: int, as_json: bool) -> int:
+    """Time a weight step beside an unchanged update, an empty program and kubectl; sum up the cluster's idle memory.
 
-
-def main(given: argparse.Namespace) -> int:
-    """0 if the ratios and the memory are within their limits."""
-    use_target(given.state, LabConfig())
+    It uses stack dev on the embedded cluster. Exit status 1 where a ratio or the memory is above its limit.
+    """
+    use_target(session.state, LabConfig())
     os.environ["PULUMI_SKIP_UPDATE_CHECK"] = "true"
-    try:
-        memory = cluster.memory(given.state) / 2**20
-        seen = rounds(cluster.PROJECT_FOLDER, max(1, given.rounds))
-    except (RunError, UpdateError, ConfigError, ProbeError, envoy_config.NotLive, subprocess.SubprocessError) as error:
-        print(f"lab bench: {error}", file=sys.stderr)
-        return 1
-    middle = {name: numbers.median(values) for name, values in seen.items()}
+    memory = cluster.memory(session.state) / 2**20
+    stack = PulumiStack(cluster.PROJECT_FOLDER, STACK)
+    with Journal(stack.folder, STACK).locked():
+        seen = rounds(stack, count, output.reporter("bench"))
+    median = {name: statistics.median(values) for name, values in seen.items()}
     ratios = {
-        "weight step / up without changes": middle["weight step"] / middle["up without changes"],
-        "up without changes / empty program": middle["up without changes"] / middle["empty program"],
+        "weight step / unchanged update": median["weight step"] / median["unchanged update"],
+        "unchanged update / empty program": median["unchanged update"] / median["empty program"],
     }
     missed = [f"{name} is {value:.2f}, above {RATIO_LIMIT}" for name, value in ratios.items() if value > RATIO_LIMIT]
     if memory > MEMORY_LIMIT_MIB:
         missed.append(f"idle memory is {memory:.0f} MiB, above {MEMORY_LIMIT_MIB:.0f}")
     if memory == 0:
-        missed.append("idle memory could not be measured: the embedded cluster does not run")
-    if given.json:
-        print(
-            json.dumps({"seconds": seen, "medians": middle, "ratios": ratios, "memory_mib": memory, "missed": missed})
+        missed.append("idle memory was not measured: the embedded cluster does not run")
+    if as_json:
+        output.print_json(
+            {"seconds": seen, "medians": median, "ratios": ratios, "memory_mib": memory, "missed": missed}
         )
         return 1 if missed else 0
-    for name, values in seen.items():
-        print(f"{name:<36}{middle[name]:>8.2f} s   ({min(values):.2f}-{max(values):.2f}, {len(values)} rounds)")
-    for name, value in ratios.items():
-        print(f"{name:<36}{value:>8.2f}     (at most {RATIO_LIMIT})")
-    print(f"{'idle memory of the cluster':<36}{memory:>6.0f} MiB   (at most {MEMORY_LIMIT_MIB:.0f})")
+    rows = [
+        (name, f"{median[name]:.2f} s", f"{min(values):.2f}-{max(values):.2f} s, {len(values)} rounds")
+        for name, values in seen.items()
+    ]
+    rows += [(name, f"{value:.2f}", f"at most {RATIO_LIMIT}") for name, value in ratios.items()]
+    rows.append(("idle memory of the cluster", f"{memory:.0f} MiB", f"at most {MEMORY_LIMIT_MIB:.0f} MiB"))
+    output.print_table(("step", ">median", "range or limit"), rows)
     for line in missed:
-        print(f"MISS  {line}")
+        click.echo(f"FAILED  {line}")
     return 1 if missed else 0

@@ -1,62 +1,69 @@
-"""`lab history`: what promotions and rolls of waypoints decided, when, and on what evidence."""
+"""`lab canary history` and `lab waypoint history`: decisions, when they were made, and on what evidence."""
 
-import argparse
-import json
+from collections.abc import Callable
 
-from embedded import cluster
+import click
+
+from embedded.cluster import PROJECT_FOLDER
+from waypoint_lab.cli import output
 from waypoint_lab.rollout.journal import Journal, Record
-from waypoint_lab.rollout.state import Target, standing
+from waypoint_lab.rollout.migration_steps import KIND
+from waypoint_lab.rollout.state import CanaryStep, current_state
 
-SHOWN = ("start", "decision", "back", "end", "roll")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `lab history`."""
-    parser.add_argument("--stack", default="dev", help="the stack (default: dev)")
-    parser.add_argument("--json", action="store_true", help="all lines of the journal as one JSON document")
+SHOWN = ("start", "decision", "rollback", "end")
+COLUMNS = ("at (UTC)", "name", ">step", "decision", "why")
 
 
-def _row(record: Record) -> str:
-    where, what, why = (_roll if record["kind"] == "roll" else _promotion)(record)
-    return f"{record['at'][:19]:<20} {record['promotion']:<16} {where:<10} {what:<12} {why}"
-
-
-def _roll(record: Record) -> tuple[str, str, str]:
-    step = record["step"]
-    where = f"{step['weight']} %" if step["canary"] else "all"
-    return where, record["verdict"], f"through {step['canary'] or step['name']}: {record['why']}"
-
-
-def _promotion(record: Record) -> tuple[str, str, str]:
-    target = Target.read(record["from"] if record["kind"] == "start" else record) if _placed(record) else None
-    what = record.get("verdict") or record.get("result") or record["kind"]
-    why = record.get("why") or ""
+def canary_row(record: Record) -> tuple[str, ...]:
+    """Return the cells of one record of a promotion."""
+    why = str(record.get("why") or "")
+    step = CanaryStep.read(record["from"] if record["kind"] == "start" else record) if "from" in record else None
+    if "weight" in record:
+        step = CanaryStep.read(record)
     if record["kind"] == "start":
-        why = "to " + ", ".join(str(Target.read(item)) for item in record["targets"])
-    return str(target or ""), what, why
+        why = "steps " + ", ".join(str(CanaryStep.read(item)) for item in record["steps"])
+    decision = record.get("decision") or record.get("phase") or record["kind"]
+    return record["at"][:19], record["promotion"], str(step or ""), decision, why
 
 
-def _placed(record: Record) -> bool:
-    return record["kind"] == "start" or "weight" in record
+def waypoint_row(record: Record) -> tuple[str, ...]:
+    """Return the cells of one record of a migration."""
+    step = record["step"]
+    weight = f"{step['weight']} %" if step["canary"] else "all"
+    why = f"through {step['canary'] or step['name']}: {record['why']}"
+    return record["at"][:19], record["promotion"], weight, record["decision"], why
 
 
-def table(records: list[Record]) -> str:
-    """Lines for people."""
-    rows = [_row(record) for record in records if record["kind"] in SHOWN]
-    return "\n".join([f"{'at (UTC)':<20} {'promotion':<16} {'weight':<10} {'what':<12} why", *rows])
+def _show(stack: str, kinds: tuple[str, ...], row: Callable[[Record], tuple[str, ...]], *, as_json: bool) -> None:
+    records = [record for record in Journal(PROJECT_FOLDER, stack).records() if record["kind"] in kinds]
+    if as_json:
+        output.print_json(records)
+    elif not records:
+        click.echo(f"stack {stack} has no history")
+    else:
+        output.print_table(COLUMNS, [row(record) for record in records])
 
 
-def main(given: argparse.Namespace) -> int:
-    """Always 0: no history is one, too."""
-    records = Journal(cluster.PROJECT_FOLDER, given.stack).records()
-    if given.json:
-        print(json.dumps(records, indent=1))
-        return 0
-    if not records:
-        print(f"stack {given.stack} was never promoted")
-        return 0
-    print(table(records))
-    now = standing(records)
-    if now and not now.result:
-        print(f"not ended: {now}")
-    return 0
+@click.command("history")
+@output.stack_option
+@output.json_option
+def canary(stack: str, as_json: bool) -> None:
+    """Show the decisions of promotions and their evidence.
+
+    With --json also the evidence of each step.
+    """
+    _show(stack, SHOWN, canary_row, as_json=as_json)
+    state = current_state(Journal(PROJECT_FOLDER, stack).records())
+    if state and not state.ended and not as_json:
+        click.echo(f"not ended: {state}")
+
+
+@click.command("history")
+@output.stack_option
+@output.json_option
+def waypoint(stack: str, as_json: bool) -> None:
+    """Show the decisions of migrations and their evidence.
+
+    With --json also the verdicts of each step.
+    """
+    _show(stack, (KIND,), waypoint_row, as_json=as_json)

@@ -1,146 +1,168 @@
-"""The command `lab`."""
+"""The command `lab`.
 
-import argparse
+Each command is a module of its own and is imported only when it runs, because most of them import more than `lab up`
+needs.
+"""
+
 import importlib
-import json
 import os
-import shlex
-import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from embedded import cluster, shell
+import click
+
+from embedded import cluster
 from waypoint_lab import signals
-from waypoint_lab.config.target import stack_config
-from waypoint_lab.errors import ConfigError
+from waypoint_lab.errors import LabError
 
-Command = Callable[[argparse.Namespace], int]
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+FAILURES = (LabError, cluster.ClusterError, subprocess.SubprocessError, OSError)
 
 
-def _up(given: argparse.Namespace) -> int:
-    cluster.up(given.state, given.api_port, given.http_port, _say)
-    _say(f"productpage: http://127.0.0.1:{cluster.ports(given.state)[1]}/productpage")
-    _say(f'this shell:  eval "$({shlex.quote(sys.argv[0])} env)"')
-    return 0
+@dataclass
+class Session:
+    """One call of `lab`: where the embedded cluster keeps its state, and the words of the command."""
+
+    state: Path
+    command: str = "lab"
 
 
-def _down(given: argparse.Namespace) -> int:
-    cluster.down(given.state, _say)
-    return 0
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they run."""
+
+    def __init__(self, *args: Any, modules: Mapping[str, tuple[str, str]], **more: Any) -> None:
+        """Keep the modules.
+
+        Args:
+            args: As click.Group takes them.
+            modules: For each command its module and attribute, as `module:attribute`, and its short help.
+            more: As click.Group takes them.
+        """
+        super().__init__(*args, **more)
+        self._modules = modules
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(self._modules)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a command; None where there is none of this name."""
+        if name not in self._modules:
+            return None
+        module, _, attribute = self._modules[name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"waypoint_lab.cli.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._modules.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Remember the words of the command for its error messages."""
+        found = super().resolve_command(ctx, args)
+        session = ctx.find_object(Session)
+        if session and found[0]:
+            session.command += f" {found[0]}"
+        return found
 
 
-def _status(given: argparse.Namespace) -> int:
-    now = cluster.status(given.state)
-    if given.json:
-        rows = [vars(component) for component in now.components]
-        print(json.dumps({"ready": now.ready, "components": rows, "plugins": _plugins(given.state)}, indent=1))
-        return 0 if now.ready else 1
-    for row in now.components:
-        print(f"{'ok ' if row.ready else 'NOT'} {row.name:<26}{row.pid or '-':>8}  {row.detail}")
-    for name, where in _plugins(given.state).items():
-        print(f"    {name:<34}  {where}")
-    print("ready" if now.ready else "not ready" if now.components else "not running; start it with `lab up`")
-    return 0 if now.ready else 1
+canary = LazyGroup(
+    "canary",
+    help="Promote a canary in measured steps.",
+    modules={
+        "promote": ("canary_promote:promote", "Promote the canary step by step; roll back on failure."),
+        "rollback": ("canary_rollback:rollback", "Apply the last healthy weight again."),
+        "history": ("history:canary", "Show the decisions of promotions and their evidence."),
+    },
+)
+waypoint = LazyGroup(
+    "waypoint",
+    help="Migrate traffic to another waypoint.",
+    modules={
+        "migrate": ("waypoint_migrate:migrate", "Migrate to another waypoint in measured steps; roll back on failure."),
+        "abort": ("waypoint_migrate:abort", "Roll back to the primary waypoint and remove the canary."),
+        "history": ("history:waypoint", "Show the decisions of migrations and their evidence."),
+    },
+)
+chaos = LazyGroup(
+    "chaos",
+    help="Check, measure and schedule faults.",
+    modules={
+        "check": ("chaos:check", "Show which requests the declared fault hits; send none."),
+        "run": ("chaos:run", "Measure the fault that is on."),
+        "schedule": ("chaos_schedule:schedule", "Run a schedule of faults, with health checks."),
+    },
+)
 
 
-def _plugins(state: Path) -> dict[str, str]:
-    """Which plugins Pulumi will use: the official ones, or this project's offline stand-ins."""
-    try:
-        path = cluster.environment(state)["PATH"]
-    except cluster.ClusterError:
-        return {}
-    ours = shell.plugin_folder(state)
-    answer = {}
-    for name in ("pulumi-language-python", "pulumi-resource-kubernetes", "pulumi-resource-command"):
-        found = shutil.which(name, path=path)
-        kind = "offline stand-in" if found and Path(found).parent == ours else "official, from PATH"
-        answer[name] = f"{kind}" if found else "missing"
-    return answer
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    modules={
+        "up": ("cluster:up", "Start the embedded cluster with bookinfo."),
+        "down": ("cluster:down", "Stop it; its data stays for the next `lab up`."),
+        "status": ("cluster:status", "Show the status of the cluster's components and of Pulumi's plugins."),
+        "env": ("cluster:env", "Print the exports that a shell needs."),
+        "run": ("run:run", "Run all stages of the lab and measure each."),
+        "verify": ("verify:verify", "Measure the deployed stages."),
+        "doctor": ("doctor:doctor", "Check that the stack's cluster has what the lab needs."),
+        "policies": ("policies:list_policies", "List the policies of the pack, their levels and parameters."),
+        "bench": ("bench:bench", "Time a weight step beside an unchanged update, an empty program and kubectl."),
+        "canary": ("main:canary", "Promote a canary in measured steps."),
+        "waypoint": ("main:waypoint", "Migrate traffic to another waypoint."),
+        "chaos": ("main:chaos", "Check, measure and schedule faults."),
+    },
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    default=cluster.default_state,
+    help="Folder of the embedded cluster's state.",
+)
+@click.version_option(package_name="waypoint-lab")
+@click.pass_context
+def lab(ctx: click.Context, state: Path) -> None:
+    """Operate and measure layer-7 traffic of Istio Ambient.
 
+    Shell completion: eval "$(_LAB_COMPLETE=bash_source lab)", or zsh_source, or fish_source.
 
-def _env(given: argparse.Namespace) -> int:
-    target = stack_config(cluster.PROJECT_FOLDER, given.stack).target.kind if given.stack else "embedded"
-    variables = cluster.environment(given.state, embedded=target == "embedded")
-    print("\n".join(shell.shell_lines(variables)))
-    _say(f"lab env: {shell.describe_backend(variables)}")
-    return 0
-
-
-def _up_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--api-port", type=int, default=cluster.API_PORT, help="the API server's port on 127.0.0.1")
-    parser.add_argument("--http-port", type=int, default=cluster.HTTP_PORT, help="the ingress's port on 127.0.0.1")
-
-
-def _env_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--stack", help="the stack whose cluster is meant (default: one on the embedded cluster)")
-
-
-def _json_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
-
-
-def _nothing(_parser: argparse.ArgumentParser) -> None:
-    pass
-
-
-# name: (what it does, its arguments, the command itself)
-OWN: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Command]] = {
-    "up": ("start the embedded cluster with bookinfo", _up_arguments, _up),
-    "down": ("stop it; its data stays for the next up", _nothing, _down),
-    "status": ("show the status of the cluster's components", _json_argument, _status),
-    "env": ("print the exports a shell needs", _env_arguments, _env),
-}
-# Those that measure live in modules of their own, loaded only when asked for: most import Pulumi.
-MODULES = {
-    "run": ("walk the whole lab and measure every stage", "waypoint_lab.cli.run"),
-    "verify": ("measure what is on now", "waypoint_lab.measure.verify"),
-    "doctor": ("say what the stack's cluster lacks for the lab", "waypoint_lab.cli.doctor"),
-    "policies": ("list the policies of the pack, their levels and parameters", "waypoint_lab.cli.policies"),
-    "chaos": ("say what a fault hits, measure it, or walk a schedule of faults", "waypoint_lab.cli.chaos"),
-    "promote": ("walk the canary up step by step, measured, and back where it is bad", "waypoint_lab.cli.promote"),
-    "rollback": ("put the last good weight of the canary back", "waypoint_lab.cli.rollback"),
-    "roll": (
-        "let another waypoint take over step by step, measured, and back where it is bad",
-        "waypoint_lab.cli.migrate",
-    ),
-    "history": ("show what promotions decided, and why", "waypoint_lab.cli.history"),
-    "bench": ("time a weight step beside kubectl and an idle up", "waypoint_lab.cli.bench"),
-}
+    Exit status: 0 done or passed; 1 failed, refused or rolled back; 2 wrong usage; 3 paused; 130 interrupted.
+    """
+    ctx.obj.state = state.resolve()
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; errors are one line on standard error and exit status 1."""
-    argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="lab", description="Layer-7 traffic management on Istio Ambient, measured.")
-    parser.add_argument("--state", type=Path, default=cluster.default_state(), help="where the cluster keeps its files")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    chosen: dict[str, Command] = {}
-    for name, (help_text, add_arguments, command) in OWN.items():
-        add_arguments(commands.add_parser(name, help=help_text))
-        chosen[name] = command
-    for name, (help_text, module_name) in MODULES.items():
-        sub = commands.add_parser(name, help=help_text)
-        if name in argv:
-            module = importlib.import_module(module_name)
-            module.add_arguments(sub)
-            chosen[name] = module.main
-    given = parser.parse_args(argv)
-    given.state = given.state.resolve()
+    """Run one command. An error is one line on standard error.
+
+    Args:
+        argv: The arguments; None means those of the process.
+
+    Returns:
+        The exit status.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    session = Session(cluster.default_state())
     try:
-        return chosen[given.command](given)
-    except (cluster.ClusterError, ConfigError) as error:
-        _say(f"lab {given.command}: {error}")
-        return 1
+        return int(lab.main(words, prog_name="lab", standalone_mode=False, obj=session) or 0)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        _say(f"lab {given.command}: interrupted")
+    except FAILURES as error:
+        click.echo(f"{session.command}: {error}", err=True)
+        return 1
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(f"{session.command}: interrupted", err=True)
         return signals.EXIT
 
 

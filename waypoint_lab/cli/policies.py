@@ -1,20 +1,16 @@
-"""`lab policies`: the policies of the pack, with their levels and parameters. Reads their table, without Pulumi."""
+"""`lab policies`: the policies of the pack. Reads their table, without Pulumi."""
 
-import argparse
 import json
 from typing import Any
 
-from policies.pack.policy import Policy
+import click
+
 from policies.pack.table import TABLE
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `lab policies`."""
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+from waypoint_lab.cli import output
 
 
 def document() -> list[dict[str, Any]]:
-    """For `--json`: a row for each policy; `kinds` names the kinds that are checked one by one."""
+    """Return a row for each policy; `kinds` names the kinds that are checked one by one."""
     return [
         {
             "name": row.name,
@@ -29,20 +25,19 @@ def document() -> list[dict[str, Any]]:
     ]
 
 
-def _lines(row: Policy) -> list[str]:
-    lines = [f"{row.name:<27}{row.level:<11}{row.description}"]
-    for name, schema in row.parameters.items():
-        default = json.dumps(schema["default"])
-        lines.append(f"{'':<38}{name}: {schema['description']}; default {default}")
-    return lines
+@click.command("policies")
+@output.json_option
+def list_policies(as_json: bool) -> None:
+    """List the policies of the pack, their levels and parameters.
 
-
-def main(given: argparse.Namespace) -> int:
-    """Prints the table; always 0."""
-    if given.json:
-        print(json.dumps(document(), indent=1))
-        return 0
-    print(f"{'policy':<27}{'level':<11}what must hold, and its parameters")
+    Change levels and parameters by `pulumi up --policy-pack policies --policy-pack-config FILE`.
+    """
+    if as_json:
+        output.print_json(document())
+        return
+    rows: list[tuple[str, str, str]] = []
     for row in TABLE:
-        print("\n".join(_lines(row)))
-    return 0
+        rows.append((row.name, str(row.level), row.description))
+        for name, schema in row.parameters.items():
+            rows.append(("", "", f"{name}: {schema['description']}; default {json.dumps(schema['default'])}"))
+    output.print_table(("policy", "level", "requirement and parameters"), rows)

@@ -14,7 +14,7 @@ from waypoint_lab.measure import envoy_config, prometheus
 from waypoint_lab.measure.probe import ProbeError, Row, send
 from waypoint_lab.measure.statistics import binomial_interval, quantile_interval
 from waypoint_lab.measure.verify import CONFIDENCE, judge
-from waypoint_lab.pulumi_cli import UNMEASURED
+from waypoint_lab.pulumi_cli import SKIP_GATE
 from waypoint_lab.stages.expectations import RED, Expect, Measure
 
 POLL_SECONDS = 1.0
@@ -38,7 +38,7 @@ def record(config: LabConfig) -> dict[str, Any]:
 
 def wanted() -> bool:
     """Whether this up is to be measured: every one but a way back."""
-    return not os.environ.get(UNMEASURED)
+    return not os.environ.get(SKIP_GATE)
 
 
 def answered(row: Row) -> bool:

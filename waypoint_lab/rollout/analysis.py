@@ -1,126 +1,136 @@
-"""What one step of a promotion has measured, and what that decides."""
+"""The analysis of one canary step: its evidence, and the decision that the evidence allows."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from waypoint_lab.measure.pairs import Answer, Round
+from waypoint_lab.measure.client import Answer
 from waypoint_lab.measure.sequential import Comparison, Decision
 
-CANARY, BASELINE, USERS = range(3)  # the places of the arms in a round
-ARMS = ("canary", "baseline", "users")
+CANARY, BASELINE, ROUTE = range(3)  # positions of the answers in a round
+BACKENDS = ("canary", "baseline", "route")
 
 
-class Verdict(StrEnum):
-    """What comes after a step."""
+class StepDecision(StrEnum):
+    """The action that follows a step."""
 
-    GO = "go on"
-    HOLD = "hold"
-    BACK = "roll back"
+    PROMOTE = "promote"
+    PAUSE = "pause"
+    ROLL_BACK = "roll back"
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What decides. Shares are 0 to 1, times seconds.
+class Thresholds:
+    """Limits that an analysis compares the evidence with.
 
-    `margin`: a canary whose failures exceed the baseline's by this must not get through. `bad_through`: how often one
-    does at most. `healthy_back`: how often a healthy one is rolled back at most, at this one step. `floor`: the share
-    of the canary's requests that must succeed, whatever the baseline does. `slow_seconds`: an answer that takes longer
-    counts as failed; 0 means none does. `least_seconds` and `least_rounds` are measured in any case, `most_seconds`
-    is when an open question becomes a hold.
+    Attributes:
+        margin: Difference of failure rates between canary and baseline that must not be promoted, above 0, below 1.
+        bad_promoted: Probability, at most, that a canary beyond the margin is promoted, above 0, below 1.
+        healthy_rolled_back: Probability, at most, that a healthy canary is rolled back at this step.
+        min_success: Share of the canary's requests that must succeed, 0 to 1, whatever the baseline does.
+        latency_limit_seconds: An answer that takes longer counts as failed; 0 means no limit.
+        min_seconds: Seconds that a step is measured in any case.
+        min_rounds: Rounds that a step is measured in any case.
+        limit_seconds: Seconds after which an inconclusive analysis pauses the promotion.
     """
 
     margin: float
-    bad_through: float
-    healthy_back: float
-    floor: float = 0.9
-    slow_seconds: float = 0.0
-    least_seconds: float = 0.0
-    least_rounds: int = 0
-    most_seconds: float = 120.0
+    bad_promoted: float
+    healthy_rolled_back: float
+    min_success: float = 0.9
+    latency_limit_seconds: float = 0.0
+    min_seconds: float = 0.0
+    min_rounds: int = 0
+    limit_seconds: float = 120.0
 
 
 @dataclass
 class Evidence:
-    """Two comparisons run at once, and share what a healthy canary may be rolled back by.
+    """Evidence of one step: two sequential comparisons with the baseline.
 
-    One is of the canary's own Service with the baseline's: whose answer it is needs no guess, even where none came, and
-    a weight of 0.1 % is decided as fast as one of 50 %. The other is of what users get on the route with the baseline:
-    it sees what only goes wrong on the route.
+    The first compares the canary's own Service, so that a weight of 0.1 % is decided as fast as one of 50 %. The second
+    compares the route that users call, and sees failures that only the route has. The two share the probability that a
+    healthy canary is rolled back.
     """
 
-    rules: Rules
-    requests: int = 0
+    thresholds: Thresholds
+    rounds: int = 0
     failed: list[int] = field(default_factory=lambda: [0, 0, 0])
     first_failure: float | None = None
     last: float = 0.0
 
     def __post_init__(self) -> None:
-        """Starts both comparisons."""
-        half = self.rules.healthy_back / 2
-        self.canary = Comparison(self.rules.margin, half, self.rules.bad_through)
-        self.users = Comparison(self.rules.margin, half, self.rules.bad_through)
+        """Start both comparisons."""
+        limits = self.thresholds
+        half = limits.healthy_rolled_back / 2
+        self.canary = Comparison(limits.margin, half, limits.bad_promoted)
+        self.route = Comparison(limits.margin, half, limits.bad_promoted)
 
-    def failure(self, answer: Answer) -> bool:
-        """Whether this is not what its sender wanted: no answer, an error or a refusal, or too late."""
-        slow = self.rules.slow_seconds
-        return not 200 <= answer.status < 400 or (slow > 0 and answer.seconds > slow)
+    def is_failure(self, answer: Answer) -> bool:
+        """Return True for no answer, a status outside 200 to 399, or an answer beyond the latency limit."""
+        limit = self.thresholds.latency_limit_seconds
+        return not 200 <= answer.status < 400 or (limit > 0 and answer.seconds > limit)
 
-    def add(self, one: Round) -> None:
-        """Takes one round in."""
-        failed = [self.failure(answer) for answer in one.answers]
-        self.requests += 1
-        self.last = one.at
-        for arm, bad in enumerate(failed):
-            self.failed[arm] += bad
+    def add(self, answers: Sequence[Answer]) -> None:
+        """Add one round of answers: canary, baseline, route."""
+        failed = [self.is_failure(answer) for answer in answers]
+        self.rounds += 1
+        self.last = answers[CANARY].at
+        for backend, bad in enumerate(failed):
+            self.failed[backend] += bad
         if failed[CANARY] and self.first_failure is None:
-            self.first_failure = one.at
+            self.first_failure = answers[CANARY].at
         self.canary.add(canary_failed=failed[CANARY], baseline_failed=failed[BASELINE])
-        self.users.add(canary_failed=failed[USERS], baseline_failed=failed[BASELINE])
+        self.route.add(canary_failed=failed[ROUTE], baseline_failed=failed[BASELINE])
 
-    def verdict(self, passed_seconds: float) -> tuple[Verdict, str] | None:
-        """What is decided after `passed_seconds`, and why in one line; None while more is to be measured."""
-        rules = self.rules
-        for comparison, arm in ((self.canary, CANARY), (self.users, USERS)):
+    def decide(self, elapsed_seconds: float) -> tuple[StepDecision, str] | None:
+        """Decide the step.
+
+        Args:
+            elapsed_seconds: Seconds since the measurement began.
+
+        Returns:
+            The decision and its reason in one line; None while more has to be measured.
+        """
+        limits = self.thresholds
+        compared = ((self.canary, CANARY), (self.route, ROUTE))
+        for comparison, backend in compared:
             if comparison.decision is Decision.BAD:
-                return (
-                    Verdict.BACK,
-                    f"{self._failing(arm)}: evidence {_odds(comparison.against_healthy)} that more fail",
-                )
-        if passed_seconds < rules.least_seconds or self.requests < rules.least_rounds:
-            if passed_seconds >= rules.most_seconds:
-                return Verdict.HOLD, f"only {self.requests} of {rules.least_rounds} requests in {passed_seconds:.0f} s"
-            return None
-        if self.canary.decision is Decision.HEALTHY:
-            good = 1 - self.failed[CANARY] / self.requests
-            if good < rules.floor:
-                why = f"{self._failing(CANARY)}: {good:.1%} succeed, and less than {rules.floor:.1%} is never a pass"
-                return Verdict.HOLD, why
-            return (
-                Verdict.GO,
-                f"{self._failing(CANARY)}: evidence {_odds(self.canary.against_bad)} against {rules.margin:.1%} more",
-            )
-        if passed_seconds >= rules.most_seconds:
-            return Verdict.HOLD, f"{self._failing(CANARY)}: undecided after {passed_seconds:.0f} s, which is not a pass"
-        return None
+                why = f"{self._failures(backend)}: evidence {_odds(comparison.against_healthy)} that more fail"
+                return StepDecision.ROLL_BACK, why
+        expired = elapsed_seconds >= limits.limit_seconds
+        if elapsed_seconds < limits.min_seconds or self.rounds < limits.min_rounds:
+            why = f"only {self.rounds} of {limits.min_rounds} requests in {elapsed_seconds:.0f} s"
+            return (StepDecision.PAUSE, why) if expired else None
+        undecided = [backend for comparison, backend in compared if comparison.decision is not Decision.HEALTHY]
+        if undecided:
+            why = f"{self._failures(undecided[0])}: inconclusive after {elapsed_seconds:.0f} s, which is not a pass"
+            return (StepDecision.PAUSE, why) if expired else None
+        success = 1 - self.failed[CANARY] / self.rounds
+        if success < limits.min_success:
+            why = f"{self._failures(CANARY)}: {success:.1%} succeed, below the minimum of {limits.min_success:.1%}"
+            return StepDecision.PAUSE, why
+        odds = _odds(min(self.canary.against_bad, self.route.against_bad))
+        return StepDecision.PROMOTE, f"{self._failures(CANARY)}: evidence {odds} against {limits.margin:.1%} more"
 
-    def _failing(self, arm: int) -> str:
-        number, base = self.failed[arm], self.failed[BASELINE]
-        who = "of the canary" if arm == CANARY else "through the route"
-        return f"{number} of {self.requests} requests {who} failed, {base} of as many of the baseline"
+    def _failures(self, backend: int) -> str:
+        source = "of the canary" if backend == CANARY else "through the route"
+        return (
+            f"{self.failed[backend]} of {self.rounds} requests {source} failed, "
+            f"{self.failed[BASELINE]} of as many of the baseline"
+        )
 
     def document(self) -> dict[str, Any]:
-        """For the journal."""
-        named: Callable[[list[int]], dict[str, int]] = lambda counts: dict(zip(ARMS, counts, strict=True))  # noqa: E731
+        """Return the evidence as the journal keeps it."""
         return {
-            "rounds": self.requests,
-            "failed": named(self.failed),
-            "margin": self.rules.margin,
-            "healthy_back": self.rules.healthy_back,
-            "bad_through": self.rules.bad_through,
+            "rounds": self.rounds,
+            "failed": dict(zip(BACKENDS, self.failed, strict=True)),
+            "margin": self.thresholds.margin,
+            "healthy_rolled_back": self.thresholds.healthy_rolled_back,
+            "bad_promoted": self.thresholds.bad_promoted,
             "canary": _document(self.canary),
-            "users": _document(self.users),
+            "route": _document(self.route),
             "first_failure": self.first_failure,
             "last": self.last,
         }

@@ -1,7 +1,7 @@
-"""What promotions have done and why: one JSON line per decision, beside the stack's config; and their lock.
+"""The journal of a stack's promotions and migrations, and the lock of the stack.
 
-The files are in `.lab-history/` of the project, which git ignores: `STACK.jsonl` is the journal, `STACK.lock` the lock.
-A line is on disk before what it announces is done, so a promotion that was killed is known by its last line.
+The files are in `.lab-history/` of the project, which git ignores: `STACK.jsonl` is the journal, one JSON record a
+line, and `STACK.lock` the lock. A record is on disk before its action starts, so that a killed command can be resumed.
 """
 
 import fcntl
@@ -13,26 +13,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from waypoint_lab.errors import LockedError
+
 FOLDER = ".lab-history"
 Record = dict[str, Any]
 
 
-class Locked(Exception):
-    """Another promotion of the same stack runs; one line."""
-
-
 class Journal:
-    """The journal of one stack."""
+    """Journal and lock of one stack."""
 
     def __init__(self, folder: Path, stack: str) -> None:
-        """Of the project in `folder`; nothing is written before the first `append`."""
+        """Name the stack and the project's folder; nothing is written before the first `append`."""
         self.folder = folder / FOLDER
         self.file = self.folder / f"{stack}.jsonl"
         self._lock = self.folder / f"{stack}.lock"
         self._stack = stack
 
     def records(self) -> list[Record]:
-        """All lines, the oldest first. A line that was cut off by a kill is passed over."""
+        """Return all records, oldest first. A record that a kill cut off is skipped."""
         if not self.file.exists():
             return []
         found = []
@@ -46,7 +44,7 @@ class Journal:
         return found
 
     def append(self, kind: str, promotion: str, **more: Any) -> Record:
-        """Writes one line, and returns once it is on disk."""
+        """Write one record, and return it once it is on disk."""
         self.folder.mkdir(exist_ok=True)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         record = {"at": at, "kind": kind, "promotion": promotion, **more}
@@ -59,16 +57,20 @@ class Journal:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the stack's lock; the kernel takes it away from a process that is killed. Raises Locked."""
+        """Hold the stack's lock; the kernel releases it when the process ends.
+
+        Raises:
+            LockedError: Another command holds it.
+        """
         self.folder.mkdir(exist_ok=True)
         with self._lock.open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 lock.seek(0)
-                who = lock.read().strip() or "unknown"
-                raise Locked(
-                    f"another promotion of stack {self._stack} runs (process {who}): wait for it, or end it with Ctrl-C"
+                holder = lock.read().strip() or "unknown"
+                raise LockedError(
+                    f"stack {self._stack}: process {holder} changes it; wait for it, or end it with Ctrl-C"
                 ) from None
             lock.truncate(0)
             lock.write(str(os.getpid()))

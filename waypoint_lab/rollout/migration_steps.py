@@ -1,16 +1,26 @@
-"""The steps of a waypoint's roll, and where one stands: pure, so that each place to be cut off at can be tested."""
+"""The steps of a waypoint migration, and the state of one that was interrupted."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.rollout.analysis import Verdict as Decision
+from waypoint_lab.rollout.analysis import StepDecision
 from waypoint_lab.rollout.journal import Record
+
+KIND = "migration"  # of a journal record
 
 
 @dataclass(frozen=True)
-class Step:
-    """What the stack's file says of its waypoints: `weight` percent of new connections for `canary`."""
+class MigrationStep:
+    """The waypoints that the stack declares.
+
+    Attributes:
+        name: The primary waypoint.
+        canary: The canary waypoint; empty means none.
+        weight: Whole percent of new connections to the canary, 0 to 100.
+        revision: Istio revision of the primary; empty means the namespace's.
+        canary_revision: Istio revision of the canary; empty means the namespace's.
+    """
 
     name: str
     canary: str = ""
@@ -19,15 +29,15 @@ class Step:
     canary_revision: str = ""
 
     @classmethod
-    def of(cls, config: LabConfig) -> "Step":
-        """Where a stack stands."""
+    def declared(cls, config: LabConfig) -> "MigrationStep":
+        """Return the step that a stack's config declares."""
         waypoint, canary = config.waypoint, config.waypoint.canary
         if canary is None:
             return cls(waypoint.name, revision=waypoint.revision)
         return cls(waypoint.name, canary.name, canary.weight, waypoint.revision, canary.revision)
 
     def settings(self) -> dict[str, object]:
-        """Return the settings by path; None removes one."""
+        """Return the step as settings by path; None removes one."""
         found: dict[str, object] = {"waypoint.name": self.name, "waypoint.revision": self.revision or None}
         if not self.canary:
             return {**found, "waypoint.canary": None}
@@ -39,49 +49,68 @@ class Step:
         }
 
     def __str__(self) -> str:
-        """As people read it."""
+        """Return the step as a person reads it."""
         return f"{self.weight} % through {self.canary}" if self.canary else f"all through {self.name}"
 
 
-def plan(now: Step, to: str, revision: str, weights: Sequence[int]) -> list[Step]:
-    """What is applied one after the other: first 0 %, so that the canary is told; after 100 % it is the primary.
+def plan(current: MigrationStep, to: str, revision: str, weights: Sequence[int]) -> list[MigrationStep]:
+    """Return the steps of a migration.
 
-    Where a roll was cut off, the step that it stands on is applied and measured once more.
+    The first step is 0 %, so that the canary has its configuration before it gets connections. After 100 % the canary
+    becomes the primary. An interrupted migration applies and measures its current step again.
+
+    Args:
+        current: The step that the stack declares.
+        to: Name of the waypoint that becomes the primary.
+        revision: Its Istio revision; empty means the namespace's.
+        weights: Rising whole percentages of new connections.
     """
-    if to == now.name:
-        return [now]
-    start = now.weight if now.canary else 0
+    if to == current.name:
+        return [current]
+    start = current.weight if current.canary else 0
     levels = [start, *(weight for weight in weights if weight > start)]
-    found = [Step(now.name, to, weight, now.revision, revision) for weight in levels]
-    return [*found, Step(to, revision=revision)] if levels[-1] == 100 else found
+    found = [MigrationStep(current.name, to, weight, current.revision, revision) for weight in levels]
+    return [*found, MigrationStep(to, revision=revision)] if levels[-1] == 100 else found
 
 
-def ways_back(now: Step, *, resumed: bool = False) -> Iterator[Step]:
-    """No new connection for the canary first; then it is let go.
+def rollback_steps(current: MigrationStep, *, resumed: bool = False) -> Iterator[MigrationStep]:
+    """Yield the steps back to the primary: 0 % for the canary, then its removal.
 
-    Where it is `resumed`, the 0 % that the file says may not be applied yet.
+    Args:
+        current: The step that the stack declares.
+        resumed: The rollback was interrupted, so a declared 0 % may not be applied yet.
     """
-    if now.canary and (now.weight or resumed):
-        yield Step(now.name, now.canary, 0, now.revision, now.canary_revision)
-    yield Step(now.name, revision=now.revision)
+    if current.canary and (current.weight or resumed):
+        yield MigrationStep(current.name, current.canary, 0, current.revision, current.canary_revision)
+    yield MigrationStep(current.name, revision=current.revision)
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What is left of a roll that was cut off: going `back`, or only the primary to be measured (`ended`)."""
+class MigrationState:
+    """State of an interrupted migration.
 
-    back: str = ""
-    ended: bool = False
+    Attributes:
+        rollback: Reason of a rollback that has not ended; empty means none.
+        switched: The canary is the primary already; only its measurement is missing.
+    """
+
+    rollback: str = ""
+    switched: bool = False
 
     @classmethod
-    def of(cls, records: Sequence[Record], now: Step) -> "Standing":
-        """From the journal, and what the stack's file says."""
-        last = next((record for record in reversed(records) if record["kind"] == "roll"), None)
+    def read(cls, records: Sequence[Record], current: MigrationStep) -> "MigrationState":
+        """Return the state.
+
+        Args:
+            records: The journal.
+            current: The step that the stack declares.
+        """
+        last = next((record for record in reversed(records) if record["kind"] == KIND), None)
         if last is None:
             return cls()
-        verdict, canary = last["verdict"], last["step"]["canary"]
-        if verdict == Decision.HOLD:
-            return cls(ended=last["step"]["name"] == now.name)
-        if verdict == Decision.GO:
-            return cls(ended=canary == now.name)
-        return cls(back=last["why"] if canary and canary == now.canary else "")
+        decision, canary = StepDecision(last["decision"]), last["step"]["canary"]
+        if decision is StepDecision.PAUSE:
+            return cls(switched=last["step"]["name"] == current.name)
+        if decision is StepDecision.PROMOTE:
+            return cls(switched=canary == current.name)
+        return cls(rollback=last["why"] if canary and canary == current.canary else "")

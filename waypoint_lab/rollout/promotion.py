@@ -1,4 +1,4 @@
-"""One promotion, target by target: an edit of the stack's config, a real `pulumi up`, a measurement, a decision."""
+"""Promote a canary: for each step, edit the stack's config, run `pulumi up`, measure, and decide."""
 
 import subprocess
 import time
@@ -6,190 +6,227 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import ConfigError
+from waypoint_lab.errors import KubectlError, LabError, ProbeError, RolloutError
 from waypoint_lab.measure import envoy_config
-from waypoint_lab.measure.pairs import Arm, Stream
-from waypoint_lab.measure.probe import ProbeError, kubectl
-from waypoint_lab.pulumi_cli import UpdateError, Updates
-from waypoint_lab.rollout.analysis import Evidence, Rules, Verdict
+from waypoint_lab.measure.client import Client, Endpoint, Group
+from waypoint_lab.pulumi_cli import PulumiStack
+from waypoint_lab.rollout.analysis import Evidence, StepDecision, Thresholds
 from waypoint_lab.rollout.journal import Journal
-from waypoint_lab.rollout.state import Result, Standing, Target, plan, standing
+from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState, current_state, plan
 
 POLL_SECONDS = 0.2
-API_SECONDS = 300.0  # how long a lost API server may take to return before the way back is left to the next run
-BACK_TRIES = 3  # of an up on the way back while the API server is there
-
-
-class PromoteError(Exception):
-    """The promotion cannot be done, or not go on; one line."""
+API_SECONDS = 300.0  # a rollback waits this long for an API server that does not answer
+ROLLBACK_TRIES = 3  # of an update, while the API server answers
+FAILURES = (LabError, envoy_config.NotLive, subprocess.SubprocessError)
+WORKERS = 4
+REQUEST_SECONDS = 5.0
+WARM_SECONDS = 5.0  # a Service that was just created answers after a moment
 
 
 @dataclass(frozen=True)
-class Ways:
-    """How it speaks with the outside: `say` a line; what `asked` to stop, or nothing; who is to `approve` a step."""
+class Operator:
+    """The person or pipeline that runs a promotion.
 
-    say: Callable[[str], None]
-    asked: Callable[[], str]
-    approve: Callable[[Target], Verdict] | None = None
+    Attributes:
+        report: Shows one line.
+        stop_requested: Returns the name of a signal that asks to stop, or an empty text.
+        approve: Decides if a step may be applied; None means that every step may.
+    """
 
-
-FAILURES = (UpdateError, ProbeError, envoy_config.NotLive, ConfigError, subprocess.SubprocessError)
+    report: Callable[[str], None]
+    stop_requested: Callable[[], str]
+    approve: Callable[[CanaryStep], StepDecision] | None = None
 
 
 class Promotion:
-    """The promotion of one stack's canary; its journal is locked by whoever calls."""
+    """The promotion of one stack's canary. The caller holds the stack's lock."""
 
-    def __init__(self, journal: Journal, updates: Updates, rules: Rules, ways: Ways) -> None:
-        """`rules.healthy_back` is of a whole promotion: each step gets its part of it."""
-        self.journal, self.updates, self.rules, self.ways = journal, updates, rules, ways
+    def __init__(self, journal: Journal, stack: PulumiStack, thresholds: Thresholds, operator: Operator) -> None:
+        """Keep the parts.
 
-    def state(self) -> Standing:
-        """Where the newest promotion stands."""
-        found = standing(self.journal.records())
+        Args:
+            journal: Journal of the stack.
+            stack: The stack.
+            thresholds: Limits of the analysis. `healthy_rolled_back` is of the whole promotion; the steps share it.
+            operator: The person or pipeline that runs the promotion.
+        """
+        self.journal, self.stack, self.thresholds, self.operator = journal, stack, thresholds, operator
+
+    def state(self) -> PromotionState:
+        """Return the state of the newest promotion."""
+        found = current_state(self.journal.records())
         assert found
         return found
 
-    def begin(self, steps: Sequence[float], cohort: str) -> Standing | None:
-        """Starts a new one from what the stack's file says; None where nothing is left to promote. Raises PromoteError.
+    def start(self, weights: Sequence[float], cohort: str) -> PromotionState | None:
+        """Start a promotion from the step that the stack declares.
 
-        First an up of the stack as it is: what does not work without a promotion must not be blamed on the canary.
+        An update of the unchanged stack comes first, so that its faults are not blamed on the canary.
+
+        Args:
+            weights: Rising weights in percent.
+            cohort: A header as NAME=VALUE, or empty.
+
+        Returns:
+            The new state; None where no step is left.
+
+        Raises:
+            RolloutError: The unchanged stack does not come up.
         """
-        config = self.updates.config()
-        start = Target.of(config)
-        targets = plan(start, steps, cohort)
-        if not targets:
+        config = self.stack.config()
+        first = CanaryStep.declared(config)
+        steps = plan(first, weights, cohort)
+        if not steps:
             return None
-        self.ways.say(f"an up at {start} first, to start from what the stack declares")
+        self.operator.report(f"applying {first}, which the stack declares, before the first step")
         try:
-            self.updates.forward()
+            self.stack.up()
             envoy_config.wait(config)
             envoy_config.wait_for_traffic(config)
         except FAILURES as error:
-            raise PromoteError(f"the stack does not come up as it is, so nothing was begun: {error}") from None
-        identity = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        documents = [target.document() for target in targets]
-        self.journal.append("start", identity, **{"from": start.document()}, targets=documents)
+            raise RolloutError(f"the stack does not come up unchanged, so no promotion was started: {error}") from None
+        name = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        self.journal.append("start", name, **{"from": first.document()}, steps=[step.document() for step in steps])
         return self.state()
 
-    def walk(self) -> tuple[Verdict, Standing]:
-        """Goes on from where it stands: to the end, to a hold, or back. Raises PromoteError where it cannot."""
+    def run(self) -> tuple[StepDecision, PromotionState]:
+        """Apply the remaining steps, until the promotion is promoted, paused or rolled back.
+
+        Returns:
+            The last decision and the state.
+
+        Raises:
+            RolloutError: The promotion cannot continue, or the rollback failed.
+        """
         while True:
             state = self.state()
-            if state.going_back:
-                return Verdict.BACK, self.back(state)
-            if state.passed == len(state.targets):
-                self._note("end", state, result=Result.PROMOTED, **state.good.document())
-                return Verdict.GO, self.state()
-            verdict = self._step(state)
-            if verdict is Verdict.HOLD:
-                return verdict, self.state()
+            if state.phase is Phase.ROLLING_BACK:
+                return StepDecision.ROLL_BACK, self.roll_back(state)
+            if state.passed == len(state.steps):
+                self._record("end", state, phase=Phase.PROMOTED, **state.last_healthy.document())
+                return StepDecision.PROMOTE, self.state()
+            if self._step(state) is StepDecision.PAUSE:
+                return StepDecision.PAUSE, self.state()
 
-    def _note(self, kind: str, state: Standing, **more: Any) -> None:
+    def _record(self, kind: str, state: PromotionState, **more: Any) -> None:
         self.journal.append(kind, state.promotion, **more)
 
-    def _step(self, state: Standing) -> Verdict:
-        target = state.targets[state.passed]
+    def _step(self, state: PromotionState) -> StepDecision:
+        step = state.steps[state.passed]
         began = time.monotonic()
         evidence: Evidence | None = None
         try:
-            verdict, why = self._allowed(state, target)
-            if verdict is Verdict.GO:
-                self._note("try", state, **target.document())
-                config = self.updates.set(target.settings())
-                up_seconds = self.updates.forward()
+            decision, why = self._approve(state, step)
+            if decision is StepDecision.PROMOTE:
+                self._record("apply", state, **step.document())
+                config = self.stack.set(_changes(self.stack.config(), step))
+                up_seconds = self.stack.up()
                 envoy_config.wait(config)
-                self._note("measure", state, **target.document(), up_seconds=round(up_seconds, 2))
-                self.ways.say(f"{target}: applied in {up_seconds:.1f} s, measuring")
-                evidence = Evidence(self._rules(state, config))
-                verdict, why = self._measure(config, target, evidence)
+                self._record("measure", state, **step.document(), up_seconds=round(up_seconds, 2))
+                self.operator.report(f"{step}: applied in {up_seconds:.1f} s, measuring")
+                evidence = Evidence(self._thresholds(state, config))
+                decision, why = self._measure(config, step, evidence)
         except FAILURES as error:
-            verdict, why = Verdict.BACK, str(error)
-        if asked := self.ways.asked():
-            verdict, why = Verdict.BACK, f"told to stop by {asked}"
+            if isinstance(error, RolloutError):
+                raise
+            decision, why = StepDecision.ROLL_BACK, str(error)
+        if signal := self.operator.stop_requested():
+            decision, why = StepDecision.ROLL_BACK, f"stopped by {signal}"
         found = {"evidence": evidence.document()} if evidence else {}
         seconds = round(time.monotonic() - began, 2)
-        self._note("decision", state, **target.document(), verdict=verdict, why=why, seconds=seconds, **found)
-        self.ways.say(f"{target}: {verdict}: {why}")
-        return verdict
+        self._record("decision", state, **step.document(), decision=decision, why=why, seconds=seconds, **found)
+        self.operator.report(f"{step}: {decision}: {why}")
+        return decision
 
-    def _allowed(self, state: Standing, target: Target) -> tuple[Verdict, str]:
-        """Whether the step may be tried: nobody else has moved the weight, and whoever is to approve it does."""
-        config = self.updates.config()
-        said = Target.of(config)
-        if said not in (state.good, target):
-            raise PromoteError(
-                f"the stack's config says {said}, but the promotion stands at {state.good}: "
-                f"put that back, or end the promotion with `lab rollback`"
+    def _approve(self, state: PromotionState, step: CanaryStep) -> tuple[StepDecision, str]:
+        """Check that the step may be applied: the config is as the promotion left it, and the operator approves."""
+        config = self.stack.config()
+        declared = CanaryStep.declared(config)
+        if declared not in (state.last_healthy, step):
+            raise RolloutError(
+                f"the stack's config declares {declared}, but the promotion is at {state.last_healthy}; "
+                f"restore that, or end the promotion with `lab canary rollback`"
             )
         if not config.stages.canary:
-            raise PromoteError("stages.canary is off: turn it on, or end the promotion with `lab rollback`")
-        if self.ways.approve is None or state.trying:
-            return Verdict.GO, ""
-        return self.ways.approve(target), "said the person who was asked"
+            raise RolloutError("stages.canary is off; turn it on, or end the promotion with `lab canary rollback`")
+        if self.operator.approve is None or state.applying:
+            return StepDecision.PROMOTE, ""
+        return self.operator.approve(step), "decided by the operator"
 
-    def _rules(self, state: Standing, config: LabConfig) -> Rules:
-        own = replace(self.rules, healthy_back=self.rules.healthy_back / len(state.targets))
-        if config.canary.gate and config.canary.gate.success_rate is not None:
-            own = replace(own, floor=config.canary.gate.success_rate / 100)
-        if config.canary.gate and config.canary.gate.p99_seconds is not None:
-            own = replace(own, slow_seconds=config.canary.gate.p99_seconds)
-        return own
+    def _thresholds(self, state: PromotionState, config: LabConfig) -> Thresholds:
+        limits = replace(self.thresholds, healthy_rolled_back=self.thresholds.healthy_rolled_back / len(state.steps))
+        gate = config.canary.gate
+        if gate and gate.success_rate is not None:
+            limits = replace(limits, min_success=gate.success_rate / 100)
+        if gate and gate.p99_seconds is not None:
+            limits = replace(limits, latency_limit_seconds=gate.p99_seconds)
+        return limits
 
-    def _measure(self, config: LabConfig, target: Target, evidence: Evidence) -> tuple[Verdict, str]:
+    def _measure(self, config: LabConfig, step: CanaryStep, evidence: Evidence) -> tuple[StepDecision, str]:
         began = time.monotonic()
-        name, _, value = target.cohort.partition("=")
+        name, _, value = step.cohort.partition("=")
         backends = config.app.backends
-        services = (backends.canary.service, backends.baseline.service, config.app.service)
-        hosts = [f"{service}.{config.app.namespace}" for service in services]
-        users = Arm("users", hosts[2], {name: value} if name else {})
-        arms = [Arm("canary", hosts[0]), Arm("baseline", hosts[1]), users]
-        with Stream(config, arms, self.rules.most_seconds + 30) as stream:
+        route = Endpoint(headers={name: value} if name else {})
+        endpoints = (Endpoint(backends.canary.service), Endpoint(backends.baseline.service), route)
+        group = Group(endpoints, workers=WORKERS, warm_seconds=WARM_SECONDS)
+        with Client(config, [group], self.thresholds.limit_seconds + 30, REQUEST_SECONDS) as client:
             while True:
-                rounds = stream.read(POLL_SECONDS)
+                rounds = client.read(POLL_SECONDS)
                 if rounds is None:
-                    raise ProbeError("the measuring requests ended too early")
+                    raise ProbeError("the probe ended before the analysis did")
                 for one in rounds:
                     evidence.add(one)
-                if found := evidence.verdict(time.monotonic() - began):
+                if found := evidence.decide(time.monotonic() - began):
                     return found
-                if asked := self.ways.asked():
-                    return Verdict.BACK, f"told to stop by {asked}"
+                if signal := self.operator.stop_requested():
+                    return StepDecision.ROLL_BACK, f"stopped by {signal}"
 
-    def back(self, state: Standing) -> Standing:
-        """Puts the last good target back, by Pulumi, once the API server answers. Raises PromoteError."""
-        good = state.good
-        self.ways.say(f"going back to {good}: {state.why}")
-        began, tries, told, lost = time.monotonic(), 0, False, ""
+    def roll_back(self, state: PromotionState) -> PromotionState:
+        """Apply the last healthy step again, once the API server answers.
+
+        Returns:
+            The new state.
+
+        Raises:
+            RolloutError: The step could not be applied; the next run tries again.
+        """
+        healthy = state.last_healthy
+        self.operator.report(f"rolling back to {healthy}: {state.why}")
+        began, tries, reported, unreachable = time.monotonic(), 0, False, ""
         while True:
-            why = lost
-            if not lost:
+            why = unreachable
+            if not unreachable:
                 try:
-                    config = self.updates.set(good.settings())
-                    self.updates.back()
+                    config = self.stack.set(_changes(self.stack.config(), healthy))
+                    self.stack.up_unchecked()
                     envoy_config.wait(config)
                     break
                 except FAILURES as error:
                     why = str(error)
-            lost = self._api_problem()  # asked only now: the way back is to be as fast as it can be
-            tries += not lost
-            if tries >= BACK_TRIES or time.monotonic() - began > API_SECONDS:
-                raise PromoteError(
-                    f"cannot go back to {good} yet: {why}; run `lab promote` again, and it goes on with that"
-                )
-            if lost and not told:
-                self.ways.say(f"waiting up to {API_SECONDS:.0f} s for the API server: {lost}")
-                told = True
+            unreachable = self._api_problem()  # asked only after a failure, so that a rollback starts at once
+            tries += not unreachable
+            if tries >= ROLLBACK_TRIES or time.monotonic() - began > API_SECONDS:
+                raise RolloutError(f"cannot roll back to {healthy} yet: {why}; run `lab canary promote` to try again")
+            if unreachable and not reported:
+                self.operator.report(f"waiting up to {API_SECONDS:.0f} s for the API server: {unreachable}")
+                reported = True
             time.sleep(POLL_SECONDS)
-        self._note("end", state, result=Result.BACK, **good.document(), seconds=round(time.monotonic() - began, 2))
-        self.ways.say(f"back at {good} after {time.monotonic() - began:.1f} s")
+        seconds = time.monotonic() - began
+        self._record("end", state, phase=Phase.ROLLED_BACK, **healthy.document(), seconds=round(seconds, 2))
+        self.operator.report(f"rolled back to {healthy} in {seconds:.1f} s")
         return self.state()
 
     def _api_problem(self) -> str:
-        """Why the API server does not answer; empty where it does."""
-        command = kubectl(self.updates.config(), "--request-timeout=5s", "get", "--raw=/readyz")
+        """Return the reason why the API server does not answer; empty where it does."""
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-        except subprocess.TimeoutExpired:
-            return "no answer within 20 s"
-        return (done.stderr.strip().splitlines() or ["kubectl failed"])[-1] if done.returncode else ""
+            kubectl.run(self.stack.config().target, "get", "--raw=/readyz", limit_seconds=5.0)
+        except KubectlError as error:
+            return str(error)
+        return ""
+
+
+def _changes(config: LabConfig, step: CanaryStep) -> dict[str, object]:
+    before = CanaryStep.declared(config).settings()
+    return {path: value for path, value in step.settings().items() if value != before[path]}

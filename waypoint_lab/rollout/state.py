@@ -1,136 +1,163 @@
-"""Where a promotion stands, read from its journal: pure, so that every place it can be killed at can be tested."""
+"""The state of a promotion, derived from its journal."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.weights import shown
-from waypoint_lab.rollout.analysis import Verdict
+from waypoint_lab.rollout.analysis import StepDecision
 
 Record = dict[str, Any]
 
 
-class Result(StrEnum):
-    """How a promotion ends."""
+class Phase(StrEnum):
+    """Phase of a promotion."""
 
-    PROMOTED = "promoted"
-    BACK = "rolled back"
+    PROGRESSING = "Progressing"
+    PAUSED = "Paused"
+    ROLLING_BACK = "RollingBack"
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+
+
+ENDED = (Phase.PROMOTED, Phase.ROLLED_BACK)
 
 
 @dataclass(frozen=True)
-class Target:
-    """What the route is to be: `weight` percent to the canary, and all of a `cohort` (a header's NAME=VALUE)."""
+class CanaryStep:
+    """One step of a promotion.
+
+    Attributes:
+        weight: Percent of requests to the canary, 0 to 100.
+        cohort: A header as NAME=VALUE whose requests all go to the canary; empty means none.
+    """
 
     weight: float
     cohort: str = ""
 
     def __str__(self) -> str:
-        """As people read it."""
+        """Return the step as a person reads it: `5 %`, or `5 % and end-user=tester`."""
         return f"{shown(self.weight)} %" + (f" and {self.cohort}" if self.cohort else "")
 
     @classmethod
-    def of(cls, config: LabConfig) -> "Target":
-        """Return what a stack declares."""
+    def declared(cls, config: LabConfig) -> "CanaryStep":
+        """Return the step that a stack's config declares."""
         return cls(config.canary.weight, str(config.canary.cohort or ""))
 
     def settings(self) -> dict[str, object]:
-        """Return the settings by path; None removes one."""
+        """Return the step as settings by path; None removes one."""
         header, _, value = self.cohort.partition("=")
         weight = int(self.weight) if self.weight == int(self.weight) else self.weight
         return {"canary.weight": weight, "canary.cohort": {"header": header, "value": value} if header else None}
 
     def document(self) -> Record:
-        """For the journal."""
+        """Return the step as the journal keeps it."""
         return {"weight": self.weight, "cohort": self.cohort}
 
     @classmethod
-    def read(cls, record: Record) -> "Target":
-        """From a line of the journal."""
+    def read(cls, record: Record) -> "CanaryStep":
+        """Return the step of a journal record."""
         return cls(float(record["weight"]), str(record["cohort"]))
 
 
-def plan(start: Target, steps: Sequence[float], cohort: str) -> list[Target]:
-    """What is applied one after the other: those of `steps` above the start; a cohort first, and taken away last."""
-    weights = [step for step in steps if step > start.weight]
+def plan(start: CanaryStep, weights: Sequence[float], cohort: str) -> list[CanaryStep]:
+    """Return the steps that a promotion applies.
+
+    Args:
+        start: The step that is applied now.
+        weights: Rising weights in percent; weights up to the start are left out.
+        cohort: A header as NAME=VALUE that is sent to the canary before the first weight and removed after the last.
+    """
+    rising = [weight for weight in weights if weight > start.weight]
     if not cohort:
-        return [Target(weight, start.cohort) for weight in weights]
-    first = [] if start.cohort == cohort else [Target(start.weight, cohort)]
-    last = [Target(weights[-1])] if weights else []
-    return [*first, *(Target(weight, cohort) for weight in weights), *last]
+        return [CanaryStep(weight, start.cohort) for weight in rising]
+    first = [] if start.cohort == cohort else [CanaryStep(start.weight, cohort)]
+    last = [CanaryStep(rising[-1])] if rising else []
+    return [*first, *(CanaryStep(weight, cohort) for weight in rising), *last]
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A promotion that was begun. `passed` of its targets are measured healthy.
+class PromotionState:
+    """State of a promotion.
 
-    `trying`: the next one may be applied already. `going_back`: a way back was begun and not ended; `why` says why.
-    `result` is None while it has not ended.
+    Attributes:
+        promotion: Name of the promotion: its start in UTC.
+        start: The step that was applied before.
+        steps: All steps, in order.
+        passed: Number of steps that were measured healthy.
+        applying: True while the next step may be applied already.
+        phase: Phase of the promotion.
+        why: Reason of the last pause or rollback.
     """
 
     promotion: str
-    start: Target
-    targets: tuple[Target, ...]
+    start: CanaryStep
+    steps: tuple[CanaryStep, ...]
     passed: int = 0
-    trying: bool = False
-    held: bool = False
-    going_back: bool = False
+    applying: bool = False
+    phase: Phase = Phase.PROGRESSING
     why: str = ""
-    result: Result | None = None
 
     @property
-    def good(self) -> Target:
-        """The last target that was measured healthy; the start before the first."""
-        return self.targets[self.passed - 1] if self.passed else self.start
+    def ended(self) -> bool:
+        """True once the promotion is promoted or rolled back."""
+        return self.phase in ENDED
 
     @property
-    def now(self) -> Target:
-        """What the stack's file may say now, beside `good`."""
-        return self.targets[self.passed] if self.trying and self.passed < len(self.targets) else self.good
+    def last_healthy(self) -> CanaryStep:
+        """The last step that was measured healthy; the start before the first."""
+        return self.steps[self.passed - 1] if self.passed else self.start
+
+    @property
+    def current(self) -> CanaryStep:
+        """The step that the stack's config may declare now."""
+        return self.steps[self.passed] if self.applying and self.passed < len(self.steps) else self.last_healthy
 
     def __str__(self) -> str:
-        """One line for people."""
-        done = ", ".join(str(target) for target in self.targets[: self.passed]) or "no step"
-        if self.result:
-            return f"{self.promotion}: {self.result}; at {self.good}"
-        if self.going_back:
-            return f"{self.promotion}: on its way back to {self.good} ({self.why})"
-        if self.passed == len(self.targets):
-            return f"{self.promotion}: all steps passed"
-        doing = "held at" if self.held else "was killed while trying" if self.trying else "stopped before"
-        return f"{self.promotion}: {done} passed, {doing} {self.targets[self.passed]}"
+        """Return the state in one line."""
+        line = f"{self.promotion}: {self.phase}"
+        if self.ended:
+            return f"{line}; at {self.last_healthy}"
+        if self.phase is Phase.ROLLING_BACK:
+            return f"{line} to {self.last_healthy} ({self.why})"
+        passed = f"{', '.join(str(step) for step in self.steps[: self.passed]) or 'no step'} passed"
+        if self.passed == len(self.steps):
+            return f"{line}; all steps passed"
+        if self.phase is Phase.PAUSED:
+            return f"{line} at {self.steps[self.passed]}; {passed}"
+        doing = "applying" if self.applying else "next is"
+        return f"{line}; {passed}, {doing} {self.steps[self.passed]}"
 
 
-def standing(records: Sequence[Record]) -> Standing | None:
-    """Where the newest promotion stands; None where there was none."""
-    found: Standing | None = None
+def current_state(records: Sequence[Record]) -> PromotionState | None:
+    """Return the state of the newest promotion in the journal; None where there is none."""
+    found: PromotionState | None = None
     for record in records:
-        kind = record["kind"]
-        if kind == "start":
-            targets = tuple(Target.read(target) for target in record["targets"])
-            found = Standing(record["promotion"], Target.read(record["from"]), targets)
-        elif found is None or record["promotion"] != found.promotion:
-            continue
-        else:
-            found = _after(found, record)
+        if record["kind"] == "start":
+            steps = tuple(CanaryStep.read(step) for step in record["steps"])
+            found = PromotionState(record["promotion"], CanaryStep.read(record["from"]), steps)
+        elif found is not None and record["promotion"] == found.promotion:
+            found = _apply(found, record)
     return found
 
 
-def _after(before: Standing, record: Record) -> Standing:
-    kind, state = record["kind"], dict(vars(before))
-    if kind == "try":
-        state |= {"trying": True, "held": False}
-    elif kind == "decision" and record["verdict"] == Verdict.GO:
-        state |= {"passed": before.passed + 1, "trying": False}
-    elif kind == "decision" and record["verdict"] == Verdict.BACK:
-        state |= {"going_back": True, "held": False, "why": record["why"]}
-    elif kind == "decision":
-        state |= {"held": True, "why": record["why"]}
-    elif kind == "back":  # by hand
-        # Also after the end, and further than to the last target: the line says how many are left.
-        passed = record.get("passed", before.passed)
-        state |= {"going_back": True, "why": record["why"], "passed": passed, "result": None}
-    elif kind == "end":
-        state |= {"result": Result(record["result"]), "trying": False, "held": False, "going_back": False}
-    return Standing(**state)
+def _apply(state: PromotionState, record: Record) -> PromotionState:
+    kind = record["kind"]
+    if kind == "apply":
+        return replace(state, applying=True, phase=Phase.PROGRESSING)
+    if kind == "end":
+        return replace(state, phase=Phase(record["phase"]), applying=False)
+    if kind == "rollback":  # by hand, also after the end: the record says how many steps remain passed
+        passed = record.get("passed", state.passed)
+        return replace(state, phase=Phase.ROLLING_BACK, why=record["why"], passed=passed)
+    if kind != "decision":
+        return state
+    match StepDecision(record["decision"]):
+        case StepDecision.PROMOTE:
+            return replace(state, passed=state.passed + 1, applying=False)
+        case StepDecision.ROLL_BACK:
+            return replace(state, phase=Phase.ROLLING_BACK, why=record["why"])
+        case StepDecision.PAUSE:
+            return replace(state, phase=Phase.PAUSED, why=record["why"])

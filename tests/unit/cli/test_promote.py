@@ -1,98 +1,87 @@
 """What `lab promote` refuses, asks and prints."""
 
-import argparse
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from waypoint_lab.cli import promote
+from waypoint_lab.cli import canary_promote, main
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.rollout.analysis import Verdict
-from waypoint_lab.rollout.promotion import PromoteError
-from waypoint_lab.rollout.state import Result, Standing, Target, plan
+from waypoint_lab.errors import ConfigError, RolloutError
+from waypoint_lab.rollout.analysis import StepDecision
+from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState, plan
 from waypoint_lab.signals import StopRequest
 
 STEPS = (1.0, 5.0, 20.0, 50.0, 100.0)
-
-
-@contextmanager
-def arguments(*given: str) -> Iterator[argparse.Namespace]:
-    parser = argparse.ArgumentParser()
-    promote.add_arguments(parser)
-    yield parser.parse_args(given)
 
 
 ON = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}})
 
 
 @pytest.mark.parametrize(
-    ("given", "config", "said"),
+    ("steps", "config", "said"),
     [
-        (("--steps", "5,1"), ON, "--steps is 5,1: it must be rising percentages"),
-        ((), LabConfig(), "stages.canary is off: turn it on with"),
+        ("5,1", ON, "--steps is 5,1: it must be"),
+        (None, LabConfig(), "stages.canary is off; run"),
     ],
 )
-def test_bad_input_is_one_line(given: tuple[str, ...], config: LabConfig, said: str) -> None:
-    with arguments(*given) as read, pytest.raises(PromoteError) as error:
-        promote.chosen(read, config, None)
+def test_choose_steps_bad_input_is_one_line(steps: str | None, config: LabConfig, said: str) -> None:
+    with pytest.raises(RolloutError) as error:
+        canary_promote.choose_steps(config, None, steps, None)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_header_without_a_value_is_refused() -> None:
-    with (
-        arguments("--header", "tester") as read,
-        pytest.raises(PromoteError, match="--header is tester: it must be NAME=VALUE"),
-    ):
-        promote.chosen(read, ON, None)
+def test_choose_steps_header_without_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"canary\.cohort"):
+        canary_promote.choose_steps(ON, None, None, "tester")
 
 
-def test_other_steps_beside_a_promotion_that_has_not_ended_are_refused() -> None:
-    now = Standing("p", Target(0), tuple(plan(Target(0), STEPS, "")), passed=1)
-    with arguments("--steps", "10,100") as read, pytest.raises(PromoteError, match="with other steps has not ended"):
-        promote.chosen(read, ON, now)
-    with arguments("--steps", "1,5,20,50,100") as read:
-        assert promote.chosen(read, ON, now)[0] == STEPS
+def test_choose_steps_header_name_has_no_case() -> None:
+    assert canary_promote.choose_steps(ON, None, "100", "End-User=Jane")[1] == "end-user=Jane"
 
 
-def test_the_steps_come_from_the_config_where_none_are_given() -> None:
+def test_choose_steps_others_beside_an_open_promotion_are_refused() -> None:
+    now = PromotionState("p", CanaryStep(0), tuple(plan(CanaryStep(0), STEPS, "")), passed=1)
+    with pytest.raises(RolloutError, match="with other steps has not ended"):
+        canary_promote.choose_steps(ON, now, "10,100", None)
+    assert canary_promote.choose_steps(ON, now, "1,5,20,50,100", None)[0] == STEPS
+
+
+def test_choose_steps_default_is_the_config() -> None:
     config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}, "canary": {"steps": [0.1, 100]}})
-    with arguments() as read:
-        assert promote.chosen(read, config, None) == ((0.1, 100), "")
+    assert canary_promote.choose_steps(config, None, None, None) == ((0.1, 100), "")
 
 
-def test_no_step_asked_for_is_out_of_range() -> None:
-    with pytest.raises(SystemExit), arguments("--margin", "0"):
-        pass
+def test_promote_margin_out_of_range_is_a_usage_error() -> None:
+    assert main.main(["canary", "promote", "--margin", "0"]) == 2
 
 
 def test_promote_says_one_line_where_the_stack_has_no_config(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "waypoint_lab.cli.main",
+        "waypoint_lab.cli",
         "--state",
         str(tmp_path),
+        "canary",
         "promote",
         "--stack",
         "no-such-stack",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert done.stderr == "lab promote: Pulumi.no-such-stack.yaml: there is no such file; choose a stack that exists\n"
+    assert done.stderr.startswith("lab canary promote: Pulumi.no-such-stack.yaml: there is no such file")
 
 
 def test_the_result_is_one_json_document() -> None:
-    now = Standing("p", Target(0), (Target(1), Target(5)), passed=1, why="w", result=Result.BACK)
-    assert json.loads(promote._document(Verdict.BACK, now)) == {
-        "verdict": "roll back",
+    now = PromotionState("p", CanaryStep(0), (CanaryStep(1), CanaryStep(5)), passed=1, why="w", phase=Phase.ROLLED_BACK)
+    assert canary_promote.document(StepDecision.ROLL_BACK, now) == {
+        "decision": "roll back",
+        "phase": "RolledBack",
         "promotion": "p",
         "weight": 1.0,
         "passed": [{"weight": 1.0, "cohort": ""}],
@@ -101,17 +90,23 @@ def test_the_result_is_one_json_document() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "want"), [("y\n", Verdict.GO), ("what?\nn\n", Verdict.HOLD), ("B\n", Verdict.BACK), ("", Verdict.HOLD)]
+    ("typed", "want"),
+    [
+        ("y\n", StepDecision.PROMOTE),
+        ("what?\nn\n", StepDecision.PAUSE),
+        ("B\n", StepDecision.ROLL_BACK),
+        ("", StepDecision.PAUSE),
+    ],
 )
 def test_the_person_is_asked_until_the_answer_is_one_and_silence_is_a_hold(
-    monkeypatch: pytest.MonkeyPatch, typed: str, want: Verdict
+    monkeypatch: pytest.MonkeyPatch, typed: str, want: StepDecision
 ) -> None:
     out, into = os.pipe()
     os.write(into, typed.encode())
     os.close(into)
     with os.fdopen(out) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
-        found = promote.Approve(StopRequest())(Target(5))
+        found = canary_promote.Approval(StopRequest())(CanaryStep(5))
     assert found is want
 
 
@@ -121,6 +116,6 @@ def test_ctrl_c_at_the_question_goes_back(monkeypatch: pytest.MonkeyPatch) -> No
     with os.fdopen(out) as terminal, asked.received():
         monkeypatch.setattr(sys, "stdin", terminal)
         os.kill(os.getpid(), signal.SIGINT)
-        assert promote.Approve(asked)(Target(5)) is Verdict.BACK
+        assert canary_promote.Approval(asked)(CanaryStep(5)) is StepDecision.ROLL_BACK
     os.close(into)
     assert asked() == "SIGINT"

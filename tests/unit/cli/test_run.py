@@ -1,126 +1,42 @@
-"""What a walk leaves behind, and what it says of a cluster that it changed."""
-
-import json
-import os
-import signal
-from pathlib import Path
-from typing import Any
+"""The command line: usage errors, the choice of stages, and help."""
 
 import pytest
 
-from waypoint_lab.cli.run import RunError, Walk, kept
-from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.measure import snapshot
-from waypoint_lab.measure.probe import Row
-from waypoint_lab.measure.verify import judge
-from waypoint_lab.stages.table import Expect, Measure
+from waypoint_lab.cli import main
+from waypoint_lab.cli.run import choose_stages
+from waypoint_lab.stages.table import BY_NAME
+
+COMMANDS = [
+    *(("up",), ("down",), ("status",), ("env",), ("run",), ("verify",), ("doctor",), ("policies",), ("bench",)),
+    *(("canary", "promote"), ("canary", "rollback"), ("canary", "history")),
+    *(("waypoint", "migrate"), ("waypoint", "abort"), ("waypoint", "history")),
+    *(("chaos", "check"), ("chaos", "run"), ("chaos", "schedule")),
+]
 
 
-def taken(*, selector: str = "reviews", labels: dict[str, str] | None = None, objects: tuple[str, ...] = ()) -> Any:
-    return {
-        "namespace backends": {"labels": labels or {}, "annotations": {}, "spec": {}},
-        "service reviews": {"labels": {}, "annotations": {}, "spec": {"selector": {"app": selector}}},
-        "objects": ["service/reviews", *objects],
-    }
+def test_run_unknown_stage_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["run", "--stages", "canry"]) == 2
+    assert "there is no stage 'canry'; known are waypoint" in capsys.readouterr().err
 
 
-def test_a_cluster_that_is_as_it_was_has_no_differences() -> None:
-    assert snapshot.differences(taken(), taken()) == []
+def test_choose_stages_some_are_followed_by_the_cleanup() -> None:
+    assert [BY_NAME[name] for name in ("canary", "premium", "cleanup")] == choose_stages("premium,canary")
 
 
-def test_what_belongs_to_a_gateway_that_is_gone_waits_to_be_collected() -> None:
-    gateway = {"kind": "Gateway", "metadata": {"name": "w", "uid": "1"}}
-
-    def owned(name: str, kind: str, uid: str) -> dict[str, Any]:
-        return {"kind": "Deployment", "metadata": {"name": name, "ownerReferences": [{"kind": kind, "uid": uid}]}}
-
-    items = [gateway, owned("w", "Gateway", "1"), owned("gone", "Gateway", "2"), owned("other", "Job", "3")]
-    for number, item in enumerate(items[1:], start=10):
-        item["metadata"] |= {"uid": str(number)}
-    assert snapshot.orphans(items) == ["Deployment gone"]
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command_is_complete(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([*command, "--help"]) == 0
+    found = capsys.readouterr().out
+    assert found.startswith(f"Usage: lab {' '.join(command)}")
+    assert len(found.splitlines()) > 4
 
 
-def test_a_changed_selector_is_named_with_both_values() -> None:
-    (line,) = snapshot.differences(taken(), taken(selector="other"))
-    assert line.startswith("service reviews is not as it was: spec was ")
-    assert '"reviews"' in line
-    assert '"other"' in line
+def test_lab_without_a_command_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    main.main([])
+    captured = capsys.readouterr()
+    assert all(f"  {command[0]}" in captured.out + captured.err for command in COMMANDS)
 
 
-def test_a_label_that_stays_is_a_difference() -> None:
-    left = snapshot.differences(taken(), taken(labels={"istio.io/use-waypoint": "waypoint"}))
-    assert [line.split(" is ")[0] for line in left] == ["namespace backends"]
-
-
-def test_objects_left_behind_and_gone_are_named() -> None:
-    assert snapshot.differences(taken(), taken(objects=("httproute/reviews",))) == ["httproute/reviews is left behind"]
-    assert snapshot.differences(taken(objects=("service/mine",)), taken()) == ["service/mine is gone"]
-
-
-def test_the_comparison_waits_for_what_is_collected_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [taken(objects=("service/waypoint",)), taken(objects=("service/waypoint",)), taken()]
-    monkeypatch.setattr(snapshot, "take", lambda _config: answers.pop(0))
-    monkeypatch.setattr(snapshot, "POLL_SECONDS", 0.001)
-    assert snapshot.wait(LabConfig(), taken(), 5) == []
-    assert answers == []
-
-
-def test_the_comparison_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "take", lambda _config: taken(objects=("service/waypoint",)))
-    monkeypatch.setattr(snapshot, "POLL_SECONDS", 0.001)
-    assert snapshot.wait(LabConfig(), taken(), 0.02) == ["service/waypoint is left behind"]
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_walk_that_is_told_to_end_puts_the_stacks_file_back(tmp_path: Path, number: signal.Signals) -> None:
-    file = tmp_path / "Pulumi.dev.yaml"
-    file.write_bytes(b"encryptionsalt: v1:abc\n")
-    before = signal.getsignal(number)
-
-    def ended() -> None:
-        with kept(file):
-            file.write_text("config: {}\n")
-            os.kill(os.getpid(), number)
-
-    with pytest.raises(KeyboardInterrupt):
-        ended()
-    assert file.read_bytes() == b"encryptionsalt: v1:abc\n"
-    assert signal.getsignal(number) == before
-
-
-@pytest.mark.parametrize(
-    ("text", "stacks", "after"),
-    [
-        ("encryptionsalt: v1:abc\n", ["other"], "{}\n"),
-        ("encryptionsalt: v1:abc\n", ["dev"], "encryptionsalt: v1:abc\n"),
-        ("config:\n  a:b:\n    secure: x\nencryptionsalt: v1:abc\n", [], None),
-        ("config: {}\n", None, None),  # nobody is asked
-    ],
-)
-def test_a_salt_is_forgotten_where_its_stack_is_gone_and_no_secret_needs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, stacks: list[str] | None, after: str | None
-) -> None:
-    file, listed = tmp_path / "Pulumi.dev.yaml", json.dumps([{"name": name} for name in stacks or []])
-    file.write_text(text)
-    answer = f"echo '{listed}'" if stacks is not None else "exit 1"
-    (tmp_path / "pulumi").write_text(f'#!/bin/sh\n[ "$2" = select ] || {answer}\n')
-    (tmp_path / "pulumi").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    Walk(tmp_path)
-    assert file.read_text() == (after or text)
-
-
-def test_a_walk_that_pulumi_refuses_says_why_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pulumi").write_text("#!/bin/sh\necho 'error: no login' >&2\nexit 255\n")
-    (tmp_path / "pulumi").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(RunError, match=r"^pulumi stack failed: no login$"):
-        Walk(tmp_path)
-
-
-def test_a_latency_of_the_few_that_were_answered_is_no_pass() -> None:
-    rows = [Row(200, "none", "yes", 2.05, False)] + [Row(0, "TimeoutError", "no", 15.0, False)] * 59
-    verdict = judge(Expect("2 s later", Measure.SECONDS, low=2.0, high=2.2, requests=60), rows)
-    assert not verdict.passed
-    assert verdict.why == "59 of 60 requests had no answer"
-    assert verdict.observed == {"200": 1, "TimeoutError": 59}
+def test_lab_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["canary", "promte"]) == 2
+    assert "promte" in capsys.readouterr().err

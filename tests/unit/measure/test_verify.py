@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.configs import lab_config
-from waypoint_lab.cli.run import Outcome, RunError, _chosen, kept
 from waypoint_lab.config.target import stack_config
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import probe_script
 from waypoint_lab.measure.envoy_config import problem, weights
 from waypoint_lab.measure.probe import Row
 from waypoint_lab.measure.verify import Verdict, judge, table
-from waypoint_lab.stages.table import BY_NAME, Expect, Measure
+from waypoint_lab.stages.table import Expect, Measure
 
 
 def rows(count: int, *, status: int = 200, colour: str = "none", seconds: float = 0.01) -> list[Row]:
@@ -110,33 +109,6 @@ def test_a_policy_is_live_once_the_waypoint_has_its_rules() -> None:
     config = lab_config("waypoint", "l7Policy")
     assert problem(config, manager(route)) == "the waypoint has no authorization rule"
     assert problem(config, manager(route, rbac=True)) == ""
-
-
-def test_a_stage_without_a_verdict_has_not_passed() -> None:
-    assert not Outcome("canary", "").passed
-
-
-def test_a_stage_that_does_not_exist_is_one_line() -> None:
-    with pytest.raises(RunError, match="there is no stage 'canry' to walk; known are waypoint"):
-        _chosen("canry")
-
-
-def test_chosen_stages_are_cleaned_up_after() -> None:
-    assert _chosen("premium,canary") == [BY_NAME[name] for name in ("canary", "premium", "cleanup")]
-
-
-def test_the_stacks_file_comes_back_byte_for_byte(tmp_path: Path) -> None:
-    file = tmp_path / "Pulumi.dev.yaml"
-    file.write_bytes(b"config: {}  # mine\n")
-
-    def interrupted() -> None:
-        with kept(file):
-            file.write_text("config:\n  waypoint-lab:stages: {}\n")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert file.read_bytes() == b"config: {}  # mine\n"
 
 
 class Answers(http.server.BaseHTTPRequestHandler):

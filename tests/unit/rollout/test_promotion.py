@@ -8,18 +8,18 @@ import pytest
 import yaml
 
 from waypoint_lab import pulumi_cli
+from waypoint_lab.errors import ProbeError, PulumiError, RolloutError
 from waypoint_lab.measure import envoy_config
-from waypoint_lab.measure.pairs import Answer, Round
-from waypoint_lab.measure.probe import ProbeError
-from waypoint_lab.pulumi_cli import UpdateError, Updates
+from waypoint_lab.measure.client import Answer
+from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout import promotion
-from waypoint_lab.rollout.analysis import Rules, Verdict
+from waypoint_lab.rollout.analysis import StepDecision, Thresholds
 from waypoint_lab.rollout.journal import Journal
-from waypoint_lab.rollout.promotion import PromoteError, Promotion, Ways
-from waypoint_lab.rollout.state import Result, Target, standing
+from waypoint_lab.rollout.promotion import Operator, Promotion
+from waypoint_lab.rollout.state import CanaryStep, Phase, current_state
 
-OK, BAD, SLOW, NONE = Answer(200, "red", 0.01), Answer(503, "red", 0.01), Answer(200, "red", 3.0), Answer(0, "x", 5.0)
-RULES = Rules(0.02, 0.01, 0.01)
+OK, BAD, NONE = Answer(200, seconds=0.01), Answer(503, seconds=0.01), Answer(0, error="x")
+RULES = Thresholds(0.02, 0.01, 0.01)
 STEPS = (1.0, 5.0, 20.0, 50.0, 100.0)
 
 
@@ -39,52 +39,52 @@ class Scene:
         self.folder = folder
         scene = self
 
-        class Stream:
+        class Client:
             def __init__(self, *_args: object) -> None:
                 self.answer = scene.canary.pop(0) if scene.canary else OK
 
-            def __enter__(self) -> "Stream":
+            def __enter__(self) -> "Client":
                 return self
 
             def __exit__(self, *_args: object) -> None:
                 pass
 
-            def read(self, _seconds: float) -> list[Round]:
+            def read(self, _seconds: float) -> list[tuple[Answer, ...]]:
                 if self.answer is NONE:
                     raise ProbeError("the Pod is gone")
-                return [Round(0.0, (self.answer, OK, OK))] * 50
+                return [(self.answer, OK, OK)] * 50
 
-        monkeypatch.setattr(promotion, "Stream", Stream)
+        monkeypatch.setattr(promotion, "Client", Client)
         monkeypatch.setattr(envoy_config, "wait", lambda _config: 0.0)
         monkeypatch.setattr(envoy_config, "wait_for_traffic", lambda _config: 0.0)
         monkeypatch.setattr(promotion, "POLL_SECONDS", 0.001)
 
     def _up(self) -> float:
-        config = self.updates().config()
-        now = str(Target.of(config))
+        config = self.stack().config()
+        now = str(CanaryStep.declared(config))
         if self.failing_ups.get(now, 0):
             self.failing_ups[now] -= 1
-            raise UpdateError("refused")
+            raise PulumiError("refused")
         self.applied.append(now)
         return 0.1
 
-    def updates(self) -> Updates:
-        found = Updates(self.folder, "dev")
-        found.forward = self._up  # type: ignore[method-assign]
-        found.back = self._up  # type: ignore[method-assign]
+    def stack(self) -> PulumiStack:
+        found = PulumiStack(self.folder, "dev")
+        found.up = self._up  # type: ignore[method-assign]
+        found.up_unchecked = self._up  # type: ignore[method-assign]
         return found
 
     def promotion(self, **more: Any) -> Promotion:
-        found = Promotion(self.journal, self.updates(), RULES, Ways(self.said.append, lambda: self.asked, **more))
+        found = Promotion(self.journal, self.stack(), RULES, Operator(self.said.append, lambda: self.asked, **more))
         found._api_problem = lambda: ""  # type: ignore[method-assign]
         return found
 
-    def walk(self, **more: Any) -> Verdict:
+    def walk(self, **more: Any) -> StepDecision:
         walking = self.promotion(**more)
-        now = standing(self.journal.records())
-        if not now or now.result:
-            assert walking.begin(STEPS, "")
-        return walking.walk()[0]
+        now = current_state(self.journal.records())
+        if not now or now.ended:
+            assert walking.start(STEPS, "")
+        return walking.run()[0]
 
 
 @pytest.fixture
@@ -93,28 +93,28 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 
 def test_a_healthy_canary_is_applied_step_by_step_to_the_end(scene: Scene) -> None:
-    assert scene.walk() is Verdict.GO
+    assert scene.walk() is StepDecision.PROMOTE
     assert scene.applied == ["0 %", "1 %", "5 %", "20 %", "50 %", "100 %"]
-    found = standing(scene.journal.records())
+    found = current_state(scene.journal.records())
     assert found
-    assert found.result is Result.PROMOTED
+    assert found.phase is Phase.PROMOTED
 
 
 def test_a_bad_canary_goes_back_to_the_last_good_weight_with_the_evidence_kept(scene: Scene) -> None:
     scene.canary = [OK, OK, BAD]
-    assert scene.walk() is Verdict.BACK
+    assert scene.walk() is StepDecision.ROLL_BACK
     assert scene.applied == ["0 %", "1 %", "5 %", "20 %", "5 %"]
-    (bad,) = [record for record in scene.journal.records() if record.get("verdict") == "roll back"]
-    assert bad["evidence"]["failed"] == {"canary": 50, "baseline": 0, "users": 0}
+    (bad,) = [record for record in scene.journal.records() if record.get("decision") == "roll back"]
+    assert bad["evidence"]["failed"] == {"canary": 50, "baseline": 0, "route": 0}
     assert bad["evidence"]["canary"]["decision"] == "bad"
 
 
 def test_an_up_that_fails_and_a_measurement_that_breaks_off_go_back(scene: Scene) -> None:
     scene.failing_ups = {"5 %": 1}
-    assert scene.walk() is Verdict.BACK
+    assert scene.walk() is StepDecision.ROLL_BACK
     assert scene.applied == ["0 %", "1 %", "1 %"]
     scene.canary = [NONE]
-    assert scene.walk() is Verdict.BACK
+    assert scene.walk() is StepDecision.ROLL_BACK
     assert scene.applied[-2:] == ["5 %", "1 %"]
 
 
@@ -122,33 +122,33 @@ def test_a_way_back_that_fails_is_tried_again_and_then_left_to_the_next_run(scen
     scene.canary = [BAD]
     scene.failing_ups = {"0 %": 0}
     walking = scene.promotion()
-    walking.begin(STEPS, "")
+    walking.start(STEPS, "")
     scene.failing_ups = {"0 %": 3}
-    with pytest.raises(PromoteError, match="cannot go back to 0 % yet: refused; run `lab promote` again"):
-        walking.walk()
-    assert scene.walk() is Verdict.BACK
+    with pytest.raises(RolloutError, match="cannot roll back to 0 % yet: refused; run `lab canary promote`"):
+        walking.run()
+    assert scene.walk() is StepDecision.ROLL_BACK
     assert scene.applied == ["0 %", "1 %", "0 %"]
 
 
 def test_a_lost_api_server_is_waited_for(scene: Scene) -> None:
     walking = scene.promotion()
-    walking.begin(STEPS, "")
+    walking.start(STEPS, "")
     problems = ["connection refused"] * 5 + [""]
     walking._api_problem = lambda: problems.pop(0)  # type: ignore[method-assign]
     scene.canary = [NONE]
     scene.failing_ups = {"0 %": 1}
-    assert walking.walk()[0] is Verdict.BACK
+    assert walking.run()[0] is StepDecision.ROLL_BACK
     assert problems == []
     assert sum("waiting up to" in line for line in scene.said) == 1
 
 
 def test_told_to_stop_it_goes_back(scene: Scene) -> None:
     walking = scene.promotion()
-    walking.begin(STEPS, "")
+    walking.start(STEPS, "")
     scene.asked = "SIGINT"
-    assert walking.walk()[0] is Verdict.BACK
+    assert walking.run()[0] is StepDecision.ROLL_BACK
     assert scene.applied[-1] == "0 %"
-    assert any("told to stop by SIGINT" in line for line in scene.said)
+    assert any("stopped by SIGINT" in line for line in scene.said)
 
 
 def test_it_can_be_killed_before_and_after_every_line_of_the_journal_and_ends_right(
@@ -177,10 +177,10 @@ def test_it_can_be_killed_before_and_after_every_line_of_the_journal_and_ends_ri
         with pytest.raises(Killed):
             scene.walk()
         state["left"] = -1
-        begun, found = scene.journal.records(), standing(scene.journal.records())
-        if not found or not found.result:
-            assert scene.walk() is Verdict.GO
-        assert scene.updates().config().canary.weight == 100
+        begun, found = scene.journal.records(), current_state(scene.journal.records())
+        if not found or not found.ended:
+            assert scene.walk() is StepDecision.PROMOTE
+        assert scene.stack().config().canary.weight == 100
         starts = sum(record["kind"] == "start" for record in scene.journal.records())
         assert starts == 1, "gone on with, not begun anew"
         assert scene.journal.records()[: len(begun)] == begun
@@ -188,27 +188,27 @@ def test_it_can_be_killed_before_and_after_every_line_of_the_journal_and_ends_ri
 
 def test_a_weight_that_somebody_else_has_moved_is_not_overwritten(scene: Scene) -> None:
     walking = scene.promotion()
-    walking.begin(STEPS, "")
+    walking.start(STEPS, "")
     pulumi_cli.write(scene.file, pulumi_cli.edited(scene.file.read_text(), {"canary.weight": 42}))
-    with pytest.raises(PromoteError, match="the stack's config says 42 %, but the promotion stands at 0 %"):
-        walking.walk()
+    with pytest.raises(RolloutError, match="the stack's config declares 42 %, but the promotion is at 0 %"):
+        walking.run()
 
 
 def test_a_person_can_hold_and_go_back(scene: Scene) -> None:
-    answers = [Verdict.GO, Verdict.HOLD]
-    assert scene.walk(approve=lambda _target: answers.pop(0)) is Verdict.HOLD
+    answers = [StepDecision.PROMOTE, StepDecision.PAUSE]
+    assert scene.walk(approve=lambda _target: answers.pop(0)) is StepDecision.PAUSE
     assert scene.applied == ["0 %", "1 %"]
-    assert scene.walk(approve=lambda _target: Verdict.BACK) is Verdict.BACK
+    assert scene.walk(approve=lambda _target: StepDecision.ROLL_BACK) is StepDecision.ROLL_BACK
     assert scene.applied == ["0 %", "1 %", "1 %"]
 
 
 def test_a_stack_that_does_not_come_up_as_it_is_begins_nothing(scene: Scene) -> None:
     scene.failing_ups = {"0 %": 1}
-    with pytest.raises(PromoteError, match="nothing was begun: refused"):
+    with pytest.raises(RolloutError, match="no promotion was started: refused"):
         scene.walk()
     assert scene.journal.records() == []
 
 
 def test_nothing_is_left_to_promote_at_a_hundred(scene: Scene) -> None:
-    assert scene.walk() is Verdict.GO
-    assert scene.promotion().begin(STEPS, "") is None
+    assert scene.walk() is StepDecision.PROMOTE
+    assert scene.promotion().start(STEPS, "") is None

@@ -7,65 +7,67 @@ from typing import Any
 import pytest
 
 from waypoint_lab.cli import history
-from waypoint_lab.rollout.journal import Journal, Locked
-from waypoint_lab.rollout.state import Target, plan, standing
+from waypoint_lab.errors import LockedError
+from waypoint_lab.rollout.journal import Journal
+from waypoint_lab.rollout.state import CanaryStep, Phase, current_state, plan
 
 STEPS = (1.0, 5.0, 20.0, 50.0, 100.0)
 
 
 def lines(*kinds: tuple[str, dict[str, Any]], start: float = 0.0, cohort: str = "") -> list[dict[str, Any]]:
-    targets = plan(Target(start), STEPS, cohort)
-    first = {"kind": "start", "from": Target(start).document(), "targets": [target.document() for target in targets]}
+    targets = plan(CanaryStep(start), STEPS, cohort)
+    first = {"kind": "start", "from": CanaryStep(start).document(), "steps": [target.document() for target in targets]}
     return [{"promotion": "p", **first}, *({"promotion": "p", "kind": kind, **more} for kind, more in kinds)]
 
 
-TRY, GO = ("try", {}), ("decision", {"verdict": "go on", "why": ""})
-HOLD, BACK = ("decision", {"verdict": "hold", "why": "w"}), ("decision", {"verdict": "roll back", "why": "w"})
-END = ("end", {"result": "rolled back"})
+APPLY, PROMOTE = ("apply", {}), ("decision", {"decision": "promote", "why": ""})
+PAUSE = ("decision", {"decision": "pause", "why": "w"})
+ROLL_BACK = ("decision", {"decision": "roll back", "why": "w"})
+END = ("end", {"phase": "RolledBack"})
 
 
 @pytest.mark.parametrize(
     ("kinds", "good", "now", "said"),
     [
-        ((), 0, 0, "no step passed, stopped before 1 %"),
-        ((TRY,), 0, 1, "no step passed, was killed while trying 1 %"),
-        ((TRY, GO), 1, 1, "1 % passed, stopped before 5 %"),
-        ((TRY, GO, TRY), 1, 5, "1 % passed, was killed while trying 5 %"),
-        ((TRY, GO, TRY, HOLD), 1, 5, "1 % passed, held at 5 %"),
-        ((TRY, GO, TRY, BACK), 1, 5, "on its way back to 1 % (w)"),
-        ((TRY, GO, TRY, BACK, END), 1, 1, "rolled back; at 1 %"),
-        ((TRY, GO) * 5, 100, 100, "all steps passed"),
+        ((), 0, 0, "Progressing; no step passed, next is 1 %"),
+        ((APPLY,), 0, 1, "Progressing; no step passed, applying 1 %"),
+        ((APPLY, PROMOTE), 1, 1, "Progressing; 1 % passed, next is 5 %"),
+        ((APPLY, PROMOTE, APPLY), 1, 5, "Progressing; 1 % passed, applying 5 %"),
+        ((APPLY, PROMOTE, APPLY, PAUSE), 1, 5, "Paused at 5 %; 1 % passed"),
+        ((APPLY, PROMOTE, APPLY, ROLL_BACK), 1, 5, "RollingBack to 1 % (w)"),
+        ((APPLY, PROMOTE, APPLY, ROLL_BACK, END), 1, 1, "RolledBack; at 1 %"),
+        ((APPLY, PROMOTE) * 5, 100, 100, "Progressing; all steps passed"),
     ],
 )
 def test_wherever_it_was_killed_the_journal_says_where_it_stands(
     kinds: tuple[Any, ...], good: float, now: float, said: str
 ) -> None:
-    found = standing(lines(*kinds))
+    found = current_state(lines(*kinds))
     assert found
-    assert (found.good.weight, found.now.weight) == (good, now)
+    assert (found.last_healthy.weight, found.current.weight) == (good, now)
     assert str(found) == f"p: {said}"
 
 
 def test_going_back_by_hand_after_the_end_goes_to_where_it_started() -> None:
-    kinds = [*((TRY, GO) * 5), ("end", {"result": "promoted"}), ("back", {"why": "by hand", "passed": 0})]
-    found = standing(lines(*kinds))
+    kinds = [*((APPLY, PROMOTE) * 5), ("end", {"phase": "Promoted"}), ("rollback", {"why": "by hand", "passed": 0})]
+    found = current_state(lines(*kinds))
     assert found
-    assert found.going_back
-    assert found.result is None
-    assert found.good == Target(0)
+    assert found.phase is Phase.ROLLING_BACK
+    assert found.last_healthy == CanaryStep(0)
 
 
 def test_no_journal_is_no_standing() -> None:
-    assert standing([]) is None
+    assert current_state([]) is None
 
 
 def test_a_plan_passes_over_what_the_canary_has_already() -> None:
-    assert plan(Target(5), STEPS, "") == [Target(20), Target(50), Target(100)]
-    assert plan(Target(100), STEPS, "") == []
+    assert plan(CanaryStep(5), STEPS, "") == [CanaryStep(20), CanaryStep(50), CanaryStep(100)]
+    assert plan(CanaryStep(100), STEPS, "") == []
 
 
 def test_a_cohort_comes_first_and_is_taken_away_last() -> None:
-    assert plan(Target(0), (10, 100), "a=b") == [Target(0, "a=b"), Target(10, "a=b"), Target(100, "a=b"), Target(100)]
+    found = plan(CanaryStep(0), (10, 100), "a=b")
+    assert found == [CanaryStep(0, "a=b"), CanaryStep(10, "a=b"), CanaryStep(100, "a=b"), CanaryStep(100)]
 
 
 def test_a_line_that_a_kill_cut_off_is_passed_over_and_does_not_spoil_the_next(tmp_path: Path) -> None:
@@ -80,20 +82,20 @@ def test_a_line_that_a_kill_cut_off_is_passed_over_and_does_not_spoil_the_next(t
 
 def test_a_second_promotion_is_refused_in_one_line_that_names_the_first(tmp_path: Path) -> None:
     with Journal(tmp_path, "dev").locked():
-        with pytest.raises(Locked) as error, Journal(tmp_path, "dev").locked():
+        with pytest.raises(LockedError) as error, Journal(tmp_path, "dev").locked():
             pass
-        assert f"another promotion of stack dev runs (process {os.getpid()})" in str(error.value)
+        assert f"stack dev: process {os.getpid()} changes it" in str(error.value)
         with Journal(tmp_path, "other").locked():
             pass
     with Journal(tmp_path, "dev").locked():
         pass
 
 
-def test_the_history_is_a_line_for_each_decision() -> None:
+def test_history_promotion_has_a_row_for_each_decision() -> None:
     found = [
-        {"at": "2026-01-01T00:00:00.000+00:00", **{"weight": 1.0, "cohort": "", **record}} for record in lines(TRY, GO)
+        {"at": "2026-01-01T00:00:00.000+00:00", **{"weight": 1.0, "cohort": "", **record}}
+        for record in lines(APPLY, PROMOTE)
     ]
-    head, start, decision = history.table(found).splitlines()
-    assert head.startswith("at (UTC)")
-    assert "to 1 %, 5 %, 20 %, 50 %, 100 %" in start
-    assert "go on" in decision
+    start, _, decision = [history.canary_row(record) for record in found]
+    assert start[-1] == "steps 1 %, 5 %, 20 %, 50 %, 100 %"
+    assert decision[-2] == "promote"

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.configs import lab_config, of_step
+from tests.unit.configs import lab_config
 from waypoint_lab.chaos import blast_radius
-from waypoint_lab.chaos.schedule import read, step_of
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import envoy_config
@@ -185,41 +184,3 @@ def test_a_guard_that_nothing_enforces_is_said(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert said in l4_enforcement.warning(config(waypoint={"failClosed": True}))
     assert bool(said) == bool(l4_enforcement.warning(config(waypoint={"failClosed": True})))
-
-
-HEALTH = "health: {url: 'http://127.0.0.1:1/'}\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("faults: []\n", "exactly two keys, health and faults"),
-        ("health: {url: nowhere}\nfaults: [{at: 0, seconds: 5, percent: 1}]", "must begin with http"),
-        (HEALTH + "faults: []", "a list of at least one fault"),
-        (HEALTH + "faults: [{at: 0, seconds: 5}]", "fault 1 does nothing: give percent, delay or both"),
-        (HEALTH + "faults: [{at: 0, seconds: 5, procent: 1}]", "fault 1 has no setting procent"),
-        (HEALTH + "faults: [{at: 0, seconds: 5000, percent: 1}]", "seconds is 5000"),
-        (HEALTH + "faults: [{at: 0, seconds: 5, percent: 101}]", "fault 1: waypoint-lab:fault.abort.percent: 101"),
-        (
-            HEALTH + "faults: [{at: 0, seconds: 5, percent: 1}, {at: 4, seconds: 5, percent: 1}]",
-            "fault 2 begins at 4 s, before fault 1 is over",
-        ),
-    ],
-)
-def test_a_bad_schedule_is_one_line_with_its_place(tmp_path: Path, text: str, said: str) -> None:
-    file = tmp_path / "schedule.yaml"
-    file.write_text(text)
-    with pytest.raises(ConfigError, match=said):
-        read(file)
-
-
-def test_a_scheduled_fault_ends_by_itself_and_keeps_the_canary(tmp_path: Path) -> None:
-    file = tmp_path / "schedule.yaml"
-    file.write_text(HEALTH + "faults: [{at: 0, seconds: 5, percent: 1.5, header: {name: end-user, value: jane}}]")
-    (entry,) = read(file).entries
-    step = step_of(entry, config("canary"), "now")
-    found = of_step(step.on, step.settings)
-    assert (found.fault.duration_seconds, found.fault.start) == (35.0, "now")
-    assert found.uses_virtual_service
-    assert found.fault.header_pair == ("end-user", "jane")
-    assert found.stages.on == {"waypoint", "canary", "abort"}

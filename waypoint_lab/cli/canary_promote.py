@@ -1,0 +1,180 @@
+"""`lab canary promote`: promote the canary step by step; roll back on failure."""
+
+import select
+import sys
+
+import click
+
+from embedded.cluster import PROJECT_FOLDER
+from waypoint_lab import signals
+from waypoint_lab.cli import output
+from waypoint_lab.cli.main import Session
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.target import use_target
+from waypoint_lab.config.weights import StepsError, read_steps, shown
+from waypoint_lab.errors import RolloutError
+from waypoint_lab.pulumi_cli import PulumiStack
+from waypoint_lab.rollout.analysis import StepDecision, Thresholds
+from waypoint_lab.rollout.journal import Journal
+from waypoint_lab.rollout.promotion import Operator, Promotion
+from waypoint_lab.rollout.state import CanaryStep, PromotionState, current_state
+from waypoint_lab.signals import StopRequest
+
+EXIT_CODES = {StepDecision.PROMOTE: 0, StepDecision.ROLL_BACK: 1, StepDecision.PAUSE: 3}
+ANSWERS = {"y": StepDecision.PROMOTE, "n": StepDecision.PAUSE, "b": StepDecision.ROLL_BACK}
+POLL_SECONDS = 0.2
+report = output.reporter("promote")
+
+
+def choose_steps(
+    config: LabConfig, state: PromotionState | None, steps: str | None, header: str | None
+) -> tuple[tuple[float, ...], str]:
+    """Return the weights and the cohort of a promotion.
+
+    Args:
+        config: The stack's config.
+        state: State of the newest promotion; None where there is none.
+        steps: Rising weights, comma-separated; None means those of the config.
+        header: A header as NAME=VALUE; None means none.
+
+    Raises:
+        RolloutError: Stage canary is off, the steps are not valid, or another promotion has not ended.
+        ConfigError: The header is not valid.
+    """
+    if not config.stages.canary:
+        raise RolloutError("stages.canary is off; run `pulumi config set --path stages.canary true`")
+    name, _, value = (header or "").partition("=")
+    if header:
+        LabConfig.from_mapping({"canary": {"cohort": {"header": name, "value": value}}})
+    cohort = f"{name.lower()}={value}" if header else ""
+    try:
+        weights = read_steps(steps) if steps else config.canary.steps
+    except StepsError as error:
+        raise RolloutError(f"--steps is {steps}: it must be {error}") from None
+    if state is None or state.ended or not (steps or header):
+        return weights, cohort
+    wanted = dict.fromkeys(step.weight for step in state.steps if step.weight > state.start.weight)
+    same = [weight for weight in weights if weight > state.start.weight] == list(wanted)
+    if not same or (header and all(step.cohort != cohort for step in state.steps)):
+        raise RolloutError(
+            f"a promotion with other steps has not ended ({state}); "
+            "run without --steps and --header, or `lab canary rollback`"
+        )
+    return weights, cohort
+
+
+class Approval:
+    """A person at the terminal who approves each step."""
+
+    def __init__(self, stop_requested: StopRequest) -> None:
+        """Keep the request to stop, which also ends the question."""
+        self._stop_requested = stop_requested
+
+    def __call__(self, step: CanaryStep) -> StepDecision:
+        """Ask until the answer is one; end of input pauses the promotion, a signal rolls it back."""
+        while not self._stop_requested():
+            report(f"promote to {step}? y: yes, n: pause, b: roll back")
+            while not self._stop_requested() and not select.select([sys.stdin], [], [], POLL_SECONDS)[0]:
+                pass
+            if self._stop_requested():
+                break
+            line = sys.stdin.readline()
+            if not line:
+                return StepDecision.PAUSE
+            if line.strip().lower() in ANSWERS:
+                return ANSWERS[line.strip().lower()]
+        return StepDecision.ROLL_BACK
+
+
+def document(decision: StepDecision, state: PromotionState) -> dict[str, object]:
+    """Return the result as `--json` prints it."""
+    current = state.current if decision is StepDecision.PAUSE else state.last_healthy
+    return {
+        "decision": decision,
+        "phase": state.phase,
+        "promotion": state.promotion,
+        "weight": current.weight,
+        "passed": [step.document() for step in state.steps[: state.passed]],
+        "why": state.why,
+    }
+
+
+@click.command()
+@click.option(
+    "--steps", metavar="LIST", help="Rising weights in percent, such as 0.1,1,5,20,100 [default: the config's]."
+)
+@click.option("--header", metavar="NAME=VALUE", help="Send requests with this header to the canary before the steps.")
+@click.option("--approve", is_flag=True, help="Ask before each step.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, 50, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Percentage points of failures that must not be promoted.",
+)
+@click.option(
+    "--error-rate",
+    type=click.FloatRange(0, 20, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Percent of wrong decisions, at most.",
+)
+@click.option("--seconds", type=click.FloatRange(0, 86400), default=0.0, help="Measure each step at least this long.")
+@click.option("--requests", type=click.IntRange(0, 10_000_000), default=0, help="Measure at least so many rounds.")
+@click.option(
+    "--limit",
+    type=click.FloatRange(0, 86400, min_open=True),
+    default=120.0,
+    show_default=True,
+    help="Seconds after which an inconclusive step pauses the promotion.",
+)
+@output.stack_option
+@output.json_option
+@click.pass_obj
+def promote(
+    session: Session,
+    steps: str | None,
+    header: str | None,
+    approve: bool,
+    margin: float,
+    error_rate: float,
+    seconds: float,
+    requests: int,
+    limit: float,
+    stack: str,
+    as_json: bool,
+) -> int:
+    """Promote the canary step by step; roll back on failure.
+
+    Each step edits the stack's config, runs `pulumi up` and compares the canary with the baseline. An interrupted
+    promotion continues with the next call.
+
+    Exit status: 0 promoted, 1 rolled back or refused, 3 paused, 130 interrupted and rolled back.
+
+    Example: lab canary promote --steps 1,5,20,50,100
+    """
+    stop = StopRequest()
+    pulumi_stack = PulumiStack(PROJECT_FOLDER, stack, stop)
+    rate = error_rate / 100
+    thresholds = Thresholds(
+        margin / 100, rate, rate, min_seconds=seconds, min_rounds=requests, limit_seconds=max(limit, seconds + 30)
+    )
+    use_target(session.state, pulumi_stack.config())
+    journal = Journal(PROJECT_FOLDER, stack)
+    with stop.received(), journal.locked():
+        state = current_state(journal.records())
+        weights, cohort = choose_steps(pulumi_stack.config(), state, steps, header)
+        operator = Operator(report, stop, Approval(stop) if approve else None)
+        promotion = Promotion(journal, pulumi_stack, thresholds, operator)
+        if state and not state.ended:
+            report(str(state))
+        elif not promotion.start(weights, cohort):
+            report(f"the canary has {shown(pulumi_stack.config().canary.weight)} % and no step is above: nothing to do")
+            return 0
+        decision, state = promotion.run()
+    report(
+        f"{state}; run the command again, or `lab canary rollback`" if decision is StepDecision.PAUSE else str(state)
+    )
+    if as_json:
+        output.print_json(document(decision, state))
+    return signals.EXIT if stop() else EXIT_CODES[decision]

@@ -1,0 +1,162 @@
+"""Ask a cluster for everything that the lab needs; change nothing."""
+
+import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+from waypoint_lab.cli import cluster_checks
+from waypoint_lab.cli.cluster_checks import Check, Object, State
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.measure.probe import kubectl
+
+SECONDS = 20
+BUNDLE = r"{.metadata.annotations.gateway\.networking\.k8s\.io/bundle-version}"
+# (group, resource, verbs) that the stages need in the Service's namespace
+NEEDED = [
+    ("gateway.networking.k8s.io", "gateways", ("create", "patch", "delete", "list")),
+    ("gateway.networking.k8s.io", "httproutes", ("create", "patch", "delete")),
+    ("networking.istio.io", "virtualservices", ("create", "patch", "delete")),
+    ("security.istio.io", "authorizationpolicies", ("create", "patch", "delete")),
+    ("telemetry.istio.io", "telemetries", ("create", "patch", "delete")),
+    ("", "services", ("create", "patch", "delete", "list")),
+    ("", "configmaps", ("create", "patch", "delete")),
+    ("apps", "deployments", ("create", "patch", "delete", "list")),
+    ("", "namespaces", ("patch",)),
+]
+# What a waypoint that takes over from another takes besides: it is looked into, and the one that leaves is ended.
+HANDOVER = [
+    ("", "pods", ("list",)),
+    ("", "pods/exec", ("create",)),
+    ("apps", "deployments/scale", ("patch",)),
+]
+# What istiod does for a waypoint and its routes. Source: Istio, manifests/charts/istio-control, clusterrole.yaml
+ISTIOD_NEEDS = [
+    ("apps", "deployments", ("create", "patch")),
+    ("", "services", ("create", "patch")),
+    ("", "serviceaccounts", ("create", "patch")),
+    ("gateway.networking.k8s.io", "httproutes/status", ("patch",)),
+]
+
+
+class NoAnswer(Exception):
+    """The cluster cannot be asked; one line."""
+
+
+def _ask(config: LabConfig, *arguments: str, given: str | None = None) -> str:
+    command = kubectl(config, "--request-timeout=10s", *arguments)
+    try:
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=SECONDS)
+    except FileNotFoundError:
+        raise NoAnswer("kubectl is not on PATH") from None
+    except subprocess.TimeoutExpired:
+        raise NoAnswer(f"no answer within {SECONDS} s") from None
+    if done.returncode:
+        raise NoAnswer((done.stderr.strip().splitlines() or ["kubectl said nothing"])[-1].removeprefix("error: "))
+    return done.stdout
+
+
+def _items(config: LabConfig, *what: str) -> list[Object]:
+    text = _ask(config, "get", *what, "--ignore-not-found", "--output", "json")
+    found: Object = json.loads(text) if text.strip() else {"items": []}
+    items: list[Object] = found.get("items", [found])
+    return items
+
+
+def _documents(text: str) -> list[Object]:
+    """What kubectl prints for several objects that it created: one JSON document after the other."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(text):
+        item, at = decoder.raw_decode(text, at)
+        found.append(item)
+        at += len(text[at:]) - len(text[at:].lstrip())
+    return found
+
+
+def _crds(config: LabConfig) -> list[Check]:
+    row = f"{{range .items[*]}}{{.metadata.name}}={BUNDLE}{{'\\n'}}{{end}}".replace("'", '"')
+    text = _ask(config, "get", "crd", *cluster_checks.CRDS, "--ignore-not-found", "--output", f"jsonpath={row}")
+    return cluster_checks.gateway_api(dict(line.split("=", 1) for line in text.splitlines() if line))
+
+
+def _mesh(config: LabConfig) -> list[Check]:
+    classes = _items(config, "gatewayclasses.gateway.networking.k8s.io", "istio-waypoint")
+    parts = _items(config, "deployments,daemonsets", "--all-namespaces", "--selector", "app in (istiod, ztunnel)")
+    return cluster_checks.ambient(
+        classes, parts, cluster_checks.CANARY if config.waypoint.canary else cluster_checks.ISTIO
+    )
+
+
+def _namespaces(config: LabConfig) -> list[Check]:
+    names = dict.fromkeys((config.app.namespace, config.app.client.namespace))
+    there = {item["metadata"]["name"]: item for item in _items(config, "namespaces", *names)}
+    return cluster_checks.enrolled(config, there)
+
+
+def _service(config: LabConfig) -> list[Check]:
+    there = _items(config, "services", config.app.service, "--namespace", config.app.namespace)
+    return [cluster_checks.service(config, next(iter(there), None))]
+
+
+def _client(config: LabConfig) -> list[Check]:
+    what = f"client {config.app.client.namespace}/{config.app.client.workload}"
+    fix = "set waypoint-lab:clientNamespace and waypoint-lab:clientWorkload"
+    kind, slash, name = config.app.client.workload.partition("/")
+    arguments = (kind, name) if slash else ("pod", kind)
+    if not _items(config, *arguments, "--namespace", config.app.client.namespace):
+        return [Check(what, State.MISSING, "does not exist", fix)]
+    return [Check(what, State.OK, "there")]
+
+
+def _review(namespace: str, user: str, group: str, resource: str, verb: str) -> Object:
+    plain, _, sub = resource.partition("/")
+    asked = {"verb": verb, "group": group, "resource": plain, "namespace": namespace}
+    if sub:
+        asked["subresource"] = sub
+    if resource == "namespaces":
+        asked["name"] = namespace
+    kind, more = ("SubjectAccessReview", {"user": user}) if user else ("SelfSubjectAccessReview", {})
+    return {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": {"resourceAttributes": asked, **more}}
+
+
+def _permissions(config: LabConfig, user: str = "") -> list[Check]:
+    rows = ISTIOD_NEEDS if user else [*NEEDED, *(HANDOVER if config.waypoint.canary else [])]
+    wanted = [_review(config.app.namespace, user, group, kind, verb) for group, kind, verbs in rows for verb in verbs]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
+    try:
+        answer = _documents(_ask(config, "create", "--filename", "-", "--output", "json", given=text))
+    except NoAnswer as error:
+        whose = "istiod's permissions" if user else "your permissions"
+        return [Check(whose, State.UNKNOWN, f"cannot be asked for ({error})")]
+    return cluster_checks.permissions(answer)
+
+
+def _istiod(config: LabConfig) -> list[Check]:
+    return _permissions(config, "system:serviceaccount:istio-system:istiod")
+
+
+def examine(config: LabConfig) -> list[Check]:
+    """All that `config` needs of its cluster. A cluster that does not answer is the only finding then."""
+    context = config.target.context or "the current context"
+    try:
+        version = json.loads(_ask(config, "version", "--output", "json"))["serverVersion"]["gitVersion"]
+    except (NoAnswer, KeyError, ValueError) as error:
+        fix = "set waypoint-lab:kubeconfig and waypoint-lab:context, or KUBECONFIG"
+        return [Check("API server", State.MISSING, f"{context} cannot be used: {error}", fix)]
+    checks = {"CRDs": _crds, "Istio": _mesh, "your permissions": _permissions, "istiod's permissions": _istiod}
+    if not config.installs_bookinfo:  # else the stack makes them
+        checks |= {"namespaces": _namespaces, "Service": _service, "client": _client}
+    found = [Check("API server", State.OK, f"{context}, Kubernetes {version}")]
+    with ThreadPoolExecutor(len(checks)) as pool:
+        for what, answer in [(what, pool.submit(check, config)) for what, check in checks.items()]:
+            try:
+                found += answer.result()
+            except NoAnswer as error:
+                # What one may not look at can still be there; what does not answer cannot be used.
+                state = State.UNKNOWN if "forbidden" in str(error) else State.MISSING
+                found.append(Check(what, state, f"cannot be asked for ({error})"))
+    return found
+
+
+def missing(config: LabConfig) -> list[str]:
+    """Return one line for each thing that the cluster lacks, with its fix."""
+    return [f"{item.what}: {item.found}; fix: {item.fix}" for item in examine(config) if item.state is State.MISSING]

@@ -1,0 +1,79 @@
+"""Output of the commands: tables and colours by rich on a terminal, plain lines elsewhere."""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from waypoint_lab.measure.verify import Verdict, scaled
+
+STYLES = {"passed": "green", "FAILED": "bold red", "inconclusive": "yellow"}
+
+stack_option = click.option(
+    "--stack", default="dev", show_default=True, metavar="NAME", help="The stack of this project."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console; where the output is no terminal, it neither wraps nor colours."""
+    found = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=1000)
+
+
+def reporter(name: str) -> Callable[[str], None]:
+    """Return a function that prints one line of progress to standard error, after the name of the command."""
+    return functools.partial(_report, name)
+
+
+def _report(name: str, line: str) -> None:
+    click.echo(f"{name}: {line}", err=True)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(document, indent=1, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, stderr: bool = False) -> None:
+    """Print a table.
+
+    Args:
+        columns: Titles; one that begins with `>` is aligned to the right.
+        rows: One sequence of cells a row; a cell may be a rich text.
+        stderr: Print to standard error.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in columns:
+        table.add_column(title.lstrip(">"), justify="right" if title.startswith(">") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    console(stderr=stderr).print(table)
+
+
+def verdict_cells(item: Verdict) -> list[Any]:
+    """Return the cells of one verdict: what, declared, measured, interval, requests, verdict."""
+    low, high = (scaled(item, end) for end in item.interval)
+    word = "passed" if item.passed else "FAILED"
+    verdict = Text(word, STYLES[word]) + Text(f"  {item.why}" if item.why else "")
+    return [
+        item.what,
+        scaled(item, item.declared),
+        scaled(item, item.measured),
+        f"{low}-{high}",
+        item.requests,
+        verdict,
+    ]
+
+
+VERDICT_COLUMNS = ("what", ">declared", ">measured", ">99.9 % interval", ">requests", "verdict")
+
+
+def print_verdicts(verdicts: Sequence[Verdict], *, stderr: bool = False) -> None:
+    """Print one row for each verdict."""
+    print_table(VERDICT_COLUMNS, [verdict_cells(item) for item in verdicts], stderr=stderr)

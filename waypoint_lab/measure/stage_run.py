@@ -1,0 +1,209 @@
+"""Run the stages of the lab on one stack, and measure each: edit the config, `pulumi up`, measure."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import yaml
+
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import LabError
+from waypoint_lab.measure import envoy_config, snapshot
+from waypoint_lab.measure.client import Answer, Load
+from waypoint_lab.measure.verify import Verdict, measure
+from waypoint_lab.pulumi_cli import UP_SECONDS, PulumiStack, pulumi
+from waypoint_lab.signals import SIGNALS, handled, ignored, interrupt
+from waypoint_lab.stages.table import BY_NAME, Stage, Step, expectations
+
+UNDER_LOAD = ("migration", "canary", "promoted", "premium")  # no request may fail while these change
+CHANGES_THE_PATH = ("waypoint", "migration", "cleanup")  # requests take another path, which Envoy's config cannot show
+FAILURES = (LabError, envoy_config.NotLive, snapshot.SnapshotError, subprocess.SubprocessError)
+TOGGLES = ("waypoint", "accessLog", "l7Policy", "canary", "premium", "delay", "abort", "retries")
+RESTORE_TRIES = 5  # the API server may not answer for a moment
+
+
+@dataclass
+class StageResult:
+    """The measurements of one stage.
+
+    Attributes:
+        name: Name of the stage.
+        title: One sentence on the stage.
+        verdicts: All verdicts.
+        own: Verdicts on the traffic that the stage itself declares, under its last step.
+        problems: Reasons why the stage failed beside its verdicts.
+        notes: Lines for a person.
+        up_seconds: Seconds of all updates.
+        sync_seconds: Seconds until the waypoint had the configuration, after the updates.
+    """
+
+    name: str
+    title: str
+    verdicts: list[Verdict] = field(default_factory=list)
+    own: list[Verdict] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    up_seconds: float = 0.0
+    sync_seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """True with at least one verdict, if all passed and there is no problem."""
+        return bool(self.verdicts) and not self.problems and all(item.passed for item in self.verdicts)
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as `--json` prints it; `declared` and `interval` are of the stage's first own verdict."""
+        first = next(iter(self.own), None)
+        return {
+            "name": self.name,
+            "passed": self.passed,
+            "requests": sum(item.requests for item in self.verdicts),
+            "observed": {value: count for item in self.own for value, count in item.observed.items()},
+            "declared": first.declared if first else None,
+            "interval": first.interval if first else None,
+            "up_seconds": round(self.up_seconds, 2),
+            "sync_seconds": round(self.sync_seconds, 2),
+            "problems": self.problems,
+            "notes": self.notes,
+            "verdicts": [asdict(item) for item in self.verdicts],
+        }
+
+
+def set_step(stack: PulumiStack, step: Step) -> LabConfig:
+    """Write the toggles and settings of a step into the stack's file; other settings stay."""
+    toggles = {f"stages.{toggle}": toggle in step.on or None for toggle in TOGGLES}
+    return stack.set({**toggles, **step.settings})
+
+
+@contextmanager
+def restored(stack: PulumiStack, report: Callable[[str], None]) -> Iterator[None]:
+    """Restore the stack in the end: its file byte for byte, and its resources, also after an interruption.
+
+    Args:
+        stack: The stack; its file is changed inside the context.
+        report: Shows one line.
+    """
+    file = stack.file
+    before = file.read_bytes()
+    ended = False
+    try:
+        with handled(interrupt, SIGNALS):
+            yield
+            ended = not stack.config().stages.on
+    finally:
+        with ignored():
+            file.write_bytes(before)
+            if not ended or stack.config().stages.on:
+                _restore_resources(stack, report)
+
+
+def _restore_resources(stack: PulumiStack, report: Callable[[str], None]) -> None:
+    for left in reversed(range(RESTORE_TRIES)):
+        try:
+            stack.up_unchecked()
+            return
+        except FAILURES as error:
+            if not left:
+                report(f"the stack's file is restored, but its resources are not: {error}; run `pulumi up`")
+
+
+def forget_lost_salt(stack: PulumiStack) -> None:
+    """Remove the encryption salt of a stack that no longer exists, because its passphrase is lost with it.
+
+    A file that holds a secret stays as it is, and Pulumi reports what is wrong.
+    """
+    text = stack.file.read_text() if stack.file.exists() else ""
+    document = yaml.safe_load(text) if text else None
+    if not isinstance(document, dict) or "encryptionsalt" not in document or "secure:" in text:
+        return
+    if not any(known["name"] == stack.name for known in json.loads(pulumi(stack.folder, "stack", "ls", "--json"))):
+        del document["encryptionsalt"]
+        stack.file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def select(stack: PulumiStack) -> None:
+    """Select the stack, or create it. Raises PulumiError."""
+    if not stack.file.exists():
+        stack.file.write_text("config: {}\n")
+    forget_lost_salt(stack)
+    pulumi(stack.folder, "stack", "select", "--create", stack.name)
+
+
+def run_stage(stack: PulumiStack, row: Stage) -> StageResult:
+    """Apply and measure all steps of one stage."""
+    result = StageResult(row.name, row.title)
+    for step in row.steps:
+        config = set_step(stack, step)
+        if step.before:
+            stack.up()
+            envoy_config.wait(config)
+            continue
+        load = Load(config, UP_SECONDS, fresh_workers=2) if row.name in UNDER_LOAD else None
+        try:
+            result.up_seconds += stack.up()
+            result.sync_seconds += envoy_config.wait(config)
+            if row.name in CHANGES_THE_PATH:
+                result.sync_seconds += envoy_config.wait_for_traffic(config)
+        finally:
+            answers = load.stop() if load else []
+        if load:
+            _judge_load(result, answers)
+        found = measure(config, tuple(dict.fromkeys([*expectations(config), *row.expects(config)])))
+        result.verdicts += [item for item in found if item not in result.verdicts]
+        declared = [item.what for item in row.expects(config)]
+        own = [item for item in found if item.what in declared]
+        result.own = sorted(own, key=lambda item: declared.index(item.what))
+        if step.note:
+            result.notes.append(step.note)
+    if row.name == "canary":
+        stack.up(expect_no_changes=True)
+        result.notes.append("a second update changed nothing")
+    return result
+
+
+def _judge_load(result: StageResult, answers: list[Answer]) -> None:
+    failed = [answer for answer in answers if answer.status != 200]
+    again = sum(answer.reconnected for answer in answers)
+    reopened = f", {again} on a kept connection that had to be opened again" if again else ""
+    result.notes.append(f"{len(answers)} requests during the change, {len(failed)} failed{reopened}")
+    if failed or not answers:
+        result.problems.append(f"{len(failed)} of {len(answers)} requests failed during the change")
+
+
+def run_stages(stack: PulumiStack, rows: list[Stage], report: Callable[[str], None]) -> list[StageResult]:
+    """Run stages in order; a stage that cannot be applied fails, and the run continues with the clean-up.
+
+    The stack is restored in the end, however the run ends.
+
+    Args:
+        stack: The stack.
+        rows: The stages; the waypoint comes first in any case.
+        report: Shows one line.
+
+    Raises:
+        LabError: The stack cannot be selected or emptied.
+    """
+    results: list[StageResult] = []
+    select(stack)
+    with restored(stack, report):
+        report("turn all stages off, as the state to compare with")
+        config = set_step(stack, Step(()))
+        stack.up()
+        before = snapshot.settled(config)
+        if rows[0].name not in ("waypoint", "cleanup"):
+            rows = [BY_NAME["waypoint"], *rows]
+        for row in rows:
+            report(f"{row.name}: {row.title}")
+            try:
+                result = run_stage(stack, row)
+            except FAILURES as error:
+                result = StageResult(row.name, row.title, problems=[str(error)])
+            if row.name == "cleanup" and not result.problems:
+                result.problems += snapshot.wait(config, before)
+                result.notes.append("namespaces, the Service and all objects are as before")
+            results.append(result)
+            report(f"{row.name}: {'passed' if result.passed else 'FAILED'}")
+    return results
