@@ -11,7 +11,7 @@ from waypoint_lab.stages.fault_expiry import RecordReader
 
 def missing(config: LabConfig) -> list[str]:
     """Return one line for each thing that an existing cluster lacks."""
-    from waypoint_lab.cli import doctor  # only stacks on such a cluster pay for this import
+    from waypoint_lab.cli import cluster_queries  # only stacks on such a cluster pay for this import
 
     return cluster_queries.missing(config)
 

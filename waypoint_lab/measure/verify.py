@@ -1,26 +1,17 @@
 """`lab verify`: measures what is on now, and judges it against what the stack declares."""
 
-import argparse
 import json
 import statistics as numbers
-import subprocess
-import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from embedded import cluster
-from waypoint_lab.config import deployed
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.config.target import stack_config, use_target
-from waypoint_lab.errors import ConfigError
-from waypoint_lab.measure import access_log, envoy_config
-from waypoint_lab.measure.probe import ProbeError, Row, group, send
+from waypoint_lab.measure import access_log
+from waypoint_lab.measure.probe import Row, group, send
 from waypoint_lab.measure.statistics import binomial_interval, median_interval
-from waypoint_lab.pulumi_cli import UpdateError, deployed_config
-from waypoint_lab.stages import fault_expiry
-from waypoint_lab.stages.table import Expect, Measure, expectations
+from waypoint_lab.stages.table import Expect, Measure
 
 CONFIDENCE = 0.999  # a walk judges several shares: at 99 % one walk in twenty would miss by chance
 
@@ -148,45 +139,3 @@ def _measure(config: LabConfig, expects: list[Expect]) -> dict[Expect, Verdict]:
 
 def _concurrency(config: LabConfig) -> int:
     return 30 if config.stages.delay else 8
-
-
-def table(verdicts: list[Verdict]) -> str:
-    """Lines for people."""
-    lines = [f"{'what':<28}{'declared':>10}{'measured':>10}{'99.9 % interval':>20}{'requests':>10}  verdict"]
-    for item in verdicts:
-        ends = f"{scaled(item, item.interval[0])}-{scaled(item, item.interval[1])}"
-        shares = f"{scaled(item, item.declared):>10}{scaled(item, item.measured):>10}{ends:>20}"
-        verdict = "pass" if item.passed else f"MISS  {item.why}"
-        lines.append(f"{item.what:<28}{shares}{item.requests:>10}  {verdict}")
-    return "\n".join(lines)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `lab verify`."""
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
-    parser.add_argument("--stack", default="dev", help="the stack whose config says what to expect (default: dev)")
-
-
-def main(given: argparse.Namespace) -> int:
-    """0 if everything holds, 1 if anything misses or could not be measured."""
-    try:
-        file = stack_config(cluster.PROJECT_FOLDER, given.stack)
-        use_target(given.state, file)
-        declared = deployed_config(cluster.PROJECT_FOLDER, given.stack)
-        if line := deployed.ahead(file, declared, given.stack):
-            print(f"lab verify: {line}", file=sys.stderr)
-        config = fault_expiry.now(declared)
-        if config != declared:
-            print("lab verify: the declared fault is over; what is left of the stack is measured", file=sys.stderr)
-        envoy_config.wait(config)
-        envoy_config.wait_for_traffic(config)
-        verdicts = measure(config, expectations(config))
-    except (ConfigError, UpdateError, ProbeError, envoy_config.NotLive, subprocess.SubprocessError) as error:
-        print(f"lab verify: {error}", file=sys.stderr)
-        return 1
-    passed = bool(verdicts) and all(item.passed for item in verdicts)
-    if given.json:
-        print(json.dumps({"passed": passed, "verdicts": [asdict(item) for item in verdicts]}, indent=1))
-    else:
-        print(table(verdicts))
-    return 0 if passed else 1
