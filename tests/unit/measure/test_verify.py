@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.configs import lab_config
+from waypoint_lab.cli import output
 from waypoint_lab.config.target import stack_config
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.measure import probe_script
 from waypoint_lab.measure.envoy_config import problem, weights
 from waypoint_lab.measure.probe import Row
-from waypoint_lab.measure.verify import Verdict, judge, table
+from waypoint_lab.measure.verify import Verdict, judge
 from waypoint_lab.stages.table import Expect, Measure
 
 
@@ -62,7 +63,7 @@ def test_a_delay_is_judged_by_its_median(seconds: float, passed: bool) -> None:
 
 def test_the_table_names_what_missed() -> None:
     verdict = Verdict("red", False, 10, 0.2, 0.9, (0.5, 1.0), {"red": 9}, "declared 20 %, measured 9 of 10")
-    assert "MISS  declared 20 %, measured 9 of 10" in table([verdict])
+    assert str(output.verdict_cells(verdict)[-1]) == "FAILED  declared 20 %, measured 9 of 10"
 
 
 def test_a_stack_without_a_file_is_one_line(tmp_path: Path) -> None:
