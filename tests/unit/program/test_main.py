@@ -1,0 +1,42 @@
+import runpy
+from pathlib import Path
+
+import pulumi
+import pytest
+
+from embedded.control_plane.credentials import make_credentials
+from tests.unit.components.recording import Recording, run
+
+GATED = {
+    "waypoint-lab:stages": '{"waypoint":true,"canary":true}',
+    "waypoint-lab:canary": '{"weight":50,"cohort":{"header":"x-team","value":"testers"},"gate":{"successRate":99}}',
+}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An embedded cluster whose kubectl answers everything with nothing."""
+    (tmp_path / "kubectl").write_text("#!/bin/sh\n")
+    (tmp_path / "kubectl").chmod(0o755)
+    make_credentials(tmp_path / "state", 16443)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "state" / "kubeconfig"))
+    monkeypatch.setenv("WAYPOINT_LAB_STATE", str(tmp_path / "state"))
+
+
+def program(config: dict[str, str], *secret: str) -> Recording:
+    pulumi.runtime.set_all_config(config, list(secret))
+    return run(lambda: runpy.run_path("__main__.py", run_name="__main__"))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_program_with_a_gate_registers_its_record_and_its_hook() -> None:
+    record = program(GATED)
+    assert {"reviews-route", "reviews-gate"} <= set(record.made)
+    assert [name for name in record.hooks if name == "reviews-gate"] == ["reviews-gate"]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_program_with_a_setting_that_is_wrong_fails_in_one_line() -> None:
+    with pytest.raises(pulumi.RunError, match=r"^waypoint-lab:stages\.canry: there is no such setting"):
+        program({"waypoint-lab:stages": '{"canry":true}'})
