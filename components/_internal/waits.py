@@ -171,7 +171,9 @@ def rollout_problem(deployment: dict[str, Any]) -> str:
         return "its newest generation is not observed"
     updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
     if updated < wanted or available < wanted or status.get("replicas", 0) > updated:
-        return f"{available} of {wanted} replicas available, {updated} updated"
+        failed = [item for item in status.get("conditions") or [] if item["type"] == "ReplicaFailure"]
+        reason = f": {failed[0].get('message', '')}" if failed and failed[0]["status"] == "True" else ""
+        return f"{available} of {wanted} replicas available, {updated} updated{reason}"
     return ""
 
 

@@ -63,6 +63,15 @@ def test_rollout_problem_counts_new_and_old_replicas() -> None:
     assert waits.rollout_problem(going) == "it is being deleted"
 
 
+def test_rollout_problem_of_a_refused_pod_gives_the_reason() -> None:
+    given = deployment(1)
+    refused = 'pods "waypoint-1" is forbidden: violates PodSecurity "restricted:latest"'
+    given["status"]["conditions"] = [{"type": "ReplicaFailure", "status": "True", "message": refused}]
+    assert waits.rollout_problem(given) == f"0 of 1 replicas available, 0 updated: {refused}"
+    given["status"]["conditions"][0]["status"] = "False"
+    assert waits.rollout_problem(given) == "0 of 1 replicas available, 0 updated"
+
+
 def test_endpoints_problem_names_backends_without_ready_pod() -> None:
     def piece(service: str, *conditions: dict[str, bool]) -> dict[str, Any]:
         endpoints = [{"conditions": item} for item in conditions]
