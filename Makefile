@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help toolchain lab test bench down clean
+.PHONY: help toolchain lab check test bench down clean
 
 PYTHON ?= python3
 
@@ -24,11 +24,15 @@ lab: toolchain ## Start the embedded cluster, walk the whole lab and measure eve
 	.venv/bin/lab up
 	.venv/bin/lab run
 
-test: toolchain .venv/.installed-dev ## Check style and types, and run every test
+check: .venv/.installed-dev ## Check format, style, types, the order of imports, and run the unit and policy tests
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
-	.venv/bin/pytest -q
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/pytest -q -m "not cluster and not e2e and not soak" tests/unit tests/policies
+
+test: toolchain check ## Run `check`, and every test on a cluster
+	.venv/bin/pytest -q -m "not soak" tests/embedded tests/policies tests/e2e
 
 bench: toolchain ## Time a weight step beside an idle up, an empty program and kubectl; sum up the cluster's idle memory
 	.venv/bin/lab up
