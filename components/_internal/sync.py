@@ -202,7 +202,7 @@ def hooks(
         document, old = await waits.plain(args.new_outputs), await waits.plain(args.old_outputs)
         asked = session(document)
         kind = f"{document['kind']}.{document['apiVersion'].split('/')[0]}".lower()
-        generation = (old or {"metadata": {}})["metadata"].get("generation")
+        generation = ((old or {}).get("metadata") or {}).get("generation")
         changed = generation is None or generation != document["metadata"].get("generation")
         accepted = 0.0
 
