@@ -130,6 +130,6 @@ class Duration(TypedDict):
     id: NotRequired[str]
     """Id of this fault; default a hash of its settings. A fault with another id begins anew. Plain."""
     expired: NotRequired[str]
-    """Id in the annotation `waypoint-lab/fault-expired` in the cluster. A fault with this id stays off. Plain."""
+    """Id in the annotation `waypoint-lab/fault-expired` in the cluster. A fault with this id is not injected. Plain."""
     image: NotRequired[str]
     """Image of the Job: any with `python3`. Plain."""

@@ -17,7 +17,7 @@ def construct(kind: str, inputs: dict[str, Any]) -> Recording:
     return run(lambda: package.Package().construct("given", f"waypoint-lab:index:{kind}", arrived))
 
 
-def test_a_hosted_canary_gets_its_backends_and_cohorts() -> None:
+def test_construct_of_a_canary_route_passes_backends_and_cohorts() -> None:
     made = construct(
         "CanaryRoute",
         {
@@ -41,7 +41,7 @@ def test_a_hosted_canary_gets_its_backends_and_cohorts() -> None:
     assert made.hooks == ["given-route-ready", "given-route-synced"]
 
 
-def test_a_hosted_chaos_rule_gets_its_delay_abort_and_retries() -> None:
+def test_construct_of_a_chaos_rule_passes_delay_abort_and_retries() -> None:
     made = construct(
         "ChaosRule",
         {
@@ -87,7 +87,7 @@ def test_a_hosted_policy_and_a_hosted_waypoint_get_all_their_inputs() -> None:
     assert {"given-enrollment-s", "given-access-log"} <= set(made.made)
 
 
-def test_hosted_and_imported_components_are_the_same() -> None:
+def test_construct_registers_the_same_as_an_import() -> None:
     imported = run(
         lambda: components.CanaryRoute(
             "given", {"namespace": "n", "service": "s", "port": 80, "baseline": "a", "canary": "b", "weight": 20}
@@ -180,7 +180,7 @@ def test_an_output_for_a_plain_value_is_refused_in_one_line(kind: str, field: st
         ("ChaosRule", ROUTE, "rule is {}: it must be more than nothing"),
     ],
 )
-def test_a_bad_argument_is_one_line_that_the_engine_shows(kind: str, inputs: dict[str, Any], said: str) -> None:
+def test_construct_with_a_bad_argument_raises_one_line(kind: str, inputs: dict[str, Any], said: str) -> None:
     with pytest.raises(InputPropertiesError, match=re.escape(f"{kind}: {said}")) as caught:
         construct(kind, inputs)
     assert len(caught.value.message.splitlines()) == 1
@@ -195,7 +195,7 @@ def test_a_bad_argument_is_one_line_that_the_engine_shows(kind: str, inputs: dic
         ("Waypoint", {"namespace": "n", "canary": {"weight": 1}}, "canary.gateway"),
     ],
 )
-def test_a_missing_field_of_a_nested_type_is_named_with_its_path(kind: str, inputs: dict[str, Any], path: str) -> None:
+def test_construct_without_a_nested_field_names_its_path(kind: str, inputs: dict[str, Any], path: str) -> None:
     with pytest.raises(InputPropertyError) as caught:
         construct(kind, inputs)
     assert caught.value.property_path == path

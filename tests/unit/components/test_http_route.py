@@ -15,18 +15,18 @@ def rules(**args: Any) -> list[dict[str, Any]]:
     return list(record.inputs("r-route")["spec"]["rules"])
 
 
-def test_a_route_without_extras_has_none() -> None:
+def test_canary_route_without_extras_has_backends_only() -> None:
     (rule,) = rules()
     assert list(rule) == ["backendRefs"]
 
 
-def test_timeouts_of_a_request_and_of_each_backend_are_on_every_rule() -> None:
+def test_canary_route_with_timeouts_has_them_on_every_rule() -> None:
     cohorts = [{"header": "end-user", "value": "jane", "backends": [{"name": "x"}]}]
     for rule in rules(cohorts=cohorts, timeout="3s", try_timeout="500ms"):
         assert rule["timeouts"] == {"request": "3s", "backendRequest": "500ms"}
 
 
-def test_copies_keep_decimals_and_headers_are_lists() -> None:
+def test_canary_route_with_mirrors_and_header_changes_has_filters() -> None:
     changes = {"set": {"x-lab": "yes"}, "remove": ["x-old"]}
     (rule,) = rules(mirrors=[{"name": "new", "percent": 0.5}], request_headers=changes)
     headers, mirror = rule["filters"]
@@ -40,7 +40,7 @@ def test_copies_keep_decimals_and_headers_are_lists() -> None:
     }
 
 
-def test_users_with_the_cookie_stay_and_only_the_canary_gives_it() -> None:
+def test_session_affinity_adds_a_rule_by_cookie_and_the_canary_sets_it() -> None:
     first, last = rules(session_affinity={"backend": "new", "cookie": "backend", "max_age_seconds": 60})
     (match,) = first["matches"][0]["headers"]
     assert (match["name"], match["value"]) == ("cookie", r"(.*;\s*)?backend=new(;.*)?")
@@ -51,7 +51,7 @@ def test_users_with_the_cookie_stay_and_only_the_canary_gives_it() -> None:
     assert added == {"name": "set-cookie", "value": "backend=new; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"}
 
 
-def test_nobody_stays_on_a_canary_of_zero() -> None:
+def test_session_affinity_to_a_canary_without_weight_has_no_rule() -> None:
     (rule,) = rules(weight=0, session_affinity={"backend": "new"})
     assert [ref["name"] for ref in rule["backendRefs"]] == ["old"]
 
@@ -64,6 +64,6 @@ def test_nobody_stays_on_a_canary_of_zero() -> None:
         ({"response_headers": {"put": {}}}, "put is unknown: it must be"),
     ],
 )
-def test_bad_extras_are_refused(args: dict[str, Any], said: str) -> None:
+def test_canary_route_with_bad_extras_is_refused(args: dict[str, Any], said: str) -> None:
     with pytest.raises(pulumi.RunError, match=said):
         rules(**args)

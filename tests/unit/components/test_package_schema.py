@@ -27,7 +27,7 @@ OF_THE_CLONE = {"waypoint_lab", "embedded", "policies", "tests", "tools"}
 # The schema.
 
 
-def test_the_reviewed_schema_is_the_one_that_the_components_have() -> None:
+def test_schema_of_the_components_equals_the_reviewed_file() -> None:
     command = "python -m components.package > components/schema.json"
     assert (FOLDER / "schema.json").read_text() == package.schema(), f"write it again with: {command}"
 
@@ -46,12 +46,12 @@ def undescribed(path: str, item: dict[str, Any]) -> list[str]:
     return found
 
 
-def test_everything_in_the_schema_has_a_description() -> None:
+def test_schema_has_a_description_of_everything() -> None:
     everything = {**SCHEMA["resources"], **SCHEMA["types"]}
     assert [path for name, item in everything.items() for path in undescribed(name, item)] == []
 
 
-def test_a_missing_description_is_found_wherever_it_is() -> None:
+def test_undescribed_finds_nested_items() -> None:
     given = {
         "description": "d",
         "properties": {"a": {"type": "array", "description": "d", "items": {"description": " "}}},
@@ -60,7 +60,7 @@ def test_a_missing_description_is_found_wherever_it_is() -> None:
     assert undescribed("t", given) == ["t.a.items", "t.B"]
 
 
-def test_the_package_has_its_components_and_their_required_inputs() -> None:
+def test_schema_has_all_components_with_their_required_inputs() -> None:
     required = {token: item["requiredInputs"] for token, item in SCHEMA["resources"].items()}
     assert required == {
         "waypoint-lab:index:Waypoint": ["namespace"],
@@ -72,7 +72,7 @@ def test_the_package_has_its_components_and_their_required_inputs() -> None:
     }
 
 
-def test_versions_are_those_of_the_project() -> None:
+def test_versions_equal_those_of_the_project() -> None:
     project = tomllib.loads((CLONE / "pyproject.toml").read_text())["project"]
     assert (project["name"], project["version"]) == (package.NAME, package.VERSION)
     pinned = set(re.findall(r"^[a-z0-9-]+==[^ \\]+", (CLONE / "requirements.txt").read_text(), re.MULTILINE))
@@ -83,7 +83,7 @@ def test_versions_are_those_of_the_project() -> None:
 # The document.
 
 
-def test_the_document_has_the_schemas_tables() -> None:
+def test_document_has_the_tables_of_the_schema() -> None:
     text = component_tables.DOCUMENT.read_text()
     assert sorted(component_tables.tables()) == sorted(component_tables.names(text))
     again = "write them again with: python -m tools.component_tables"
@@ -98,7 +98,7 @@ def problems(value: Any, prop: dict[str, Any]) -> list[str]:
     return [name for item in value for name in problems(item, prop["items"])] if "items" in prop else []
 
 
-def test_the_documents_yaml_names_only_what_the_schema_has() -> None:
+def test_document_names_only_inputs_of_the_schema() -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", component_tables.DOCUMENT.read_text(), re.DOTALL)
     for resource in yaml.safe_load(text)["resources"].values():
         item = SCHEMA["resources"][resource["type"].replace(":", ":index:")]
@@ -136,7 +136,7 @@ def hosted(alone: Path) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
 
 
 @pytest.mark.timeout(60)
-def test_the_folder_alone_serves_the_reviewed_schema(hosted: tuple["subprocess.Popen[str]", Path]) -> None:
+def test_folder_alone_serves_the_reviewed_schema(hosted: tuple["subprocess.Popen[str]", Path]) -> None:
     process, said = hosted
     assert process.stdout
     port = process.stdout.readline().strip()
@@ -166,7 +166,7 @@ print(json.dumps([record.inputs("r-route")["spec"]["rules"], files]))
 
 
 @pytest.mark.timeout(60)
-def test_the_folder_alone_is_a_package_under_any_name(tmp_path: Path) -> None:
+def test_folder_alone_is_a_package_under_any_name(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__", "venv")
     shutil.copytree(FOLDER, tmp_path / "mesh_traffic", ignore=ignored)
     shutil.copy(CLONE / "tests" / "unit" / "components" / "recording.py", tmp_path)

@@ -25,18 +25,18 @@ def rules(record: Recording) -> list[Any]:
     ("weight", "want"),
     [(0, {"old": 100}), (20, {"old": 80, "new": 20}), (100, {"new": 100}), (50.0, {"old": 50, "new": 50})],
 )
-def test_a_canary_of_zero_or_a_hundred_leaves_one_backend(weight: float, want: dict[str, int]) -> None:
+def test_canary_route_with_a_weight_of_0_or_100_has_one_backend(weight: float, want: dict[str, int]) -> None:
     (rule,) = rules(route(baseline="old", canary="new", weight=weight))
     assert weights(rule) == want
 
 
-def test_any_number_of_backends_keep_their_weights_and_ports() -> None:
+def test_canary_route_with_backends_keeps_weights_and_ports() -> None:
     backends = [{"name": "a", "weight": 1}, {"name": "b", "weight": 2, "port": 81}, {"name": "c", "weight": 0}]
     (rule,) = rules(route(backends=backends))
     assert [(ref["name"], ref["port"], ref["weight"]) for ref in rule["backendRefs"]] == [("a", 80, 1), ("b", 81, 2)]
 
 
-def test_cohorts_come_first_in_their_order() -> None:
+def test_canary_route_with_cohorts_has_them_first_in_order() -> None:
     cohorts = [
         {"header": "end-user", "value": "jane", "backends": [{"name": "x"}]},
         {"header": "agent", "value": "curl.*", "match": "RegularExpression", "backends": [{"name": "y"}]},
@@ -47,7 +47,7 @@ def test_cohorts_come_first_in_their_order() -> None:
     assert "matches" not in last
 
 
-def test_the_route_belongs_to_the_port_of_its_service_and_is_waited_for() -> None:
+def test_canary_route_is_bound_to_a_port_and_waited_for() -> None:
     inputs = route(backends=[{"name": "a"}]).inputs("r-route")
     assert inputs["spec"]["parentRefs"] == [{"group": "", "kind": "Service", "name": "cart", "port": 80}]
     waits = json.loads(inputs["metadata"]["annotations"]["pulumi.com/waitFor"])
@@ -77,7 +77,7 @@ def test_the_route_belongs_to_the_port_of_its_service_and_is_waited_for() -> Non
         ),
     ],
 )
-def test_a_bad_route_is_refused(args: dict[str, Any], said: str) -> None:
+def test_canary_route_with_a_bad_argument_is_refused(args: dict[str, Any], said: str) -> None:
     with pytest.raises(pulumi.RunError, match=said):
         route(**args)
 
@@ -92,7 +92,7 @@ PORT = [{"port": 80}]
 TO_CART = [{"destination": {"host": "cart.shop.svc.cluster.local", "port": {"number": 80}}}]
 
 
-def test_delay_abort_retries_and_timeout_share_one_rule() -> None:
+def test_chaos_rule_with_everything_is_one_rule() -> None:
     retries = {"attempts": 3, "per_try_timeout": "500ms"}
     record = chaos(**ABORT, delay={"seconds": 0.25}, retries={**retries, "writes": True}, timeout="3s")
     (rule,) = record.inputs("f-rule")["spec"]["http"]
@@ -109,13 +109,13 @@ def test_delay_abort_retries_and_timeout_share_one_rule() -> None:
     assert record.kinds() == {"f-rule": "VirtualService"}
 
 
-def test_a_header_makes_one_user_group_the_blast_radius() -> None:
+def test_chaos_rule_with_headers_is_limited_to_them() -> None:
     first, last = chaos(**ABORT, headers={"end-user": "jane"}).inputs("f-rule")["spec"]["http"]
     assert first["match"] == [{"headers": {"end-user": {"exact": "jane"}}, "port": 80}]
     assert last == {"match": PORT, "route": TO_CART}
 
 
-def test_upstream_faults_come_from_a_workload_in_front_of_the_baseline() -> None:
+def test_fault_upstream_is_a_workload_in_front_of_the_baseline() -> None:
     record = chaos(**ABORT, fault_at="upstream", baseline="old")
     (rule,) = record.inputs("f-rule")["spec"]["http"]
     assert "fault" not in rule
@@ -126,7 +126,7 @@ def test_upstream_faults_come_from_a_workload_in_front_of_the_baseline() -> None
     assert "cart.shop" not in text
 
 
-def test_new_faults_upstream_roll_the_workload_over() -> None:
+def test_fault_upstream_with_new_settings_replaces_the_pods() -> None:
     def config(percent: float) -> str:
         record = chaos(abort={"status": 503, "percent": percent}, fault_at="upstream", baseline="old")
         volumes = record.inputs("f-upstream-deployment")["spec"]["template"]["spec"]["volumes"]
@@ -149,6 +149,6 @@ def test_new_faults_upstream_roll_the_workload_over() -> None:
         ({"retries": {"attempts": 1.5}}, "retries.attempts is 1.5"),
     ],
 )
-def test_a_bad_rule_is_refused(args: dict[str, Any], said: str) -> None:
+def test_chaos_rule_with_a_bad_argument_is_refused(args: dict[str, Any], said: str) -> None:
     with pytest.raises(pulumi.RunError, match=said):
         chaos(**args)

@@ -27,30 +27,30 @@ def shares(rule: dict[str, Any]) -> dict[str, int | None]:
     return {entry["destination"]["host"].removesuffix(f".{DOMAIN}"): entry.get("weight") for entry in rule["route"]}
 
 
-def test_weights_and_a_fault_are_one_rule() -> None:
+def test_split_with_a_fault_is_one_rule() -> None:
     (rule,) = rules(traffic(**BACKENDS, **ABORT))
     assert shares(rule) == {"old": 80, "new": 20}
     assert rule["fault"] == {"abort": {"httpStatus": 503, "percentage": {"value": 12.5}}}
 
 
-def test_without_backends_the_traffic_goes_to_the_service_itself() -> None:
+def test_service_traffic_without_backends_routes_to_the_service() -> None:
     (rule,) = rules(traffic(**ABORT))
     assert shares(rule) == {"cart": None}
 
 
-def test_a_backend_of_weight_zero_is_left_out() -> None:
+def test_backend_with_weight_0_is_left_out() -> None:
     (rule,) = rules(traffic(backends=[{"name": "old", "weight": 0}, {"name": "new", "weight": 5}]))
     assert shares(rule) == {"new": None}
 
 
-def test_cohorts_come_first_and_get_the_fault_too() -> None:
+def test_cohorts_come_first_and_get_the_fault() -> None:
     cohorts = [{"header": "End-User", "value": "jane", "backends": [{"name": "x"}]}]
     first, last = rules(traffic(**BACKENDS, **ABORT, cohorts=cohorts))
     assert first["match"] == [{"headers": {"end-user": {"exact": "jane"}}, "port": 80}]
     assert (shares(first), "fault" in first, "fault" in last) == ({"x": None}, True, True)
 
 
-def test_headers_of_a_fault_split_each_rule_into_hit_and_not_hit() -> None:
+def test_fault_headers_split_each_rule_in_two() -> None:
     cohorts = [{"header": "tier", "value": "gold", "backends": [{"name": "x"}]}]
     found = rules(traffic(**BACKENDS, **ABORT, cohorts=cohorts, fault_headers={"end-user": "jane"}))
     seen = [(sorted((rule.get("match") or [{}])[0].get("headers", {})), "fault" in rule) for rule in found]
@@ -66,13 +66,13 @@ def test_headers_of_a_fault_split_each_rule_into_hit_and_not_hit() -> None:
         ("jo.*", "RegularExpression", False),
     ],
 )
-def test_a_cohort_that_no_hit_request_can_be_in_gets_no_rule_for_them(value: str, match: str, hit: bool) -> None:
+def test_cohort_outside_the_fault_headers_gets_no_rule_with_the_fault(value: str, match: str, hit: bool) -> None:
     cohorts = [{"header": "end-user", "value": value, "match": match, "backends": [{"name": "x"}]}]
     found = rules(traffic(**BACKENDS, **ABORT, cohorts=cohorts, fault_headers={"end-user": "jane"}))
     assert [("fault" in rule) for rule in found if shares(rule) == {"x": None}] == [True, False][not hit :]
 
 
-def test_retries_are_for_methods_that_change_nothing_unless_writes_are_asked_for() -> None:
+def test_retries_without_writes_are_for_safe_methods() -> None:
     first, last = rules(traffic(retries={"attempts": 3, "backoff": "50ms"}))
     assert first["match"] == [{"method": SAFE, "port": 80}]
     assert first["retries"] == {"attempts": 3, "retryOn": "5xx", "backoff": "50ms"}
@@ -81,14 +81,14 @@ def test_retries_are_for_methods_that_change_nothing_unless_writes_are_asked_for
     assert "retries" in only
 
 
-def test_a_budget_is_a_destination_rule_of_each_backend() -> None:
+def test_retry_budget_is_a_destination_rule_of_each_backend() -> None:
     record = traffic(**BACKENDS, retries={"attempts": 3, "budget_percent": 10})
     policy = {"retryBudget": {"percent": 10, "minRetryConcurrency": 3}}
     for name in ("old", "new"):
         assert record.inputs(f"t-{name}-budget")["spec"] == {"host": f"{name}.{DOMAIN}", "trafficPolicy": policy}
 
 
-def test_a_failing_workload_takes_the_baselines_part_only() -> None:
+def test_fault_upstream_replaces_the_baseline_only() -> None:
     (rule,) = rules(traffic(**BACKENDS, **ABORT, fault_at="upstream", baseline="old"))
     assert shares(rule) == {"t-upstream": 80, "new": 20}
     assert "fault" not in rule
@@ -98,7 +98,7 @@ def annotations(record: Recording) -> dict[str, str]:
     return dict(record.inputs("t-rule")["metadata"]["annotations"])
 
 
-def test_a_fault_with_a_length_has_a_job_that_may_touch_this_one_rule_only() -> None:
+def test_fault_with_a_duration_has_a_job_with_rights_on_one_rule() -> None:
     record = traffic(**ABORT, duration={"seconds": 30, "id": "abc"})
     seen = annotations(record)
     assert (seen["waypoint-lab/fault"], seen["waypoint-lab/fault-seconds"]) == ("abc", "30")
@@ -117,20 +117,20 @@ def test_a_fault_with_a_length_has_a_job_that_may_touch_this_one_rule_only() -> 
     }
 
 
-def test_a_fault_that_is_over_stays_off_and_is_written_down_as_over() -> None:
+def test_expired_fault_is_off_and_recorded() -> None:
     record = traffic(**BACKENDS, **ABORT, duration={"seconds": 30, "id": "abc", "expired": "abc"})
     (rule,) = rules(record)
     assert "fault" not in rule
     assert annotations(record)["waypoint-lab/fault-expired"] == "abc"
 
 
-def test_another_fault_begins_although_one_is_over() -> None:
+def test_fault_with_another_id_begins_after_an_expired_one() -> None:
     record = traffic(**ABORT, duration={"seconds": 30, "id": "new", "expired": "abc"})
     assert "fault" in rules(record)[0]
     assert annotations(record)["waypoint-lab/fault-expired"] == ""
 
 
-def test_without_an_id_new_settings_make_another_fault() -> None:
+def test_fault_id_without_one_given_changes_with_the_settings() -> None:
     def key(percent: float) -> str:
         record = traffic(abort={"status": 503, "percent": percent}, duration={"seconds": 30})
         return annotations(record)["waypoint-lab/fault"]
@@ -139,7 +139,7 @@ def test_without_an_id_new_settings_make_another_fault() -> None:
     assert key(10) != key(20)
 
 
-def test_an_upstream_fault_that_is_over_goes_back_to_the_baseline_and_the_job_knows_the_way() -> None:
+def test_expired_fault_upstream_routes_to_the_baseline_again() -> None:
     args = {**BACKENDS, **ABORT, "fault_at": "upstream", "baseline": "old"}
     (rule,) = rules(traffic(**args, duration={"seconds": 9, "id": "a", "expired": "a"}))
     assert shares(rule) == {"old": 80, "new": 20}
@@ -148,7 +148,7 @@ def test_an_upstream_fault_that_is_over_goes_back_to_the_baseline_and_the_job_kn
     assert spec["hosts"] == {f"t-upstream.{DOMAIN}": f"old.{DOMAIN}"}
 
 
-def test_a_rule_of_a_fault_alone_can_have_a_length_too() -> None:
+def test_chaos_rule_with_a_duration_has_a_job() -> None:
     given = {"namespace": "shop", "service": "cart", "port": 80, **ABORT, "duration": {"seconds": 30, "id": "abc"}}
     record = run(lambda: ChaosRule("t", given))  # type: ignore[arg-type]
     assert annotations(record)["waypoint-lab/fault"] == "abc"
@@ -177,12 +177,12 @@ def test_running_problem_without_a_ready_job_says_why(status: dict[str, int], sa
         ({"backends": [{"name": "a", "weight": 0}]}, "sum of the weights of backends is 0"),
     ],
 )
-def test_bad_traffic_is_refused(args: dict[str, Any], said: str) -> None:
+def test_service_traffic_with_a_bad_argument_is_refused(args: dict[str, Any], said: str) -> None:
     with pytest.raises(pulumi.RunError, match=said):
         traffic(**args)
 
 
-def test_copies_and_changed_headers_are_on_every_rule() -> None:
+def test_mirrors_and_header_changes_are_on_every_rule() -> None:
     extras = {"mirrors": [{"name": "new", "percent": 2.5}], "response_headers": {"set": {"x-lab": "yes"}}}
     for rule in rules(traffic(**BACKENDS, **extras, retries={"attempts": 1})):
         place = {"host": f"new.{DOMAIN}", "port": {"number": 80}}
@@ -190,7 +190,7 @@ def test_copies_and_changed_headers_are_on_every_rule() -> None:
         assert rule["headers"] == {"response": {"set": {"x-lab": "yes"}}}
 
 
-def test_users_with_the_cookie_stay_and_only_the_canary_gives_it() -> None:
+def test_session_affinity_adds_a_rule_by_cookie_and_the_canary_sets_it() -> None:
     first, last = rules(
         traffic(**BACKENDS, session_affinity={"backend": "new", "cookie": "backend", "max_age_seconds": 60})
     )
@@ -200,7 +200,7 @@ def test_users_with_the_cookie_stay_and_only_the_canary_gives_it() -> None:
     assert cookies == [None, {"set-cookie": "backend=new; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"}]
 
 
-def test_nobody_stays_on_a_backend_without_a_weight() -> None:
+def test_session_affinity_to_a_backend_without_weight_has_no_rule() -> None:
     (rule,) = rules(
         traffic(backends=[{"name": "old"}, {"name": "new", "weight": 0}], session_affinity={"backend": "new"})
     )
@@ -218,7 +218,7 @@ def test_nobody_stays_on_a_backend_without_a_weight() -> None:
         ({"session_affinity": {"backend": "new", "max_age_seconds": 0}}, "session_affinity.max_age_seconds is 0"),
     ],
 )
-def test_bad_extras_are_refused(args: dict[str, Any], said: str) -> None:
+def test_service_traffic_with_bad_extras_is_refused(args: dict[str, Any], said: str) -> None:
     with pytest.raises(pulumi.RunError, match=said):
         traffic(**BACKENDS, **args)
 
