@@ -131,7 +131,8 @@ def conditions_problem(item: Mapping[str, Any], conditions: Sequence[Mapping[str
         condition = seen.get(kind)
         if condition is None:
             return f"{kind} is not reported"
-        if condition.get("observedGeneration", generation) != generation:
+        # Istio's own kinds give the number as text.
+        if int(condition.get("observedGeneration", generation)) != generation:
             return f"{kind} is of generation {condition.get('observedGeneration')}, not of {generation}"
         if condition.get("status") != "True" or condition.get("reason") == "PartiallyInvalid":
             state = "PartiallyInvalid" if condition.get("status") == "True" else condition.get("status")

@@ -146,3 +146,10 @@ def test_route_problem_names_a_parent_without_report() -> None:
     given = route(Accepted=("True", 2), ResolvedRefs=("True", 2))
     given["spec"]["parentRefs"].append({"name": "till"})
     assert waits.route_problem(given) == "no controller has reported on parent till; does the Service have a waypoint?"
+
+
+def test_condition_problem_with_a_generation_as_text_compares_the_number() -> None:
+    condition = {"type": "WaypointAccepted", "status": "True", "observedGeneration": "1"}
+    check = waits.condition_problem("WaypointAccepted")
+    assert not check({"metadata": {"generation": 1}, "status": {"conditions": [condition]}})
+    assert "of generation 1, not of 2" in check({"metadata": {"generation": 2}, "status": {"conditions": [condition]}})
