@@ -1,4 +1,4 @@
-"""What the tests of the Pulumi plugins share."""
+"""Fixtures of the tests of the Pulumi plugins."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ def _namespace(kubectl: Kubectl) -> Iterator[None]:
 
 @pytest.fixture
 def program(tmp_path: Path, cluster_environment: dict[str, str], _namespace: None) -> Iterator[Program]:
-    """A small Pulumi program on the embedded cluster; all it made is destroyed afterwards."""
+    """Return a small Pulumi program on the embedded cluster; its resources are destroyed afterwards."""
     made = Program(tmp_path, cluster_environment)
     yield made
     made.destroy()
