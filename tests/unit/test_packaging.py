@@ -66,7 +66,7 @@ def test_wheel_holds_every_data_file_of_the_sources(installed: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "code", "printed"),
-    [(["--help"], 0, "start the embedded cluster"), (["policies"], 0, "mandatory"), (["status"], 1, "not running")],
+    [(["--help"], 0, "Usage: lab"), (["policies"], 0, "mandatory"), (["status"], 1, "not running")],
 )
 def test_lab_runs_from_the_wheel(
     installed: Path, tmp_path: Path, arguments: list[str], code: int, printed: str
