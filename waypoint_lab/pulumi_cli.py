@@ -33,6 +33,7 @@ COMMAND_SECONDS = 300.0
 LOCK_SECONDS = 120.0
 UP_SECONDS = 900.0
 STOP_SECONDS = 120.0  # the running operations end first, then Pulumi writes its state
+UPDATE_SECONDS = LOCK_SECONDS + UP_SECONDS + STOP_SECONDS  # of an update at most
 _LOCK = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")  # Source: Pulumi, pkg/backend/diy/lock.go
 
 

@@ -17,7 +17,7 @@ import yaml
 from embedded import cluster
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.measure import envoy_config
-from waypoint_lab.measure.probe import Row, send
+from waypoint_lab.measure.client import Answer, Endpoint, Group, send
 from waypoint_lab.measure.verify import stack_config
 
 CLONE = cluster.PROJECT_FOLDER
@@ -64,9 +64,11 @@ class Scene:
         assert done.returncode == 0, done.stdout + done.stderr
         return {item["what"]: item for item in json.loads(done.stdout)["verdicts"]}
 
-    def send(self, requests: int, *, concurrency: int = 8, **group: Any) -> list[Row]:
-        wanted = {"method": "GET", "path": "/reviews/0", "headers": {}, "requests": requests, **group}
-        return send(stack_config(CLONE), [wanted], concurrency=concurrency)[0]
+    def send(
+        self, requests: int, *, method: str = "GET", headers: dict[str, str] | None = None, **group: Any
+    ) -> list[Answer]:
+        endpoint = Endpoint(headers=headers or {}, method=method)
+        return send(stack_config(CLONE), [Group((endpoint,), rounds=requests, **group)])[0]
 
     def share(self, status: int, requests: int, **group: Any) -> float:
         seen = Counter(row.status for row in self.send(requests, **group))

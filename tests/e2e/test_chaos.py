@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.chaos_scene import CLONE, UP, Scene, opened, until
-from waypoint_lab.measure.probe import Load
+from waypoint_lab.measure.client import Load
 from waypoint_lab.measure.verify import stack_config
 
 NAMESPACE = "bookinfo-backends"
@@ -32,8 +32,8 @@ def test_a_canary_a_user_group_and_a_fault_go_together_under_one_owner(scene: Sc
     settings = {"trafficApi": "virtual-service", "canary": {"weight": 20}, "fault": {"abort": {"percent": 12.5}}}
     scene.up("canary", "premium", "abort", **settings)
     seen = scene.verdicts()
-    assert {name: round(seen[name]["declared"], 4) for name in ("everyone red", "failures")} == {
-        "everyone red": 0.175,
+    assert {name: round(seen[name]["declared"], 4) for name in ("everyone to the canary", "failures")} == {
+        "everyone to the canary": 0.175,
         "failures": 0.125,
     }
     assert scene.again().returncode == 0
@@ -42,7 +42,7 @@ def test_a_canary_a_user_group_and_a_fault_go_together_under_one_owner(scene: Sc
 @pytest.mark.timeout(240)
 def test_moving_between_the_forms_drops_no_request(scene: Scene) -> None:
     scene.up("canary", canary=FIFTH)
-    load = Load(stack_config(CLONE))
+    load = Load(stack_config(CLONE), 300)
     try:
         scene.up("canary", canary=FIFTH, trafficApi="virtual-service")
         scene.up("canary", canary=FIFTH, trafficApi="gateway-api")
@@ -53,13 +53,13 @@ def test_moving_between_the_forms_drops_no_request(scene: Scene) -> None:
         rows = load.stop()
     assert len(rows) > 500
     assert {200: len(rows)} == Counter(row.status for row in rows)
-    assert {"yes"} == {row.proxied for row in rows}
+    assert {True} == {row.proxied for row in rows}
 
 
 @pytest.mark.timeout(150)
 def test_a_canary_that_is_turned_off_takes_no_request_with_it(scene: Scene) -> None:
     scene.up()
-    load = Load(stack_config(CLONE), concurrency=6, fresh_workers=3)
+    load = Load(stack_config(CLONE), 300, 6, fresh_workers=3)
     try:
         for _ in range(3):
             scene.up("canary", canary={"weight": 50})
@@ -102,7 +102,7 @@ def test_fault_expiry_may_touch_one_object_only_and_weights_move_while_it_waits(
     scene.write("canary", "abort", canary={"weight": 40}, **common)
     assert scene.run("pulumi", *UP).returncode == 0
     until(lambda: scene.share(200, 8) == 1.0, 25, "the fault is gone")
-    red = sum(row.colour == "red" for row in scene.send(1000)) / 1000
+    red = sum(row.identity == "red" for row in scene.send(1000)) / 1000
     assert 0.33 < red < 0.47, "the weight of the last update stays"
 
 
@@ -156,7 +156,7 @@ def test_writes_are_retried_only_where_they_are_asked_for(scene: Scene) -> None:
     scene.up("abort", "retries", fault=fault, retries={"writes": True})
     assert scene.share(503, 1000, method="POST") < 0.1
     scene.up("abort", "retries", fault=fault, retries={"budgetPercent": 0})
-    assert scene.share(503, 1000, concurrency=40) > 0.2, "three retries at a time are not enough for forty clients"
+    assert scene.share(503, 1000, workers=40) > 0.2, "three retries at a time are not enough for forty clients"
 
 
 ANSWERS = """
@@ -189,7 +189,7 @@ def test_mirrors_headers_and_users_that_stay(scene: Scene, api: str) -> None:
     }
     affinity = {"sessionAffinity": {"maxAgeSeconds": 600}}
     scene.up("canary", trafficApi=api, canary={"weight": 50, **affinity, **extras})
-    assert scene.verdicts()["with the cookie red"]["measured"] == 1.0
+    assert scene.verdicts()["with the cookie to the canary"]["measured"] == 1.0
     seen = answers(scene, book)
     assert len(seen) == 40
     assert {"yes"} == {headers["x-lab"] for headers in seen}
@@ -199,19 +199,19 @@ def test_mirrors_headers_and_users_that_stay(scene: Scene, api: str) -> None:
     assert all("changed" in line for line in logged(scene, "v1", book))
     scene.up("canary", trafficApi=api, canary={"weight": 0, **affinity})
     rows = scene.send(50, headers={"cookie": "waypoint-lab-backend=reviews-stable"})
-    assert {"none"} == {row.colour for row in rows}, "a rollback takes those back who stayed"
+    assert {"none"} == {row.identity for row in rows}, "a rollback takes those back who stayed"
 
 
 @pytest.mark.timeout(240)
 def test_a_limit_of_each_try_cuts_slow_tries(scene: Scene) -> None:
     slow = {"at": "upstream", "delay": {"seconds": 3}}
     scene.up("delay", "retries", fault=slow, retries={"attempts": 1, "perTryTimeout": "300ms"})
-    rows = scene.send(40, concurrency=20)
+    rows = scene.send(40, workers=20)
     assert {504} == {row.status for row in rows}
     assert 0.6 <= sorted(row.seconds for row in rows)[20] <= 0.9, "two tries of 0.3 s, and a pause of at most 25 ms"
     limits = {"retries": {"attempts": 3, "perTryTimeout": "300ms"}, "app": {"requestTimeout": "500ms"}}
     scene.up("delay", "retries", fault=slow, **limits)
-    rows = scene.send(40, concurrency=20)
+    rows = scene.send(40, workers=20)
     assert 0.5 <= sorted(row.seconds for row in rows)[20] <= 0.7, "the limit of the whole request comes first"
 
 

@@ -21,7 +21,7 @@ from embedded import cluster as embedded
 from embedded import processes
 from tests.conftest import Kubectl
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.measure.pairs import Arm, Round, Stream
+from waypoint_lab.measure.client import Answer, Client, Group
 from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.rollout.state import Result, standing
 
@@ -30,7 +30,6 @@ STACK = "promote-test"
 FILE = CLONE / f"Pulumi.{STACK}.yaml"
 STEPS = (1, 5, 20, 50, 100)
 LOAD_REQUESTS = 20_000
-USERS = Arm("users", "reviews.bookinfo-backends")
 UP = ("pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--suppress-progress", "--stack", STACK)
 Lab = Callable[..., "subprocess.Popen[str]"]
 
@@ -132,24 +131,24 @@ class Load:
     """Requests to the Service as users send them, at full speed where there is no pause between them."""
 
     def __init__(self, seconds: float = 300, pause_seconds: float = 0.0) -> None:
-        self._stream = Stream(LabConfig(), [USERS], seconds, workers=2, pause_seconds=pause_seconds)
-        self._rounds: list[Round] = []
+        self._client = Client(LabConfig(), [Group(workers=2, pause_seconds=pause_seconds)], seconds)
+        self._answers: list[Answer] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
 
     def _read(self) -> None:
-        while not self._stop.is_set() and (found := self._stream.read(0.1)) is not None:
-            self._rounds += found
+        while not self._stop.is_set() and (found := self._client.read(0.1)) is not None:
+            self._answers += [answer for (answer,) in found]
 
     def count(self) -> int:
-        return len(self._rounds)
+        return len(self._answers)
 
-    def stop(self) -> list[Round]:
+    def stop(self) -> list[Answer]:
         self._stop.set()
         self._thread.join()
-        with self._stream:
-            return self._rounds + self._stream.rest()
+        with self._client:
+            return self._answers + [answer for (answer,) in self._client.stop()]
 
 
 def live_weight(kubectl: Kubectl) -> float:
@@ -200,7 +199,7 @@ def test_a_healthy_canary_reaches_everyone_and_no_request_is_lost_on_the_way(lab
         rounds = load.stop()
     print(f"{during} requests in the {seconds:.1f} s of the promotion, {len(rounds)} in all")
     assert len(rounds) >= LOAD_REQUESTS
-    assert [one for one in rounds if one.answers[0].status != 200] == []
+    assert [one for one in rounds if one.status != 200] == []
     assert "promoted; at 100 %" in said
     assert live_weight(kubectl) == 100
     walked = [(record["weight"], record["cohort"]) for record in records("decision")]
@@ -231,13 +230,13 @@ def test_a_canary_that_fails_five_percent_is_back_at_nothing_before_it_gets_twen
     assert all(record["weight"] < 20 for record in records("decision"))
     verdict = records("decision")[-1]
     assert verdict["verdict"] == "roll back"
-    red = [one for one in rounds if one.answers[0].colour == "red"]
+    red = [one for one in rounds if one.identity == "red"]
     decided = datetime.fromisoformat(verdict["at"]).timestamp()
     sampling, back = decided - verdict["evidence"]["first_failure"], max(one.at for one in red) - decided
     print(f"sampling {sampling:.2f} s, then to the last request there {back:.2f} s, an idle up {idle:.2f} s")
     # A machine that other work slows down is measured by its own up that changes nothing.
     assert back < max(3.0, 2 * idle)
-    assert all(one.answers[0].colour == "red" for one in rounds if one.answers[0].status != 200), "lost by the mesh"
+    assert all(one.identity == "red" for one in rounds if one.status != 200), "lost by the mesh"
 
 
 @pytest.mark.timeout(300)

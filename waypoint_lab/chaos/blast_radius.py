@@ -1,18 +1,15 @@
 """Which requests a declared fault hits, and what in the cluster keeps it from hitting any."""
 
-import json
-import subprocess
 from dataclasses import dataclass
-from typing import Any
 
+from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.kubectl import Object
 from waypoint_lab.measure import access_log
-from waypoint_lab.measure.probe import AGENT, ProbeError, kubectl
+from waypoint_lab.measure.client import AGENT
 from waypoint_lab.stages import fault_expiry
 
-LIMIT_SECONDS = 30
 WINDOW_SECONDS = 60
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,19 +52,8 @@ def described(config: LabConfig) -> list[str]:
     return lines
 
 
-def _get(config: LabConfig, *what: str) -> Any:
-    command = kubectl(config, "--request-timeout=10s", "get", *what, "--ignore-not-found", "-o", "json")
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS)
-    except FileNotFoundError:
-        raise ProbeError("kubectl is not on PATH") from None
-    if done.returncode:
-        raise ProbeError((done.stderr.strip().splitlines() or ["kubectl failed"])[-1])
-    return json.loads(done.stdout) if done.stdout.strip() else {}
-
-
 def obstacles(config: LabConfig) -> list[str]:
-    """Why the declared fault would hit nothing; empty where nothing is in its way. Raises ProbeError, ConfigError.
+    """Why the declared fault would hit nothing; empty where nothing is in its way. Raises KubectlError.
 
     Source: istiod's waypointInboundRoute: rules of several owners follow each other, and a catch-all hides the rest.
     """
@@ -81,7 +67,7 @@ def obstacles(config: LabConfig) -> list[str]:
     if fault_expiry.fault_id(config) in fault_expiry.RecordReader(config).result().expired:
         found.append("the fault is over; a new fault.start begins it again")
     inside = ("-n", config.app.namespace)
-    service = _get(config, "service", config.app.service, *inside)
+    service = kubectl.get(config.target, "service", config.app.service, *inside)
     if not service:
         return [*found, f"there is no Service {config.app.namespace}/{config.app.service}"]
     ports = [port["port"] for port in service["spec"].get("ports", [])]
@@ -89,9 +75,9 @@ def obstacles(config: LabConfig) -> list[str]:
         found.append(f"{config.app.service} has no port {config.app.port}, but {', '.join(map(str, ports))}")
     if service["metadata"].get("labels", {}).get("istio.io/use-waypoint") == "none":
         found.append(f"Service {config.app.service} is labelled istio.io/use-waypoint: none, past the waypoint")
-    routes = _get(config, "httproutes.gateway.networking.k8s.io", *inside).get("items", [])
+    routes = kubectl.items(config.target, "httproutes.gateway.networking.k8s.io", *inside)
     found += [f"HTTPRoute {name} on the Service hides it" for name in shadows(config, routes)]
-    rules = _get(config, "virtualservices.networking.istio.io", *inside).get("items", [])
+    rules = kubectl.items(config.target, "virtualservices.networking.istio.io", *inside)
     return found + [f"VirtualService {name} has the same host and may hide it" for name in rivals(config, rules)]
 
 
@@ -120,7 +106,7 @@ def rivals(config: LabConfig, rules: list[Object]) -> list[str]:
 
 
 def traffic(config: LabConfig) -> Traffic | None:
-    """What others sent lately, by the waypoint's access log; None where it keeps none. Raises ProbeError."""
+    """What others sent lately, by the waypoint's access log; None where it keeps none. Raises KubectlError."""
     if not config.stages.access_log:
         return None
     where = access_log.address(config)

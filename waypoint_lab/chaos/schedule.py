@@ -1,6 +1,5 @@
 """Run a schedule of faults; stop as soon as the application is unhealthy."""
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,14 +11,14 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError, LabError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.stage_run import restored, select, set_step
-from waypoint_lab.measure.verify import Verdict, measure
+from waypoint_lab.measure.verify import Measurement, measure
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.stages.table import Step, expectations
 
 EXPIRY_GRACE_SECONDS = 30.0  # the cluster removes a fault this long after its end, if this process cannot
-FAILURES = (LabError, envoy_config.NotLive, subprocess.SubprocessError)
+FAILURES = LabError
 Report = Callable[[str], None]
-Show = Callable[[Sequence[Verdict]], None]
+Show = Callable[[Sequence[Measurement]], None]
 
 
 def step_of(fault: ScheduledFault, base: LabConfig, start: str) -> Step:
@@ -101,7 +100,7 @@ def _run_fault(
     until = time.monotonic() + fault.duration_seconds
     envoy_config.wait(config)
     report(f"fault is on for {fault.duration_seconds:g} s: {fault}")
-    verdicts: list[Verdict] = []
+    verdicts: list[Measurement] = []
     measuring = threading.Thread(target=lambda: verdicts.extend(_measure(config, report)), daemon=True)
     measuring.start()
     monitor.unhealthy.wait(max(0.0, until - time.monotonic()))
@@ -115,7 +114,7 @@ def _run_fault(
     return all(item.passed for item in verdicts)
 
 
-def _measure(config: LabConfig, report: Report) -> list[Verdict]:
+def _measure(config: LabConfig, report: Report) -> list[Measurement]:
     try:
         return measure(config, expectations(config))
     except FAILURES as error:

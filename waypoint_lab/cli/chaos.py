@@ -11,15 +11,16 @@ from waypoint_lab.cli import output
 from waypoint_lab.cli.main import Session
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import stack_config, use_target
+from waypoint_lab.errors import NotSyncedError
 from waypoint_lab.measure import envoy_config
-from waypoint_lab.measure.verify import Verdict, measure
+from waypoint_lab.measure.verify import Measurement, measure
 from waypoint_lab.stages import fault_expiry
 from waypoint_lab.stages.table import expectations
 
 SYNC_SECONDS = 10.0
 
 
-def _report(config: LabConfig, verdicts: list[Verdict], *, measured: bool) -> dict[str, Any]:
+def _report(config: LabConfig, verdicts: list[Measurement], *, measured: bool) -> dict[str, Any]:
     """Return the requests that the declared fault hits, its obstacles, and its effect; fill in the verdicts."""
     document: dict[str, Any] = {"hits": blast_radius.described(config), "obstacles": blast_radius.obstacles(config)}
     seen = blast_radius.traffic(config)
@@ -28,11 +29,11 @@ def _report(config: LabConfig, verdicts: list[Verdict], *, measured: bool) -> di
         return document
     try:
         envoy_config.wait(config, SYNC_SECONDS)
-    except envoy_config.NotLive as error:
+    except NotSyncedError as error:
         document["obstacles"] = [str(error)]
         return document
     verdicts += measure(config, expectations(config))
-    document["verdicts"] = [asdict(item) for item in verdicts]
+    document["verdicts"] = [item.document() for item in verdicts]
     return document
 
 
@@ -50,7 +51,7 @@ def _lines(document: dict[str, Any], config: LabConfig, *, measured: bool) -> li
 def _show(session: Session, stack: str, *, measured: bool, as_json: bool) -> int:
     config = stack_config(PROJECT_FOLDER, stack)
     use_target(session.state, config)
-    verdicts: list[Verdict] = []
+    verdicts: list[Measurement] = []
     document = _report(config, verdicts, measured=measured)
     passed = not document["obstacles"] and all(item.passed for item in verdicts)
     if as_json:

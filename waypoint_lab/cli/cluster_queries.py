@@ -1,13 +1,13 @@
 """Ask a cluster for everything that the lab needs; change nothing."""
 
 import json
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
+from waypoint_lab import kubectl
 from waypoint_lab.cli import cluster_checks
 from waypoint_lab.cli.cluster_checks import Check, Object, State
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.measure.probe import kubectl
+from waypoint_lab.errors import KubectlError
 
 SECONDS = 20
 BUNDLE = r"{.metadata.annotations.gateway\.networking\.k8s\.io/bundle-version}"
@@ -38,30 +38,6 @@ ISTIOD_NEEDS = [
 ]
 
 
-class NoAnswer(Exception):
-    """The cluster cannot be asked; one line."""
-
-
-def _ask(config: LabConfig, *arguments: str, given: str | None = None) -> str:
-    command = kubectl(config, "--request-timeout=10s", *arguments)
-    try:
-        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=SECONDS)
-    except FileNotFoundError:
-        raise NoAnswer("kubectl is not on PATH") from None
-    except subprocess.TimeoutExpired:
-        raise NoAnswer(f"no answer within {SECONDS} s") from None
-    if done.returncode:
-        raise NoAnswer((done.stderr.strip().splitlines() or ["kubectl said nothing"])[-1].removeprefix("error: "))
-    return done.stdout
-
-
-def _items(config: LabConfig, *what: str) -> list[Object]:
-    text = _ask(config, "get", *what, "--ignore-not-found", "--output", "json")
-    found: Object = json.loads(text) if text.strip() else {"items": []}
-    items: list[Object] = found.get("items", [found])
-    return items
-
-
 def _documents(text: str) -> list[Object]:
     """What kubectl prints for several objects that it created: one JSON document after the other."""
     decoder, found, at = json.JSONDecoder(), [], 0
@@ -74,13 +50,16 @@ def _documents(text: str) -> list[Object]:
 
 def _crds(config: LabConfig) -> list[Check]:
     row = f"{{range .items[*]}}{{.metadata.name}}={BUNDLE}{{'\\n'}}{{end}}".replace("'", '"')
-    text = _ask(config, "get", "crd", *cluster_checks.CRDS, "--ignore-not-found", "--output", f"jsonpath={row}")
+    text = kubectl.run(
+        config.target, "get", "crd", *cluster_checks.CRDS, "--ignore-not-found", "--output", f"jsonpath={row}"
+    )
     return cluster_checks.gateway_api(dict(line.split("=", 1) for line in text.splitlines() if line))
 
 
 def _mesh(config: LabConfig) -> list[Check]:
-    classes = _items(config, "gatewayclasses.gateway.networking.k8s.io", "istio-waypoint")
-    parts = _items(config, "deployments,daemonsets", "--all-namespaces", "--selector", "app in (istiod, ztunnel)")
+    classes = kubectl.items(config.target, "gatewayclasses.gateway.networking.k8s.io", "istio-waypoint")
+    what = ("deployments,daemonsets", "--all-namespaces", "--selector", "app in (istiod, ztunnel)")
+    parts = kubectl.items(config.target, *what)
     return cluster_checks.ambient(
         classes, parts, cluster_checks.CANARY if config.waypoint.canary else cluster_checks.ISTIO
     )
@@ -88,12 +67,12 @@ def _mesh(config: LabConfig) -> list[Check]:
 
 def _namespaces(config: LabConfig) -> list[Check]:
     names = dict.fromkeys((config.app.namespace, config.app.client.namespace))
-    there = {item["metadata"]["name"]: item for item in _items(config, "namespaces", *names)}
+    there = {item["metadata"]["name"]: item for item in kubectl.items(config.target, "namespaces", *names)}
     return cluster_checks.enrolled(config, there)
 
 
 def _service(config: LabConfig) -> list[Check]:
-    there = _items(config, "services", config.app.service, "--namespace", config.app.namespace)
+    there = kubectl.items(config.target, "services", config.app.service, "--namespace", config.app.namespace)
     return [cluster_checks.service(config, next(iter(there), None))]
 
 
@@ -102,7 +81,7 @@ def _client(config: LabConfig) -> list[Check]:
     fix = "set waypoint-lab:clientNamespace and waypoint-lab:clientWorkload"
     kind, slash, name = config.app.client.workload.partition("/")
     arguments = (kind, name) if slash else ("pod", kind)
-    if not _items(config, *arguments, "--namespace", config.app.client.namespace):
+    if not kubectl.items(config.target, *arguments, "--namespace", config.app.client.namespace):
         return [Check(what, State.MISSING, "does not exist", fix)]
     return [Check(what, State.OK, "there")]
 
@@ -123,8 +102,8 @@ def _permissions(config: LabConfig, user: str = "") -> list[Check]:
     wanted = [_review(config.app.namespace, user, group, kind, verb) for group, kind, verbs in rows for verb in verbs]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
     try:
-        answer = _documents(_ask(config, "create", "--filename", "-", "--output", "json", given=text))
-    except NoAnswer as error:
+        answer = _documents(kubectl.run(config.target, "create", "--filename=-", "--output=json", stdin=text))
+    except KubectlError as error:
         whose = "istiod's permissions" if user else "your permissions"
         return [Check(whose, State.UNKNOWN, f"cannot be asked for ({error})")]
     return cluster_checks.permissions(answer)
@@ -138,8 +117,9 @@ def examine(config: LabConfig) -> list[Check]:
     """All that `config` needs of its cluster. A cluster that does not answer is the only finding then."""
     context = config.target.context or "the current context"
     try:
-        version = json.loads(_ask(config, "version", "--output", "json"))["serverVersion"]["gitVersion"]
-    except (NoAnswer, KeyError, ValueError) as error:
+        answer = json.loads(kubectl.run(config.target, "version", "--output=json", limit_seconds=SECONDS))
+        version = answer["serverVersion"]["gitVersion"]
+    except (KubectlError, KeyError, ValueError) as error:
         fix = "set waypoint-lab:kubeconfig and waypoint-lab:context, or KUBECONFIG"
         return [Check("API server", State.MISSING, f"{context} cannot be used: {error}", fix)]
     checks = {"CRDs": _crds, "Istio": _mesh, "your permissions": _permissions, "istiod's permissions": _istiod}
@@ -150,7 +130,7 @@ def examine(config: LabConfig) -> list[Check]:
         for what, answer in [(what, pool.submit(check, config)) for what, check in checks.items()]:
             try:
                 found += answer.result()
-            except NoAnswer as error:
+            except KubectlError as error:
                 # What one may not look at can still be there; what does not answer cannot be used.
                 state = State.UNKNOWN if "forbidden" in str(error) else State.MISSING
                 found.append(Check(what, state, f"cannot be asked for ({error})"))

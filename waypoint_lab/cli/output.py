@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from waypoint_lab.measure.verify import Verdict, scaled
+from waypoint_lab.measure.verify import Measurement, Verdict
 
 STYLES = {"passed": "green", "FAILED": "bold red", "inconclusive": "yellow"}
 
@@ -56,15 +56,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, std
     console(stderr=stderr).print(table)
 
 
-def verdict_cells(item: Verdict) -> list[Any]:
+def verdict_cells(item: Measurement) -> list[Any]:
     """Return the cells of one verdict: what, declared, measured, interval, requests, verdict."""
-    low, high = (scaled(item, end) for end in item.interval)
-    word = "passed" if item.passed else "FAILED"
+    low, high = (item.shown(end) for end in item.interval)
+    word = item.verdict.upper() if item.verdict is Verdict.FAILED else item.verdict.value
     verdict = Text(word, STYLES[word]) + Text(f"  {item.why}" if item.why else "")
     return [
         item.what,
-        scaled(item, item.declared),
-        scaled(item, item.measured),
+        item.shown(item.declared),
+        item.shown(item.measured),
         f"{low}-{high}",
         item.requests,
         verdict,
@@ -74,6 +74,6 @@ def verdict_cells(item: Verdict) -> list[Any]:
 VERDICT_COLUMNS = ("what", ">declared", ">measured", ">99.9 % interval", ">requests", "verdict")
 
 
-def print_verdicts(verdicts: Sequence[Verdict], *, stderr: bool = False) -> None:
+def print_verdicts(verdicts: Sequence[Measurement], *, stderr: bool = False) -> None:
     """Print one row for each verdict."""
     print_table(VERDICT_COLUMNS, [verdict_cells(item) for item in verdicts], stderr=stderr)

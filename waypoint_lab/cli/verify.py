@@ -1,7 +1,5 @@
 """`lab verify`: measure the deployed stages."""
 
-from dataclasses import asdict
-
 import click
 
 from embedded.cluster import PROJECT_FOLDER
@@ -39,7 +37,7 @@ def verify(session: Session, stack: str, as_json: bool) -> int:
     verdicts = measure(config, expectations(config))
     passed = bool(verdicts) and all(item.passed for item in verdicts)
     if as_json:
-        output.print_json({"passed": passed, "verdicts": [asdict(item) for item in verdicts]})
+        output.print_json({"passed": passed, "verdicts": [item.document() for item in verdicts]})
     else:
         output.print_verdicts(verdicts)
     return 0 if passed else 1

@@ -139,6 +139,26 @@ class Backends(Model, frozen=True):
         return dict(item for item in first if all(item in other for other in others))
 
 
+class Request(Model, frozen=True):
+    """The request that is sent in order to measure."""
+
+    path: types.Text = "/reviews/0"
+    """Its path."""
+
+
+class Identify(Model, frozen=True):
+    """The value in an answer's JSON that tells the backend."""
+
+    json: types.Text = "reviews.0.rating.color"
+    """Path of the value: keys and indexes, separated by dots."""
+    baseline: types.Text = "none"
+    """Value of the baseline; none means that the value is missing."""
+    canary: types.Text = "red"
+    """Value of the canary."""
+    premium: types.Text = "black"
+    """Value of the backend `premium`."""
+
+
 class App(Model, frozen=True):
     """The application whose traffic is managed."""
 
@@ -150,6 +170,10 @@ class App(Model, frozen=True):
     """Port of the Service."""
     client: Client = Client()
     """The workload whose Pod sends the measured requests."""
+    request: Request = Request()
+    """The request that is sent in order to measure."""
+    identify: Identify = Identify()
+    """The value in an answer's JSON that tells the backend."""
     premium: Cohort = Cohort(header="end-user", value="premium-user")
     """The cohort of stage `premium`."""
     backends: Backends = Backends()

@@ -23,6 +23,7 @@ REQUEST_SECONDS = 15.0
 PROBE_SECONDS = 120.0
 SILENT_SECONDS = 15.0  # the Pod prints a line every second
 END_SECONDS = 30.0
+LOAD_MARGIN_SECONDS = 120.0  # for the waits after an update
 MOST_ROUNDS = 10_000_000
 
 
@@ -74,14 +75,15 @@ class Group:
 
 
 def _task(config: LabConfig, group: Group) -> dict[str, object]:
+    identity = [int(key) if key.isdigit() else key for key in config.app.identify.json.split(".")]
     endpoints = [
         {
             "host": f"{one.service or config.app.service}.{config.app.namespace}",
             "port": config.app.port,
             "method": one.method,
-            "path": "/reviews/0",
+            "path": config.app.request.path,
             "headers": {"user-agent": AGENT, **one.headers},
-            "identity": ["reviews", 0, "rating", "color"],
+            "identity": identity,
         }
         for one in group.endpoints
     ]
@@ -225,7 +227,7 @@ class Load:
 
         Args:
             config: The application and the client's workload.
-            limit_seconds: Limit of the change itself; the load lasts longer than that.
+            limit_seconds: Limit of the change; the load lasts longer than that.
             workers: Number of requests at the same time.
             fresh_workers: Number of workers that open a new connection for each request.
 
@@ -233,7 +235,7 @@ class Load:
             KubectlError: kubectl is missing.
         """
         group = Group(workers=workers, fresh_workers=fresh_workers, pause_seconds=0.02)
-        self._client = Client(config, [group], limit_seconds + END_SECONDS)
+        self._client = Client(config, [group], limit_seconds + LOAD_MARGIN_SECONDS)
 
     def stop(self) -> list[Answer]:
         """End the load and return its answers. Raise ProbeError if it ended before the change did."""

@@ -1,37 +1,35 @@
-"""Waits until the waypoint's own Envoy has the configuration that the stack declares.
+"""Wait until the waypoint's own Envoy has the declared configuration.
 
-An accepted object is not yet live: about a tenth of a second passes until istiod has sent it, and requests in between
-belong to the old configuration. The config dump of the waypoint says what Envoy really does, on any cluster.
+An accepted object is not yet in sync: about a tenth of a second passes until istiod has sent it, and requests in
+between belong to the old configuration. The config dump of the waypoint shows what Envoy does, on any cluster.
 """
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Mapping
-from typing import Any
 
+from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import KubectlError, NotSyncedError
+from waypoint_lab.kubectl import Object
 from waypoint_lab.measure import access_log
-from waypoint_lab.measure.probe import CONCURRENCY, kubectl, send
+from waypoint_lab.measure.client import WORKERS, Endpoint, Group, send
 from waypoint_lab.stages.expectations import COOKIE
+from waypoint_lab.waiting import wait as wait_until
 
-Object = dict[str, Any]
 LIMIT_SECONDS = 30.0
+DUMP_SECONDS = 20.0
 POLL_SECONDS = 0.1
 FAULT = "envoy.filters.http.fault"
 RBAC = "envoy.filters.http.rbac"
 
 
-class NotLive(Exception):
-    """The configuration did not become live in time; one line that says what is missing."""
-
-
 def connection_manager(dump: Object, config: LabConfig) -> Object | None:
-    """The HTTP connection manager of the Service's own port in a waypoint's config dump."""
+    """Return the HTTP connection manager of the Service's own port in a waypoint's config dump; None if it has none."""
     name = f"inbound-vip|{config.app.port}|http|{config.app.service}.{config.app.namespace}."
-    for part in dump.get("configs", []):
-        listeners = [part] if "active_state" in part else part.get("dynamic_listeners", [])
+    for section in dump.get("configs", []):
+        listeners = [section] if "active_state" in section else section.get("dynamic_listeners", [])
         for listener in listeners:
             for chain in listener.get("active_state", {}).get("listener", {}).get("filter_chains", []):
                 for item in chain.get("filters", []):
@@ -42,7 +40,7 @@ def connection_manager(dump: Object, config: LabConfig) -> Object | None:
 
 
 def weights(route: Object) -> dict[str, float]:
-    """`Service: share of requests` (0 to 1) of one route."""
+    """Return the share of requests (0 to 1) that one route sends to each Service."""
     action = route.get("route", {})
     clusters = action.get("weighted_clusters", {}).get("clusters") or [{"name": action.get("cluster", ""), "weight": 1}]
     total = sum(item.get("weight", 0) for item in clusters) or 1
@@ -54,11 +52,12 @@ def weights(route: Object) -> dict[str, float]:
 
 
 def serving(routes: list[Object], headers: Mapping[str, str] | None = None, method: str = "GET") -> Object | None:
-    """The first of `routes` that takes a request with these headers, as Envoy would choose it.
+    """Return the first route that takes a request with these headers, as Envoy chooses it.
 
-    Of a route's match only headers are looked at; what cannot be decided here does not match.
+    Only the headers of a route's match are compared. A kind of match that is not known here does not match.
     """
-    request = {":method": method, **(headers or {})}
+    # Envoy has header names in lower case.
+    request = {":method": method, **{name.lower(): value for name, value in (headers or {}).items()}}
     return next((route for route in routes if all(_takes(m, request) for m in _header_matches(route))), None)
 
 
@@ -89,7 +88,7 @@ def _percent(value: Object) -> float:
 
 
 def problem(config: LabConfig, manager: Object | None) -> str:
-    """What the waypoint's Envoy does not have yet (or still has); empty where it does all that `config` declares."""
+    """Return the first difference between a waypoint's Envoy and the config; empty if it is in sync."""
     if manager is None:
         return f"the waypoint has no listener for {config.app.service}:{config.app.port}"
     routes = [route for host in manager["route_config"]["virtual_hosts"] for route in host["routes"]]
@@ -127,15 +126,15 @@ def _wrong_shares(config: LabConfig, plain: Object, routes: list[Object]) -> str
 
 
 def _wrong_cohort(config: LabConfig, routes: list[Object]) -> str:
-    """Whether the users who try the canary are sent there, and nobody else by a header."""
+    """Check that the cohort goes to the canary, and nobody else by a header."""
     canary = {config.app.backends.canary.service: 1.0}
     if config.canary_cohort:
-        way = weights(serving(routes, dict([config.canary_cohort.pair])) or {})
-        return "" if way == canary else f"the waypoint sends {config.canary_cohort} to {', '.join(way) or 'nobody'}"
-    others = {":method", config.fault.header_pair[0] if config.fault.header_pair else ""}
-    others |= {"cookie"} if config.canary.session_affinity else set()  # who stays on the canary by it
+        to = weights(serving(routes, dict([config.canary_cohort.pair])) or {})
+        return "" if to == canary else f"the waypoint sends {config.canary_cohort} to {', '.join(to) or 'nobody'}"
+    others = {":method", config.fault.header_pair[0].lower() if config.fault.header_pair else ""}
+    others |= {"cookie"} if config.canary.session_affinity else set()
     for route in routes:
-        if {match["name"] for match in _header_matches(route)} - others and weights(route) == canary:
+        if {match["name"].lower() for match in _header_matches(route)} - others and weights(route) == canary:
             return f"the waypoint has a route by header to {config.app.backends.canary.service}"
     return ""
 
@@ -144,7 +143,9 @@ def _wrong_fault(config: LabConfig, hit: Object) -> str:
     fault = hit.get("typed_per_filter_config", {}).get(FAULT, {})
     here = config.fault.at == "waypoint"
     delay = fault.get("delay", {}).get("fixed_delay", "0s")
-    if float(delay.rstrip("s")) != (config.fault.delay.seconds if here and config.stages.delay else 0):
+    # Rules have whole milliseconds.
+    wanted = round(config.fault.delay.seconds * 1000) if here and config.stages.delay else 0
+    if round(float(delay.rstrip("s")) * 1000) != wanted:
         return f"the waypoint delays by {delay}"
     abort = fault.get("abort", {})
     share = _percent(abort["percentage"]) if abort else 0.0
@@ -163,8 +164,9 @@ def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str
         return f"the waypoint mirrors {share:g} %"
     for field, wanted in (("request", config.canary.request_headers), ("response", config.canary.response_headers)):
         added = [item["header"] for item in plain.get(f"{field}_headers_to_add", [])]
-        if [(item["key"], item["value"]) for item in added] != list(wanted.items()):
-            return f"the waypoint changes these headers of {field}s: {[item['key'] for item in added]}"
+        found = {item["key"].lower(): item["value"] for item in added}
+        if found != {name.lower(): value for name, value in wanted.items()}:
+            return f"the waypoint adds these headers to each {field}: {', '.join(found) or 'none'}"
     if config.canary.session_affinity and config.canary.weight:
         kept = weights(serving(routes, {"cookie": f"{COOKIE}={config.app.backends.canary.service}"}) or {})
         if kept != {config.app.backends.canary.service: 1.0}:
@@ -174,49 +176,68 @@ def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str
 
 def _manager(config: LabConfig, waypoint: str) -> Object | None:
     path = "config_dump?resource=dynamic_listeners"
-    command = ("exec", "-n", config.app.namespace, f"deploy/{waypoint}", "--", "pilot-agent", "request", "GET", path)
-    done = subprocess.run(kubectl(config, *command), capture_output=True, text=True, check=False, timeout=20)
-    if done.returncode:
-        raise NotLive((done.stderr.strip().splitlines() or ["no answer"])[-1])
-    return connection_manager(json.loads(done.stdout), config)
+    where = ("exec", "--namespace", config.app.namespace, f"deploy/{waypoint}")
+    dump = kubectl.run(config.target, *where, "--", "pilot-agent", "request", "GET", path, limit_seconds=DUMP_SECONDS)
+    return connection_manager(json.loads(dump), config)
 
 
 def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
-    """Seconds until the waypoint, or both, have all that `config` declares. Raises NotLive after `limit_seconds`."""
-    began = time.monotonic()
-    while True:
+    """Wait until each waypoint has all that the config declares.
+
+    Args:
+        config: The declared configuration.
+        limit_seconds: Limit of the wait.
+
+    Returns:
+        The seconds that it took.
+
+    Raises:
+        NotSyncedError: A waypoint is not in sync within the limit; the message has the first difference.
+    """
+
+    def difference() -> str:
         try:
             names = config.waypoints if config.stages.waypoint else []
-            missing = next(filter(None, (problem(config, _manager(config, name)) for name in names)), "")
-        except (NotLive, ValueError, subprocess.TimeoutExpired) as error:
-            missing = str(error)
-        passed = time.monotonic() - began
-        if not missing:
-            return passed
-        if passed > limit_seconds:
-            raise NotLive(f"not live after {limit_seconds:.0f} s: {missing}")
-        time.sleep(POLL_SECONDS)
+            return next(filter(None, (problem(config, _manager(config, name)) for name in names)), "")
+        except (KubectlError, ValueError) as error:
+            return str(error)
+
+    return wait_until(difference, "the declared configuration", limit_seconds, POLL_SECONDS, NotSyncedError)
 
 
 def wait_for_traffic(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
-    """Seconds until the client's requests take the declared way: through the waypoint, or past it.
+    """Wait until the client's requests go through the waypoint, or past it, as declared.
 
-    A node's proxy goes over to a new waypoint a moment after the label, and to new weights. Raises NotLive, ProbeError.
+    A node's proxy takes over a new waypoint a moment after the label, and new weights as well.
+
+    Args:
+        config: The declared configuration.
+        limit_seconds: Limit of the wait.
+
+    Returns:
+        The seconds that it took.
+
+    Raises:
+        KubectlError: An access log cannot be read.
+        NotSyncedError: Requests take another path at the limit.
+        ProbeError: The requests cannot be sent.
     """
-    wanted = "yes" if config.stages.waypoint else "no"
+    wanted = config.stages.waypoint
     idle = {name for name, share in config.waypoints.items() if not share and config.stages.access_log}
-    began = time.monotonic()
-    while True:
-        agent, sent = access_log.agent(), time.monotonic()
-        group = {"method": "GET", "path": "/reviews/0", "headers": {"user-agent": agent}, "requests": 8}
-        rows = send(config, [{**group, "fresh_workers": CONCURRENCY}])[0]
-        through = [row for row in rows if row.proxied == wanted and row.status]
-        strays = idle & (+access_log.taken(config, agent, len(rows), sent)).keys() if idle and through else set()
-        passed = time.monotonic() - began
-        if rows and len(through) == len(rows) and not strays:
-            return passed
-        if passed > limit_seconds:
-            way = "through the waypoint" if wanted == "yes" else "past the waypoint"
-            way = f"another way than through {', '.join(sorted(strays))}" if strays else way
-            raise NotLive(f"requests do not go {way} after {limit_seconds:.0f} s")
-        time.sleep(POLL_SECONDS)
+
+    def difference() -> str:
+        agent, began = access_log.agent(), time.monotonic()
+        endpoint = Endpoint(headers={"user-agent": agent})
+        (answers,) = send(config, [Group((endpoint,), rounds=WORKERS, fresh_workers=WORKERS)])
+        right = [one for one in answers if one.status and one.proxied == wanted]
+        if not answers or len(right) < len(answers):
+            return f"{len(answers) - len(right)} of {len(answers)} requests did not"
+        if not idle:
+            return ""
+        taken = +access_log.totals(access_log.answers(config, agent, len(answers), began))
+        return ", ".join(f"{name} took {taken[name]} of them" for name in sorted(idle & taken.keys()))
+
+    what = f"requests go {'through' if wanted else 'past'} the waypoint"
+    if idle:
+        what += f", and none through {', '.join(sorted(idle))}"
+    return wait_until(difference, what, limit_seconds, POLL_SECONDS, NotSyncedError)

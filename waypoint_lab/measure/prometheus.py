@@ -1,4 +1,4 @@
-"""Asks a Prometheus for single numbers."""
+"""Ask a Prometheus for single numbers."""
 
 import http.client
 import json
@@ -7,23 +7,33 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from waypoint_lab.errors import LabError
+
 ANSWER_SECONDS = 5.0
 MOST_BYTES = 1 << 20
 
 
-class PrometheusError(Exception):
-    """It did not answer, or not with what was asked for; one line. Asking again cannot help soon."""
+class PrometheusError(LabError):
+    """Report a Prometheus that did not answer, or not with one number; another try does not help."""
 
 
 class NoDataError(PrometheusError):
-    """It answered, but has no number yet."""
+    """Report a query that has no number yet."""
 
 
 def number(url: str, query: str, seconds: float = ANSWER_SECONDS) -> float:
-    """The one finite number that the instant query `query` has. Raises NoDataError, PrometheusError.
+    """Return the one finite number that an instant query gives.
 
-    `url` is the server's base address, `seconds` the limit of the whole question.
-    Source: https://prometheus.io/docs/prometheus/latest/querying/api/ (instant queries).
+    Args:
+        url: Base address of the server.
+        query: The query.
+        seconds: Limit of the answer.
+
+    Raises:
+        NoDataError: The query has no number yet.
+        PrometheusError: There is no answer, or another one.
+
+    Source: https://prometheus.io/docs/prometheus/latest/querying/api/ (instant queries)
     """
     address = f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
     try:

@@ -1,14 +1,16 @@
-"""Decides from pairs of answers, one by one, whether a canary fails more often than its baseline.
+"""Compare the failure rates of a canary and its baseline by a sequential test on pairs of answers.
 
-Each pair is one request to the canary and one to the baseline in the same moment. D is 1 where only the canary failed,
--1 where only the baseline did, 0 where both did the same. Two bets are placed on D, and their gains kept as evidence:
+A pair is one request to the canary and one to the baseline at the same time. D is 1 if only the canary failed, -1 if
+only the baseline did, else 0. Two bets are placed on D, and their gains are the evidence:
 
 - against "the canary fails no more often" (mean of D at most 0): the product of 1 + b·D over all pairs;
 - against "it fails more often by the margin m or more" (mean at least m): the product of 1 - b·(D - m).
 
-A bet against a true statement never gains on average, so it ever reaches 1/a with a probability of at most a (Ville's
-inequality). This holds for every failure rate that the two may share, however long one looks and whenever one stops.
-Each product is the mean over several stakes b, which keeps that property. Source: Ville, "Etude critique de la notion
+A bet against a true statement does not gain on average, so it ever reaches 1/a with a probability of at most a (Ville's
+inequality). This holds for every failure rate that the two may share, at any number of pairs and any time of stopping.
+Each product is the mean over several stakes b, which keeps that property.
+
+Source: Ville, "Etude critique de la notion
 de collectif" (1939); Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (2024).
 """
 
@@ -16,15 +18,12 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-STAKES = (
-    0.1,
-    0.3,
-    0.9,
-)  # small ones for noisy sides, the large one for quiet ones; below 1, so that no pair can lose all
+# Small stakes for high failure rates, the large one for low rates; below 1, so that no pair can lose all.
+STAKES = (0.1, 0.3, 0.9)
 
 
 class Decision(StrEnum):
-    """What the evidence says so far."""
+    """The result of the test so far."""
 
     OPEN = "open"
     HEALTHY = "healthy"  # it does not fail more often by the margin
@@ -32,19 +31,24 @@ class Decision(StrEnum):
 
 
 def _mean(logs: list[float]) -> float:
-    """The logarithm of the mean of what these are the logarithms of."""
+    """Return the logarithm of the mean of numbers, which are given as logarithms."""
     top = max(logs)
     return top + math.log(sum([math.exp(item - top) for item in logs]) / len(logs))
 
 
 @dataclass
 class Comparison:
-    """The evidence so far. "Bad" stays; a canary found healthy is still found bad where it turns so.
+    """The evidence so far. A bad canary stays bad; a healthy one can still become bad.
 
-    `margin` (above 0, below 1) is the difference of failure rates that must not get through. A canary that fails no
-    more often than the baseline is ever found bad with a probability of at most `healthy_found_bad`; one that fails
-    more often by the margin or more is ever found healthy with at most `bad_found_healthy` (both above 0, below 1).
-    Raises ValueError for numbers outside these ranges.
+    Args:
+        margin: Difference of failure rates that must not be promoted; between 0 and 1, both excluded.
+        healthy_found_bad: Greatest probability that a canary is ever found bad which fails no more often than the
+            baseline; between 0 and 1, both excluded.
+        bad_found_healthy: Greatest probability that a canary is ever found healthy which fails more often by the margin
+            or more; between 0 and 1, both excluded.
+
+    Raises:
+        ValueError: A number is out of its range.
     """
 
     margin: float
@@ -56,7 +60,7 @@ class Comparison:
     decision: Decision = Decision.OPEN
 
     def __post_init__(self) -> None:
-        """Checks the ranges, and keeps each stake's gain of each kind of pair."""
+        """Check the ranges, and compute each stake's gain for each kind of pair."""
         for name in ("margin", "healthy_found_bad", "bad_found_healthy"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
@@ -74,16 +78,16 @@ class Comparison:
 
     @property
     def against_healthy(self) -> float:
-        """Evidence that the canary fails more often: how far the bet has grown, from 1 at the start."""
+        """Evidence that the canary fails more often: the gain of the bet, from 1 at the start."""
         return math.exp(min(self._evidence(self._for_bad), 700.0))
 
     @property
     def against_bad(self) -> float:
-        """Evidence that it does not fail more often by the margin, in the same way."""
+        """Evidence that the canary does not fail more often by the margin: the gain of the bet, from 1 at the start."""
         return math.exp(min(self._evidence(self._for_healthy), 700.0))
 
     def add(self, *, canary_failed: bool, baseline_failed: bool) -> Decision:
-        """Takes one pair in and returns the decision so far."""
+        """Add one pair. Return the decision so far."""
         if canary_failed == baseline_failed:
             return self.add_same(1)
         self.pairs += 1
@@ -93,7 +97,7 @@ class Comparison:
         return self.decision
 
     def add_same(self, pairs: int) -> Decision:
-        """Takes `pairs` in where both did the same; they can only add to the evidence against "bad"."""
+        """Add pairs with the same result on both sides. Return the decision so far."""
         self.pairs += pairs
         self._decide()
         return self.decision

@@ -1,10 +1,9 @@
 """Run the stages of the lab on one stack, and measure each: edit the config, `pulumi up`, measure."""
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -13,14 +12,14 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import LabError
 from waypoint_lab.measure import envoy_config, snapshot
 from waypoint_lab.measure.client import Answer, Load
-from waypoint_lab.measure.verify import Verdict, measure
-from waypoint_lab.pulumi_cli import UP_SECONDS, PulumiStack, pulumi
+from waypoint_lab.measure.verify import Measurement, measure
+from waypoint_lab.pulumi_cli import UPDATE_SECONDS, PulumiStack, pulumi
 from waypoint_lab.signals import SIGNALS, handled, ignored, interrupt
 from waypoint_lab.stages.table import BY_NAME, Stage, Step, expectations
 
 UNDER_LOAD = ("migration", "canary", "promoted", "premium")  # no request may fail while these change
 CHANGES_THE_PATH = ("waypoint", "migration", "cleanup")  # requests take another path, which Envoy's config cannot show
-FAILURES = (LabError, envoy_config.NotLive, snapshot.SnapshotError, subprocess.SubprocessError)
+FAILURES = LabError
 TOGGLES = ("waypoint", "accessLog", "l7Policy", "canary", "premium", "delay", "abort", "retries")
 RESTORE_TRIES = 5  # the API server may not answer for a moment
 
@@ -42,8 +41,8 @@ class StageResult:
 
     name: str
     title: str
-    verdicts: list[Verdict] = field(default_factory=list)
-    own: list[Verdict] = field(default_factory=list)
+    verdicts: list[Measurement] = field(default_factory=list)
+    own: list[Measurement] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     up_seconds: float = 0.0
@@ -68,7 +67,7 @@ class StageResult:
             "sync_seconds": round(self.sync_seconds, 2),
             "problems": self.problems,
             "notes": self.notes,
-            "verdicts": [asdict(item) for item in self.verdicts],
+            "verdicts": [item.document() for item in self.verdicts],
         }
 
 
@@ -141,7 +140,7 @@ def run_stage(stack: PulumiStack, row: Stage) -> StageResult:
             stack.up()
             envoy_config.wait(config)
             continue
-        load = Load(config, UP_SECONDS, fresh_workers=2) if row.name in UNDER_LOAD else None
+        load = Load(config, UPDATE_SECONDS, fresh_workers=2) if row.name in UNDER_LOAD else None
         try:
             result.up_seconds += stack.up()
             result.sync_seconds += envoy_config.wait(config)

@@ -1,7 +1,8 @@
-"""Exact intervals for shares, so that a verdict never rests on a normal approximation.
+"""Exact intervals of shares and quantiles: a verdict never depends on a normal approximation.
 
 Source: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial" (1934);
-for the median, David and Nagaraja, "Order Statistics", section 7.1: each value lies below it with probability one half.
+for quantiles, David and Nagaraja, "Order Statistics", section 7.1. scipy has them too, but its import takes longer than
+all others of the program together.
 """
 
 import math
@@ -19,12 +20,12 @@ class Interval:
     high: float
 
     def holds(self, share: float) -> bool:
-        """Whether `share` (0 to 1) lies inside."""
+        """Return True if `share` (0 to 1) is inside."""
         return self.low <= share <= self.high
 
 
 def _tail(successes: int, trials: int, share: float) -> float:
-    """P(X >= successes) for X binomial; summed in logarithms so that large samples do not underflow."""
+    """Return P(X >= successes) for a binomial X, summed in logarithms so that large samples do not underflow."""
     if successes <= 0:
         return 1.0
     if share <= 0.0:
@@ -50,10 +51,15 @@ def _share_whose_tail_is(target: float, successes: int, trials: int) -> float:
 
 
 def binomial_interval(successes: int, trials: int, confidence: float = 0.99) -> Interval:
-    """The exact (Clopper-Pearson) interval of a measured share.
+    """Return the exact (Clopper-Pearson) interval of a measured share.
 
-    `successes` of `trials` (at least 1) requests; `confidence` between 0 and 1, both ends excluded. Raises ValueError
-    where there is no data: an empty sample has no interval, and must never become a pass.
+    Args:
+        successes: Number of hits.
+        trials: Number of requests, at least 1.
+        confidence: Between 0 and 1, both excluded.
+
+    Raises:
+        ValueError: There is no data, which has no interval and must never pass; or a number is out of range.
     """
     if trials < 1:
         raise ValueError("no data: an interval needs at least one request")
@@ -68,25 +74,28 @@ def binomial_interval(successes: int, trials: int, confidence: float = 0.99) -> 
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.99) -> Interval:
-    """The distribution-free interval of a median, between two of the measured `values` (at least 1, in any order).
+    """Return the distribution-free interval of a median: the whole range of `values` if they are too few.
 
-    The whole range where the sample is too small for `confidence`. Raises ValueError where there is no data.
+    Raises:
+        ValueError: There is no data.
     """
-    if not values:
-        raise ValueError("no data: an interval needs at least one request")
-    ordered, count = sorted(values), len(values)
-    half = (1 - confidence) / 2
-    rank = 0
-    while rank < count // 2 and 1 - _tail(rank + 2, count, 0.5) <= half:
-        rank += 1
-    return Interval(ordered[rank], ordered[count - 1 - rank])
+    found = quantile_interval(values, 0.5, confidence)
+    return Interval(max(found.low, min(values)), min(found.high, max(values)))
 
 
 def quantile_interval(values: Sequence[float], quantile: float, confidence: float = 0.99) -> Interval:
-    """The distribution-free interval of a quantile (between 0 and 1), between two of the measured `values`.
+    """Return the distribution-free interval of a quantile, between two of the measured values.
 
-    Its end is 0 or infinite where the sample is too small to bound the quantile there with `confidence`. Raises
-    ValueError where there is no data.
+    Args:
+        values: At least one, in any order.
+        quantile: Between 0 and 1.
+        confidence: Between 0 and 1, both excluded.
+
+    Returns:
+        The interval; an end is 0 or infinite if the sample is too small to bound the quantile there.
+
+    Raises:
+        ValueError: There is no data.
     """
     if not values:
         raise ValueError("no data: an interval needs at least one request")
@@ -98,7 +107,7 @@ def quantile_interval(values: Sequence[float], quantile: float, confidence: floa
 
 
 def _last_rank(count: int, holds: Callable[[int], bool]) -> int:
-    """The largest rank from 1 to `count` for which `holds` is true; 0 where there is none. It must hold up to there."""
+    """Return the largest rank, 1 to `count`, for which `holds` is true, as for all below it; 0 if there is none."""
     low, high = 0, count
     while low < high:
         middle = (low + high + 1) // 2

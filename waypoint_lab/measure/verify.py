@@ -1,27 +1,39 @@
-"""`lab verify`: measures what is on now, and judges it against what the stack declares."""
+"""Measure traffic and judge it against the expectations of a config."""
 
-import json
 import statistics as numbers
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.measure import access_log
-from waypoint_lab.measure.probe import Row, group, send
+from waypoint_lab.measure.client import WORKERS, Answer, Endpoint, Group, send
 from waypoint_lab.measure.statistics import binomial_interval, median_interval
+from waypoint_lab.stages.expectations import CONFIDENCE, least_requests
 from waypoint_lab.stages.table import Expect, Measure
 
-CONFIDENCE = 0.999  # a walk judges several shares: at 99 % one walk in twenty would miss by chance
+DELAYED_WORKERS = 30  # requests at the same time while answers are delayed
+
+
+class Verdict(StrEnum):
+    """The verdict of a measurement."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One expectation, measured. `interval` is that of the measured share, or of the median of a latency in seconds."""
+class Measurement:
+    """One expectation and the traffic that was measured.
+
+    `declared`, `measured` and `interval` are shares (0 to 1), or medians in seconds. `why` is empty where it passed.
+    """
 
     what: str
-    passed: bool
+    verdict: Verdict
     requests: int
     declared: float
     measured: float
@@ -29,113 +41,163 @@ class Verdict:
     observed: dict[str, int]
     why: str = ""
 
+    @property
+    def passed(self) -> bool:
+        """True where the verdict is passed; an inconclusive measurement is no pass."""
+        return self.verdict is Verdict.PASSED
 
-def _seen(row: Row, measure: Measure) -> str:
-    if measure is Measure.STATUS:
-        return str(row.status) if row.status else row.colour
-    if measure is Measure.COLOUR:
-        return row.colour if row.status == 200 else str(row.status or row.colour)
-    return row.proxied
+    def document(self) -> dict[str, Any]:
+        """Return the measurement for JSON."""
+        return {**asdict(self), "passed": self.passed}
+
+    def shown(self, value: float) -> str:
+        """Return a share as percent, or a latency in seconds, as text."""
+        return f"{value:.3f} s" if self.what.endswith(" later") else f"{value:.2%}"
 
 
-def scaled(item: Verdict, value: float) -> str:
-    """A share as percent, or a latency in seconds."""
-    return f"{value:.3f} s" if item.what.endswith(" later") else f"{value:.2%}"
+def _no_data(expect: Expect, why: str, requests: int = 0) -> Measurement:
+    return Measurement(expect.what, Verdict.INCONCLUSIVE, requests, expect.share, 0.0, (0.0, 1.0), {}, why)
 
 
-def judge(expect: Expect, rows: list[Row]) -> Verdict:
-    """The verdict on `rows`; none at all, or fewer than asked for, is never a pass."""
-    short = "" if len(rows) >= expect.requests else f"only {len(rows)} of {expect.requests} requests were made"
-    if not rows:
-        return Verdict(expect.what, False, 0, expect.share, 0.0, (0.0, 1.0), {}, "no data")
+def _observed(answer: Answer, measure: Measure) -> str:
+    if measure is Measure.PROXIED:
+        return "yes" if answer.proxied else "no"
+    if measure is Measure.IDENTITY and answer.status == 200:
+        return answer.identity
+    return answer.outcome
+
+
+def judge(expect: Expect, answers: list[Answer]) -> Measurement:
+    """Judge one expectation. No answers, or fewer than it asks for, are inconclusive at best."""
+    few = "" if len(answers) >= expect.requests else f"only {len(answers)} of {expect.requests} requests were made"
+    if not answers:
+        return _no_data(expect, "no data")
     if expect.measure is Measure.SECONDS:
-        times = sorted(row.seconds for row in rows if row.status)
-        if not times:
-            return Verdict(expect.what, False, len(rows), expect.low, 0.0, (0.0, 0.0), {"0": len(rows)}, "no answer")
-        middle = numbers.median(times)
-        inside = expect.low <= middle <= expect.high
-        # Only answers have a latency: a median over the few that came would hide all those that did not.
-        silent = len(rows) - len(times)
-        short = short or (f"{silent} of {len(rows)} requests had no answer" if silent else "")
-        why = short or ("" if inside else f"the median must lie between {expect.low:g} and {expect.high:g} s")
-        seen = Counter(_seen(row, Measure.STATUS) for row in rows)
-        spread = median_interval(times, CONFIDENCE)
-        ends = (spread.low, spread.high)
-        return Verdict(expect.what, inside and not short, len(rows), expect.low, middle, ends, dict(seen), why)
-    return _counted(expect, Counter(_seen(row, expect.measure) for row in rows), short)
+        return _judge_latency(expect, answers, few)
+    return _judge_share(expect, Counter(_observed(one, expect.measure) for one in answers), few)
 
 
-def _counted(expect: Expect, observed: Counter[str], short: str) -> Verdict:
-    """The verdict on a share; `short` says why the sample cannot pass, and is empty where it can."""
-    hits, requests = observed.get(expect.value, 0), observed.total()
-    interval = binomial_interval(hits, requests, CONFIDENCE)
-    # A share of all or nothing has no spread: a single exception is one too many.
-    exact = expect.share in (0.0, 1.0)
-    holds = hits == round(expect.share * requests) if exact else interval.holds(expect.share)
-    why = short or ("" if holds else f"declared {expect.share:.2%}, measured {hits} of {requests}")
-    ends = (interval.low, interval.high)
-    return Verdict(expect.what, holds and not short, requests, expect.share, hits / requests, ends, dict(observed), why)
-
-
-def judge_waypoints(expect: Expect, taken: Counter[str], sent: int) -> Verdict:
-    """The verdict on which waypoints took `sent` requests, by their logs; what is not logged is no pass."""
-    if not taken.total():
-        why = "no data: no waypoint has logged these requests; is stages.accessLog on?"
-        return Verdict(expect.what, False, 0, expect.share, 0.0, (0.0, 1.0), {}, why)
-    short = "" if sent >= expect.requests else f"only {sent} of {expect.requests} requests were made"
-    lost = sent - taken.total()
-    short = short or (f"{lost} of {sent} requests are in no waypoint's log" if lost > 0 else "")
-    return _counted(expect, +taken, short)
-
-
-def judge_answers(expect: Expect, statuses: Counter[str]) -> Verdict:
-    """The verdict on what one waypoint answered with, by its log."""
-    if not statuses.total():
-        why = f"no data: {expect.through} has logged none of these requests; is stages.accessLog on?"
-        return Verdict(expect.what, False, 0, expect.share, 0.0, (0.0, 1.0), {}, why)
-    few = statuses.total() < expect.requests
-    return _counted(
-        expect, statuses, f"only {statuses.total()} requests, at least {expect.requests} are wanted" if few else ""
+def _judge_latency(expect: Expect, answers: list[Answer], few: str) -> Measurement:
+    observed = dict(Counter(one.outcome for one in answers))
+    times = sorted(one.seconds for one in answers if one.status)
+    if not times:
+        why = "no answer"
+        return Measurement(expect.what, Verdict.FAILED, len(answers), expect.low, 0.0, (0.0, 0.0), observed, why)
+    median, spread = numbers.median(times), median_interval(times, CONFIDENCE)
+    # Only answers have a latency: a median over the few that came would hide all those that did not.
+    silent = len(answers) - len(times)
+    wrong = "" if expect.low <= median <= expect.high else f"the median is outside {expect.low:g} to {expect.high:g} s"
+    wrong = wrong or (f"{silent} of {len(answers)} requests had no answer" if silent else "")
+    return Measurement(
+        expect.what,
+        _verdict(wrong, few),
+        len(answers),
+        expect.low,
+        median,
+        (spread.low, spread.high),
+        observed,
+        wrong or few,
     )
 
 
-def measure(config: LabConfig, expects: tuple[Expect, ...]) -> list[Verdict]:
-    """Sends what the expectations need, each kind of request once, and judges all. Raises ProbeError."""
-    by_log = [item for item in expects if item.measure in (Measure.WAYPOINT, Measure.ANSWERED)]
-    found = _measure(config, [item for item in expects if item not in by_log])
+def _verdict(wrong: str, inconclusive: str) -> Verdict:
+    if wrong:
+        return Verdict.FAILED
+    return Verdict.INCONCLUSIVE if inconclusive else Verdict.PASSED
+
+
+def _judge_share(expect: Expect, observed: Counter[str], inconclusive: str) -> Measurement:
+    """Judge a share. `inconclusive` is the reason why the sample cannot pass, empty if it can."""
+    hits, requests, share = observed.get(expect.value, 0), observed.total(), expect.share
+    interval = binomial_interval(hits, requests, CONFIDENCE)
+    # A share of all or nothing has no spread: a single exception is one too many.
+    holds = hits == round(share * requests) if share in (0.0, 1.0) else interval.holds(share)
+    wrong = "" if holds else f"declared {share:.2%}, measured {hits} of {requests}"
+    if 0 < share < 1 and hits in (0, requests):
+        # The sample cannot tell the declared share from none, or from all.
+        least = f"at least {least_requests(share)} requests are needed"
+        inconclusive = inconclusive or f"declared {share:.4%}, measured {hits} of {requests}; {least}"
+    ends = (interval.low, interval.high)
+    verdict, why = _verdict(wrong, inconclusive), wrong or inconclusive
+    return Measurement(expect.what, verdict, requests, share, hits / requests, ends, dict(observed), why)
+
+
+def judge_waypoints(expect: Expect, taken: Counter[str], sent: int) -> Measurement:
+    """Judge the share of a waypoint in `sent` requests, by the waypoints' logs.
+
+    Args:
+        expect: The share.
+        taken: Number of requests in the log of each waypoint.
+        sent: Number of requests; one that is in no log makes the measurement inconclusive.
+    """
+    if not taken.total():
+        return _no_data(expect, "no data: no waypoint has logged these requests; is stages.accessLog on?")
+    few = "" if sent >= expect.requests else f"only {sent} of {expect.requests} requests were made"
+    lost = sent - taken.total()
+    return _judge_share(
+        expect, +taken, few or (f"{lost} of {sent} requests are in no waypoint's log" if lost > 0 else "")
+    )
+
+
+def judge_answers(expect: Expect, statuses: Counter[str]) -> Measurement:
+    """Judge the statuses in the log of one waypoint."""
+    if not statuses.total():
+        why = f"no data: {expect.through} has logged none of these requests; is stages.accessLog on?"
+        return _no_data(expect, why)
+    few = statuses.total() < expect.requests
+    why = f"only {statuses.total()} requests, at least {expect.requests} are wanted" if few else ""
+    return _judge_share(expect, statuses, why)
+
+
+def measure(config: LabConfig, expects: tuple[Expect, ...]) -> list[Measurement]:
+    """Send the requests that the expectations need, each kind once, and judge all.
+
+    Raises:
+        KubectlError: The access logs cannot be read.
+        ProbeError: The requests cannot be sent.
+    """
+    by_log = [one for one in expects if one.measure in (Measure.WAYPOINT, Measure.ANSWERED)]
+    found = _by_answers(config, [one for one in expects if one not in by_log])
     if by_log:
         found |= _by_log(config, by_log)
-    return [found[item] for item in expects]
+    return [found[one] for one in expects]
 
 
-def _by_log(config: LabConfig, expects: list[Expect]) -> dict[Expect, Verdict]:
-    """Sends each request on a connection of its own, since connections are what is shared, and asks the waypoints."""
-    agent, wanted, began = access_log.agent(), group(max(expects, key=lambda item: item.requests)), time.monotonic()
-    workers = _concurrency(config)
-    wanted |= {"headers": {**wanted["headers"], "user-agent": agent}, "fresh_workers": workers}
-    (rows,) = send(config, [wanted], concurrency=workers)
-    answers = access_log.answers(config, agent, len(rows), began)
-    taken = access_log.totals(answers)
-    return {
-        item: judge_answers(item, answers.get(item.through, Counter()))
-        if item.measure is Measure.ANSWERED
-        else judge_waypoints(item, taken, len(rows))
-        for item in expects
-    }
+def _workers(config: LabConfig) -> int:
+    return DELAYED_WORKERS if config.stages.delay else WORKERS
 
 
-def _measure(config: LabConfig, expects: list[Expect]) -> dict[Expect, Verdict]:
-    if not expects:
+def _endpoint(expect: Expect) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return the kind of requests that decide an expectation."""
+    return expect.method, (expect.header,) if expect.header else ()
+
+
+def _by_answers(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measurement]:
+    rounds: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
+    for one in expects:
+        rounds[_endpoint(one)] = max(rounds[_endpoint(one)], one.requests)
+    if not rounds:
         return {}
-    kinds: dict[str, dict[str, Any]] = {}
-    for expect in expects:
-        wanted = group(expect)
-        kind = json.dumps([wanted["method"], wanted["headers"]])
-        if kind not in kinds or kinds[kind]["requests"] < wanted["requests"]:
-            kinds[kind] = wanted
-    answers = dict(zip(kinds, send(config, list(kinds.values()), concurrency=_concurrency(config)), strict=True))
-    return {item: judge(item, answers[json.dumps([group(item)["method"], group(item)["headers"]])]) for item in expects}
+    groups = [
+        Group((Endpoint(method=method, headers=dict(headers)),), rounds=count, workers=_workers(config))
+        for (method, headers), count in rounds.items()
+    ]
+    answers = dict(zip(rounds, send(config, groups), strict=True))
+    return {one: judge(one, answers[_endpoint(one)]) for one in expects}
 
 
-def _concurrency(config: LabConfig) -> int:
-    return 30 if config.stages.delay else 8
+def _by_log(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measurement]:
+    """Send each request on a connection of its own, since waypoints share connections, and read the waypoints' logs."""
+    agent, began, workers = access_log.agent(), time.monotonic(), _workers(config)
+    method, headers = _endpoint(expects[0])
+    endpoint = Endpoint(method=method, headers={**dict(headers), "user-agent": agent})
+    rounds = max(one.requests for one in expects)
+    (answers,) = send(config, [Group((endpoint,), rounds=rounds, workers=workers, fresh_workers=workers)])
+    logged = access_log.answers(config, agent, len(answers), began)
+    taken = access_log.totals(logged)
+    return {
+        one: judge_answers(one, logged.get(one.through, Counter()))
+        if one.measure is Measure.ANSWERED
+        else judge_waypoints(one, taken, len(answers))
+        for one in expects
+    }

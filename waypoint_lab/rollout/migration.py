@@ -1,6 +1,5 @@
 """Migrate traffic from one waypoint to another in measured steps; roll back on failure."""
 
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,8 +9,8 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import LabError, RolloutError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.client import Load
-from waypoint_lab.measure.verify import Verdict, measure
-from waypoint_lab.pulumi_cli import UP_SECONDS, PulumiStack
+from waypoint_lab.measure.verify import Measurement, measure
+from waypoint_lab.pulumi_cli import UPDATE_SECONDS, PulumiStack
 from waypoint_lab.rollout.analysis import StepDecision
 from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.rollout.migration_steps import KIND, MigrationState, MigrationStep, plan, rollback_steps
@@ -19,7 +18,7 @@ from waypoint_lab.stages import expectations
 
 # Source: Pulumi, pending operations: an object that a killed engine was creating exists, but is not in its state.
 LEFT_OVER = "if a killed update created it, delete it with kubectl, and run the command again"
-FAILURES = (LabError, envoy_config.NotLive, subprocess.SubprocessError)
+FAILURES = LabError
 
 
 class Migration:
@@ -31,7 +30,7 @@ class Migration:
         stack: PulumiStack,
         report: Callable[[str], None],
         stop_requested: Callable[[], str],
-        show: Callable[[Sequence[Verdict]], None] = lambda _verdicts: None,
+        show: Callable[[Sequence[Measurement]], None] = lambda _verdicts: None,
     ) -> None:
         """Keep the parts.
 
@@ -79,21 +78,23 @@ class Migration:
             raise RolloutError(f"there is no canary waypoint to remove: {current}")
         self._roll_back(current, why, resumed=True)
 
-    def _record(self, step: MigrationStep, decision: StepDecision, why: str, verdicts: Sequence[Verdict] = ()) -> None:
-        evidence = [asdict(item) for item in verdicts]
+    def _record(
+        self, step: MigrationStep, decision: StepDecision, why: str, verdicts: Sequence[Measurement] = ()
+    ) -> None:
+        evidence = [item.document() for item in verdicts]
         self._journal.append(KIND, self._name, step=asdict(step), decision=decision, why=why, evidence=evidence)
         self._report(f"{step}: {decision}: {why}")
 
-    def _check(self, step: MigrationStep) -> tuple[str, list[Verdict]]:
+    def _check(self, step: MigrationStep) -> tuple[str, list[Measurement]]:
         try:
             return self._apply(step)
         except FAILURES as error:
             return str(error) + (f"; {LEFT_OVER}" if "already exists" in str(error) else ""), []
 
-    def _apply(self, step: MigrationStep) -> tuple[str, list[Verdict]]:
+    def _apply(self, step: MigrationStep) -> tuple[str, list[Measurement]]:
         """Apply one step under load and measure it. Return the reason of a failure, or an empty text, and verdicts."""
         config = self._set(step)
-        load = Load(config, UP_SECONDS, fresh_workers=2)
+        load = Load(config, UPDATE_SECONDS, fresh_workers=2)
         try:
             seconds = self._stack.up()
             envoy_config.wait(config)

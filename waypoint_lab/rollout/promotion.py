@@ -1,6 +1,5 @@
 """Promote a canary: for each step, edit the stack's config, run `pulumi up`, measure, and decide."""
 
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState, curren
 POLL_SECONDS = 0.2
 API_SECONDS = 300.0  # a rollback waits this long for an API server that does not answer
 ROLLBACK_TRIES = 3  # of an update, while the API server answers
-FAILURES = (LabError, envoy_config.NotLive, subprocess.SubprocessError)
+FAILURES = LabError
 WORKERS = 4
 REQUEST_SECONDS = 5.0
 WARM_SECONDS = 5.0  # a Service that was just created answers after a moment

@@ -1,23 +1,25 @@
 """Expectations of the traffic under a configuration: the rows that are measured and judged."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
 from waypoint_lab.config.settings import LabConfig
 
+CONFIDENCE = 0.999  # a run judges several shares: at 99 % one run in twenty would fail by chance
+MOST_REQUESTS = 20_000  # of one share; what this cannot tell from none is inconclusive
 SHARE_REQUESTS = 3000  # tells 20 % from 25 % at 99.9 % confidence in more than 99 of 100 runs
 ALL_REQUESTS = 500  # for what every request must show
 DELAY_REQUESTS = 60  # each takes seconds
 DELAY_SLACK_SECONDS = 0.2  # what a request may take beyond its injected delay
 COOKIE = "waypoint-lab-backend"  # of session affinity
-NO_STARS, BLACK, RED = "none", "black", "red"
 
 
 class Measure(StrEnum):
     """Measured property of an answer."""
 
     STATUS = "status"  # the HTTP status; `value` is the number as text
-    COLOUR = "colour"  # of the stars: red, black or none
+    IDENTITY = "identity"  # the value that tells the backend
     PROXIED = "proxied"  # whether a waypoint answered or passed it on: "yes" or "no"
     WAYPOINT = "waypoint"  # the name of the waypoint that took the request, of new connections each
     ANSWERED = "answered"  # the HTTP status that `through` answered with, of new connections each
@@ -46,7 +48,8 @@ class Expect:
 
 def _hit(config: LabConfig, header: tuple[str, str] | None) -> bool:
     """Check that the fault can hit requests with this header."""
-    return config.fault.header_pair is None or config.fault.header_pair == header
+    wanted = config.fault.header_pair
+    return wanted is None or (header is not None and (wanted[0].lower(), wanted[1]) == (header[0].lower(), header[1]))
 
 
 def _never_in_time(config: LabConfig) -> bool:
@@ -106,22 +109,40 @@ def l7_policy(config: LabConfig) -> tuple[Expect, ...]:
     return (Expect("GET allowed", Measure.STATUS, "200", requests=200), denied)
 
 
+def least_requests(share: float) -> int:
+    """Return the least number of requests that tells a share (between 0 and 1) from none and from all.
+
+    Without a single hit, the interval of so many requests ends below the share.
+    """
+    return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log1p(-min(share, 1 - share)))
+
+
 def _sample(config: LabConfig, share: float) -> int:
-    # With a delay on each answer a large sample would take minutes.
-    return (400 if config.stages.delay else SHARE_REQUESTS) if 0 < share < 1 else ALL_REQUESTS
+    if not 0 < share < 1:
+        return ALL_REQUESTS
+    if config.stages.delay:
+        return 400  # with a delay on each answer a large sample would take minutes
+    return min(max(SHARE_REQUESTS, least_requests(share)), MOST_REQUESTS)
+
+
+def _share(share: float) -> float:
+    """Return a computed share without the noise of floating point: 0 to 1."""
+    return min(1.0, max(0.0, round(share, 9)))
 
 
 def _shares(config: LabConfig, what: str) -> tuple[Expect, ...]:
     if _never_in_time(config):
         return ()
-    canary = _canary_share(config)
-    failing = _failing(config)
+    weight, failing = _canary_share(config), _failing(config)
     # The waypoint's own abort hits both backends, a failing workload only the baseline.
-    red = canary * (1 - failing) if config.fault.at == "waypoint" else canary
-    white = 1 - failing - red
-    return (
-        Expect(f"{what} red", Measure.COLOUR, RED, red, requests=_sample(config, red)),
-        Expect(f"{what} without stars", Measure.COLOUR, NO_STARS, white, requests=_sample(config, white)),
+    canary = _share(weight * (1 - failing) if config.fault.at == "waypoint" else weight)
+    baseline = _share(1 - failing - canary)
+    return tuple(
+        Expect(f"{what} to the {role}", Measure.IDENTITY, identity, share, requests=_sample(config, share))
+        for role, identity, share in (
+            ("canary", config.app.identify.canary, canary),
+            ("baseline", config.app.identify.baseline, baseline),
+        )
     )
 
 
@@ -140,9 +161,9 @@ def _session_affinity(config: LabConfig) -> tuple[Expect, ...]:
         return ()
     return (
         Expect(
-            "with the cookie red",
-            Measure.COLOUR,
-            RED,
+            "with the cookie to the canary",
+            Measure.IDENTITY,
+            config.app.identify.canary,
             header=("cookie", f"{COOKIE}={config.app.backends.canary.service}"),
         ),
     )
@@ -150,12 +171,10 @@ def _session_affinity(config: LabConfig) -> tuple[Expect, ...]:
 
 def premium(config: LabConfig) -> tuple[Expect, ...]:
     """Return the expectations of stage `premium`: its cohort gets its backend, and others keep the split."""
-    header = config.app.premium.pair
-    black = 1.0 if config.fault.at == "upstream" else 1 - _failing(config, header)
-    requests = _sample(config, black)
-    premium = Expect(
-        f"{config.app.premium.value} black", Measure.COLOUR, BLACK, black, header=header, requests=requests
-    )
+    header, what = config.app.premium.pair, f"{config.app.premium.value} to premium"
+    share = 1.0 if config.fault.at == "upstream" else _share(1 - _failing(config, header))
+    requests, identity = _sample(config, share), config.app.identify.premium
+    premium = Expect(what, Measure.IDENTITY, identity, share, header=header, requests=requests)
     return (premium, *_shares(config, "others"), *_no_failures(config))
 
 

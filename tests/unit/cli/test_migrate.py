@@ -13,7 +13,7 @@ from waypoint_lab.config.paths import nested
 from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.errors import ConfigError, PulumiError, RolloutError
 from waypoint_lab.measure.client import Answer
-from waypoint_lab.measure.verify import Verdict
+from waypoint_lab.measure.verify import Measurement, Verdict
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout import migration
 from waypoint_lab.rollout.journal import Journal
@@ -127,9 +127,9 @@ class Scene:
         lost = self.lost(self.now())
         return [Answer(0, error="lost") if number < lost else Answer(200) for number in range(100)]
 
-    def _measure(self, config: LabConfig, expects: tuple[Any, ...]) -> list[Verdict]:
+    def _measure(self, config: LabConfig, expects: tuple[Any, ...]) -> list[Measurement]:
         why = self.bad(self.now())
-        return [Verdict("share", not why, 3000, 0.2, 0.2, (0.1, 0.3), {}, why)]
+        return [Measurement("share", Verdict.FAILED if why else Verdict.PASSED, 3000, 0.2, 0.2, (0.1, 0.3), {}, why)]
 
     def walk(self, steps: list[MigrationStep]) -> bool:
         asked = lambda: self.asked  # noqa: E731

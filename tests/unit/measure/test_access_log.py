@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.measure.servers import install
 from tests.unit.measure.waypoint_logs import ADDRESS, MINE, REAL, TWO, line, use
 from waypoint_lab.chaos import blast_radius
 from waypoint_lab.config.models import ExistingTarget
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import KubectlError
 from waypoint_lab.measure import access_log
-from waypoint_lab.measure.probe import AGENT, ProbeError
+from waypoint_lab.measure.client import AGENT
 
 
 def test_a_line_of_a_real_waypoint_says_all_that_is_wanted() -> None:
@@ -63,7 +65,9 @@ def test_each_waypoints_own_requests_are_counted_once_all_are_logged(monkeypatch
         waypoint=[others, [line(), *others], [line(), line(), line(), *others]],
         waypoint_next=[[], [line(status="503")], [line(status="503")]],
     )
-    assert access_log.taken(TWO, MINE, 4, time.monotonic()) == Counter({"waypoint": 3, "waypoint-next": 1})
+    assert access_log.totals(access_log.answers(TWO, MINE, 4, time.monotonic())) == Counter(
+        {"waypoint": 3, "waypoint-next": 1}
+    )
     assert len([command for command in fake.commands if command[0] == "logs"]) == 6
     assert [command[0] for command in fake.commands].count("get") == 1
 
@@ -73,14 +77,14 @@ def test_requests_that_nobody_logs_are_waited_for_until_the_limit_only(monkeypat
     monkeypatch.setattr(access_log, "LIMIT_SECONDS", 0.02)
     fake = use(monkeypatch, waypoint=[[line()]], waypoint_next=[[]])
     began = time.monotonic()
-    assert access_log.taken(TWO, MINE, 2, began)["waypoint"] == 1
+    assert access_log.answers(TWO, MINE, 2, began)["waypoint"].total() == 1
     assert time.monotonic() - began < 5
     assert len([command for command in fake.commands if command[0] == "logs"]) > 2
 
 
 def test_no_more_of_a_log_is_read_than_the_time_since_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = use(monkeypatch, waypoint=[[line()]], waypoint_next=[[]])
-    access_log.taken(TWO, MINE, 1, time.monotonic() - 60)
+    access_log.answers(TWO, MINE, 1, time.monotonic() - 60)
     windows = {next(word for word in command if word.startswith("--since=")) for command in fake.commands[1:]}
     assert windows <= {"--since=65s", "--since=66s"}
     assert windows
@@ -96,34 +100,25 @@ def test_traffic_of_others_is_counted_over_both_waypoints_without_the_labs_own(m
     assert blast_radius.traffic(TWO) == blast_radius.Traffic(3, 2)
 
 
-def on_path(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    command = folder / "kubectl"
-    command.write_text(f"#!/bin/sh\n{script}\n")
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-
-
 def test_the_cluster_that_the_stack_names_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    on_path(tmp_path, monkeypatch, 'echo "$@"')
+    install(tmp_path, monkeypatch, '#!/bin/sh\necho "$@"\n')
     config = LabConfig(target=ExistingTarget(kubeconfig="/k", context="west"))
-    want = "--kubeconfig=/k --context=west logs -n bookinfo-backends -l gateway.networking.k8s.io/gateway-name=blue "
+    want = "--kubeconfig=/k --context=west --request-timeout=30s logs --namespace bookinfo-backends "
+    want += "--selector gateway.networking.k8s.io/gateway-name=blue "
     assert access_log.log(config, "blue", 7) == f"{want}--tail=-1 --max-log-requests=50 --since=7s\n"
 
 
 @pytest.mark.parametrize(
     ("script", "said"),
-    [("echo a >&2; echo forbidden >&2; exit 1", "forbidden"), ("exit 1", "kubectl failed")],
+    [
+        ("echo a >&2; echo forbidden >&2; exit 1", "kubectl get: forbidden"),
+        ("exit 0", "there is no Service bookinfo-backends/reviews; set waypoint-lab:app"),
+    ],
 )
 def test_what_kubectl_refuses_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, said: str
 ) -> None:
-    on_path(tmp_path, monkeypatch, script)
-    with pytest.raises(ProbeError) as caught:
-        access_log.taken(TWO, MINE, 1, time.monotonic())
+    install(tmp_path, monkeypatch, f"#!/bin/sh\n{script}\n")
+    with pytest.raises(KubectlError) as caught:
+        access_log.answers(TWO, MINE, 1, time.monotonic())
     assert str(caught.value) == said
-
-
-def test_a_missing_kubectl_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ProbeError, match=r"^kubectl is not on PATH$"):
-        access_log.address(TWO)

@@ -70,11 +70,10 @@ def test_load_outlasts_the_limit_of_the_change() -> None:
 
 @pytest.mark.usefixtures("local")
 def test_load_that_ended_before_the_change_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "END_SECONDS", 0.0)
+    monkeypatch.setattr(client, "LOAD_MARGIN_SECONDS", 0.0)
     with serving() as server:
         load = Load(LabConfig(app=App(port=server.server_port)), 0.1, workers=1)
         load._client._process.wait(10)
-        monkeypatch.setattr(client, "END_SECONDS", 30.0)
         with pytest.raises(ProbeError, match=r"^the background requests ended before the change did$"):
             load.stop()
 

@@ -5,8 +5,9 @@ import pytest
 from tests.unit.configs import lab_config
 from tests.unit.measure.waypoint_logs import FIRST, MINE, NEXT, Kubectl, Sends, config, line, logged, use
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import NotSyncedError
 from waypoint_lab.measure import envoy_config
-from waypoint_lab.measure.probe import CONCURRENCY, Row
+from waypoint_lab.measure.client import WORKERS, Answer
 
 
 @pytest.fixture
@@ -25,8 +26,8 @@ def test_a_waypoint_without_a_share_must_get_nothing_any_more(monkeypatch: pytes
     wait(config(0))
     assert len(sends.groups) == 2
     for (group,) in sends.groups:
-        assert (group["requests"], group["fresh_workers"]) == (8, CONCURRENCY)
-        assert group["headers"] == {"user-agent": MINE}
+        assert (group.rounds, group.workers, group.fresh_workers) == (8, WORKERS, WORKERS)
+        assert group.endpoints[0].headers == {"user-agent": MINE}
 
 
 @pytest.mark.parametrize(("weight", "stray"), [(0, NEXT), (100, FIRST)])
@@ -34,9 +35,11 @@ def test_requests_that_still_go_astray_are_said_with_their_way(
     monkeypatch: pytest.MonkeyPatch, sends: Sends, weight: int, stray: str
 ) -> None:
     use(monkeypatch, **logged(4, 4))
-    with pytest.raises(envoy_config.NotLive) as caught:
+    with pytest.raises(NotSyncedError) as caught:
         wait(config(weight), limit_seconds=0)
-    assert str(caught.value) == f"requests do not go another way than through {stray} after 0 s"
+    assert str(caught.value) == (
+        f"requests go through the waypoint, and none through {stray}: not within 0 s: {stray} took 4 of them"
+    )
 
 
 def test_requests_that_are_not_logged_in_time_are_no_strays(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
@@ -65,7 +68,7 @@ def test_requests_past_the_waypoint_are_said_without_a_look_into_logs(
     monkeypatch: pytest.MonkeyPatch, sends: Sends
 ) -> None:
     fake = use(monkeypatch)
-    sends.row = Row(200, "none", "no", 0.01, False)
-    with pytest.raises(envoy_config.NotLive, match=r"^requests do not go through the waypoint after 0 s$"):
+    sends.answer = Answer(200, "none", proxied=False)
+    with pytest.raises(NotSyncedError, match=r"^requests go through .*: not within 0 s: 8 of 8 requests did not$"):
         wait(config(0), limit_seconds=0)
     assert fake.commands == []

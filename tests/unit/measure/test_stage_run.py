@@ -11,7 +11,7 @@ import pytest
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import PulumiError
 from waypoint_lab.measure import snapshot
-from waypoint_lab.measure.probe import Row
+from waypoint_lab.measure.client import Answer
 from waypoint_lab.measure.stage_run import StageResult, restored, select
 from waypoint_lab.measure.verify import judge
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -126,7 +126,7 @@ def test_a_walk_that_pulumi_refuses_says_why_in_one_line(tmp_path: Path, monkeyp
 
 
 def test_a_latency_of_the_few_that_were_answered_is_no_pass() -> None:
-    rows = [Row(200, "none", "yes", 2.05, False)] + [Row(0, "TimeoutError", "no", 15.0, False)] * 59
+    rows = [Answer(200, seconds=2.05)] + [Answer(0, error="TimeoutError", seconds=15.0)] * 59
     verdict = judge(Expect("2 s later", Measure.SECONDS, low=2.0, high=2.2, requests=60), rows)
     assert not verdict.passed
     assert verdict.why == "59 of 60 requests had no answer"

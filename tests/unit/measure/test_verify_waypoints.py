@@ -59,7 +59,7 @@ def test_a_waypoint_expects_shares_only_where_there_are_two() -> None:
     assert set(two) <= set(expectations(config(20)))
 
 
-def judged(taken: dict[str, int], sent: int, share: float = 0.2, requests: int = 3000) -> verify.Verdict:
+def judged(taken: dict[str, int], sent: int, share: float = 0.2, requests: int = 3000) -> verify.Measurement:
     expect = Expect(f"through {NEXT}", Measure.WAYPOINT, NEXT, share, requests=requests)
     return judge_waypoints(expect, Counter(taken), sent)
 
@@ -136,9 +136,9 @@ def test_shares_of_waypoints_are_sent_apart_on_connections_of_their_own(
         ("through either waypoint", True, 500),
     ]
     ((kept,), (fresh,)) = sends.groups
-    assert (kept["requests"], kept["headers"], kept.get("fresh_workers", 0)) == (500, {}, 0)
-    assert (fresh["requests"], fresh["headers"]) == (3000, {"user-agent": MINE})
-    assert fresh["fresh_workers"] == sends.concurrency[1] == 8
+    assert (kept.rounds, kept.endpoints[0].headers, kept.fresh_workers) == (500, {}, 0)
+    assert (fresh.rounds, fresh.endpoints[0].headers) == (3000, {"user-agent": MINE})
+    assert fresh.fresh_workers == fresh.workers == 8
 
 
 def test_a_measured_share_that_is_not_the_declared_one_is_a_miss(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
@@ -166,7 +166,7 @@ def test_late_answers_get_as_many_fresh_connections_at_once_as_they_are_sent_by(
 ) -> None:
     use(monkeypatch, **logged(320, 80))
     measure(config(20, "delay"), (Expect("share", Measure.WAYPOINT, NEXT, 0.2, requests=400),))
-    assert sends.groups[-1][0]["fresh_workers"] == sends.concurrency[-1] == 30
+    assert sends.groups[-1][0].fresh_workers == sends.groups[-1][0].workers == 30
 
 
 ANSWERED = Expect(f"answered by {NEXT}", Measure.ANSWERED, "200", requests=300, through=NEXT)
@@ -193,4 +193,4 @@ def test_shares_and_answers_are_decided_by_the_same_requests(monkeypatch: pytest
     verdicts = measure(TWO, (ANSWERED, *MIXED))
     assert [item.passed for item in verdicts] == [False, True, True, True]
     assert verdicts[0].observed == {"200": 599, "503": 1}
-    assert [group["requests"] for (group,) in sends.groups] == [500, 3000]
+    assert [group.rounds for (group,) in sends.groups] == [500, 3000]

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
 import pytest
 
 from tests.unit.configs import lab_config
+from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.measure import access_log
-from waypoint_lab.measure.probe import AGENT, CONCURRENCY, Row
+from waypoint_lab.measure.client import AGENT, Answer, Group
 
 ADDRESS = "10.96.232.83:9080"
 REAL = (
@@ -43,12 +43,12 @@ class Kubectl:
         self.logs = {name.replace("_", "-"): list(texts) for name, texts in logs.items()}
         self.commands: list[tuple[str, ...]] = []
 
-    def __call__(self, config: LabConfig, *arguments: str) -> str:
+    def __call__(self, _target: object, *arguments: str, **_more: object) -> str:
         self.commands.append(arguments)
         if arguments[0] == "get":
-            assert arguments[1:5] == ("service", config.app.service, "-n", config.app.namespace)
+            assert arguments[1:5] == ("service", "reviews", "--namespace", "bookinfo-backends")
             return json.dumps({"spec": {"clusterIP": ADDRESS.split(":")[0]}})
-        assert arguments[:4] == ("logs", "-n", config.app.namespace, "-l")
+        assert arguments[:4] == ("logs", "--namespace", "bookinfo-backends", "--selector")
         texts = self.logs[arguments[4].removeprefix("gateway.networking.k8s.io/gateway-name=")]
         return "\n".join(texts.pop(0) if len(texts) > 1 else texts[0])
 
@@ -56,29 +56,25 @@ class Kubectl:
 def use(monkeypatch: pytest.MonkeyPatch, **logs: list[list[str]]) -> Kubectl:
     """Has these logs read instead of a cluster's; `_` stands for `-` in a waypoint's name."""
     fake = Kubectl(**logs)
-    monkeypatch.setattr(access_log, "_kubectl", fake)
+    monkeypatch.setattr(kubectl, "run", fake)
     return fake
 
 
 class Sends:
-    """Stands in for the probe: answers each request with `row`, and keeps what was sent."""
+    """Stands in for the client: answers each request with `answer`, and keeps the groups of each call."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
         """Sends instead of the `send` of `module`; nobody waits long."""
-        self.row = Row(200, "none", "yes", 0.01, False)
-        self.groups: list[list[dict[str, Any]]] = []
-        self.concurrency: list[int] = []
+        self.answer = Answer(200, "none")
+        self.groups: list[list[Group]] = []
         monkeypatch.setattr(module, "send", self)
         monkeypatch.setattr(access_log, "agent", lambda: MINE)
         monkeypatch.setattr(access_log, "POLL_SECONDS", 0.001)
         monkeypatch.setattr(access_log, "LIMIT_SECONDS", 0.01)
 
-    def __call__(
-        self, given: LabConfig, groups: Sequence[dict[str, Any]], concurrency: int = CONCURRENCY
-    ) -> list[list[Row]]:
+    def __call__(self, given: LabConfig, groups: Sequence[Group]) -> list[list[Answer]]:
         self.groups.append(list(groups))
-        self.concurrency.append(concurrency)
-        return [[self.row] * group["requests"] for group in groups]
+        return [[self.answer] * group.rounds for group in groups]
 
 
 def logged(first: int, second: int, failing: int = 0) -> dict[str, list[list[str]]]:

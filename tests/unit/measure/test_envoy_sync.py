@@ -1,0 +1,89 @@
+"""Differences between a waypoint's Envoy and the config."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.configs import lab_config
+from waypoint_lab.measure.envoy_config import FAULT, problem, serving, weights
+
+
+def manager(route: dict[str, Any], *, rbac: bool = False) -> dict[str, Any]:
+    filters = [{"name": "envoy.filters.http.rbac", "typed_config": {"rules": {}}}] if rbac else []
+    filters += [{"name": "envoy.filters.http.rbac", "typed_config": {"rules": {"action": "ALLOW"}}}] if rbac else []
+    return {"route_config": {"virtual_hosts": [{"routes": [route]}]}, "http_filters": filters}
+
+
+def cluster(service: str, weight: int = 1) -> dict[str, Any]:
+    return {"name": f"inbound-vip|9080|http|{service}.bookinfo-backends.svc.cluster.local", "weight": weight}
+
+
+def test_shares_are_read_from_a_route() -> None:
+    route = {
+        "route": {"weighted_clusters": {"clusters": [cluster("reviews-baseline", 80), cluster("reviews-stable", 20)]}}
+    }
+    assert weights(route) == {"reviews-baseline": 0.8, "reviews-stable": 0.2}
+
+
+def test_an_old_weight_is_not_live() -> None:
+    config = lab_config("waypoint", "canary", canary={"weight": 50})
+    old = {
+        "route": {"weighted_clusters": {"clusters": [cluster("reviews-baseline", 80), cluster("reviews-stable", 20)]}}
+    }
+    new = {"route": {"weighted_clusters": {"clusters": [cluster("reviews-baseline", 1), cluster("reviews-stable", 1)]}}}
+    assert problem(config, manager(old)) == "the waypoint sends 20% to reviews-stable"
+    assert problem(config, manager(new)) == ""
+
+
+def test_a_fault_that_stays_is_not_live() -> None:
+    fault = {"envoy.filters.http.fault": {"abort": {"percentage": {"numerator": 50}}}}
+    route = {"route": {"cluster": cluster("reviews")["name"]}, "typed_per_filter_config": fault}
+    assert problem(lab_config("waypoint"), manager(route)) == "the waypoint aborts 50 %"
+    assert problem(lab_config("waypoint", "abort"), manager(route)) == ""
+
+
+def test_a_policy_is_live_once_the_waypoint_has_its_rules() -> None:
+    route = {"route": {"cluster": cluster("reviews")["name"]}}
+    config = lab_config("waypoint", "l7Policy")
+    assert problem(config, manager(route)) == "the waypoint has no authorization rule"
+    assert problem(config, manager(route, rbac=True)) == ""
+
+
+def exact(name: str, value: str, service: str) -> dict[str, Any]:
+    """A route to `service` by a header."""
+    match = {"headers": [{"name": name, "string_match": {"exact": value}}]}
+    return {"match": match, "route": {"cluster": cluster(service)["name"]}}
+
+
+@pytest.mark.parametrize("name", ["End-User", "end-user", "END-USER"])
+def test_serving_route_header_names_have_no_case(name: str) -> None:
+    route = exact("end-user", "jane", "reviews-stable")
+    assert serving([route], {name: "jane"}) == route
+    assert serving([route], {name: "Jane"}) is None
+
+
+@pytest.mark.parametrize("name", ["End-User", "end-user"])
+def test_problem_cohort_with_upper_case_is_in_sync(name: str) -> None:
+    config = lab_config("waypoint", "canary", canary={"weight": 0, "cohort": {"header": name, "value": "jane"}})
+    routes = [exact("end-user", "jane", "reviews-stable"), exact("x", "", "reviews")["route"]]
+    plain = {"route": {"cluster": cluster("reviews-baseline")["name"]}}
+    dump = {"route_config": {"virtual_hosts": [{"routes": [routes[0], plain]}]}, "http_filters": []}
+    assert problem(config, dump) == ""
+
+
+@pytest.mark.parametrize("name", ["X-Lab", "x-lab"])
+def test_problem_added_header_with_upper_case_is_in_sync(name: str) -> None:
+    config = lab_config("waypoint", "canary", canary={"weight": 0, "requestHeaders": {name: "a"}})
+    route = {"route": {"cluster": cluster("reviews-baseline")["name"]}}
+    added = [{"header": {"key": "x-lab", "value": "a"}}]
+    assert problem(config, manager({**route, "request_headers_to_add": added})) == ""
+    assert problem(config, manager(route)) == "the waypoint adds these headers to each request: none"
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0.1234, "0.123s"), (2.0, "2s"), (0.001, "0.001s")])
+def test_problem_delay_is_compared_in_milliseconds_as_it_is_written(seconds: float, written: str) -> None:
+    config = lab_config("waypoint", "delay", fault={"delay": {"seconds": seconds}})
+    route = {"route": {"cluster": cluster("reviews")["name"]}}
+    delayed = {**route, "typed_per_filter_config": {FAULT: {"delay": {"fixed_delay": written}}}}
+    assert problem(config, manager(delayed)) == ""
+    assert problem(config, manager(route)) == "the waypoint delays by 0s"
