@@ -16,9 +16,9 @@ import yaml
 
 from embedded import cluster
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.target import stack_config
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.client import Answer, Endpoint, Group, send
-from waypoint_lab.measure.verify import stack_config
 
 CLONE = cluster.PROJECT_FOLDER
 STACK_FILE = CLONE / "Pulumi.dev.yaml"

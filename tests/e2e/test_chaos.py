@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.chaos_scene import CLONE, UP, Scene, opened, until
+from waypoint_lab.config.target import stack_config
 from waypoint_lab.measure.client import Load
-from waypoint_lab.measure.verify import stack_config
 
 NAMESPACE = "bookinfo-backends"
 JANE = {"end-user": "jane"}

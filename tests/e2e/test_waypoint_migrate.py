@@ -19,8 +19,8 @@ from embedded import processes
 from tests.conftest import Kubectl
 from tests.e2e.chaos_scene import CLONE, UP, Scene, opened, until
 from waypoint_lab.cli.run import kept
+from waypoint_lab.config.target import stack_config
 from waypoint_lab.measure.client import Answer, Load
-from waypoint_lab.measure.verify import stack_config
 from waypoint_lab.rollout.journal import Journal
 
 NAMESPACE = "bookinfo-backends"
