@@ -18,7 +18,7 @@ from waypoint_lab.measure import envoy_config, gate
 from waypoint_lab.measure.client import Answer
 from waypoint_lab.program import build
 from waypoint_lab.program.context import GateCheck
-from waypoint_lab.pulumi_cli import UNMEASURED
+from waypoint_lab.pulumi_cli import SKIP_GATE
 
 GOOD, RED, FAILED = Answer(200, "none"), Answer(200, "red"), Answer(503, "unknown")
 SILENT, SLOW = Answer(0, error="TimeoutError", seconds=15.0), Answer(200, "none", seconds=2.0)
@@ -103,7 +103,7 @@ def test_the_record_changes_with_the_weight_and_with_the_gate_and_with_nothing_e
 
 def test_a_way_back_is_not_measured_and_records_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     passed = built(gate={"successRate": 99})
-    monkeypatch.setenv(UNMEASURED, "1")
+    monkeypatch.setenv(SKIP_GATE, "1")
     config = lab_config("waypoint", "canary", canary={"gate": {"successRate": 99}})
     record = gated(config)
     assert "reviews-gate" not in record.hooks
