@@ -1,13 +1,13 @@
 """Read a stack's file, and prepare the environment for its cluster."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from embedded import cluster, shell
+from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
 
@@ -47,12 +47,11 @@ def use_target(state: Path, config: LabConfig) -> None:
 
     Raises:
         ClusterError: The target is `embedded`, and the cluster was never started.
-        ConfigError: There is no kubectl.
+        KubectlError: There is no kubectl.
     """
     variables = cluster.environment(state, embedded=config.target.kind == "embedded")
     toolchain = variables["PATH"].split(os.pathsep)[0]
     if toolchain in os.environ.get("PATH", "").split(os.pathsep):
         del variables["PATH"]  # the shell has it already, in the order that its user chose
     shell.use_environment(variables)
-    if shutil.which("kubectl") is None:
-        raise ConfigError('kubectl is not on PATH; in this clone: eval "$(.venv/bin/lab env)"')
+    kubectl.require()

@@ -111,7 +111,7 @@ def work(task, spec, index, worker):
 
 
 def end_with(task, stdin):
-    """Stop when standard input ends. Read past its lock, which would be in the way when Python exits."""
+    """Stop when standard input ends. It is read without its lock, which a reading thread would still hold when Python exits."""
     while os.read(stdin, 4096):
         pass
     task.stop.set()

@@ -124,7 +124,7 @@ def _judge_prometheus(gate: Gate, source: Prometheus, requests: int) -> list[str
 
 
 def _sample(gate: Gate, share: float) -> int:
-    """Return the number of requests; a share is told from none and from all, if that is possible."""
+    """Return the number of requests, large enough to tell a share from none and from all if possible."""
     needed = least_requests(share) if gate.share and 0 < share < 1 else 0
     return max(gate.minimum_requests, min(needed, MOST_REQUESTS))
 
