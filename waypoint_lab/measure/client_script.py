@@ -111,7 +111,7 @@ def work(task, spec, index, worker):
 
 
 def end_with(task, stdin):
-    """Stop when standard input ends. It is read without its lock, which a reading thread would still hold when Python exits."""
+    """Stop when standard input ends. Its lock is not taken: a reading thread would hold it when Python exits."""
     while os.read(stdin, 4096):
         pass
     task.stop.set()
