@@ -32,7 +32,7 @@ check: .venv/.installed-dev ## Check format, style, types, the order of imports,
 	.venv/bin/pytest -q -m "not cluster and not e2e and not soak" tests/unit tests/policies
 
 test: toolchain check ## Run `check`, and every test on a cluster
-	.venv/bin/pytest -q -m "not soak" tests/embedded tests/policies tests/e2e
+	.venv/bin/pytest -q -m "not soak" tests/statistics tests/embedded tests/policies tests/e2e
 
 bench: toolchain ## Time a weight step beside an idle up, an empty program and kubectl; sum up the cluster's idle memory
 	.venv/bin/lab up

@@ -71,7 +71,7 @@ def test_wheel_holds_every_data_file_of_the_sources(installed: Path) -> None:
 def test_lab_runs_from_the_wheel(
     installed: Path, tmp_path: Path, arguments: list[str], code: int, printed: str
 ) -> None:
-    done = run(installed, tmp_path, "-m", "waypoint_lab.cli.main", *arguments)
+    done = run(installed, tmp_path, "-m", "waypoint_lab.cli", *arguments)
     assert (code, "") == (done.returncode, done.stderr)
     assert printed in done.stdout
 
