@@ -21,7 +21,7 @@ import yaml
 from embedded.bookinfo.pages import productpage, stars
 from embedded.bookinfo.productpage import Sessions
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[2]
 START_SECONDS = 15.0
 
 
