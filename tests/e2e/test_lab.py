@@ -1,139 +1,78 @@
-"""The whole lab, for real: the embedded cluster, the real engine, measured traffic."""
+"""`lab run` and the commands of the README, on the embedded cluster with measured traffic."""
 
 import json
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from embedded import cluster as embedded
-from waypoint_lab.config.target import stack_config
+from tests.e2e.scene import NAMESPACE, PYTHON, Scene, until
 
-CLONE = embedded.PROJECT_FOLDER
-STACK_FILE = CLONE / "Pulumi.dev.yaml"
-WALK_SECONDS = 900
+RUN_SECONDS = 600
 LOG_SECONDS = 15  # Envoy writes its access log in intervals
-UP = ("up", "--yes", "--skip-preview", "--non-interactive", "--suppress-progress")
-GET = (
-    "import urllib.request; print(urllib.request.urlopen('http://reviews.bookinfo-backends:9080/reviews/0').getcode())"
-)
-DELETE = """
+STAGES = [
+    "waypoint",
+    "l7-policy",
+    "canary",
+    "promoted",
+    "premium",
+    "delay",
+    "abort",
+    "retries",
+    "migration",
+    "cleanup",
+]
+URL = "http://reviews.bookinfo-backends:9080/reviews/0"
+GET = f"import urllib.request; print(urllib.request.urlopen('{URL}').getcode())"
+DELETE = f"""
 import urllib.request, urllib.error
-req = urllib.request.Request('http://reviews.bookinfo-backends:9080/reviews/0', method='DELETE')
+req = urllib.request.Request('{URL}', method='DELETE')
 try:
     print(urllib.request.urlopen(req).getcode())
 except urllib.error.HTTPError as e:
     print(e.code)"""
 
 
-def run(environment: dict[str, str], *command: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=CLONE, env=environment, capture_output=True, text=True, timeout=seconds, check=False
-    )
-
-
-@pytest.mark.timeout(WALK_SECONDS)
-def test_the_walk_passes_every_stage_and_leaves_the_config_as_it_was(
-    cluster_state: Path, cluster_environment: dict[str, str], tmp_path: Path
-) -> None:
-    before = STACK_FILE.read_bytes()
-    found = tmp_path / "run.json"
-    command = (
-        sys.executable,
-        "-m",
-        "waypoint_lab.cli.main",
-        "--state",
-        str(cluster_state),
-        "run",
-        "--json",
-        str(found),
-    )
-    done = run(cluster_environment, *command, seconds=WALK_SECONDS)
+@pytest.mark.timeout(RUN_SECONDS + 60)
+def test_run_passes_every_stage_and_restores_the_stack(scene: Scene, tmp_path: Path) -> None:
+    scene.clear()
+    before, file = scene.file.read_bytes(), tmp_path / "run.json"
+    done = scene.lab("run", "--json", str(file), seconds=RUN_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
-    stages = {row["name"]: row for row in json.loads(found.read_text())["stages"]}
-    wanted = [
-        "waypoint",
-        "l7-policy",
-        "canary",
-        "promoted",
-        "premium",
-        "delay",
-        "abort",
-        "retries",
-        "migration",
-        "cleanup",
-    ]
-    assert wanted == list(stages)
+    stages = {row["name"]: row for row in json.loads(file.read_text())["stages"]}
+    assert list(stages) == STAGES
     assert all(row["passed"] for row in stages.values())
     assert stages["canary"]["requests"] >= 1000
-    low, high = stages["canary"]["interval"]
-    assert low <= 0.2 <= high
     assert stages["l7-policy"]["observed"].keys() == {"200", "403"}
     assert 2.0 <= stages["delay"]["verdicts"][-1]["measured"] <= 2.2
-    low, high = stages["abort"]["interval"]
-    assert low <= 0.5 <= high
-    low, high = stages["retries"]["interval"]
-    assert low <= 0.0625 <= high
+    for name, share in (("canary", 0.2), ("abort", 0.5), ("retries", 0.0625)):
+        low, high = stages[name]["interval"]
+        assert low <= share <= high
     for name in ("canary", "promoted", "premium", "migration"):
-        assert any("0 failed" in note for note in stages[name]["notes"])
-    assert before == STACK_FILE.read_bytes()
+        assert any(" 0 failed" in note for note in stages[name]["notes"])
+    assert scene.file.read_bytes() == before
+    assert scene.objects() == []
 
 
-@pytest.fixture
-def stack(cluster_environment: dict[str, str]) -> Iterator[None]:
-    """A stack with the L7 policy and the access log on; destroyed afterwards, the file put back."""
-    before = STACK_FILE.read_bytes()
-    assert run(cluster_environment, "pulumi", "stack", "select", "--create", "dev").returncode == 0
-    document = yaml.safe_load(STACK_FILE.read_text())
-    on = {"waypoint": True, "accessLog": True, "l7Policy": True}
-    document["config"] = {"waypoint-lab:stages": on}
-    STACK_FILE.write_text(yaml.safe_dump(document))
-    done = run(cluster_environment, "pulumi", *UP)
-    try:
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield
-    finally:
-        gone = run(cluster_environment, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive")
-        STACK_FILE.write_bytes(before)
-    assert gone.returncode == 0, gone.stdout + gone.stderr
-    labels = json.loads(run(cluster_environment, "kubectl", "get", "ns", "bookinfo-backends", "-o", "json").stdout)[
-        "metadata"
-    ]["labels"]
-    assert "istio.io/use-waypoint" not in labels
-    left = run(
-        cluster_environment,
-        "kubectl",
-        "get",
-        "httproute,virtualservice,authorizationpolicy,telemetry,gateway",
-        "-n",
-        "bookinfo-backends",
-        "-o",
-        "name",
-    )
-    assert left.stdout == ""
+@pytest.mark.timeout(120)
+def test_requests_through_an_l7_policy_are_allowed_refused_and_logged(scene: Scene) -> None:
+    scene.up("l7Policy")
+    assert scene.run(*PYTHON, GET).stdout.strip() == "200"
+    assert scene.run(*PYTHON, DELETE).stdout.strip() == "403"
+    logs = ("kubectl", "logs", "-n", NAMESPACE, "deploy/waypoint")
+    until(lambda: "rbac_access_denied_matched_policy" in scene.run(*logs).stdout, LOG_SECONDS, "the refusal is logged")
+    scene.assert_unchanged()
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.usefixtures("stack")
-def test_the_labs_own_commands_run_word_for_word(cluster_environment: dict[str, str]) -> None:
-    pod = ("kubectl", "exec", "deploy/productpage-v1", "-n", "bookinfo-frontends", "--", "python3", "-c")
-    assert run(cluster_environment, *pod, GET).stdout.strip() == "200"
-    assert run(cluster_environment, *pod, DELETE).stdout.strip() == "403"
-    logs = "kubectl logs -n bookinfo-backends deploy/waypoint | grep -i 'rbac\\|403'"
-    until = time.monotonic() + LOG_SECONDS
-    while "403" not in (found := run(cluster_environment, "bash", "-c", logs).stdout):
-        assert time.monotonic() < until, "the refused request is not in the waypoint's access log"
-        time.sleep(0.2)
-    assert "rbac_access_denied_matched_policy" in found
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.usefixtures("stack")
-def test_a_second_up_changes_nothing(cluster_environment: dict[str, str]) -> None:
-    done = run(cluster_environment, "pulumi", *UP, "--expect-no-changes")
+@pytest.mark.timeout(120)
+def test_verify_with_a_file_ahead_of_the_deployment_measures_what_is_deployed(scene: Scene) -> None:
+    scene.up("canary", canary={"weight": 20})
+    document = yaml.safe_load(scene.file.read_text())
+    document["config"]["waypoint-lab:canary"]["weight"] = 80
+    scene.file.write_text(yaml.safe_dump(document))
+    done = scene.lab("verify", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert stack_config(CLONE).stages.l7_policy
+    declared = [item["declared"] for item in json.loads(done.stdout)["verdicts"] if item["what"].startswith("everyone")]
+    assert [round(share, 4) for share in declared] == [0.2, 0.8]
+    assert "canary.weight is 80" in done.stderr
+    assert "was deployed as 20" in done.stderr

@@ -1,4 +1,4 @@
-"""Another waypoint takes over, for real: under load, from a bad one back, and from wherever it was cut off."""
+"""Migration to another waypoint on the embedded cluster: under load, rolled back, and interrupted."""
 
 import json
 import os
@@ -6,25 +6,18 @@ import random
 import re
 import signal
 import subprocess
-import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from embedded import processes
 from tests.conftest import Kubectl
-from tests.e2e.chaos_scene import CLONE, UP, Scene, opened, until
-from waypoint_lab.cli.run import kept
-from waypoint_lab.config.target import stack_config
-from waypoint_lab.measure.client import Answer, Load
-from waypoint_lab.rollout.journal import Journal
+from tests.e2e.scene import NAMESPACE, Scene, failures, lab, until
 
-NAMESPACE = "bookinfo-backends"
-ROLL_SECONDS = 240
+MIGRATION_SECONDS = 240
+USE = "istio.io/use-waypoint"
 DENY = {
     "apiVersion": "security.istio.io/v1",
     "kind": "AuthorizationPolicy",
@@ -35,159 +28,122 @@ DENY = {
         "rules": [{}],
     },
 }
-
-
-@pytest.fixture(scope="module")
-def scene(cluster_state: Path, cluster_environment: dict[str, str]) -> Iterator[Scene]:
-    with opened(cluster_state, cluster_environment) as found, kept(Journal(CLONE, "dev").file):
-        yield found
+pytestmark = pytest.mark.timeout(MIGRATION_SECONDS + 60)
 
 
 @pytest.fixture
-def first(scene: Scene) -> Scene:
-    """A stack whose only waypoint is `waypoint`, whatever was before: its enrolment is new, so nothing can refuse."""
-    gone = scene.run("pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive")
-    assert gone.returncode == 0, gone.stdout + gone.stderr
-    Journal(CLONE, "dev").file.unlink(missing_ok=True)
+def first(scene: Scene) -> Iterator[Scene]:
+    """Return a stack whose only waypoint is `waypoint`; remove any other in the end."""
+    scene.journal.file.unlink(missing_ok=True)
     scene.up()
-    return scene
-
-
-def enrolment(kubectl: Kubectl) -> dict[str, str]:
-    """Labels and annotations of the namespace that say which waypoints it has."""
-    found = json.loads(kubectl("get", "namespace", NAMESPACE, "-o", "json").stdout)["metadata"]
-    both = {**found["labels"], **found.get("annotations", {})}
-    return {name: value for name, value in both.items() if name.startswith("istio.io/use-waypoint")}
-
-
-def gateways(kubectl: Kubectl) -> list[str]:
-    found = kubectl("get", "gateways.gateway.networking.k8s.io", "-n", NAMESPACE, "-o", "name").stdout.split()
-    return [name.rpartition("/")[2] for name in found]
+    yield scene
+    if scene.gateways() != ["waypoint"] or scene.enrollment() != {USE: "waypoint"}:
+        scene.clear()
 
 
 def second(weight: int) -> dict[str, Any]:
-    """The waypoint, and another one that gets `weight` percent of the new connections."""
+    """Return the settings of a second waypoint that gets `weight` percent of the new connections."""
     return {"canary": {"name": "waypoint-next", "weight": weight}}
 
 
-def load() -> Load:
-    """Requests on connections that are kept, and as many on new ones."""
-    return Load(stack_config(CLONE), 300, 6, fresh_workers=3)
-
-
-def failures(rows: list[Answer]) -> Counter[str]:
-    return Counter(row.outcome for row in rows if row.status != 200)
-
-
-@pytest.mark.timeout(ROLL_SECONDS + 60)
-def test_a_second_waypoint_takes_over_and_no_request_is_lost(first: Scene, kubectl: Kubectl) -> None:
-    sending = load()
+def test_migration_under_load_loses_no_request(first: Scene) -> None:
+    sending = first.load()
     try:
-        done = first.lab("roll", "--to", "waypoint-next", "--steps", "20,100", "--json", seconds=ROLL_SECONDS)
+        done = first.lab(
+            "waypoint", "migrate", "--to", "waypoint-next", "--steps", "20,100", "--json", seconds=MIGRATION_SECONDS
+        )
     finally:
-        rows = sending.stop()
+        answers = sending.stop()
     assert done.returncode == 0, done.stdout + done.stderr
-    print(f"{len(rows)} requests, {sum(row.reconnected for row in rows)} on a connection opened again")
-    assert len(rows) > 2000
-    assert Counter() == failures(rows)
-    assert {True} == {row.proxied for row in rows}
+    assert len(answers) > 2000
+    assert not failures(answers)
+    assert all(one.proxied for one in answers)
     assert json.loads(done.stdout)["name"] == "waypoint-next"
-    assert enrolment(kubectl) == {"istio.io/use-waypoint": "waypoint-next"}
-    assert gateways(kubectl) == ["waypoint-next"]
-    assert first.again().returncode == 0
-    records = [record for record in Journal(CLONE, "dev").records() if record["kind"] == "roll"]
+    assert first.enrollment() == {USE: "waypoint-next"}
+    assert first.gateways() == ["waypoint-next"]
+    first.assert_unchanged()
+    records = [record for record in first.journal.records() if record["kind"] == "migration"]
     assert [record["step"]["weight"] for record in records] == [0, 20, 100, 0]
     (share,) = [item for item in records[1]["evidence"] if item["what"] == "through waypoint-next"]
     assert share["requests"] >= 3000
     assert share["interval"][0] <= 0.2 <= share["interval"][1]
-    assert "through waypoint-next: all of it holds" in first.lab("history").stdout
+    assert "through waypoint-next: all checks passed" in first.lab("waypoint", "history").stdout
 
 
-@pytest.mark.timeout(180)
-def test_requests_that_take_longer_than_a_pods_own_end_are_waited_for(first: Scene, kubectl: Kubectl) -> None:
-    slow = {"delay": {"seconds": 8}, "at": "upstream"}  # a Pod's own end leaves them five seconds
+def test_migration_waits_for_requests_that_outlast_the_grace_period_of_a_pod(first: Scene) -> None:
+    slow = {"delay": {"seconds": 8}, "at": "upstream"}  # the grace period of a waypoint's Pod is five seconds
     first.up("delay", waypoint=second(0), fault=slow)
-    sending = Load(stack_config(CLONE), 120, 4)  # on connections of the first waypoint, which are kept
+    sending = first.load(120, workers=4, fresh_workers=0)  # on connections of the first waypoint, which are kept
     try:
         first.up("delay", waypoint=second(100), fault=slow)
         first.up("delay", waypoint={"name": "waypoint-next"}, fault=slow)
     finally:
-        rows = sending.stop()
-    assert Counter() == failures(rows)
-    assert len([row for row in rows if row.seconds >= 8]) >= 4
-    assert gateways(kubectl) == ["waypoint-next"]
+        answers = sending.stop()
+    assert not failures(answers)
+    assert len([one for one in answers if one.seconds >= 8]) >= 4
+    assert first.gateways() == ["waypoint-next"]
 
 
-@pytest.mark.timeout(ROLL_SECONDS)
-def test_a_waypoint_that_answers_wrongly_is_taken_back_at_its_first_share(first: Scene, kubectl: Kubectl) -> None:
-    first.up("l7Policy")  # so that one more rule is no difference that would be seen before any traffic
+def test_migration_to_a_waypoint_that_refuses_rolls_back_at_its_first_share(first: Scene, kubectl: Kubectl) -> None:
+    first.up("l7Policy")  # without it, the refusing policy would be the first one, and be seen before any traffic
     kubectl("apply", "-f", "-", given=json.dumps(DENY))
     try:
-        done = first.lab("roll", "--to", "waypoint-next", "--steps", "10,100", seconds=ROLL_SECONDS)
+        done = first.lab("waypoint", "migrate", "--to", "waypoint-next", "--steps", "10,100", seconds=MIGRATION_SECONDS)
         assert done.returncode == 1, done.stdout + done.stderr
         assert re.search(r"10 % through waypoint-next: roll back: \d+ of \d+ requests failed", done.stderr), done.stderr
-        assert enrolment(kubectl) == {"istio.io/use-waypoint": "waypoint"}
-        assert gateways(kubectl) == ["waypoint"]
-        assert Counter() == failures(first.send(200, fresh_workers=8))
+        assert first.enrollment() == {USE: "waypoint"}
+        assert first.gateways() == ["waypoint"]
+        assert first.share(200, 200) == 1.0
     finally:
         kubectl("delete", "authorizationpolicy", "bad-waypoint", "-n", NAMESPACE)
-    assert first.again().returncode == 0
+    first.assert_unchanged()
 
 
-@pytest.mark.timeout(ROLL_SECONDS)
-@pytest.mark.parametrize("now", [0, 30])
-def test_a_waypoint_that_still_gets_connections_is_not_let_go(first: Scene, kubectl: Kubectl, now: int) -> None:
-    first.up(waypoint=second(now) if now else {})
-    before, share = enrolment(kubectl), "30" if now else "100"
-    who = "waypoint-next" if now else "waypoint"
-    first.write(waypoint={} if now else {"name": "waypoint-next"})
-    sending = load()
+@pytest.mark.parametrize("weight", [0, 30])
+def test_waypoint_that_gets_connections_cannot_be_removed(first: Scene, weight: int) -> None:
+    if weight:
+        first.up(waypoint=second(weight))
+    before = first.enrollment()
+    name, share = ("waypoint-next", 30) if weight else ("waypoint", 100)
+    first.write(waypoint={} if weight else {"name": "waypoint-next"})
+    sending = first.load()
     try:
-        done = first.run("pulumi", *UP)
+        done = first.apply()
     finally:
-        rows = sending.stop()
+        answers = sending.stop()
     assert done.returncode != 0
-    assert f"waypoint {who} still gets {share} % of the new connections, so requests would be lost" in done.stdout
-    assert before == enrolment(kubectl)
-    assert Counter() == failures(rows)
-    first.up(waypoint=second(now) if now else {})
-    if now:
+    assert f"waypoint {name} still gets {share} % of the new connections, so requests would be lost" in done.stdout
+    assert first.enrollment() == before
+    assert not failures(answers)
+    if weight:
+        first.up(waypoint=second(weight))
         first.up(waypoint=second(0))
-        first.up()
-    assert gateways(kubectl) == ["waypoint"]
+    first.up()
+    assert first.gateways() == ["waypoint"]
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_killed_at_random_points_it_goes_on_and_ends_right(first: Scene, kubectl: Kubectl, cluster_state: Path) -> None:
+def test_migration_killed_at_random_moments_ends_as_declared(first: Scene) -> None:
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")
-    points = random.Random(seed)
-    command = [
-        sys.executable,
-        "-m",
-        "waypoint_lab.cli.main",
-        "--state",
-        str(cluster_state),
-        "roll",
-        "--steps",
-        "50,100",
-    ]
-    # What a killed engine is creating is lost to its state, with every provider: the canary is there before.
+    moments = random.Random(seed)
+    # An object that a killed engine was creating is lost to its state: the canary is created before.
     first.up(waypoint=second(0))
-    sending = load()
+    sending = first.load(500)
     try:
         for _ in range(4):
-            running = subprocess.Popen(command, cwd=CLONE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            running = first.start(*lab("waypoint", "migrate", "--steps", "50,100"))
             with suppress(subprocess.TimeoutExpired):
-                running.communicate(timeout=points.uniform(2, 14))
+                running.communicate(timeout=moments.uniform(2, 14))
             for pid in [running.pid, *processes.descendants(running.pid)] if running.poll() is None else []:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             running.communicate()
-        done = first.lab("roll", "--to", "waypoint-next", "--steps", "50,100", seconds=ROLL_SECONDS)
+        done = first.lab("waypoint", "migrate", "--to", "waypoint-next", "--steps", "50,100", seconds=MIGRATION_SECONDS)
     finally:
-        rows = sending.stop()
+        answers = sending.stop()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert Counter() == failures(rows)
-    assert enrolment(kubectl) == {"istio.io/use-waypoint": "waypoint-next"}
-    until(lambda: gateways(kubectl) == ["waypoint-next"], 20, "the first waypoint is gone")
+    assert not failures(answers)
+    assert first.enrollment() == {USE: "waypoint-next"}
+    until(lambda: first.gateways() == ["waypoint-next"], 20, "the first waypoint is gone")

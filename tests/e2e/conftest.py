@@ -1,0 +1,48 @@
+"""A project and a stack of the end-to-end tests' own, on the tests' cluster."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from embedded.project import PROJECT_FOLDER
+from tests.e2e.scene import Scene
+
+COPIED = ("Pulumi.yaml", "__main__.py")
+LINKED = ("components", "embedded", "policies", "waypoint_lab")
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project folder with this program, and with stack files, history and `.lab` of its own."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in COPIED:
+        shutil.copy(PROJECT_FOLDER / name, folder)
+    for name in LINKED:
+        (folder / name).symlink_to(PROJECT_FOLDER / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shell(cluster_environment: dict[str, str]) -> Iterator[None]:
+    """Use the tests' cluster in this process, which sends requests and waits for Envoy."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in cluster_environment.items():
+            if os.environ.get(name) != value:
+                patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def scene(project: Path, cluster_environment: dict[str, str]) -> Iterator[Scene]:
+    """Return the stack `dev` of the project; in the end it is destroyed, and must leave nothing."""
+    made = Scene(project, cluster_environment)
+    made.pulumi("stack", "init", "dev")
+    yield made
+    made.pulumi("destroy", "--yes", "--skip-preview")
+    assert made.objects() == []
+    assert made.enrollment() == {}
