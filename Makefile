@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help toolchain lab check test bench down clean
+.PHONY: help toolchain lab check test soak bench down clean
 
 PYTHON ?= python3
 
@@ -29,10 +29,13 @@ check: .venv/.installed-dev ## Check format, style, types, the order of imports,
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	.venv/bin/pytest -q -m "not cluster and not e2e and not soak" tests/unit tests/policies
+	.venv/bin/pytest -q -m unit
 
 test: toolchain check ## Run `check`, and every test on a cluster
-	.venv/bin/pytest -q -m "not soak" tests/statistics tests/embedded tests/policies tests/e2e
+	.venv/bin/pytest -q -m "not unit and not soak"
+
+soak: toolchain .venv/.installed-dev ## Run the tests that take long or kill processes at random moments
+	.venv/bin/pytest -q -s -m soak
 
 bench: toolchain ## Time a weight step beside an idle up, an empty program and kubectl; sum up the cluster's idle memory
 	.venv/bin/lab up

@@ -20,6 +20,15 @@ for _name in [*os.environ]:
     if _name.startswith(("PULUMI_", "KUBECONFIG", "WAYPOINT_LAB_STATE")):
         del os.environ[_name]
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
+MARKERS = {"unit": "unit", "policies": "unit", "embedded": "cluster", "e2e": "e2e"}  # by folder; statistics has none
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that names no marker of its own by its folder."""
+    for item in items:
+        marker = MARKERS.get(item.path.relative_to(Path(__file__).parent).parts[0])
+        if marker and not item.get_closest_marker("cluster"):
+            item.add_marker(marker)
 
 
 def free_port() -> int:
