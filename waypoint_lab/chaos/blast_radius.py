@@ -13,7 +13,7 @@ WINDOW_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Traffic:
+class ObservedTraffic:
     """What the waypoint logged of other clients' requests to the Service in `WINDOW_SECONDS`; `hit` had the fault."""
 
     requests: int
@@ -105,16 +105,16 @@ def rivals(config: LabConfig, rules: list[Object]) -> list[str]:
     ]
 
 
-def traffic(config: LabConfig) -> Traffic | None:
+def traffic(config: LabConfig) -> ObservedTraffic | None:
     """What others sent lately, by the waypoint's access log; None where it keeps none. Raises KubectlError."""
     if not config.stages.access_log:
         return None
     where = access_log.address(config)
     counts = [counted(access_log.log(config, name, WINDOW_SECONDS), where) for name in config.waypoints]
-    return Traffic(sum(one.requests for one in counts), sum(one.hit for one in counts))
+    return ObservedTraffic(sum(one.requests for one in counts), sum(one.hit for one in counts))
 
 
-def counted(log: str, address: str) -> Traffic:
+def counted(log: str, address: str) -> ObservedTraffic:
     """Requests in an access log that went to `address`, but for the lab's own; hit are those with Envoy's fault flags.
 
     Source: Envoy's response flags: FI is an injected abort, DI an injected delay.
@@ -123,4 +123,4 @@ def counted(log: str, address: str) -> Traffic:
     hit = [
         match for match in others if {"FI", "DI"} & set(match["flags"].split(",")) or "-upstream." in match["cluster"]
     ]
-    return Traffic(len(others), len(hit))
+    return ObservedTraffic(len(others), len(hit))

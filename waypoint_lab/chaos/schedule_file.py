@@ -10,7 +10,7 @@ from msgspec import Meta
 from waypoint_lab.config import types
 from waypoint_lab.config.decode import PROJECT, read
 from waypoint_lab.config.models import Model
-from waypoint_lab.config.traffic_models import Abort, Delay, Header
+from waypoint_lab.config.traffic_models import AbortSettings, DelaySettings, HeaderSettings
 from waypoint_lab.errors import ConfigError
 
 Start = Annotated[float, Meta(ge=0, le=3600, description="a number of seconds from 0 to 3600")]
@@ -39,11 +39,11 @@ class ScheduledFault(Model, frozen=True):
     """Start after the start of the schedule."""
     duration_seconds: Length
     """Length of the fault."""
-    abort: Abort | None = None
+    abort: AbortSettings | None = None
     """The error; its defaults are those of the stack."""
-    delay: Delay | None = None
+    delay: DelaySettings | None = None
     """The delay."""
-    header: Header | None = None
+    header: HeaderSettings | None = None
     """Limit the fault to requests with this header."""
     at: Literal["waypoint", "upstream"] = "waypoint"
     """Origin of the fault."""

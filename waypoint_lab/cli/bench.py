@@ -18,7 +18,7 @@ from msgspec import structs
 from embedded import cluster
 from waypoint_lab import kubectl
 from waypoint_lab.cli import output
-from waypoint_lab.cli.main import Session
+from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import use_target
 from waypoint_lab.measure import envoy_config
@@ -115,14 +115,14 @@ def rounds(stack: PulumiStack, count: int, report: Callable[[str], None]) -> dic
 @click.option("--rounds", "count", type=click.IntRange(1, 1000), default=5, show_default=True, help="Rounds.")
 @output.json_option
 @click.pass_obj
-def bench(session: Session, count: int, as_json: bool) -> int:
+def bench(invocation: Invocation, count: int, as_json: bool) -> int:
     """Time a weight step beside an unchanged update, an empty program and kubectl; sum up the cluster's idle memory.
 
     It uses stack dev on the embedded cluster. Exit status 1 where a ratio or the memory is above its limit.
     """
-    use_target(session.state, LabConfig())
+    use_target(invocation.state, LabConfig())
     os.environ["PULUMI_SKIP_UPDATE_CHECK"] = "true"
-    memory = cluster.memory(session.state) / 2**20
+    memory = cluster.memory(invocation.state) / 2**20
     stack = PulumiStack(cluster.PROJECT_FOLDER, STACK)
     with Journal(stack.folder, STACK).locked():
         seen = rounds(stack, count, output.reporter("bench"))

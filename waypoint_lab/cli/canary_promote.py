@@ -8,7 +8,7 @@ import click
 from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab import signals
 from waypoint_lab.cli import output
-from waypoint_lab.cli.main import Session
+from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import use_target
 from waypoint_lab.config.weights import StepsError, read_steps, shown
@@ -132,7 +132,7 @@ def document(decision: StepDecision, state: PromotionState) -> dict[str, object]
 @output.json_option
 @click.pass_obj
 def promote(
-    session: Session,
+    invocation: Invocation,
     steps: str | None,
     header: str | None,
     approve: bool,
@@ -159,7 +159,7 @@ def promote(
     thresholds = Thresholds(
         margin / 100, rate, rate, min_seconds=seconds, min_rounds=requests, limit_seconds=max(limit, seconds + 30)
     )
-    use_target(session.state, pulumi_stack.config())
+    use_target(invocation.state, pulumi_stack.config())
     journal = Journal(PROJECT_FOLDER, stack)
     with stop.received(), journal.locked():
         state = current_state(journal.records())

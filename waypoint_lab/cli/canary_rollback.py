@@ -4,7 +4,7 @@ import click
 
 from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab.cli import output
-from waypoint_lab.cli.main import Session
+from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import use_target
 from waypoint_lab.errors import RolloutError
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -17,14 +17,14 @@ from waypoint_lab.rollout.state import current_state
 @click.command()
 @output.stack_option
 @click.pass_obj
-def rollback(session: Session, stack: str) -> None:
+def rollback(invocation: Invocation, stack: str) -> None:
     """Apply the last healthy weight again.
 
     For a promotion that has not ended, that is the last step that passed; for one that has ended, the weight that it
     started from.
     """
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
-    use_target(session.state, pulumi_stack.config())
+    use_target(invocation.state, pulumi_stack.config())
     journal = Journal(PROJECT_FOLDER, stack)
     with journal.locked():
         state = current_state(journal.records())

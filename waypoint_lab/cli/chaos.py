@@ -8,7 +8,7 @@ import click
 from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab.chaos import blast_radius
 from waypoint_lab.cli import output
-from waypoint_lab.cli.main import Session
+from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import stack_config, use_target
 from waypoint_lab.errors import NotSyncedError
@@ -48,9 +48,9 @@ def _lines(document: dict[str, Any], config: LabConfig, *, measured: bool) -> li
     return [*lines, f"{total}, {seen['hit']} of them hit" if measured else f"{total} went to {config.app.service}"]
 
 
-def _show(session: Session, stack: str, *, measured: bool, as_json: bool) -> int:
+def _show(invocation: Invocation, stack: str, *, measured: bool, as_json: bool) -> int:
     config = stack_config(PROJECT_FOLDER, stack)
-    use_target(session.state, config)
+    use_target(invocation.state, config)
     verdicts: list[Measurement] = []
     document = _report(config, verdicts, measured=measured)
     passed = not document["obstacles"] and all(item.passed for item in verdicts)
@@ -67,21 +67,21 @@ def _show(session: Session, stack: str, *, measured: bool, as_json: bool) -> int
 @output.stack_option
 @output.json_option
 @click.pass_obj
-def check(session: Session, stack: str, as_json: bool) -> int:
+def check(invocation: Invocation, stack: str, as_json: bool) -> int:
     """Show which requests the declared fault hits; send none.
 
     Exit status 1 where the fault would hit nothing.
     """
-    return _show(session, stack, measured=False, as_json=as_json)
+    return _show(invocation, stack, measured=False, as_json=as_json)
 
 
 @click.command()
 @output.stack_option
 @output.json_option
 @click.pass_obj
-def run(session: Session, stack: str, as_json: bool) -> int:
+def run(invocation: Invocation, stack: str, as_json: bool) -> int:
     """Measure the fault that is on.
 
     Exit status 1 where the fault hits nothing, or its effect is not as declared.
     """
-    return _show(session, stack, measured=True, as_json=as_json)
+    return _show(invocation, stack, measured=True, as_json=as_json)

@@ -8,7 +8,7 @@ from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab.chaos import schedule as engine
 from waypoint_lab.chaos import schedule_file as engine_file
 from waypoint_lab.cli import output
-from waypoint_lab.cli.main import Session
+from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import use_target
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout.journal import Journal
@@ -18,7 +18,7 @@ from waypoint_lab.rollout.journal import Journal
 @click.argument("file", type=click.Path(path_type=Path))
 @output.stack_option
 @click.pass_obj
-def schedule(session: Session, file: Path, stack: str) -> int:
+def schedule(invocation: Invocation, file: Path, stack: str) -> int:
     """Run the schedule of faults in FILE, with health checks.
 
     FILE is YAML with `health` (url, contains, seconds, failures) and `faults`, a list of startSeconds,
@@ -29,7 +29,7 @@ def schedule(session: Session, file: Path, stack: str) -> int:
     """
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
     config = pulumi_stack.config()
-    use_target(session.state, config)
+    use_target(invocation.state, config)
     plan = engine_file.load(file)
     with Journal(PROJECT_FOLDER, stack).locked():
         return engine.run(pulumi_stack, plan, config, output.reporter("chaos"), output.print_verdicts)

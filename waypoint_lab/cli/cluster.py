@@ -10,7 +10,7 @@ from rich.text import Text
 
 from embedded import cluster, shell
 from waypoint_lab.cli import output
-from waypoint_lab.cli.main import Session
+from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import stack_config
 
 
@@ -18,33 +18,33 @@ from waypoint_lab.config.target import stack_config
 @click.option("--api-port", type=click.IntRange(1, 65535), default=cluster.API_PORT, show_default=True)
 @click.option("--http-port", type=click.IntRange(1, 65535), default=cluster.HTTP_PORT, show_default=True)
 @click.pass_obj
-def up(session: Session, api_port: int, http_port: int) -> None:
+def up(invocation: Invocation, api_port: int, http_port: int) -> None:
     """Start the embedded cluster with bookinfo.
 
     The API server and the ingress listen on 127.0.0.1 at these ports.
     """
-    cluster.up(session.state, api_port, http_port, lambda line: click.echo(line, err=True))
-    click.echo(f"productpage: http://127.0.0.1:{cluster.ports(session.state)[1]}/productpage", err=True)
+    cluster.up(invocation.state, api_port, http_port, lambda line: click.echo(line, err=True))
+    click.echo(f"productpage: http://127.0.0.1:{cluster.ports(invocation.state)[1]}/productpage", err=True)
     click.echo(f'this shell:  eval "$({shlex.quote(sys.argv[0])} env)"', err=True)
 
 
 @click.command()
 @click.pass_obj
-def down(session: Session) -> None:
+def down(invocation: Invocation) -> None:
     """Stop the embedded cluster; its data stays for the next `lab up`."""
-    cluster.down(session.state, lambda line: click.echo(line, err=True))
+    cluster.down(invocation.state, lambda line: click.echo(line, err=True))
 
 
 @click.command()
 @output.json_option
 @click.pass_obj
-def status(session: Session, as_json: bool) -> int:
+def status(invocation: Invocation, as_json: bool) -> int:
     """Show the status of the cluster's components and of Pulumi's plugins.
 
     Exit status 1 where the cluster is not ready.
     """
-    now = cluster.status(session.state)
-    found = _plugins(session.state)
+    now = cluster.status(invocation.state)
+    found = _plugins(invocation.state)
     if as_json:
         components = [vars(component) for component in now.components]
         output.print_json({"ready": now.ready, "components": components, "plugins": found})
@@ -78,12 +78,12 @@ def _plugins(state: Path) -> dict[str, str]:
 @click.command()
 @click.option("--stack", metavar="NAME", help="The stack whose cluster is meant (default: the embedded cluster).")
 @click.pass_obj
-def env(session: Session, stack: str | None) -> None:
+def env(invocation: Invocation, stack: str | None) -> None:
     """Print the exports that a shell needs: PATH, the kubeconfig, and Pulumi's backend.
 
     Example: eval "$(lab env)"
     """
     kind = stack_config(cluster.PROJECT_FOLDER, stack).target.kind if stack else "embedded"
-    variables = cluster.environment(session.state, embedded=kind == "embedded")
+    variables = cluster.environment(invocation.state, embedded=kind == "embedded")
     click.echo("\n".join(shell.shell_lines(variables)))
     click.echo(f"lab env: {shell.describe_backend(variables)}", err=True)

@@ -8,7 +8,7 @@ from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab.cli import output
 from waypoint_lab.cli.cluster_checks import State
 from waypoint_lab.cli.cluster_queries import examine
-from waypoint_lab.cli.main import Session
+from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import stack_config, use_target
 
 
@@ -16,13 +16,13 @@ from waypoint_lab.config.target import stack_config, use_target
 @output.stack_option
 @output.json_option
 @click.pass_obj
-def doctor(session: Session, stack: str, as_json: bool) -> int:
+def doctor(invocation: Invocation, stack: str, as_json: bool) -> int:
     """Check that the stack's cluster has what the lab needs; change nothing.
 
     Exit status 1 where something is missing.
     """
     config = stack_config(PROJECT_FOLDER, stack)
-    use_target(session.state, config)
+    use_target(invocation.state, config)
     checks = examine(config)
     ready = all(item.state is not State.MISSING for item in checks)
     if as_json:

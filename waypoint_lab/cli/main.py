@@ -23,7 +23,7 @@ FAILURES = (LabError, cluster.ClusterError, subprocess.SubprocessError, OSError)
 
 
 @dataclass
-class Session:
+class Invocation:
     """One call of `lab`: where the embedded cluster keeps its state, and the words of the command."""
 
     state: Path
@@ -66,9 +66,9 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Remember the words of the command for its error messages."""
         found = super().resolve_command(ctx, args)
-        session = ctx.find_object(Session)
-        if session and found[0]:
-            session.command += f" {found[0]}"
+        invocation = ctx.find_object(Invocation)
+        if invocation and found[0]:
+            invocation.command += f" {found[0]}"
         return found
 
 
@@ -147,9 +147,9 @@ def main(argv: list[str] | None = None) -> int:
         The exit status.
     """
     words = sys.argv[1:] if argv is None else argv
-    session = Session(cluster.default_state())
+    invocation = Invocation(cluster.default_state())
     try:
-        return int(lab.main(words, prog_name="lab", standalone_mode=False, obj=session) or 0)
+        return int(lab.main(words, prog_name="lab", standalone_mode=False, obj=invocation) or 0)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
@@ -159,10 +159,10 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except FAILURES as error:
-        click.echo(f"{session.command}: {error}", err=True)
+        click.echo(f"{invocation.command}: {error}", err=True)
         return 1
     except (KeyboardInterrupt, click.Abort):
-        click.echo(f"{session.command}: interrupted", err=True)
+        click.echo(f"{invocation.command}: interrupted", err=True)
         return signals.EXIT
 
 

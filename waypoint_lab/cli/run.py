@@ -8,7 +8,7 @@ from rich.text import Text
 
 from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab.cli import output
-from waypoint_lab.cli.main import Session
+from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import use_target
 from waypoint_lab.measure.stage_run import StageResult, run_stages
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -51,7 +51,7 @@ def print_results(results: list[StageResult]) -> None:
     "--json", "file", type=click.Path(path_type=Path), metavar="FILE", help="Write the results; - for stdout."
 )
 @click.pass_obj
-def run(session: Session, stages: str | None, stack: str, file: Path | None) -> int:
+def run(invocation: Invocation, stages: str | None, stack: str, file: Path | None) -> int:
     """Run all stages of the lab and measure each.
 
     Each stage edits the stack's config, runs `pulumi up` and measures the traffic. The stack is restored in the end.
@@ -62,7 +62,7 @@ def run(session: Session, stages: str | None, stack: str, file: Path | None) -> 
     """
     rows = choose_stages(stages)
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
-    use_target(session.state, pulumi_stack.config())
+    use_target(invocation.state, pulumi_stack.config())
     with Journal(PROJECT_FOLDER, stack).locked():
         results = run_stages(pulumi_stack, rows, output.reporter("run"))
     passed = bool(results) and all(result.passed for result in results)

@@ -4,7 +4,7 @@ import click
 
 from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab.cli import output
-from waypoint_lab.cli.main import Session
+from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config import deployed
 from waypoint_lab.config.target import use_target
 from waypoint_lab.measure import envoy_config
@@ -18,14 +18,14 @@ from waypoint_lab.stages.table import expectations
 @output.stack_option
 @output.json_option
 @click.pass_obj
-def verify(session: Session, stack: str, as_json: bool) -> int:
+def verify(invocation: Invocation, stack: str, as_json: bool) -> int:
     """Measure the deployed stages and compare them with what the stack declared.
 
     Exit status 1 where a verdict is not a pass.
     """
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
     file = pulumi_stack.config()
-    use_target(session.state, file)
+    use_target(invocation.state, file)
     declared = pulumi_stack.deployed()
     if line := deployed.ahead(file, declared, stack):
         click.echo(f"lab verify: {line}", err=True)

@@ -8,7 +8,7 @@ import click
 from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab import signals
 from waypoint_lab.cli import output
-from waypoint_lab.cli.main import Session
+from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import use_target
 from waypoint_lab.config.weights import StepsError, read_steps
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -29,10 +29,10 @@ def weights(text: str) -> tuple[float, ...]:
         return ()
 
 
-def _run(session: Session, stack: str, to: str, revision: str, steps: str, *, abort: bool, as_json: bool) -> int:
+def _run(invocation: Invocation, stack: str, to: str, revision: str, steps: str, *, abort: bool, as_json: bool) -> int:
     stop = StopRequest()
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack, stop)
-    use_target(session.state, pulumi_stack.config())
+    use_target(invocation.state, pulumi_stack.config())
     journal = Journal(PROJECT_FOLDER, stack)
     with stop.received(), journal.locked():
         config = pulumi_stack.config()
@@ -59,7 +59,7 @@ def _run(session: Session, stack: str, to: str, revision: str, steps: str, *, ab
 @output.stack_option
 @output.json_option
 @click.pass_obj
-def migrate(session: Session, to: str, revision: str, steps: str, stack: str, as_json: bool) -> int:
+def migrate(invocation: Invocation, to: str, revision: str, steps: str, stack: str, as_json: bool) -> int:
     """Migrate traffic to another waypoint in measured steps; roll back on failure.
 
     An interrupted migration continues with the next call.
@@ -68,13 +68,13 @@ def migrate(session: Session, to: str, revision: str, steps: str, stack: str, as
 
     Example: lab waypoint migrate --to waypoint-b
     """
-    return _run(session, stack, to, revision, steps, abort=False, as_json=as_json)
+    return _run(invocation, stack, to, revision, steps, abort=False, as_json=as_json)
 
 
 @click.command()
 @output.stack_option
 @output.json_option
 @click.pass_obj
-def abort(session: Session, stack: str, as_json: bool) -> int:
+def abort(invocation: Invocation, stack: str, as_json: bool) -> int:
     """Roll back to the primary waypoint and remove the canary."""
-    return _run(session, stack, "", "", STEPS, abort=True, as_json=as_json)
+    return _run(invocation, stack, "", "", STEPS, abort=True, as_json=as_json)

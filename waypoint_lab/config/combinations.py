@@ -1,18 +1,20 @@
 """Check settings that depend on each other."""
 
 from waypoint_lab.config.decode import PROJECT, fields
-from waypoint_lab.config.models import App, Stages, Waypoint
-from waypoint_lab.config.traffic_models import Canary, Gate
+from waypoint_lab.config.models import AppSettings, StagesSettings, WaypointSettings
+from waypoint_lab.config.traffic_models import CanarySettings, GateSettings
 from waypoint_lab.errors import ConfigError
 
-TOGGLES: tuple[str, ...] = tuple(fields(Stages))
+TOGGLES: tuple[str, ...] = tuple(fields(StagesSettings))
 NEEDS: dict[str, tuple[str, ...]] = {name: ("waypoint",) for name in TOGGLES if name != "waypoint"}
 _ROUTES, _FAULTS = ("canary", "premium"), ("delay", "abort", "retries")
 # With the Gateway API, routes and faults are two objects, and one hides the other.
 EXCLUDES: dict[str, tuple[str, ...]] = {**dict.fromkeys(_ROUTES, _FAULTS), **dict.fromkeys(_FAULTS, _ROUTES)}
 
 
-def check(stages: Stages, app: App, waypoint: Waypoint, canary: Canary, *, exclusive: bool) -> None:
+def check(
+    stages: StagesSettings, app: AppSettings, waypoint: WaypointSettings, canary: CanarySettings, *, exclusive: bool
+) -> None:
     """Check the settings that depend on each other.
 
     Args:
@@ -51,14 +53,14 @@ def _stages(on: frozenset[str], *, exclusive: bool) -> str:
     return ""
 
 
-def _app(app: App) -> str:
-    if app.service != App().service and app.backends == App().backends:
+def _app(app: AppSettings) -> str:
+    if app.service != AppSettings().service and app.backends == AppSettings().backends:
         names = ", ".join(f"app.backends.{role}" for role in app.backends.by_role)
-        return f"app.service: it is {app.service}, but the backends are those of {App().service}; set {names}"
+        return f"app.service: it is {app.service}, but the backends are those of {AppSettings().service}; set {names}"
     return ""
 
 
-def _canary(stages: Stages, canary: Canary) -> str:
+def _canary(stages: StagesSettings, canary: CanarySettings) -> str:
     extras = {
         "mirrorPercent": canary.mirror_percent,
         "requestHeaders": canary.request_headers,
@@ -69,7 +71,7 @@ def _canary(stages: Stages, canary: Canary) -> str:
     return f"canary.{found}: it needs stages.canary, which is off; turn it on" if found and not stages.canary else ""
 
 
-def _gate(gate: Gate) -> str:
+def _gate(gate: GateSettings) -> str:
     if gate.success_rate is None and gate.p99_seconds is None and not gate.share:
         return "canary.gate: it has no threshold; set successRate, p99Seconds or share"
     source = gate.prometheus

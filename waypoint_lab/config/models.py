@@ -14,7 +14,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     """Base of all models: frozen, camelCase in YAML and snake_case in Python."""
 
 
-class Stages(Model, frozen=True):
+class StagesSettings(Model, frozen=True):
     """Toggles: which stages are on."""
 
     waypoint: bool = False
@@ -81,7 +81,7 @@ class KindTarget(Model, frozen=True, tag_field="kind", tag="kind"):
 Target = EmbeddedTarget | ExistingTarget | KindTarget
 
 
-class Cohort(Model, frozen=True):
+class CohortSettings(Model, frozen=True):
     """A group of users: requests with this header and this exact value."""
 
     header: types.HeaderName
@@ -99,7 +99,7 @@ class Cohort(Model, frozen=True):
         return "=".join(self.pair)
 
 
-class Client(Model, frozen=True):
+class ClientSettings(Model, frozen=True):
     """The workload whose Pod sends the measured requests."""
 
     namespace: types.Name = "bookinfo-frontends"
@@ -108,7 +108,7 @@ class Client(Model, frozen=True):
     """The workload as `kubectl exec` takes it."""
 
 
-class Backend(Model, frozen=True):
+class BackendSettings(Model, frozen=True):
     """A Service of one version, which the stack creates."""
 
     service: types.Name
@@ -117,18 +117,20 @@ class Backend(Model, frozen=True):
     """Labels of the Pods behind it."""
 
 
-class Backends(Model, frozen=True):
+class BackendsSettings(Model, frozen=True):
     """The backends of the Service's routes, by role."""
 
-    baseline: Backend = Backend(service="reviews-baseline", selector={"app": "reviews", "version": "v1"})
+    baseline: BackendSettings = BackendSettings(
+        service="reviews-baseline", selector={"app": "reviews", "version": "v1"}
+    )
     """The version that serves production now."""
-    canary: Backend = Backend(service="reviews-stable", selector={"app": "reviews", "version": "v3"})
+    canary: BackendSettings = BackendSettings(service="reviews-stable", selector={"app": "reviews", "version": "v3"})
     """The version that is being rolled out."""
-    premium: Backend = Backend(service="reviews-premium", selector={"app": "reviews", "version": "v2"})
+    premium: BackendSettings = BackendSettings(service="reviews-premium", selector={"app": "reviews", "version": "v2"})
     """The version for the premium cohort."""
 
     @property
-    def by_role(self) -> dict[str, Backend]:
+    def by_role(self) -> dict[str, BackendSettings]:
         """The backends by role, in a fixed order."""
         return {"baseline": self.baseline, "premium": self.premium, "canary": self.canary}
 
@@ -139,14 +141,14 @@ class Backends(Model, frozen=True):
         return dict(item for item in first if all(item in other for other in others))
 
 
-class Request(Model, frozen=True):
+class RequestSettings(Model, frozen=True):
     """The request that is sent in order to measure."""
 
     path: types.Text = "/reviews/0"
     """Its path."""
 
 
-class Identify(Model, frozen=True):
+class IdentifySettings(Model, frozen=True):
     """The value in an answer's JSON that tells the backend."""
 
     json: types.Text = "reviews.0.rating.color"
@@ -159,7 +161,7 @@ class Identify(Model, frozen=True):
     """Value of the backend `premium`."""
 
 
-class App(Model, frozen=True):
+class AppSettings(Model, frozen=True):
     """The application whose traffic is managed."""
 
     namespace: types.Name = "bookinfo-backends"
@@ -168,15 +170,15 @@ class App(Model, frozen=True):
     """The Service whose traffic is managed."""
     port: types.Port = 9080
     """Port of the Service."""
-    client: Client = Client()
+    client: ClientSettings = ClientSettings()
     """The workload whose Pod sends the measured requests."""
-    request: Request = Request()
+    request: RequestSettings = RequestSettings()
     """The request that is sent in order to measure."""
-    identify: Identify = Identify()
+    identify: IdentifySettings = IdentifySettings()
     """The value in an answer's JSON that tells the backend."""
-    premium: Cohort = Cohort(header="end-user", value="premium-user")
+    premium: CohortSettings = CohortSettings(header="end-user", value="premium-user")
     """The cohort of stage `premium`."""
-    backends: Backends = Backends()
+    backends: BackendsSettings = BackendsSettings()
     """The Services of single versions."""
     request_timeout: types.OptionalDuration = ""
     """Limit of a request with all its tries, while a route, a fault or retries are on; empty means none."""
@@ -184,7 +186,7 @@ class App(Model, frozen=True):
     """Let the stack install bookinfo; not set means that it does so with target kind only."""
 
 
-class WaypointCanary(Model, frozen=True):
+class WaypointCanarySettings(Model, frozen=True):
     """A second waypoint that new connections migrate to."""
 
     name: types.Name
@@ -195,7 +197,7 @@ class WaypointCanary(Model, frozen=True):
     """Revision of Istio that programs it; empty means the namespace's."""
 
 
-class Waypoint(Model, frozen=True):
+class WaypointSettings(Model, frozen=True):
     """The waypoint of the namespace."""
 
     name: types.Name = "waypoint"
@@ -204,5 +206,5 @@ class Waypoint(Model, frozen=True):
     """Revision of Istio that programs it; empty means the namespace's."""
     fail_closed: bool = False
     """Let the backends accept the waypoint's identity only, so that a missing waypoint denies."""
-    canary: WaypointCanary | None = None
+    canary: WaypointCanarySettings | None = None
     """A second waypoint; not set means none."""

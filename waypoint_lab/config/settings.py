@@ -5,8 +5,16 @@ from collections.abc import Mapping
 
 from waypoint_lab.config import combinations
 from waypoint_lab.config.decode import PROJECT, read
-from waypoint_lab.config.models import App, Cohort, EmbeddedTarget, Model, Stages, Target, Waypoint
-from waypoint_lab.config.traffic_models import Canary, Fault, Retries, TrafficApi
+from waypoint_lab.config.models import (
+    AppSettings,
+    CohortSettings,
+    EmbeddedTarget,
+    Model,
+    StagesSettings,
+    Target,
+    WaypointSettings,
+)
+from waypoint_lab.config.traffic_models import CanarySettings, FaultSettings, RetriesSettings, TrafficApi
 
 __all__ = ["PROJECT", "LabConfig"]
 
@@ -14,25 +22,25 @@ __all__ = ["PROJECT", "LabConfig"]
 class LabConfig(Model, frozen=True):
     """All settings of a stack, in eight objects. Paths are relative to the project."""
 
-    stages: Stages = Stages()
+    stages: StagesSettings = StagesSettings()
     """Toggles: which stages are on."""
     target: Target = EmbeddedTarget()
     """The cluster."""
-    app: App = App()
+    app: AppSettings = AppSettings()
     """The application whose traffic is managed."""
-    waypoint: Waypoint = Waypoint()
+    waypoint: WaypointSettings = WaypointSettings()
     """The waypoint of the namespace."""
-    canary: Canary = Canary()
+    canary: CanarySettings = CanarySettings()
     """The canary: how much traffic it gets, and what happens to that."""
-    fault: Fault = Fault()
+    fault: FaultSettings = FaultSettings()
     """The fault of the stages `delay` and `abort`."""
-    retries: Retries = Retries()
+    retries: RetriesSettings = RetriesSettings()
     """The retries of stage `retries`."""
     traffic_api: TrafficApi = "gateway-api"
     """API of the Service's routes. With virtual-service one object owns canary and fault, so that both can be on."""
 
     @property
-    def canary_cohort(self) -> Cohort | None:
+    def canary_cohort(self) -> CohortSettings | None:
         """The cohort whose requests all go to the canary; None where stage `canary` is off."""
         return self.canary.cohort if self.stages.canary else None
 

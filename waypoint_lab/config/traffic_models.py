@@ -5,12 +5,12 @@ from typing import Any, Literal
 import msgspec
 
 from waypoint_lab.config import types, weights
-from waypoint_lab.config.models import Cohort, Model
+from waypoint_lab.config.models import CohortSettings, Model
 
 TrafficApi = Literal["gateway-api", "virtual-service"]
 
 
-class Prometheus(Model, frozen=True):
+class PrometheusSettings(Model, frozen=True):
     """A Prometheus that answers for the gate. Each query gives one number."""
 
     url: types.Address
@@ -23,7 +23,7 @@ class Prometheus(Model, frozen=True):
     """Query of the 99th percentile in seconds; set where the gate has p99Seconds, and only there."""
 
 
-class Gate(Model, frozen=True):
+class GateSettings(Model, frozen=True):
     """Thresholds that traffic must meet before an update of the canary succeeds; at least one is set."""
 
     success_rate: types.PositivePercent | None = None
@@ -36,7 +36,7 @@ class Gate(Model, frozen=True):
     """Least number of requests; fewer do not pass."""
     seconds: types.GateSeconds = 30.0
     """Most seconds that the measurement takes."""
-    prometheus: Prometheus | None = None
+    prometheus: PrometheusSettings | None = None
     """A Prometheus that is asked in place of a probe."""
 
     def document(self) -> dict[str, Any]:
@@ -44,23 +44,23 @@ class Gate(Model, frozen=True):
         return {key: value for key, value in msgspec.to_builtins(self).items() if value not in (None, False)}
 
 
-class SessionAffinity(Model, frozen=True):
+class SessionAffinitySettings(Model, frozen=True):
     """Keep users that were sent to the canary there, by a cookie."""
 
     max_age_seconds: types.AffinitySeconds
     """Lifetime of the cookie."""
 
 
-class Canary(Model, frozen=True):
+class CanarySettings(Model, frozen=True):
     """The canary: how much traffic it gets, and what happens to that."""
 
     weight: types.Weight = 20
     """Percent of the requests that go to the canary."""
-    cohort: Cohort | None = None
+    cohort: CohortSettings | None = None
     """Requests that all go to the canary, whatever the weight."""
     steps: types.Steps = (1, 5, 20, 50, 100)
     """Weights of a promotion, in order."""
-    session_affinity: SessionAffinity | None = None
+    session_affinity: SessionAffinitySettings | None = None
     """Keep users that were sent to the canary there; not set means no affinity."""
     mirror_percent: types.Percent = 0
     """Percent of the requests that are copied to the canary, whose answers are dropped."""
@@ -68,7 +68,7 @@ class Canary(Model, frozen=True):
     """Headers that each request gets on its way to a backend."""
     response_headers: dict[types.HeaderName, types.Text] = msgspec.field(default_factory=dict)
     """Headers that each answer gets."""
-    gate: Gate | None = None
+    gate: GateSettings | None = None
     """Thresholds that traffic must meet before an update of the canary succeeds; not set means none."""
 
     @property
@@ -77,14 +77,14 @@ class Canary(Model, frozen=True):
         return weights.parts(self.weight)
 
 
-class Delay(Model, frozen=True):
+class DelaySettings(Model, frozen=True):
     """An injected delay."""
 
     seconds: types.DelaySeconds = 2.0
     """Length of the delay."""
 
 
-class Abort(Model, frozen=True):
+class AbortSettings(Model, frozen=True):
     """An injected error."""
 
     percent: types.Percent = 50.0
@@ -93,7 +93,7 @@ class Abort(Model, frozen=True):
     """Its HTTP status."""
 
 
-class Header(Model, frozen=True):
+class HeaderSettings(Model, frozen=True):
     """A header with an exact value."""
 
     name: types.HeaderName
@@ -102,16 +102,16 @@ class Header(Model, frozen=True):
     """Value of the header."""
 
 
-class Fault(Model, frozen=True):
+class FaultSettings(Model, frozen=True):
     """The fault of the stages `delay` and `abort`."""
 
     at: Literal["waypoint", "upstream"] = "waypoint"
     """Origin of the fault: the waypoint's own filter, or a workload behind it that fails."""
-    delay: Delay = Delay()
+    delay: DelaySettings = DelaySettings()
     """The delay of stage `delay`."""
-    abort: Abort = Abort()
+    abort: AbortSettings = AbortSettings()
     """The error of stage `abort`."""
-    header: Header | None = None
+    header: HeaderSettings | None = None
     """Limit the fault to requests with this header; not set means all requests."""
     duration_seconds: types.FaultSeconds = 0.0
     """Seconds after which the fault expires; 0 means that it lasts until the next update."""
@@ -124,7 +124,7 @@ class Fault(Model, frozen=True):
         return (self.header.name.lower(), self.header.value) if self.header else None
 
 
-class Retries(Model, frozen=True):
+class RetriesSettings(Model, frozen=True):
     """The retries of stage `retries`."""
 
     attempts: types.Attempts = 3

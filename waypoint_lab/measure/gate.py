@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from waypoint_lab.config.settings import PROJECT, LabConfig
-from waypoint_lab.config.traffic_models import Gate, Prometheus
+from waypoint_lab.config.traffic_models import GateSettings, PrometheusSettings
 from waypoint_lab.config.weights import shown
 from waypoint_lab.errors import GateError, KubectlError, NotSyncedError, ProbeError
 from waypoint_lab.measure import envoy_config, prometheus
@@ -71,7 +71,7 @@ def _p99(declared: float, times: Sequence[float]) -> str:
     )
 
 
-def failures(config: LabConfig, gate: Gate, answers: list[Answer]) -> list[str]:
+def failures(config: LabConfig, gate: GateSettings, answers: list[Answer]) -> list[str]:
     """Judge answers by the gate. Return one line for each threshold that fails; too few answers fail as well."""
     if len(answers) < gate.minimum_requests:
         least = f"{gate.minimum_requests} requests in {gate.seconds:g} s"
@@ -92,7 +92,7 @@ def failures(config: LabConfig, gate: Gate, answers: list[Answer]) -> list[str]:
     return [why for why in found if why]
 
 
-def prometheus_failures(gate: Gate, source: Prometheus) -> list[str]:
+def prometheus_failures(gate: GateSettings, source: PrometheusSettings) -> list[str]:
     """Judge the numbers of a Prometheus, once it has seen enough requests or the gate's time is over."""
     why = ""
     for _ in polls(gate.seconds, POLL_SECONDS):
@@ -109,7 +109,7 @@ def prometheus_failures(gate: Gate, source: Prometheus) -> list[str]:
     return [why]
 
 
-def _judge_prometheus(gate: Gate, source: Prometheus, requests: int) -> list[str]:
+def _judge_prometheus(gate: GateSettings, source: PrometheusSettings, requests: int) -> list[str]:
     found = []
     if gate.success_rate is not None:
         percent = prometheus.number(source.url, source.success_rate)
@@ -123,7 +123,7 @@ def _judge_prometheus(gate: Gate, source: Prometheus, requests: int) -> list[str
     return [why for why in found if why]
 
 
-def _sample(gate: Gate, share: float) -> int:
+def _sample(gate: GateSettings, share: float) -> int:
     """Return the number of requests, large enough to tell a share from none and from all if possible."""
     needed = least_requests(share) if gate.share and 0 < share < 1 else 0
     return max(gate.minimum_requests, min(needed, MOST_REQUESTS))

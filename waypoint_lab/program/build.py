@@ -7,7 +7,7 @@ import pulumi
 from components import FailClosed, L7Policy, Waypoint
 from components.fail_closed import FailClosedArgs
 from components.waypoint import WaypointArgs
-from waypoint_lab.config.models import Waypoint as WaypointSettings
+from waypoint_lab.config.models import WaypointSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program import l4_enforcement, traffic
 from waypoint_lab.program.context import GateCheck, Stack

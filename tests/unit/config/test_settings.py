@@ -1,9 +1,9 @@
 import pytest
 
 from tests.unit.configs import lab_config
-from waypoint_lab.config.models import Stages
+from waypoint_lab.config.models import StagesSettings
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.config.traffic_models import Canary
+from waypoint_lab.config.traffic_models import CanarySettings
 from waypoint_lab.config.types import seconds
 from waypoint_lab.errors import ConfigError
 
@@ -13,7 +13,9 @@ NAME = "use a Kubernetes name: lower-case letters, digits and -"
 
 def test_from_mapping_text_of_numbers_reads_as_numbers() -> None:
     given = {"stages": {"waypoint": "true", "canary": True}, "canary": {"weight": "0.1", "steps": ["0.5", 5]}}
-    expected = LabConfig(stages=Stages(waypoint=True, canary=True), canary=Canary(weight=0.1, steps=(0.5, 5)))
+    expected = LabConfig(
+        stages=StagesSettings(waypoint=True, canary=True), canary=CanarySettings(weight=0.1, steps=(0.5, 5))
+    )
     assert expected == LabConfig.from_mapping(given)
 
 
@@ -27,7 +29,7 @@ def test_from_mapping_digits_for_text_reads_as_text() -> None:
 
 def test_from_stack_ignores_other_projects_and_parses_json() -> None:
     given = {"kubernetes:context": "x", "waypoint-lab:canary": '{"weight":7}'}
-    assert LabConfig(canary=Canary(weight=7)) == LabConfig.from_stack(given)
+    assert LabConfig(canary=CanarySettings(weight=7)) == LabConfig.from_stack(given)
 
 
 @pytest.mark.parametrize(

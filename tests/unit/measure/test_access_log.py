@@ -97,7 +97,7 @@ def test_traffic_of_others_is_counted_over_both_waypoints_without_the_labs_own(m
         waypoint=[[line("curl/8"), line("curl/8", status="503", flags="FI"), line(AGENT), line()]],
         waypoint_next=[[line("curl/8", flags="DI"), line(status="503", flags="FI")]],
     )
-    assert blast_radius.traffic(TWO) == blast_radius.Traffic(3, 2)
+    assert blast_radius.traffic(TWO) == blast_radius.ObservedTraffic(3, 2)
 
 
 def test_the_cluster_that_the_stack_names_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

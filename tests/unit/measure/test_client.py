@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.measure.servers import install, serving
-from waypoint_lab.config.models import App
+from waypoint_lab.config.models import AppSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError, ProbeError
 from waypoint_lab.measure import client
@@ -31,7 +31,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("local")
 def test_send_returns_the_answers_of_each_group() -> None:
     with serving() as server:
-        config = LabConfig(app=App(port=server.server_port))
+        config = LabConfig(app=AppSettings(port=server.server_port))
         first, second = send(config, [Group(rounds=30), Group(rounds=5, endpoints=(Endpoint(method="HEAD"),))])
     assert [(one.status, one.identity) for one in first] == [(200, "red")] * 30
     assert [one.status for one in second] == [501] * 5
@@ -42,7 +42,7 @@ def test_client_streams_rounds_and_ends_with_its_context() -> None:
     with serving() as server:
         began = time.monotonic()
         pair = Group(endpoints=(Endpoint("reviews-a"), Endpoint("reviews-b")), workers=2)
-        with Client(LabConfig(app=App(port=server.server_port)), [pair], 60) as running:
+        with Client(LabConfig(app=AppSettings(port=server.server_port)), [pair], 60) as running:
             rounds = []
             while len(rounds) < 20:
                 rounds += running.read(5.0) or []
@@ -53,7 +53,7 @@ def test_client_streams_rounds_and_ends_with_its_context() -> None:
 @pytest.mark.usefixtures("local")
 def test_load_lasts_until_it_is_stopped() -> None:
     with serving() as server:
-        load = Load(LabConfig(app=App(port=server.server_port)), 600, workers=2, fresh_workers=1)
+        load = Load(LabConfig(app=AppSettings(port=server.server_port)), 600, workers=2, fresh_workers=1)
         time.sleep(0.5)
         found = load.stop()
     assert len(found) > 5
@@ -63,7 +63,7 @@ def test_load_lasts_until_it_is_stopped() -> None:
 @pytest.mark.usefixtures("local")
 def test_load_outlasts_the_limit_of_the_change() -> None:
     with serving() as server:
-        load = Load(LabConfig(app=App(port=server.server_port)), 0.1, workers=1)
+        load = Load(LabConfig(app=AppSettings(port=server.server_port)), 0.1, workers=1)
         time.sleep(1.0)
         assert load.stop()
 
@@ -72,7 +72,7 @@ def test_load_outlasts_the_limit_of_the_change() -> None:
 def test_load_that_ended_before_the_change_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "LOAD_MARGIN_SECONDS", 0.0)
     with serving() as server:
-        load = Load(LabConfig(app=App(port=server.server_port)), 0.1, workers=1)
+        load = Load(LabConfig(app=AppSettings(port=server.server_port)), 0.1, workers=1)
         load._client._process.wait(10)
         with pytest.raises(ProbeError, match=r"^the background requests ended before the change did$"):
             load.stop()

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.components.recording import Recording, run
 from tests.unit.configs import lab_config
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.config.traffic_models import Canary, Gate, Prometheus
+from waypoint_lab.config.traffic_models import CanarySettings, GateSettings, PrometheusSettings
 from waypoint_lab.config.weights import StepsError, parts, read_steps, shown
 from waypoint_lab.errors import ConfigError, GateError, ProbeError
 from waypoint_lab.measure import envoy_config, gate
@@ -22,11 +22,11 @@ from waypoint_lab.pulumi_cli import SKIP_GATE
 
 GOOD, RED, FAILED = Answer(200, "none"), Answer(200, "red"), Answer(503, "unknown")
 SILENT, SLOW = Answer(0, error="TimeoutError", seconds=15.0), Answer(200, "none", seconds=2.0)
-FULL = Gate(success_rate=99, p99_seconds=1, share=True, minimum_requests=100)
+FULL = GateSettings(success_rate=99, p99_seconds=1, share=True, minimum_requests=100)
 
 
-def failures(weight: float, settings: Gate, answers: list[Answer]) -> list[str]:
-    return gate.failures(LabConfig(canary=Canary(weight=weight)), settings, answers)
+def failures(weight: float, settings: GateSettings, answers: list[Answer]) -> list[str]:
+    return gate.failures(LabConfig(canary=CanarySettings(weight=weight)), settings, answers)
 
 
 def test_traffic_as_declared_passes() -> None:
@@ -34,31 +34,31 @@ def test_traffic_as_declared_passes() -> None:
 
 
 def test_a_success_rate_below_the_threshold_says_declared_measured_interval_and_sample() -> None:
-    (line,) = failures(20, Gate(success_rate=99), [GOOD] * 470 + [FAILED] * 30)
+    (line,) = failures(20, GateSettings(success_rate=99), [GOOD] * 470 + [FAILED] * 30)
     assert line == ("success rate: declared at least 99.00%, measured 94.00%, interval 89.71%-96.92%, 500 requests")
 
 
 def test_requests_without_an_answer_are_neither_a_success_nor_fast() -> None:
-    rate, p99 = failures(0, Gate(success_rate=99, p99_seconds=1), [GOOD] * 480 + [SILENT] * 20)
+    rate, p99 = failures(0, GateSettings(success_rate=99, p99_seconds=1), [GOOD] * 480 + [SILENT] * 20)
     assert "measured 96.00%" in rate
     assert "p99: declared at most 1 s, measured no answer" in p99
 
 
 def test_a_slow_hundredth_misses() -> None:
-    (line,) = failures(0, Gate(p99_seconds=0.5), [GOOD] * 480 + [SLOW] * 20)
+    (line,) = failures(0, GateSettings(p99_seconds=0.5), [GOOD] * 480 + [SLOW] * 20)
     assert line.startswith("p99: declared at most 0.5 s, measured 2.000 s, interval ")
     assert line.endswith("500 requests")
-    assert failures(0, Gate(p99_seconds=0.5), [GOOD] * 496 + [SLOW] * 4) == []
+    assert failures(0, GateSettings(p99_seconds=0.5), [GOOD] * 496 + [SLOW] * 4) == []
 
 
 def test_a_share_outside_its_interval_misses() -> None:
-    (line,) = failures(20, Gate(share=True), [GOOD] * 300 + [RED] * 200)
+    (line,) = failures(20, GateSettings(share=True), [GOOD] * 300 + [RED] * 200)
     assert line.startswith("share of the canary: declared 20.00%, measured 40.00%, interval ")
 
 
 def test_too_small_a_sample_is_never_a_pass() -> None:
     for rows in ([], [GOOD] * 499):
-        (line,) = failures(20, Gate(success_rate=1), rows)
+        (line,) = failures(20, GateSettings(success_rate=1), rows)
         assert line == (f"sample: declared at least 500 requests in 30 s, measured {len(rows)}: no data is not a pass")
 
 
@@ -70,7 +70,7 @@ def test_a_probe_that_fails_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(envoy_config, "wait_for_traffic", lambda _config: 0)
     monkeypatch.setattr(gate, "send", broken)
     with pytest.raises(GateError) as error:
-        gate.check(LabConfig(canary=Canary(gate=Gate(success_rate=99))))
+        gate.check(LabConfig(canary=CanarySettings(gate=GateSettings(success_rate=99))))
     assert str(error.value) == "waypoint-lab:canary.gate: not measured, and no data is not a pass: the Pod is gone"
 
 
@@ -192,11 +192,11 @@ def server() -> Iterator[_Server]:
 def asked(server: _Server, **answers: tuple[int, str]) -> list[str]:
     server.answers = {"requests": vector("1000"), "rate": vector("99.5"), "p99": vector("0.2"), **answers}
     url = f"http://127.0.0.1:{server.server_port}"
-    settings = Gate(
+    settings = GateSettings(
         success_rate=99,
         p99_seconds=1,
         seconds=0.01,
-        prometheus=Prometheus(url=url, requests="requests", success_rate="rate", p99="p99"),
+        prometheus=PrometheusSettings(url=url, requests="requests", success_rate="rate", p99="p99"),
     )
     assert settings.prometheus
     return gate.prometheus_failures(settings, settings.prometheus)
@@ -236,8 +236,8 @@ def test_what_prometheus_does_not_say_is_one_line_and_no_pass(
 def test_a_prometheus_that_is_not_there_is_a_miss_at_once() -> None:
     with HTTPServer(("127.0.0.1", 0), _Handler) as taken:
         port = taken.server_port
-    settings = Prometheus(url=f"http://127.0.0.1:{port}", requests="requests")
-    (line,) = gate.prometheus_failures(Gate(success_rate=99, seconds=30), settings)
+    settings = PrometheusSettings(url=f"http://127.0.0.1:{port}", requests="requests")
+    (line,) = gate.prometheus_failures(GateSettings(success_rate=99, seconds=30), settings)
     assert line.startswith(f"Prometheus at http://127.0.0.1:{port} does not answer: ")
 
 

@@ -120,7 +120,7 @@ def test_an_access_log_counts_others_requests_and_those_that_were_hit() -> None:
         line("200", "-", "curl/8", address="10.96.0.7:9080"),
         "something else",
     ]
-    assert blast_radius.counted("\n".join(log), "10.96.0.9:9080") == blast_radius.Traffic(4, 3)
+    assert blast_radius.counted("\n".join(log), "10.96.0.9:9080") == blast_radius.ObservedTraffic(4, 3)
 
 
 def test_the_route_of_a_request_is_the_first_whose_headers_match() -> None:
