@@ -47,7 +47,8 @@ class Mesh:
     @staticmethod
     def status(generation: int, *conditions: dict[str, Any], observed: int | None = None) -> dict[str, Any]:
         seen = generation if observed is None else observed
-        given = [{**condition, "observedGeneration": seen} for condition in conditions]
+        # As text, as istiod writes it for its own kinds.
+        given = [{**condition, "observedGeneration": f"{seen}"} for condition in conditions]
         return {"metadata": {"generation": generation}, "status": {"conditions": given}}
 
     def __call__(self, command: list[str]) -> "subprocess.CompletedProcess[str]":
