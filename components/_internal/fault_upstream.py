@@ -44,7 +44,7 @@ def register(parent: pulumi.Resource, traffic: Traffic, fault: FaultSettings) ->
         {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {**metadata, "annotations": objects.SERVICE_READY},
+            "metadata": {**metadata, "annotations": objects.SKIP_AWAIT},
             "spec": {
                 "selector": metadata["labels"],
                 "ports": [{"name": "http", "port": traffic.port, "targetPort": _PORT}],

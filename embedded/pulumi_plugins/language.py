@@ -1,7 +1,6 @@
-"""An offline stand-in for `pulumi-language-python`: runs programs and policy packs with this clone's interpreter.
+"""Language host `pulumi-language-python`: runs programs and policy packs with the interpreter of this project.
 
-Used only where the official plugin cannot be installed. It does not install dependencies, choose toolchains or generate
-code: what it cannot do is an error that says so.
+It does not install dependencies, choose toolchains or generate code; these are errors that name the official plugin.
 """
 
 import importlib.metadata
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-LOGGED = 32  # the program ended after it told the user why, as with the official language host
+LOGGED = 32  # exit status of a program that has logged its error, as with the official language host
 
 
 def start_runner() -> "subprocess.Popen[str]":
-    """A runner that imports the SDK while the engine is still thinking, and then waits for its program."""
+    """Start a process that imports the SDK while the engine plans, and then waits for its program."""
     return subprocess.Popen(
         [sys.executable, "-u", str(HERE / "runner.py")],
         stdin=subprocess.PIPE,
@@ -32,7 +31,7 @@ def start_runner() -> "subprocess.Popen[str]":
     )
 
 
-# Before the imports below, so that both processes import side by side.
+# Before the imports below, so that both processes import at the same time.
 _first = [start_runner()] if __name__ == "__main__" else []
 
 import grpc  # noqa: E402
@@ -40,15 +39,21 @@ from google.protobuf import empty_pb2  # noqa: E402
 from packaging.requirements import Requirement  # noqa: E402
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2  # noqa: E402
 
+VERSION = importlib.metadata.version("pulumi")
+
 
 def missing(requirements: str) -> list[str]:
-    """What `requirements`, the text of a requirements file, asks for and this interpreter does not have.
+    """Return the requirements that this interpreter does not meet.
 
-    Raises InvalidRequirement for a line that is no requirement, such as an option of pip's.
+    Args:
+        requirements: Text of a requirements file.
+
+    Raises:
+        InvalidRequirement: A line is no requirement, such as an option of pip's.
     """
     found = []
     for line in requirements.replace("\\\n", " ").splitlines():
-        # Hashes say what to download, which was done; a comment starts a line or follows a blank.
+        # Hashes matter for a download only; a comment starts a line or follows a blank.
         text = f" {line}".split(" --hash=")[0].split(" #")[0].strip()
         if not text:
             continue
@@ -63,21 +68,20 @@ def missing(requirements: str) -> list[str]:
     return found
 
 
-def official(what: str) -> Any:
-    """A call of the service that is an error, because only the official language host can do `what`."""
+def official(task: str) -> Any:
+    """Return a method that refuses `task`, because only the official language host does it."""
 
     def refuse(self: Any, request: Any, context: Any) -> Any:
         context.abort(
             grpc.StatusCode.UNIMPLEMENTED,
-            f"{what} takes the official pulumi-language-python, which comes with the Pulumi CLI: "
-            "put it on PATH before this project's stand-in",
+            f"{task} takes the official pulumi-language-python, which comes with the Pulumi CLI: put it on PATH",
         )
 
     return refuse
 
 
 class Host(language_pb2_grpc.LanguageRuntimeServicer):
-    """The engine's language runtime service."""
+    """Language runtime service of the engine; the methods are those of its protocol."""
 
     GeneratePackage = official("generating an SDK")
     Link = official("linking an SDK into a project")
@@ -86,7 +90,7 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
     Template = official("a project template")
 
     def __init__(self) -> None:
-        """The first runner was started with the process."""
+        """Start without children; the first runner started with the process."""
         self._children: set[subprocess.Popen[Any]] = set()
         self._lock = threading.Lock()
 
@@ -94,7 +98,7 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
         return language_pb2.LanguageHandshakeResponse()
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return plugin_pb2.PluginInfo(version="3.260.0")
+        return plugin_pb2.PluginInfo(version=VERSION)
 
     def GetRequiredPackages(self, request: Any, context: Any) -> Any:  # noqa: D102
         return language_pb2.GetRequiredPackagesResponse()
@@ -117,7 +121,7 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
         return empty_pb2.Empty()
 
     def Run(self, request: Any, context: Any) -> Any:
-        """Runs the program in a process of its own; its output goes straight to the engine's own log."""
+        """Run the program in a process of its own, whose output goes straight to the engine's log."""
         entry = Path(request.info.program_directory or request.pwd or ".", request.info.entry_point or request.program)
         given = {
             "pwd": request.pwd,
@@ -146,12 +150,12 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
         return language_pb2.RunResponse()
 
     def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:
-        """Runs a plugin written in Python, such as a policy pack or a component package, and streams its output."""
+        """Run a plugin written in Python, such as a policy pack, and stream its output."""
         program = request.info.program_directory or request.program
         child = subprocess.Popen(
             [sys.executable, "-u", program, *request.args],
             cwd=request.pwd or None,
-            # The engine's environment and no more: this host's own has this clone on PYTHONPATH.
+            # The environment of the engine alone: this host's own may have more.
             env=dict(item.split("=", 1) for item in request.env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -177,29 +181,29 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
         yield language_pb2.RunPluginResponse(exitcode=status)
 
     def InstallDependencies(self, request: Any, context: Any) -> Iterator[Any]:
-        """Installs nothing, which is enough where all that the folder asks for is there."""
+        """Install nothing; fail if a requirement of the folder is not met."""
         file = Path(request.info.program_directory or request.directory, "requirements.txt")
         try:
             absent = missing(file.read_text())
         except (OSError, ValueError) as error:
             context.abort(
                 grpc.StatusCode.UNIMPLEMENTED,
-                f"the offline language host installs nothing: {file}: {str(error).splitlines()[0]}",
+                f"the language host of this project installs nothing: {file}: {str(error).splitlines()[0]}",
             )
         if absent:
             said = f"{file} asks for {', '.join(absent)}, which {sys.executable} does not have"
-            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"the offline language host installs nothing: {said}")
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"the language host of this project installs nothing: {said}")
         yield from ()
 
     def end_children(self) -> None:
-        """Ends programs that still run."""
+        """End the programs that still run."""
         for child in [*self._children, *_first]:
             if child.poll() is None:
                 child.terminate()
 
 
 def main() -> int:
-    """Serves on a free port of 127.0.0.1, printed on the first line, until a signal."""
+    """Serve on a free port of 127.0.0.1 until a signal; print the port on the first line."""
     server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 400 * 2**20)])
     host = Host()
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)

@@ -1,6 +1,6 @@
-"""The engine's protocol alone: the generated stubs of the Pulumi SDK, without the SDK around them, and how to serve it.
+"""Stubs of the engine's gRPC protocol without the SDK around them, and a server for providers.
 
-Importing `pulumi` takes a tenth of a second, which every update would wait for; a provider needs nothing of it.
+Importing `pulumi` takes a tenth of a second, by which every update would be longer; a provider needs nothing of it.
 """
 
 import importlib.util
@@ -16,8 +16,8 @@ from typing import Any
 import grpc
 
 
-def _bare(name: str) -> None:
-    """Puts a package in place that finds its parts but has not run its own code."""
+def _add_empty_package(name: str) -> None:
+    """Register a package that finds its submodules but has not run its own code."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.submodule_search_locations is None:
         raise ImportError(f"{name} is not installed; run `make`")
@@ -28,8 +28,8 @@ def _bare(name: str) -> None:
 
 
 if "pulumi" not in sys.modules:
-    _bare("pulumi")
-    _bare("pulumi.runtime")
+    _add_empty_package("pulumi")
+    _add_empty_package("pulumi.runtime")
 
 from pulumi.runtime.proto import (  # noqa: E402
     engine_pb2,
@@ -37,24 +37,16 @@ from pulumi.runtime.proto import (  # noqa: E402
     plugin_pb2,
     provider_pb2,
     provider_pb2_grpc,
-    status_pb2,
 )
 
-__all__ = [
-    "engine_pb2",
-    "engine_pb2_grpc",
-    "plugin_pb2",
-    "provider_pb2",
-    "provider_pb2_grpc",
-    "serve",
-    "status_pb2",
-]
+__all__ = ["engine_pb2", "engine_pb2_grpc", "plugin_pb2", "provider_pb2", "provider_pb2_grpc", "serve"]
 
 
 def serve(provider: Callable[[str], Any]) -> None:
-    """Serves a provider on a free port of 127.0.0.1, printed on the first line, until a signal.
+    """Serve a provider on a free port of 127.0.0.1 until a signal; print the port on the first line.
 
-    `provider` is given the address where the engine takes log lines.
+    Args:
+        provider: Factory of the gRPC service; it gets the address of the engine, which takes log lines.
     """
     server = grpc.server(ThreadPoolExecutor(64), options=[("grpc.max_receive_message_length", 400 * 2**20)])
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider(next(iter(sys.argv[1:]), "")), server)

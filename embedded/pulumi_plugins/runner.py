@@ -1,4 +1,4 @@
-"""Runs one Pulumi program: told by one JSON document on standard input, in a process of its own."""
+"""Run one Pulumi program, described by a JSON document on standard input."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# Loaded before the document comes, to win time; the program would import them anyway.
+# Imported before the document comes, which saves time; the program would import them anyway.
 import grpc
 import pulumi
 import pulumi_kubernetes  # noqa: F401
@@ -23,7 +23,7 @@ LOGGED = 32
 
 
 def program_of(path: Path) -> Callable[[], None]:
-    """The program at `path` (a folder with `__main__.py`, or a file) as a function."""
+    """Return the program at `path`, a file or a folder with `__main__.py`, as a function."""
 
     def start() -> None:
         runpy.run_path(str(path), run_name="__main__")
@@ -32,7 +32,7 @@ def program_of(path: Path) -> Callable[[], None]:
 
 
 def run(given: dict[str, Any]) -> int:
-    """Runs the program and returns its exit status: 0, or LOGGED after the user was told what is wrong."""
+    """Run the program and return its exit status: 0, or LOGGED after its error was logged."""
     reset_options(
         project=given["project"],
         monitor_address=given["monitor"],
@@ -49,7 +49,7 @@ def run(given: dict[str, Any]) -> int:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     loop.set_default_executor(ThreadPoolExecutor(max_workers=max(given["parallel"], 1) * 4))
-    # Tasks that fail after the program already failed would only repeat what was said.
+    # Tasks that fail after the program failed would only repeat its error.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         loop.run_until_complete(run_in_stack(program_of(program)))
@@ -57,7 +57,7 @@ def run(given: dict[str, Any]) -> int:
         pulumi.log.error(str(error))
         return LOGGED
     except grpc.RpcError as error:
-        # The engine is gone or going: it has told its own reason.
+        # The engine has ended or ends, and has logged its reason.
         if error.code() != grpc.StatusCode.UNAVAILABLE:
             pulumi.log.error(f"RPC error: {error.details()}")
             return LOGGED

@@ -59,7 +59,7 @@ def key() -> str:
 
 
 def root() -> Path:
-    """Return the folder of this lock's toolchain: `bin/` and `share/` are inside."""
+    """Return the folder of this lock's toolchain: `bin/`, `plugins/` and `share/` are inside."""
     return cache_dir() / f"toolchain-{key()}"
 
 
@@ -74,7 +74,8 @@ def _packages() -> dict[str, str]:
 
 def _missing(target: Path) -> list[str]:
     """Return the names of programs that are neither in `target` nor, in a fitting version, on PATH."""
-    absent = [name for name in (*_packages(), PROVIDER) if not (target / "bin" / name).exists()]
+    absent = [name for name in _packages() if not (target / "bin" / name).exists()]
+    absent += [] if (target / "plugins" / PROVIDER).exists() else [PROVIDER]
     return [name for name in absent if fitting(name) is None]
 
 
@@ -117,7 +118,7 @@ def _build_into(target: Path) -> None:
         )
     part = target.with_name(f"{target.name}.part-{os.getpid()}")
     try:
-        for folder in (part / "bin", part / "share", target / "bin", target / "share"):
+        for folder in (part / "bin", part / "share", target / "bin", target / "plugins", target / "share"):
             folder.mkdir(parents=True, exist_ok=True)
         missing = _missing(target)
         packages = [package for name, package in _packages().items() if name in missing]
@@ -127,7 +128,7 @@ def _build_into(target: Path) -> None:
                 path.rename(target / "bin" / {"server": "etcd"}.get(path.name, path.name))
         if PROVIDER in missing:
             _compile(go, PROVIDER_FOLDER, ["."], str(part / "bin" / PROVIDER), ["-overlay", _overlay(go, part)])
-            (part / "bin" / PROVIDER).rename(target / "bin" / PROVIDER)
+            (part / "bin" / PROVIDER).rename(target / "plugins" / PROVIDER)
         _share(go, part / "share", target)
     except OSError as error:
         raise ToolchainError(f"cannot write to {target.parent}: {error.strerror}") from error

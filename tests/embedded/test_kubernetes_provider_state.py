@@ -1,4 +1,4 @@
-"""The Pulumi plugins with the real engine: what is kept, refreshed, imported, concealed, cancelled and refused."""
+"""State, refresh, import, secrets and errors of the official Kubernetes provider, on the real API server."""
 
 import base64
 import json
@@ -12,7 +12,6 @@ from tests.conftest import Kubectl
 from tests.embedded.documents import NAMESPACE, config_map, live, meta, row, service, unready_deployment
 from tests.embedded.pulumi_program import Program
 
-OFFICIAL = "use the official pulumi-kubernetes plugin"
 CANARY = "s3cr3t-canary-value"
 
 
@@ -51,18 +50,6 @@ def test_a_refresh_forgets_what_is_gone_and_the_next_up_makes_it_again(program: 
     assert "a" not in program.state()
     program.up()
     assert live(kubectl, "configmap", "lost")["data"] == {"k": "v"}
-
-
-def test_a_refresh_tells_that_a_rollout_is_no_longer_ready(program: Program, kubectl: Kubectl) -> None:
-    program.write(
-        row("pods", unready_deployment("unready")),
-        row("a", service("unready", annotations={"pulumi.com/waitFor": "jsonpath={.spec.clusterIP}"})),
-    )
-    program.up()
-    slices = ("endpointslice", "-l", "kubernetes.io/service-name=unready", "-n", NAMESPACE)
-    kubectl("wait", *slices, "--for=jsonpath={.endpoints[0].conditions.ready}=false", "--timeout=30s")
-    program.pulumi("refresh", "--yes", "--skip-preview")
-    assert "1 of its Pods are not ready" in program.state()["a"]["initErrors"][0]
 
 
 # Import and get.
@@ -144,28 +131,7 @@ def test_an_interrupted_wait_ends_soon_and_the_object_stays_in_the_state(program
     assert program.state()["a"]["id"] == f"{NAMESPACE}/stopped"
 
 
-# Refusals.
-
-
-def unsupported() -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
-    release = {"name": "r", "type": "kubernetes:helm.sh/v3:Release", "properties": {"chart": "x"}}
-    chart = {"name": "c", "type": "kubernetes:helm.sh/v4:Chart", "properties": {"chart": "x"}, "remote": True}
-    folder = {"name": "k", "type": "kubernetes:kustomize/v2:Directory", "properties": {"directory": "."}}
-    client_side = {"enable_server_side_apply": False}
-    return [
-        (release, None),
-        (chart, None),
-        ({**folder, "remote": True}, None),
-        (row("a", config_map("a", {})), client_side),
-    ]
-
-
-@pytest.mark.parametrize(("resource", "provider"), unsupported())
-def test_what_is_not_supported_names_the_official_plugin(
-    program: Program, resource: dict[str, Any], provider: dict[str, Any] | None
-) -> None:
-    program.write(resource, provider=provider)
-    assert OFFICIAL in program.up(fails=True)
+# Errors.
 
 
 def test_a_cluster_that_cannot_be_used_is_one_line(program: Program, tmp_path: Path) -> None:

