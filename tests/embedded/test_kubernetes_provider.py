@@ -5,7 +5,7 @@ import re
 
 from components._internal.objects import SKIP_AWAIT
 from tests.conftest import Kubectl
-from tests.embedded.documents import NAMESPACE, config_map, deployment, live, meta, row, service, unready_deployment
+from tests.embedded.documents import NAMESPACE, config_map, deployment, live, meta, row, service
 from tests.embedded.pulumi_program import Program
 
 

@@ -4,12 +4,9 @@ import base64
 import json
 import signal
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from tests.conftest import Kubectl
-from tests.embedded.documents import NAMESPACE, config_map, live, meta, row, service, unready_deployment
+from tests.embedded.documents import NAMESPACE, config_map, live, meta, row, service
 from tests.embedded.pulumi_program import Program
 
 CANARY = "s3cr3t-canary-value"
