@@ -1,6 +1,6 @@
 """Layer-7 traffic management on Istio Ambient as Pulumi components, for any Service of any mesh."""
 
-from ._internal.objects import KubernetesObject, wait_for
+from ._internal.objects import SKIP_AWAIT, KubernetesObject
 from .canary_route import CanaryRoute, CanaryRouteArgs
 from .chaos_rule import ChaosRule, ChaosRuleArgs
 from .fail_closed import FailClosed, FailClosedArgs
@@ -22,6 +22,7 @@ from .types import (
 from .waypoint import CanaryWaypoint, Enroll, Waypoint, WaypointArgs, WaypointFor
 
 __all__ = [
+    "SKIP_AWAIT",
     "Abort",
     "Action",
     "Backend",
@@ -51,5 +52,4 @@ __all__ = [
     "Waypoint",
     "WaypointArgs",
     "WaypointFor",
-    "wait_for",
 ]

@@ -1,7 +1,6 @@
 """`lab up`, `down`, `status` and `env`: the embedded cluster."""
 
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import click
 from rich.text import Text
 
 from embedded import cluster, shell
+from embedded.pulumi_plugins.status import Plugin, plugins
 from waypoint_lab.cli import output
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import stack_config
@@ -47,7 +47,7 @@ def status(invocation: Invocation, as_json: bool) -> int:
     found = _plugins(invocation.state)
     if as_json:
         components = [vars(component) for component in now.components]
-        output.print_json({"ready": now.ready, "components": components, "plugins": found})
+        output.print_json({"ready": now.ready, "components": components, "plugins": [vars(plugin) for plugin in found]})
         return 0 if now.ready else 1
     rows = [
         (Text("ready", "green") if row.ready else Text("NOT READY", "bold red"), row.name, row.pid or "-", row.detail)
@@ -56,23 +56,17 @@ def status(invocation: Invocation, as_json: bool) -> int:
     if rows:
         output.print_table(("status", "component", ">pid", "detail"), rows)
     if found:
-        output.print_table(("plugin", "origin"), list(found.items()))
+        output.print_table(("plugin", "version", "origin"), [tuple(vars(plugin).values()) for plugin in found])
     click.echo("ready" if now.ready else "not ready" if rows else "not running; start it with `lab up`")
     return 0 if now.ready else 1
 
 
-def _plugins(state: Path) -> dict[str, str]:
-    """Return the origin of each plugin that Pulumi uses on the cluster; none before the first `lab up`."""
+def _plugins(state: Path) -> list[Plugin]:
+    """Return the plugins that Pulumi uses on the cluster; none before the first `lab up`."""
     try:
-        path = cluster.environment(state)["PATH"]
+        return plugins(state, cluster.environment(state))
     except cluster.ClusterError:
-        return {}
-    origins = {}
-    for name in ("pulumi-language-python", "pulumi-resource-kubernetes", "pulumi-resource-command"):
-        found = shutil.which(name, path=path)
-        ours = found and Path(found).parent == shell.plugin_folder(state)
-        origins[name] = "this project" if ours else found or "missing"
-    return origins
+        return []
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import KubernetesObject, wait_for
+from components import SKIP_AWAIT, KubernetesObject
 from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program.bookinfo import Bookinfo
@@ -78,7 +78,7 @@ class Stack:
                             "name": name,
                             "namespace": app.namespace,
                             "labels": app.backends.common_labels,
-                            "annotations": wait_for("jsonpath={.spec.clusterIP}"),
+                            "annotations": SKIP_AWAIT,
                         },
                         "spec": {"selector": backend.selector, "ports": [{"name": "http", "port": app.port}]},
                     },
