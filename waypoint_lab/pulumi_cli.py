@@ -156,12 +156,7 @@ class PulumiStack:
         pack = self.folder / POLICIES
         if not (pack / "PulumiPolicy.yaml").exists():
             return self._up("--skip-preview", *more)
-        with tempfile.TemporaryFile("w") as settings:  # without a name: a kill leaves no file
-            # Weights below one percent add up to more than 100.
-            json.dump({"weights-add-up": {"total": sum(self.config().canary.weights)}}, settings)
-            settings.flush()
-            more += ["--policy-pack", str(pack), "--policy-pack-config", f"/dev/fd/{settings.fileno()}"]
-            return self._up(*more, pass_fds=(settings.fileno(),))
+        return self._up("--policy-pack", str(pack), *more)
 
     def up_unchecked(self) -> float:
         """Run `pulumi up` without preview, policies and gate, for a rollback. A stop request does not cancel it.
@@ -174,18 +169,18 @@ class PulumiStack:
         """
         return self._up("--skip-preview", checked=False)
 
-    def _up(self, *more: str, checked: bool = True, pass_fds: tuple[int, ...] = ()) -> float:
+    def _up(self, *more: str, checked: bool = True) -> float:
         command = ["pulumi", "up", "--yes", "--non-interactive", "--suppress-progress", "--suppress-outputs"]
         command += ["--stack", self.name, *more]
         began = time.monotonic()
         while True:
-            code, output = self._run(command, checked=checked, pass_fds=pass_fds)
+            code, output = self._run(command, checked=checked)
             if code == 0:
                 return time.monotonic() - began
             if not self._unlock(output, began + LOCK_SECONDS):
                 raise PulumiError(reason(output))
 
-    def _run(self, command: list[str], *, checked: bool, pass_fds: tuple[int, ...]) -> tuple[int, str]:
+    def _run(self, command: list[str], *, checked: bool) -> tuple[int, str]:
         # In a session of its own, so that Ctrl-C reaches this process only, which then stops Pulumi in order.
         environment = {**os.environ, **({} if checked else {SKIP_GATE: "1"})}
         with tempfile.TemporaryFile("w+") as out:
@@ -198,7 +193,6 @@ class PulumiStack:
                     stdout=out,
                     stderr=out,
                     start_new_session=True,
-                    pass_fds=pass_fds,
                 )
             except FileNotFoundError:
                 raise PulumiError(NO_PULUMI) from None

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from waypoint_lab.config import types, weights
+from waypoint_lab.config import types
 from waypoint_lab.config.models import CohortSettings, Model
 
 TrafficApi = Literal["gateway-api", "virtual-service"]
@@ -70,11 +70,6 @@ class CanarySettings(Model, frozen=True):
     """Headers that each answer gets."""
     gate: GateSettings | None = None
     """Thresholds that traffic must meet before an update of the canary succeeds; not set means none."""
-
-    @property
-    def weights(self) -> tuple[int, int]:
-        """Whole weights of baseline and canary: of 100 together, or of a power of ten above for decimals."""
-        return weights.parts(self.weight)
 
 
 class DelaySettings(Model, frozen=True):

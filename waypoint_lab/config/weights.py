@@ -11,18 +11,6 @@ class StepsError(Exception):
     """A list of steps is not valid; one line that says what is right."""
 
 
-def parts(percent: float) -> tuple[int, int]:
-    """Return whole weights of baseline and canary for a canary of `percent` (0 to 100, up to four decimals).
-
-    They add up to 100 where that is exact, else to the smallest power of ten that is: 0.1 percent is 999 and 1.
-    """
-    whole = round(percent * 10**MOST_DECIMALS)
-    total = 100 * 10**MOST_DECIMALS
-    while total > 100 and whole % 10 == 0:
-        whole, total = whole // 10, total // 10
-    return total - whole, whole
-
-
 def allowed(percent: float) -> bool:
     """Check that `percent` is a weight: whole from 0 to 100, or below 1 with decimals, where steps are that small."""
     fine = round(percent, MOST_DECIMALS) == percent and percent < 1

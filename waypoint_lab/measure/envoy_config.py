@@ -164,7 +164,8 @@ def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str
         return f"the waypoint mirrors {share:g} %"
     for field, wanted in (("request", config.canary.request_headers), ("response", config.canary.response_headers)):
         added = [item["header"] for item in plain.get(f"{field}_headers_to_add", [])]
-        found = {item["key"].lower(): item["value"] for item in added}
+        # In Envoy's format of header values, two percent signs are one.
+        found = {item["key"].lower(): item["value"].replace("%%", "%") for item in added}
         if found != {name.lower(): value for name, value in wanted.items()}:
             return f"the waypoint adds these headers to each {field}: {', '.join(found) or 'none'}"
     if config.canary.session_affinity and config.canary.weight:

@@ -12,7 +12,7 @@ from tests.unit.components.recording import Recording, run
 from tests.unit.configs import lab_config
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.traffic_models import CanarySettings, GateSettings, PrometheusSettings
-from waypoint_lab.config.weights import StepsError, parts, read_steps, shown
+from waypoint_lab.config.weights import StepsError, read_steps, shown
 from waypoint_lab.errors import ConfigError, GateError, ProbeError
 from waypoint_lab.measure import envoy_config, gate
 from waypoint_lab.measure.client import Answer
@@ -118,14 +118,6 @@ def test_a_gate_without_a_canary_has_nothing_to_gate() -> None:
 
 
 # Weights below one percent.
-
-
-@pytest.mark.parametrize(
-    ("percent", "want"),
-    [(0, (100, 0)), (20, (80, 20)), (100, (0, 100)), (0.1, (999, 1)), (12.5, (875, 125)), (0.0001, (999_999, 1))],
-)
-def test_weights_are_whole_and_their_ratio_is_exact(percent: float, want: tuple[int, int]) -> None:
-    assert want == parts(percent)
 
 
 def test_weights_are_shown_as_people_write_them() -> None:
