@@ -14,7 +14,7 @@ from tests.embedded.pulumi_program import Program
 def _namespace(kubectl: Kubectl) -> Iterator[None]:
     kubectl("create", "namespace", NAMESPACE)
     yield
-    kubectl("delete", "namespace", NAMESPACE)
+    kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
 @pytest.fixture

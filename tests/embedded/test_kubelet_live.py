@@ -28,7 +28,7 @@ def pods(kubectl: Kubectl) -> Iterator[None]:
     kubectl("apply", "-f", str(Path(__file__).with_name("kubelet_pods.yaml")))
     until("the Pod all is ready", lambda: "true true" in ready(kubectl, "all"))
     yield
-    kubectl("delete", "namespace", NAMESPACE, "--timeout=50s")
+    kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
 def until(what: str, question: Callable[[], Any], seconds: float = WAIT_SECONDS) -> None:

@@ -37,7 +37,7 @@ def _application(kubectl: Kubectl) -> Iterator[None]:
     kubectl("apply", "-f", "-", given=application())
     kubectl("wait", "-n", NAMESPACE, "pod", "--all", "--for=condition=Ready", "--timeout=50s")
     yield
-    kubectl("delete", "namespace", NAMESPACE)
+    kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_hosted_component_takes_the_clusters_that_it_is_given(
     [
         (
             {**ROUTE, "baseline": "a", "canary": "b", "weight": 120},
-            "CanaryRoute: weight is 120: it must be a whole number from 0 to 100",
+            "CanaryRoute: weight is 120: it must be a number from 0 to 100",
         ),
         ({"service": "greeter", "port": PORT}, "Missing required input 'namespace' on 'CanaryRoute'"),
     ],
