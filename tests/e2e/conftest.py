@@ -41,7 +41,7 @@ def _shell(cluster_environment: dict[str, str]) -> Iterator[None]:
 def scene(project: Path, cluster_environment: dict[str, str]) -> Iterator[Scene]:
     """Return the stack `dev` of the project; in the end it is destroyed, and must leave nothing."""
     made = Scene(project, cluster_environment)
-    made.pulumi("stack", "init", "dev")
+    made.pulumi("stack", "init")
     yield made
     made.pulumi("destroy", "--yes", "--skip-preview")
     assert made.objects() == []
