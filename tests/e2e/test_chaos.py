@@ -40,13 +40,13 @@ def test_change_of_the_traffic_api_loses_no_request(scene: Scene) -> None:
 
 def test_fault_with_a_duration_expires_and_is_not_injected_again(scene: Scene) -> None:
     settings: dict[str, Any] = {"trafficApi": "virtual-service", "canary": {"weight": 100}}
-    fault = {"abort": {"percent": 100}, "durationSeconds": 10}
+    fault = {"abort": {"percent": 100}, "durationSeconds": 15}
     scene.up("canary", "abort", **settings, fault=fault)
     began = time.monotonic()
     assert scene.share(503, 20) == 1.0
     until(lambda: scene.share(200, 4) == 1.0, 30, "the fault has expired")
-    assert 8 <= time.monotonic() - began <= 15
-    assert "expired after 10 s, and is not injected again" in scene.apply().stdout
+    assert 10 <= time.monotonic() - began <= 20
+    assert "expired after 15 s, and is not injected again" in scene.apply().stdout
     assert scene.share(200, 50) == 1.0
     scene.assert_unchanged()
     assert "no failures" in scene.verdicts()
