@@ -1,4 +1,4 @@
-"""What the tests of the component package share: an application, programs of remote components, and requests."""
+"""An application, programs of remote components, and requests, for the tests of the component package."""
 
 import collections
 import json
@@ -121,7 +121,7 @@ def service(name: str, **selector: str) -> dict[str, Any]:
 
 
 def application() -> str:
-    """The application as one document, for `kubectl apply`."""
+    """Return the application as one document for `kubectl apply`."""
     metadata = {"name": NAMESPACE, "labels": {"istio.io/dataplane-mode": "ambient"}}
     run = ["python3", "-c", SERVER]
     items = [
@@ -139,13 +139,13 @@ def application() -> str:
 
 
 def ask(kubectl: Kubectl, pod: str, namespace: str, *asked: tuple[int, str, str, dict[str, str]]) -> list[Any]:
-    """Sends requests from `pod`, and counts the answers of each row of `asked`: count, URL, method, headers."""
+    """Send requests from a Pod; return the answers and the longest time of each row: count, URL, method, headers."""
     text = kubectl("exec", "-n", namespace, pod, "--", "python3", "-c", ASK, json.dumps(asked)).stdout
     return [(collections.Counter(answers), longest) for answers, longest in json.loads(text)]
 
 
 def live(kubectl: Kubectl) -> dict[str, Any]:
-    """Labels and specs of all that a stack of these tests may touch."""
+    """Return labels and specs of all objects that a stack of these tests may change."""
     kinds = "services,gateways,httproutes,virtualservices,authorizationpolicies,telemetries,configmaps,deployments"
     items = json.loads(kubectl("get", kinds, "-n", NAMESPACE, "-o", "json").stdout)["items"]
     items += [json.loads(kubectl("get", "namespace", NAMESPACE, "-o", "json").stdout)]
@@ -156,7 +156,7 @@ def live(kubectl: Kubectl) -> dict[str, Any]:
 
 
 def settled(kubectl: Kubectl) -> dict[str, Any]:
-    """As `live`, once nothing of an earlier Gateway is only waiting to be collected."""
+    """Return `live` once all objects of an earlier Gateway are collected."""
     end = time.monotonic() + COLLECTED_SECONDS
     what = "gateways.gateway.networking.k8s.io,deployments,services,serviceaccounts"
     while left := orphans(json.loads(kubectl("get", what, "-n", NAMESPACE, "-o", "json").stdout)["items"]):
@@ -166,7 +166,7 @@ def settled(kubectl: Kubectl) -> dict[str, Any]:
 
 
 def restored(kubectl: Kubectl, before: dict[str, Any]) -> None:
-    """Waits until all is as it was: what a Gateway owned goes after it."""
+    """Wait until all is as before: objects of a Gateway are collected after it."""
     end = time.monotonic() + COLLECTED_SECONDS
     while (now := live(kubectl)) != before and time.monotonic() < end:
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""The component package as the real engine hosts it, and the example, on the real mesh."""
+"""The component package as the engine hosts it, and the example, on a cluster."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def _application(kubectl: Kubectl) -> Iterator[None]:
 
 @pytest.fixture
 def program(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Program]:
-    """A project beside a copy of the package, in a place that knows nothing of this clone."""
+    """Return a project beside a copy of the package, outside this clone."""
     made = Program(tmp_path, cluster_environment)
     made.environment.pop("PYTHONPATH")
     shutil.copytree(
@@ -57,7 +57,7 @@ def program(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Pro
 
 
 @pytest.mark.timeout(300)
-def test_remote_components_do_what_they_declare_and_leave_nothing(program: Program, kubectl: Kubectl) -> None:
+def test_remote_components_have_the_declared_effect_and_leave_nothing(program: Program, kubectl: Kubectl) -> None:
     before = settled(kubectl)
     program.write(WAYPOINT, route(25), POLICY, CHAOS)
     steps = program.preview()
@@ -96,7 +96,9 @@ def test_remote_components_do_what_they_declare_and_leave_nothing(program: Progr
 
 
 @pytest.mark.timeout(200)
-def test_a_hosted_wait_fails_the_update_before_the_route_is_written(program: Program, kubectl: Kubectl) -> None:
+def test_hosted_component_with_a_missing_backend_fails_before_the_route_is_written(
+    program: Program, kubectl: Kubectl
+) -> None:
     lost = {**ROUTE, "service": "clock", "backends": [{"name": "clock"}, {"name": "nobody"}], "limitSeconds": 2}
     program.write(WAYPOINT, {"kind": "CanaryRoute", "name": "lost", "inputs": lost})
     said = program.up(fails=True)
@@ -105,7 +107,7 @@ def test_a_hosted_wait_fails_the_update_before_the_route_is_written(program: Pro
 
 
 @pytest.mark.timeout(200)
-def test_a_hosted_component_takes_the_clusters_that_it_is_given(
+def test_hosted_component_with_a_kubeconfig_uses_its_cluster(
     program: Program, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     before = settled(kubectl)
@@ -133,13 +135,15 @@ def test_a_hosted_component_takes_the_clusters_that_it_is_given(
         ({"service": "greeter", "port": PORT}, "Missing required input 'namespace' on 'CanaryRoute'"),
     ],
 )
-def test_a_bad_argument_of_a_remote_component_is_said(program: Program, inputs: dict[str, Any], said: str) -> None:
+def test_remote_component_with_a_bad_argument_is_refused_with_the_reason(
+    program: Program, inputs: dict[str, Any], said: str
+) -> None:
     program.write({"kind": "CanaryRoute", "name": "bad", "inputs": inputs})
     assert said in program.up(fails=True)
     assert program.state() == {}
 
 
-def test_pulumi_prints_the_schema_and_says_what_generating_an_sdk_takes(program: Program) -> None:
+def test_get_schema_prints_the_schema_and_package_add_names_the_official_host(program: Program) -> None:
     printed = program.pulumi("package", "get-schema", "../the-package")
     found = json.loads(printed[printed.index("{\n") :])
     reviewed = json.loads((PROJECT_FOLDER / "components" / "schema.json").read_text())
@@ -157,7 +161,7 @@ def test_pulumi_prints_the_schema_and_says_what_generating_an_sdk_takes(program:
 
 @pytest.fixture
 def example(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Program]:
-    """The example beside a copy of the components, as somebody would take them along."""
+    """Return the example beside a copy of the components, outside this clone."""
     made = Program(tmp_path, cluster_environment)
     made.environment.pop("PYTHONPATH")
     ignored = shutil.ignore_patterns("__pycache__", "venv", "Pulumi.dev.yaml")
@@ -171,7 +175,7 @@ def example(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Pro
 
 
 @pytest.mark.timeout(300)
-def test_the_example_serves_both_versions_and_leaves_nothing(example: Program, kubectl: Kubectl) -> None:
+def test_example_has_the_declared_effect_and_leaves_nothing(example: Program, kubectl: Kubectl) -> None:
     example.up()
     rows = [
         (400, "http://greeter:8080", "GET", {}),
