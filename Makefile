@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-help: ## Say what each target does
+help: ## Show what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 .venv/.installed: requirements.txt pyproject.toml
@@ -20,7 +20,7 @@ help: ## Say what each target does
 toolchain: .venv/.installed ## Build the Go binaries into the cache (minutes the first time, at once afterwards)
 	.venv/bin/python -m embedded.toolchain.build
 
-lab: toolchain ## Start the embedded cluster, walk the whole lab and measure every step
+lab: toolchain ## Start the embedded cluster, run all stages of the lab and measure each
 	.venv/bin/lab up
 	.venv/bin/lab run
 
@@ -37,7 +37,7 @@ test: toolchain check ## Run `check`, and every test on a cluster
 soak: toolchain .venv/.installed-dev ## Run the tests that take long or kill processes at random moments
 	.venv/bin/pytest -q -s -m soak
 
-bench: toolchain ## Time a weight step beside an idle up, an empty program and kubectl; sum up the cluster's idle memory
+bench: toolchain ## Time a weight step beside an unchanged update, an empty program and kubectl; sum up the cluster's idle memory
 	.venv/bin/lab up
 	.venv/bin/lab bench
 

@@ -18,7 +18,7 @@ class ProbeError(LabError):
 
 
 class WaitError(LabError):
-    """Report something that did not happen within its limit: what was waited for, and what is missing."""
+    """Report a wait beyond its limit: the expected state, and the reason why it is not reached."""
 
 
 class NotSyncedError(WaitError):
@@ -30,7 +30,7 @@ class GateError(LabError):
 
 
 class PulumiError(LabError):
-    """Report a Pulumi command that failed, with the line of its output that says why."""
+    """Report a Pulumi command that failed, with the line of its output that has the reason."""
 
 
 class RolloutError(LabError):

@@ -12,12 +12,12 @@ from waypoint_lab.errors import KubectlError
 Object = dict[str, Any]
 
 LIMIT_SECONDS = 30.0
-GRACE_SECONDS = 1.0  # after the limit of a request, in which kubectl says why it failed
+GRACE_SECONDS = 1.0  # beyond the limit of a request, for kubectl's own error message
 NOT_ON_PATH = 'kubectl is not on PATH; in this clone: eval "$(.venv/bin/lab env)"'
 
 
 class ClusterAccess(Protocol):
-    """The cluster to ask. Empty texts mean what the environment and the kubeconfig say."""
+    """Kubeconfig and context of a cluster; empty means the defaults of kubectl."""
 
     @property
     def kubeconfig(self) -> str:
@@ -29,7 +29,7 @@ class ClusterAccess(Protocol):
 
 
 def require() -> None:
-    """Check that kubectl is on PATH. Raise KubectlError if not."""
+    """Check that kubectl is on PATH. Raises KubectlError."""
     if shutil.which("kubectl") is None:
         raise KubectlError(NOT_ON_PATH)
 
@@ -42,13 +42,13 @@ def command(target: ClusterAccess, *arguments: str) -> list[str]:
 
 
 def failure(arguments: tuple[str, ...], stderr: str) -> KubectlError:
-    """Return the error of a command that failed, with the last line of what it said."""
+    """Return the error of a command that failed, with the last line of its output."""
     last = (stderr.strip().splitlines() or ["failed without a message"])[-1].removeprefix("error: ")
     return KubectlError(f"kubectl {arguments[0]}: {last}")
 
 
 def run(target: ClusterAccess, *arguments: str, stdin: str | None = None, limit_seconds: float = LIMIT_SECONDS) -> str:
-    """Run kubectl and return what it prints.
+    """Run kubectl and return its output.
 
     Args:
         target: The cluster to ask.
@@ -77,13 +77,13 @@ def get(target: ClusterAccess, *what: str, limit_seconds: float = LIMIT_SECONDS)
     """Return objects as `kubectl get` has them: one, a list, or an empty dictionary if there is none.
 
     Raises:
-        KubectlError: As in `run`, or the answer is no JSON.
+        KubectlError: As in `run`, or the answer is not JSON.
     """
     text = run(target, "get", *what, "--ignore-not-found", "--output=json", limit_seconds=limit_seconds)
     try:
         found: Object = json.loads(text) if text.strip() else {}
     except ValueError:
-        raise KubectlError(f"kubectl get {what[0]}: the answer is no JSON") from None
+        raise KubectlError(f"kubectl get {what[0]}: the answer is not JSON") from None
     return found
 
 

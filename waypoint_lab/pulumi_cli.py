@@ -26,19 +26,19 @@ from waypoint_lab.signals import ignored
 
 POLICIES = "policies"
 POLL_SECONDS = 0.05
-_GENERAL = ("error: update failed", "error: preview failed")  # another line has the reason
+_GENERAL = ("error: update failed", "error: preview failed")  # the reason is in another line
 SKIP_GATE = "WAYPOINT_LAB_SKIP_GATE"  # set in the environment of an update that must not be measured
 NO_PULUMI = 'pulumi is not on PATH; in this clone: eval "$(.venv/bin/lab env)"'
 COMMAND_SECONDS = 300.0
 LOCK_SECONDS = 120.0
 UP_SECONDS = 900.0
 STOP_SECONDS = 120.0  # the running operations end first, then Pulumi writes its state
-UPDATE_SECONDS = LOCK_SECONDS + UP_SECONDS + STOP_SECONDS  # of an update at most
+UPDATE_SECONDS = LOCK_SECONDS + UP_SECONDS + STOP_SECONDS  # limit of one update
 _LOCK = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")  # Source: Pulumi, pkg/backend/diy/lock.go
 
 
 def edited(text: str, settings: Settings) -> str:
-    """Return a stack's file with these settings of the lab, by path; comments and all other lines stay."""
+    """Return a stack's file with these settings of the lab, by path; comments and all other lines are kept."""
     from ruamel.yaml import YAML  # its import would delay each update of a stack with a gate
 
     yaml = YAML()
@@ -222,8 +222,8 @@ class PulumiStack:
     def _unlock(self, output: str, until: float) -> bool:
         """Resolve a lock conflict. Return True if the update should be retried.
 
-        A lock whose process lives is waited for; a lock that a killed process left is removed. A lock of another
-        machine stays.
+        Wait for a lock whose process runs; remove a lock that a killed process left. A lock of another machine is
+        kept.
         """
         holder = _LOCK.search(output)
         if "currently locked" not in output or not holder or holder[1] != socket.gethostname():

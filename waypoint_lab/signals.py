@@ -26,12 +26,12 @@ def ignored() -> AbstractContextManager[None]:
 
 
 def interrupt(_number: int, _frame: object) -> None:
-    """Handle any signal as Ctrl-C. Raise KeyboardInterrupt."""
+    """Raise KeyboardInterrupt for any signal."""
     raise KeyboardInterrupt
 
 
 class StopRequest:
-    """The signal that asked this process to stop; it is looked at between two steps only."""
+    """The signal that asked this process to stop; it is checked only between two steps."""
 
     def __init__(self) -> None:
         """Start without a signal."""

@@ -12,8 +12,8 @@ def polls(limit_seconds: float, poll_seconds: float = POLL_SECONDS) -> Iterator[
     """Yield the seconds since the start, at intervals; at least once, and for the last time after the limit.
 
     Args:
-        limit_seconds: Time after which nothing more is yielded.
-        poll_seconds: Pause between two of them.
+        limit_seconds: Limit of the whole time.
+        poll_seconds: Pause between two values.
     """
     began = time.monotonic()
     while True:
@@ -33,10 +33,10 @@ def wait(
     """Wait until `problem` finds none.
 
     Args:
-        problem: Return what is missing, in words; empty if nothing is.
-        what: The thing that is waited for, for the error.
+        problem: Returns the reason to wait longer; an empty text ends the wait.
+        what: The expected state, for the error.
         limit_seconds: Limit of the wait.
-        poll_seconds: Pause between two looks.
+        poll_seconds: Pause between two calls of `problem`.
         error: Class of the error.
 
     Returns:

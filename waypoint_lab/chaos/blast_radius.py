@@ -1,4 +1,4 @@
-"""Which requests a declared fault hits, and what in the cluster keeps it from hitting any."""
+"""Blast radius: the requests that a declared fault can hit, and objects in the cluster that hide the fault."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ WINDOW_SECONDS = 60
 
 @dataclass(frozen=True)
 class ObservedTraffic:
-    """What the waypoint logged of other clients' requests to the Service in `WINDOW_SECONDS`; `hit` had the fault."""
+    """Number of other clients' requests in the waypoint's log of WINDOW_SECONDS; `hit` is the number with the fault."""
 
     requests: int
     hit: int
 
 
 def described(config: LabConfig) -> list[str]:
-    """One line for each thing that happens, and to which requests; empty where no fault is declared."""
+    """Return one line for each effect of the declared fault, with the requests that it hits; empty without a fault."""
     if not config.faulty:
         return []
     who = f"requests to {config.app.namespace}/{config.app.service}:{config.app.port}"
@@ -41,19 +41,23 @@ def described(config: LabConfig) -> list[str]:
         )
     if config.stages.retries:
         tries = "of every method" if config.retries.writes else "of GET, HEAD and OPTIONS"
-        undone = "undone by nothing" if config.fault.at == "waypoint" else f"retried {config.retries.attempts} times"
-        lines.append(f"failures {tries} are {undone}")
+        retried = "not retried" if config.fault.at == "waypoint" else f"retried {config.retries.attempts} times"
+        lines.append(f"failures {tries} are {retried}")
     length = (
-        f"{config.fault.duration_seconds:g} s, then a Job in the cluster takes it back"
+        f"{config.fault.duration_seconds:g} s, then a Job in the cluster removes it"
         if config.fault.duration_seconds
         else ""
     )
-    lines.append(f"it lasts {length or 'until the next update that says otherwise'}")
+    lines.append(f"it lasts {length or 'until an update removes it'}")
     return lines
 
 
 def obstacles(config: LabConfig) -> list[str]:
-    """Why the declared fault would hit nothing; empty where nothing is in its way. Raises KubectlError.
+    """Return the reasons why the declared fault would hit no request; empty if it can hit some.
+
+    Raises:
+        ConfigError: The record of expired faults cannot be read.
+        KubectlError: The cluster does not answer.
 
     Source: istiod's waypointInboundRoute: rules of several owners follow each other, and a catch-all hides the rest.
     """
@@ -63,9 +67,9 @@ def obstacles(config: LabConfig) -> list[str]:
     if config.stages.abort and not config.stages.delay and not config.fault.abort.percent:
         found.append("fault.abort.percent is 0")
     if config.fault.at == "upstream" and config.stages.canary and config.canary.weight == 100:
-        found.append(f"no request goes to {config.app.backends.baseline.service}, where the failing workload stands")
+        found.append(f"no request goes to {config.app.backends.baseline.service}, where the failing workload is")
     if fault_expiry.fault_id(config) in fault_expiry.RecordReader(config).result().expired:
-        found.append("the fault is over; a new fault.start begins it again")
+        found.append("the fault has expired; set another fault.start to start it again")
     inside = ("-n", config.app.namespace)
     service = kubectl.get(config.target, "service", config.app.service, *inside)
     if not service:
@@ -74,7 +78,7 @@ def obstacles(config: LabConfig) -> list[str]:
     if config.app.port not in ports:
         found.append(f"{config.app.service} has no port {config.app.port}, but {', '.join(map(str, ports))}")
     if service["metadata"].get("labels", {}).get("istio.io/use-waypoint") == "none":
-        found.append(f"Service {config.app.service} is labelled istio.io/use-waypoint: none, past the waypoint")
+        found.append(f"Service {config.app.service} bypasses the waypoint by its label istio.io/use-waypoint: none")
     routes = kubectl.items(config.target, "httproutes.gateway.networking.k8s.io", *inside)
     found += [f"HTTPRoute {name} on the Service hides it" for name in shadows(config, routes)]
     rules = kubectl.items(config.target, "virtualservices.networking.istio.io", *inside)
@@ -82,7 +86,7 @@ def obstacles(config: LabConfig) -> list[str]:
 
 
 def shadows(config: LabConfig, routes: list[Object]) -> list[str]:
-    """HTTPRoutes with the Service as parent, but the stack's own that the next update takes away."""
+    """Return the HTTPRoutes of the Service, except the stack's own, which the next update removes."""
     own = "" if not config.uses_virtual_service else config.app.service
     return [
         route["metadata"]["name"]
@@ -94,7 +98,7 @@ def shadows(config: LabConfig, routes: list[Object]) -> list[str]:
 
 
 def rivals(config: LabConfig, rules: list[Object]) -> list[str]:
-    """VirtualServices for the Service's host that are not the stack's."""
+    """Return the VirtualServices with the Service's host that are not the stack's."""
     own = {f"{config.app.service}-fault", f"{config.app.service}-traffic"}
     hosts = {config.app.service, f"{config.app.service}.{config.app.namespace}"}
     hosts.add(f"{config.app.service}.{config.app.namespace}.svc.cluster.local")
@@ -106,7 +110,11 @@ def rivals(config: LabConfig, rules: list[Object]) -> list[str]:
 
 
 def traffic(config: LabConfig) -> ObservedTraffic | None:
-    """What others sent lately, by the waypoint's access log; None where it keeps none. Raises KubectlError."""
+    """Count other clients' recent requests in the waypoint's access log; None if stage `accessLog` is off.
+
+    Raises:
+        KubectlError: The log cannot be read.
+    """
     if not config.stages.access_log:
         return None
     where = access_log.address(config)
@@ -115,9 +123,9 @@ def traffic(config: LabConfig) -> ObservedTraffic | None:
 
 
 def counted(log: str, address: str) -> ObservedTraffic:
-    """Requests in an access log that went to `address`, but for the lab's own; hit are those with Envoy's fault flags.
+    """Count the requests to `address` in an access log, without the lab's own.
 
-    Source: Envoy's response flags: FI is an injected abort, DI an injected delay.
+    Source: Envoy's response flags: FI is an injected abort, DI an injected delay. Both count as hit.
     """
     others = [match for match in access_log.requests(log, address) if not match["agent"].startswith(AGENT)]
     hit = [

@@ -62,7 +62,7 @@ def run(stack: PulumiStack, schedule: Schedule, base: LabConfig, report: Report,
     failed, stop = 0, signals.StopRequest()
 
     def interrupt(number: int, frame: object) -> None:
-        stop.name = str(number)  # kubectl hears the signal too, and its failure may come first
+        stop.name = str(number)  # kubectl gets the signal, too, and may fail first
         signals.interrupt(number, frame)
 
     try:

@@ -43,7 +43,7 @@ def _lines(document: dict[str, Any], config: LabConfig, *, measured: bool) -> li
     if seen is None:
         return [*lines, "the number of the application's requests is not known: stages.accessLog is off"]
     if not seen["requests"]:
-        return [*lines, f"no request of other clients in the last {seconds} s: nobody would notice the fault"]
+        return [*lines, f"no request of other clients in the last {seconds} s: the fault has no effect now"]
     total = f"{seen['requests']} requests of other clients in the last {seconds} s"
     return [*lines, f"{total}, {seen['hit']} of them hit" if measured else f"{total} went to {config.app.service}"]
 

@@ -1,16 +1,15 @@
-"""What a cluster must have for the lab, as pure functions of what it says; each finding names what would fix it."""
+"""Checks of the objects that a cluster must have for the lab. Each failed check has a fix."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.kubectl import Object
 
-Object = dict[str, Any]
 GATEWAY_API = (1, 1)  # Source: Gateway API 1.1 made Services as parents of an HTTPRoute standard
-ISTIO = (1, 24)  # Source: Istio 1.24 made ambient mode with waypoints stable
+ISTIO = (1, 24)  # Source: Istio 1.24 made ambient mode with waypoints generally available
 CANARY = (1, 31)  # Source: istio/istio 60801: a canary waypoint, in istiod and in ztunnel
 CRDS = {
     "gateways.gateway.networking.k8s.io": "Gateway API",
@@ -27,16 +26,16 @@ INSTALL = {
 
 
 class State(StrEnum):
-    """How one thing is."""
+    """Result of a check."""
 
     OK = "ok"
-    UNKNOWN = "unknown"  # it cannot be seen; measuring will tell
+    UNKNOWN = "unknown"  # not readable by this user; a measurement shows it
     MISSING = "MISSING"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line: what was looked at, how it is, what was found, and the command that would fix it."""
+    """One line of `lab doctor`: the checked object, the result, the details and the fix."""
 
     what: str
     state: State
@@ -44,7 +43,7 @@ class Check:
     fix: str = ""
 
     def __str__(self) -> str:
-        """As `lab doctor` prints it."""
+        """Return the line that `lab doctor` prints."""
         return f"{self.state:<8}{self.what}: {self.found}" + (f"; fix: {self.fix}" if self.fix else "")
 
 
@@ -62,7 +61,11 @@ def _number(text: str) -> tuple[int, int] | None:
 
 
 def gateway_api(crds: Mapping[str, str]) -> list[Check]:
-    """`crds`: name and bundle version of each CRD that is there."""
+    """Check the CRDs of Gateway API and Istio.
+
+    Args:
+        crds: Installed CRDs: name and bundle version, which may be empty.
+    """
     found = []
     for part in dict.fromkeys(CRDS.values()):
         absent = [name for name, owner in CRDS.items() if owner == part and name not in crds]
@@ -82,22 +85,25 @@ def gateway_api(crds: Mapping[str, str]) -> list[Check]:
 
 
 def _image(workload: Object) -> str:
-    """Version in the tag of a workload's first image; empty where there is none."""
+    """Return the version in the tag of a workload's first image; empty if it has none."""
     containers = workload.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or [{}]
     return str(containers[0].get("image", "")).rpartition(":")[2]
 
 
 def _old(version: str, wanted: tuple[int, int]) -> str:
-    """Why `version` is not enough; empty where it is, or does not tell."""
+    """Return the problem if `version` is older than `wanted`; empty for text without a version."""
     number, want = _number(version), ".".join(map(str, wanted))
     what = " for a canary waypoint" if wanted == CANARY else ""
     return f"{version} is too old{what}, {want} or newer is needed" if number and number < wanted else ""
 
 
 def ambient(classes: list[Object], workloads: list[Object], wanted: tuple[int, int] = ISTIO) -> list[Check]:
-    """`classes`: the GatewayClass istio-waypoint if it is there; `workloads`: istiod and ztunnel, as far as there.
+    """Check istiod, ztunnel and the GatewayClass of waypoints.
 
-    `wanted`: the version of both that is needed at least.
+    Args:
+        classes: The GatewayClass istio-waypoint; empty if it does not exist.
+        workloads: Workloads of istiod and ztunnel that exist.
+        wanted: Oldest version of both that is accepted, as (major, minor).
     """
     conditions = classes[0].get("status", {}).get("conditions") or [] if classes else []
     accepted = any(item["type"] == "Accepted" and item["status"] == "True" for item in conditions)
@@ -130,7 +136,7 @@ def ambient(classes: list[Object], workloads: list[Object], wanted: tuple[int, i
 
 
 def enrolled(config: LabConfig, namespaces: Mapping[str, Object]) -> list[Check]:
-    """Whether both namespaces are there and in the mesh."""
+    """Check that the namespaces of the application and the client exist and are enrolled in the mesh."""
     found = []
     for name in dict.fromkeys((config.app.namespace, config.app.client.namespace)):
         labels = namespaces.get(name, {}).get("metadata", {}).get("labels", {})
@@ -145,7 +151,7 @@ def enrolled(config: LabConfig, namespaces: Mapping[str, Object]) -> list[Check]
 
 
 def service(config: LabConfig, item: Object | None) -> Check:
-    """Whether the Service is there, with the port."""
+    """Check that the Service exists and has the port. `item` is None if it does not exist."""
     name = f"Service {config.app.namespace}/{config.app.service}"
     if item is None:
         return _missing(name, "does not exist", "set waypoint-lab:app.namespace and app.service")
@@ -157,18 +163,18 @@ def service(config: LabConfig, item: Object | None) -> Check:
 
 
 def permissions(reviews: list[Object]) -> list[Check]:
-    """What the API server says of the access that the user, and istiod, need."""
+    """Check the answers of access reviews for the user and for istiod."""
     found = []
-    for who in dict.fromkeys(item["kind"] for item in reviews):
-        own = [item for item in reviews if item["kind"] == who]
+    for kind in dict.fromkeys(item["kind"] for item in reviews):
+        own = [item for item in reviews if item["kind"] == kind]
         denied = []
         for item in own:
             if not item.get("status", {}).get("allowed"):
                 asked = item["spec"]["resourceAttributes"]
-                kind = asked["resource"] + (f"/{asked['subresource']}" if asked.get("subresource") else "")
-                denied.append(f"{asked['verb']} {kind}")
-        what = "your permissions" if who == "SelfSubjectAccessReview" else "istiod's permissions"
-        fix = "ask for a Role with them" if who == "SelfSubjectAccessReview" else AMBIENT
+                subresource = f"/{asked['subresource']}" if asked.get("subresource") else ""
+                denied.append(f"{asked['verb']} {asked['resource']}{subresource}")
+        user = kind == "SelfSubjectAccessReview"
+        what, fix = ("your permissions", "ask for a Role with them") if user else ("istiod's permissions", AMBIENT)
         namespace = own[0]["spec"]["resourceAttributes"]["namespace"]
         if denied:
             found.append(_missing(what, f"not allowed in {namespace}: {', '.join(denied)}", fix))

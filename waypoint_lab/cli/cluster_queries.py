@@ -1,13 +1,14 @@
-"""Ask a cluster for everything that the lab needs; change nothing."""
+"""Queries for the checks of a cluster. They change nothing."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
 
 from waypoint_lab import kubectl
 from waypoint_lab.cli import cluster_checks
-from waypoint_lab.cli.cluster_checks import Check, Object, State
+from waypoint_lab.cli.cluster_checks import Check, State
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError
+from waypoint_lab.kubectl import Object
 
 SECONDS = 20
 BUNDLE = r"{.metadata.annotations.gateway\.networking\.k8s\.io/bundle-version}"
@@ -23,13 +24,13 @@ NEEDED = [
     ("apps", "deployments", ("create", "patch", "delete", "list")),
     ("", "namespaces", ("patch",)),
 ]
-# What a waypoint that takes over from another takes besides: it is looked into, and the one that leaves is ended.
-HANDOVER = [
+# Needed for a migration as well: read the config of Envoy, and end the waypoint that was drained.
+MIGRATION_NEEDS = [
     ("", "pods", ("list",)),
     ("", "pods/exec", ("create",)),
     ("apps", "deployments/scale", ("patch",)),
 ]
-# What istiod does for a waypoint and its routes. Source: Istio, manifests/charts/istio-control, clusterrole.yaml
+# Needed by istiod for a waypoint and its routes. Source: Istio, manifests/charts/istio-control, clusterrole.yaml
 ISTIOD_NEEDS = [
     ("apps", "deployments", ("create", "patch")),
     ("", "services", ("create", "patch")),
@@ -39,7 +40,7 @@ ISTIOD_NEEDS = [
 
 
 def _documents(text: str) -> list[Object]:
-    """What kubectl prints for several objects that it created: one JSON document after the other."""
+    """Parse JSON documents that follow each other, as kubectl prints objects that it created."""
     decoder, found, at = json.JSONDecoder(), [], 0
     while at < len(text):
         item, at = decoder.raw_decode(text, at)
@@ -78,7 +79,7 @@ def _service(config: LabConfig) -> list[Check]:
 
 def _client(config: LabConfig) -> list[Check]:
     what = f"client {config.app.client.namespace}/{config.app.client.workload}"
-    fix = "set waypoint-lab:clientNamespace and waypoint-lab:clientWorkload"
+    fix = "set waypoint-lab:app.client.namespace and app.client.workload"
     kind, slash, name = config.app.client.workload.partition("/")
     arguments = (kind, name) if slash else ("pod", kind)
     if not kubectl.items(config.target, *arguments, "--namespace", config.app.client.namespace):
@@ -98,7 +99,7 @@ def _review(namespace: str, user: str, group: str, resource: str, verb: str) -> 
 
 
 def _permissions(config: LabConfig, user: str = "") -> list[Check]:
-    rows = ISTIOD_NEEDS if user else [*NEEDED, *(HANDOVER if config.waypoint.canary else [])]
+    rows = ISTIOD_NEEDS if user else [*NEEDED, *(MIGRATION_NEEDS if config.waypoint.canary else [])]
     wanted = [_review(config.app.namespace, user, group, kind, verb) for group, kind, verbs in rows for verb in verbs]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
     try:
@@ -114,16 +115,16 @@ def _istiod(config: LabConfig) -> list[Check]:
 
 
 def examine(config: LabConfig) -> list[Check]:
-    """All that `config` needs of its cluster. A cluster that does not answer is the only finding then."""
+    """Check everything that `config` needs of its cluster; only the API server if that does not answer."""
     context = config.target.context or "the current context"
     try:
         answer = json.loads(kubectl.run(config.target, "version", "--output=json", limit_seconds=SECONDS))
         version = answer["serverVersion"]["gitVersion"]
     except (KubectlError, KeyError, ValueError) as error:
-        fix = "set waypoint-lab:kubeconfig and waypoint-lab:context, or KUBECONFIG"
+        fix = "set waypoint-lab:target.kubeconfig and target.context, or KUBECONFIG"
         return [Check("API server", State.MISSING, f"{context} cannot be used: {error}", fix)]
     checks = {"CRDs": _crds, "Istio": _mesh, "your permissions": _permissions, "istiod's permissions": _istiod}
-    if not config.installs_bookinfo:  # else the stack makes them
+    if not config.installs_bookinfo:  # otherwise the stack creates them
         checks |= {"namespaces": _namespaces, "Service": _service, "client": _client}
     found = [Check("API server", State.OK, f"{context}, Kubernetes {version}")]
     with ThreadPoolExecutor(len(checks)) as pool:
@@ -131,7 +132,7 @@ def examine(config: LabConfig) -> list[Check]:
             try:
                 found += answer.result()
             except KubectlError as error:
-                # What one may not look at can still be there; what does not answer cannot be used.
+                # A forbidden object may still exist; an API that does not answer cannot be used.
                 state = State.UNKNOWN if "forbidden" in str(error) else State.MISSING
                 found.append(Check(what, state, f"cannot be asked for ({error})"))
     return found

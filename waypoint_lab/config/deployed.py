@@ -33,7 +33,7 @@ def _set(document: Any) -> Any:
 
 
 def ahead(file: LabConfig, deployed: LabConfig, stack: str) -> str:
-    """Return one line that says where the stack's file differs from the deployment; empty if it does not."""
+    """Return one line on the differences of the stack's file from the deployment; empty without any."""
     before, now = _paths(msgspec.to_builtins(deployed)), _paths(msgspec.to_builtins(file))
     changed = [path for path in {**before, **now} if now.get(path) not in (before.get(path), SECRET)]
     if not changed:

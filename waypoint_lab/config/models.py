@@ -1,6 +1,6 @@
 """Models of the settings objects `stages`, `target`, `app` and `waypoint`. Defaults are in the models and nowhere else.
 
-The text below each field is its row in docs/configuration.md; its type says which values are right.
+The text below each field is its row in docs/configuration.md; its type defines the valid values.
 """
 
 from typing import ClassVar

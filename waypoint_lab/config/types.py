@@ -1,4 +1,4 @@
-"""Types of single settings. Each says what is right, for errors and docs/configuration.md; some have a check."""
+"""Types of single settings. Each has a text of its valid values, for errors and docs/configuration.md."""
 
 import re
 from collections.abc import Callable

@@ -8,7 +8,7 @@ WANTED = f"whole from 0 to 100, or below 1 with at most {MOST_DECIMALS} decimals
 
 
 class StepsError(Exception):
-    """A list of steps is not valid; one line that says what is right."""
+    """Report a list of steps that is not valid. The message is a line with the valid form."""
 
 
 def allowed(percent: float) -> bool:
@@ -18,7 +18,7 @@ def allowed(percent: float) -> bool:
 
 
 def shown(percent: float) -> str:
-    """Return a weight as people write it: `0.1`, `20`."""
+    """Return a weight as text, such as `0.1` or `20`."""
     return f"{percent:.{MOST_DECIMALS}f}".rstrip("0").rstrip(".")
 
 

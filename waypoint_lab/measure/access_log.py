@@ -15,7 +15,7 @@ from waypoint_lab.waiting import polls
 LIMIT_SECONDS = 15.0  # pilot-agent has Envoy write its log every second
 POLL_SECONDS = 0.2
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
-# istiod's text format: response flags, user agent, upstream cluster, and the Service's own address.
+# The text format of istiod: response flags, user agent, upstream cluster, and the Service's own address.
 _LINE = re.compile(
     r'^\[[^]]*] "(?P<method>\S+) [^"]*" (?P<status>\d+) (?P<flags>\S+) .*? "[^"]*" "(?P<agent>[^"]*)" "[^"]*" '
     r'"[^"]*" "[^"]*" (?P<cluster>\S+) \S+ (?P<local>\S+) '
@@ -35,7 +35,7 @@ def address(config: LabConfig) -> str:
 
 
 def log(config: LabConfig, waypoint: str, seconds: int) -> str:
-    """Return the log of all Pods of a waypoint over the last `seconds`; empty if it has none. Raise KubectlError."""
+    """Return the log of all Pods of a waypoint over the last `seconds`; empty if it has none. Raises KubectlError."""
     # Without --tail, kubectl prints ten lines of each Pod that a selector finds.
     chosen = ("--selector", f"{GATEWAY_LABEL}={waypoint}", "--tail=-1", "--max-log-requests=50", f"--since={seconds}s")
     return kubectl.run(config.target, "logs", "--namespace", config.app.namespace, *chosen)
@@ -49,14 +49,14 @@ def requests(text: str, address: str) -> Iterator[dict[str, str]]:
 
 
 def agent() -> str:
-    """Return a new user agent, which tells the requests of one measurement from all others."""
+    """Return a new user agent, which identifies the requests of one measurement."""
     return f"{AGENT}/{secrets.token_hex(4)}"
 
 
 def answers(config: LabConfig, agent: str, sent: int, began: float) -> dict[str, Counter[str]]:
     """Return the statuses that each waypoint logged for the requests of one user agent.
 
-    Waits until all of them are logged, at most for LIMIT_SECONDS.
+    Wait until all of them are logged, at most LIMIT_SECONDS.
 
     Args:
         config: The waypoints.

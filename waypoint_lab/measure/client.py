@@ -17,7 +17,7 @@ from waypoint_lab.errors import ProbeError
 SCRIPT = Path(__file__).with_name("client_script.py").read_text()
 # The program is the first line of standard input, so that the end of the input can stop it.
 COMMAND = ("python3", "-u", "-c", "import sys; exec(eval(sys.stdin.readline()))")
-AGENT = "waypoint-lab"  # user agent by which an access log tells these requests from others
+AGENT = "waypoint-lab"  # user agent, which identifies these requests in an access log
 WORKERS = 8
 REQUEST_SECONDS = 15.0
 PROBE_SECONDS = 120.0
@@ -30,7 +30,7 @@ MOST_ROUNDS = 10_000_000
 class Answer(NamedTuple):
     """One answer, as the client script prints it.
 
-    `status` is 0 and `error` the reason where no answer came. `identity` tells the backend. `seconds` is the duration,
+    `status` is 0 and `error` the reason if no answer came. `identity` identifies the backend. `seconds` is the latency,
     `at` the start of its round in seconds since 1970 by the Pod's clock, `group` the number of its group.
     """
 
@@ -91,7 +91,7 @@ def _task(config: LabConfig, group: Group) -> dict[str, object]:
 
 
 class Client:
-    """A running client script. As a context it ends the requests at once; what is read in between is kept."""
+    """A running client script. As a context manager it ends the requests at once on exit."""
 
     def __init__(
         self, config: LabConfig, groups: Sequence[Group], seconds: float, request_seconds: float = REQUEST_SECONDS
@@ -154,8 +154,8 @@ class Client:
         if not line:
             self._process.wait(END_SECONDS)
             assert self._process.stderr
-            last = (self._process.stderr.read().strip().splitlines() or ["they ended too early"])[-1]
-            raise ProbeError(f"{self._where} cannot send requests: {last}")
+            last = (self._process.stderr.read().strip().splitlines() or ["the client script ended too early"])[-1]
+            raise ProbeError(f"{self._where}: cannot send requests: {last}")
         self._heard = time.monotonic()
         found = json.loads(line)
         if found == "end":
@@ -164,14 +164,14 @@ class Client:
         return [tuple(Answer(*one) for one in answers) for answers in found]
 
     def rest(self) -> list[tuple[Answer, ...]]:
-        """Return all rounds that are still to come. Raise ProbeError as `read` does."""
+        """Return all remaining rounds. Raises ProbeError as `read` does."""
         found: list[tuple[Answer, ...]] = []
         while (more := self.read(1.0)) is not None:
             found += more
         return found
 
     def stop(self) -> list[tuple[Answer, ...]]:
-        """End the requests in order, and return the rounds that were not read. Raise ProbeError as `read` does."""
+        """End the requests in order, and return the rounds that were not read. Raises ProbeError as `read` does."""
         assert self._process.stdin
         with suppress(OSError, ValueError):
             # kubectl renews the time limit of its writes with each write, but not when it closes: without this line,
@@ -223,7 +223,7 @@ class Load:
     """Requests in the background while something changes, until `stop`."""
 
     def __init__(self, config: LabConfig, limit_seconds: float, workers: int = 4, fresh_workers: int = 0) -> None:
-        """Start at once.
+        """Start the requests.
 
         Args:
             config: The application and the client's workload.
@@ -238,7 +238,7 @@ class Load:
         self._client = Client(config, [group], limit_seconds + LOAD_MARGIN_SECONDS)
 
     def stop(self) -> list[Answer]:
-        """End the load and return its answers. Raise ProbeError if it ended before the change did."""
+        """End the load and return its answers. Raises ProbeError if it ended before the change did."""
         with self._client as client:
             early = client.exited
             found = client.stop()

@@ -1,13 +1,12 @@
-"""Send requests from inside a Pod, with nothing but Python's standard library; run as text by `client.py`.
+"""Send requests from inside a Pod. `client.py` runs this text; it needs Python's standard library only.
 
 The task is in `SPEC`: groups of rounds, one group after the other. A round is one request to each endpoint of its
 group, sent by one worker. Each round is printed as it comes, at least one line a second: a JSON list of rounds, each a
 list of answers. An answer is [status, identity, proxied, seconds, error, reconnected, at, group]. The last line is
 "end".
 
-Everything is bounded in count and in time, and ends when standard input does. Connections are kept alive, as an
-application's are. A kept connection that the other side closed between two requests is opened again once, as HTTP
-clients do, and counted.
+Requests are limited in number and in time, and end when standard input ends. Connections are kept alive. A kept
+connection that the other side closed between two requests is opened again once, as HTTP clients do, and counted.
 """
 
 import http.client
@@ -52,7 +51,7 @@ def ask(connection, endpoint, limit):
 
 
 class Task:
-    """State shared by the workers: what is left to do, and what was not printed yet."""
+    """State shared by the workers: the number of rounds left, and the answers that are not printed yet."""
 
     def __init__(self, seconds):
         """Start the clock."""
@@ -63,18 +62,18 @@ class Task:
         self.answered = []
 
     def running(self):
-        """Return True until the time is over or the reader ends it."""
+        """Return True until the time limit or the end of standard input."""
         return time.monotonic() < self.until and not self.stop.is_set()
 
     def take(self):
-        """Take one round of the group's count. Return False if none is left."""
+        """Take one round. Return False if none is left."""
         with self.lock:
             self.left -= 1
             return self.left >= 0 and self.running()
 
 
 def warm(task, connections, endpoints, seconds):
-    """Wait until each endpoint answers: a new Service takes a moment. One that never answers is measured as it is."""
+    """Wait until each endpoint answers, at most `seconds`: a new Service does not answer at once."""
     until = time.monotonic() + seconds
     for connection, endpoint in zip(connections, endpoints):  # noqa: B905 (older Pythons)
         while time.monotonic() < until and task.running() and not ask(connection, endpoint, WARM_REQUEST_SECONDS)[0]:
@@ -91,7 +90,7 @@ def work(task, spec, index, worker):
     while task.take():
         answers, at = [None] * len(endpoints), time.time()
         for offset in range(len(endpoints)):
-            place = (turn + offset) % len(endpoints)  # no endpoint is always the first
+            place = (turn + offset) % len(endpoints)  # so that no endpoint is always the first
             connection, endpoint = connections[place], endpoints[place]
             kept = connection.sock is not None
             answer = ask(connection, endpoint, spec["request_seconds"])
@@ -111,7 +110,7 @@ def work(task, spec, index, worker):
 
 
 def end_with(task, stdin):
-    """Stop when standard input ends. Its lock is not taken: a reading thread would hold it when Python exits."""
+    """Stop when standard input ends. Read without its lock, which would block the exit of Python."""
     while os.read(stdin, 4096):
         pass
     task.stop.set()

@@ -1,7 +1,7 @@
 """Wait until the waypoint's own Envoy has the declared configuration.
 
 An accepted object is not yet in sync: about a tenth of a second passes until istiod has sent it, and requests in
-between belong to the old configuration. The config dump of the waypoint shows what Envoy does, on any cluster.
+between belong to the old configuration. The config dump of the waypoint shows the active configuration, on any cluster.
 """
 
 import json
@@ -54,7 +54,7 @@ def weights(route: Object) -> dict[str, float]:
 def serving(routes: list[Object], headers: Mapping[str, str] | None = None, method: str = "GET") -> Object | None:
     """Return the first route that takes a request with these headers, as Envoy chooses it.
 
-    Only the headers of a route's match are compared. A kind of match that is not known here does not match.
+    Only the headers of a route's match are compared. An unknown kind of match does not match.
     """
     # Envoy has header names in lower case.
     request = {":method": method, **{name.lower(): value for name, value in (headers or {}).items()}}
@@ -126,7 +126,7 @@ def _wrong_shares(config: LabConfig, plain: Object, routes: list[Object]) -> str
 
 
 def _wrong_cohort(config: LabConfig, routes: list[Object]) -> str:
-    """Check that the cohort goes to the canary, and nobody else by a header."""
+    """Return the problem if not exactly the cohort goes to the canary by a header."""
     canary = {config.app.backends.canary.service: 1.0}
     if config.canary_cohort:
         to = weights(serving(routes, dict([config.canary_cohort.pair])) or {})
@@ -209,7 +209,7 @@ def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
 def wait_for_traffic(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
     """Wait until the client's requests go through the waypoint, or past it, as declared.
 
-    A node's proxy takes over a new waypoint a moment after the label, and new weights as well.
+    A node's proxy applies a new waypoint, and new weights, some time after the label changed.
 
     Args:
         config: The declared configuration.
@@ -220,7 +220,7 @@ def wait_for_traffic(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) ->
 
     Raises:
         KubectlError: An access log cannot be read.
-        NotSyncedError: Requests take another path at the limit.
+        NotSyncedError: Requests still take another path at the limit.
         ProbeError: The requests cannot be sent.
     """
     wanted = config.stages.waypoint

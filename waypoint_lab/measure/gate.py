@@ -1,4 +1,4 @@
-"""Measure the traffic of a canary, and refuse what misses the thresholds of its gate."""
+"""Measure the traffic of a canary, and raise if it misses the thresholds of its gate."""
 
 import math
 import os
@@ -21,12 +21,12 @@ POLL_SECONDS = 1.0
 
 
 def wanted() -> bool:
-    """Return False in the update of a rollback: nothing may refuse it, so it is not measured."""
+    """Return False in the update of a rollback: the gate must not stop it."""
     return not os.environ.get(SKIP_GATE)
 
 
 def record(config: LabConfig) -> dict[str, Any]:
-    """Return what a pass is valid for: the weights and the thresholds. Empty in a rollback.
+    """Return the weights and thresholds that a pass is valid for; empty in a rollback.
 
     The next update finds an empty record out of date, and measures.
     """
@@ -46,7 +46,7 @@ def succeeded(answer: Answer) -> bool:
 
 
 def _success_rate(declared: float, measured: float, requests: int) -> str:
-    """Return why a success rate (0 to 1) fails; empty if it passes."""
+    """Return the reason why a success rate (0 to 1) fails; empty if it passes."""
     if measured >= declared:
         return ""
     ends = binomial_interval(round(measured * requests), requests, CONFIDENCE)
@@ -57,7 +57,7 @@ def _success_rate(declared: float, measured: float, requests: int) -> str:
 
 
 def _p99(declared: float, times: Sequence[float]) -> str:
-    """Return why a 99th percentile in seconds fails; empty if it passes. A time without an answer is infinite."""
+    """Return the reason why a 99th percentile in seconds fails; empty if it passes. No answer counts as infinite."""
     ordered = sorted(times)
     measured = ordered[math.ceil(len(ordered) * 0.99) - 1]
     if measured <= declared:

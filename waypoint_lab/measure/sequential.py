@@ -38,7 +38,7 @@ def _mean(logs: list[float]) -> float:
 
 @dataclass
 class Comparison:
-    """The evidence so far. A bad canary stays bad; a healthy one can still become bad.
+    """The evidence so far. "Bad" is final; a healthy canary can still become bad.
 
     Args:
         margin: Difference of failure rates that must not be promoted; between 0 and 1, both excluded.

@@ -12,7 +12,7 @@ from waypoint_lab.waiting import wait as wait_until
 LIMIT_SECONDS = 20.0
 COLLECTED_SECONDS = 90.0
 POLL_SECONDS = 0.3
-# All kinds that the stages make, and those that istiod makes for a waypoint.
+# All kinds that the stages and, for a waypoint, istiod create.
 KINDS = "gateways.gateway.networking.k8s.io,httproutes,virtualservices,authorizationpolicies,telemetries,\
 destinationrules,deployments,services,configmaps,serviceaccounts,jobs,roles,rolebindings"
 FOREIGN = "kubectl.kubernetes.io/"  # annotations that other tools write at any time
@@ -45,7 +45,7 @@ def take(config: LabConfig) -> Snapshot:
 
 
 def orphans(items: list[Object]) -> list[str]:
-    """Return the objects whose Gateway is gone: Kubernetes has still to collect them. `items` has all Gateways."""
+    """Return the objects of `items` that wait for garbage collection, because their Gateway is not in `items`."""
     there = {item["metadata"]["uid"] for item in items}
     return [
         f"{item['kind']} {item['metadata']['name']}"
@@ -58,7 +58,7 @@ def orphans(items: list[Object]) -> list[str]:
 
 
 def settled(config: LabConfig, limit_seconds: float = COLLECTED_SECONDS) -> Snapshot:
-    """Take a snapshot once no object is left that Kubernetes has still to collect.
+    """Take a snapshot once no object waits for garbage collection.
 
     Raises:
         KubectlError: The cluster does not answer.
@@ -87,7 +87,7 @@ def differences(before: Snapshot, now: Snapshot) -> list[str]:
 
 
 def wait(config: LabConfig, before: Snapshot, limit_seconds: float = LIMIT_SECONDS) -> list[str]:
-    """Return the differences that are left at the limit; istiod's own objects go a moment after their waypoint."""
+    """Return the differences that are left at the limit; istiod's own objects are deleted after their waypoint."""
     left: list[str] = []
     for _ in polls(limit_seconds, POLL_SECONDS):
         if not (left := differences(before, take(config))):

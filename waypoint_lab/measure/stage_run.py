@@ -17,8 +17,8 @@ from waypoint_lab.pulumi_cli import UPDATE_SECONDS, PulumiStack, pulumi
 from waypoint_lab.signals import SIGNALS, handled, ignored, interrupt
 from waypoint_lab.stages.table import BY_NAME, Stage, Step, expectations
 
-UNDER_LOAD = ("migration", "canary", "promoted", "premium")  # no request may fail while these change
-CHANGES_THE_PATH = ("waypoint", "migration", "cleanup")  # requests take another path, which Envoy's config cannot show
+UNDER_LOAD = ("migration", "canary", "promoted", "premium")  # stages in which no request may fail during a change
+CHANGES_THE_PATH = ("waypoint", "migration", "cleanup")  # requests take another path, which is not in Envoy's config
 FAILURES = LabError
 TOGGLES = ("waypoint", "accessLog", "l7Policy", "canary", "premium", "delay", "abort", "retries")
 RESTORE_TRIES = 5  # the API server may not answer for a moment
@@ -72,7 +72,7 @@ class StageResult:
 
 
 def set_step(stack: PulumiStack, step: Step) -> LabConfig:
-    """Write the toggles and settings of a step into the stack's file; other settings stay."""
+    """Write the toggles and settings of a step into the stack's file; other settings are kept."""
     toggles = {f"stages.{toggle}": toggle in step.on or None for toggle in TOGGLES}
     return stack.set({**toggles, **step.settings})
 
@@ -112,7 +112,7 @@ def _restore_resources(stack: PulumiStack, report: Callable[[str], None]) -> Non
 def forget_lost_salt(stack: PulumiStack) -> None:
     """Remove the encryption salt of a stack that no longer exists, because its passphrase is lost with it.
 
-    A file that holds a secret stays as it is, and Pulumi reports what is wrong.
+    A file with a secret is not changed, and Pulumi reports the problem.
     """
     text = stack.file.read_text() if stack.file.exists() else ""
     document = yaml.safe_load(text) if text else None
@@ -173,7 +173,7 @@ def _judge_load(result: StageResult, answers: list[Answer]) -> None:
 
 
 def run_stages(stack: PulumiStack, rows: list[Stage], report: Callable[[str], None]) -> list[StageResult]:
-    """Run stages in order; a stage that cannot be applied fails, and the run continues with the clean-up.
+    """Run stages in order; a stage that cannot be applied fails, and the run continues.
 
     The stack is restored in the end, however the run ends.
 

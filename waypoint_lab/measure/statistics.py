@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-_STEPS = 200  # bisection halves [0, 1] until floats cannot tell its ends apart
+_STEPS = 200  # limit of the bisection, which ends earlier where floats end
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def _observed(answer: Answer, measure: Measure) -> str:
 
 
 def judge(expect: Expect, answers: list[Answer]) -> Measurement:
-    """Judge one expectation. No answers, or fewer than it asks for, are inconclusive at best."""
+    """Judge one expectation. Too few answers are inconclusive at best."""
     few = "" if len(answers) >= expect.requests else f"only {len(answers)} of {expect.requests} requests were made"
     if not answers:
         return _no_data(expect, "no data")
@@ -84,7 +84,7 @@ def _judge_latency(expect: Expect, answers: list[Answer], few: str) -> Measureme
         why = "no answer"
         return Measurement(expect.what, Verdict.FAILED, len(answers), expect.low, 0.0, (0.0, 0.0), observed, why)
     median, spread = numbers.median(times), median_interval(times, CONFIDENCE)
-    # Only answers have a latency: a median over the few that came would hide all those that did not.
+    # Only answers have a latency: a median over them would hide requests without an answer.
     silent = len(answers) - len(times)
     wrong = "" if expect.low <= median <= expect.high else f"the median is outside {expect.low:g} to {expect.high:g} s"
     wrong = wrong or (f"{silent} of {len(answers)} requests had no answer" if silent else "")
@@ -114,7 +114,7 @@ def _judge_share(expect: Expect, observed: Counter[str], inconclusive: str) -> M
     holds = hits == round(share * requests) if share in (0.0, 1.0) else interval.holds(share)
     wrong = "" if holds else f"declared {share:.2%}, measured {hits} of {requests}"
     if 0 < share < 1 and hits in (0, requests):
-        # The sample cannot tell the declared share from none, or from all.
+        # The sample does not distinguish the declared share from 0, or from 1.
         least = f"at least {least_requests(share)} requests are needed"
         inconclusive = inconclusive or f"declared {share:.4%}, measured {hits} of {requests}; {least}"
     ends = (interval.low, interval.high)
@@ -168,7 +168,7 @@ def _workers(config: LabConfig) -> int:
 
 
 def _endpoint(expect: Expect) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return the kind of requests that decide an expectation."""
+    """Return the method and headers of the requests that an expectation needs."""
     return expect.method, (expect.header,) if expect.header else ()
 
 

@@ -36,15 +36,14 @@ def _waypoint(stack: Stack) -> None:
             "kubeconfig": config.target.kubeconfig,
             "context": config.target.context,
         },
-        # The versions' Services outlast the routes to them: one that goes with its route is gone for some tenths of a
-        # second before the waypoint has heard that the route is.
+        # The Services are deleted after the routes to them, because the waypoint hears of a deleted route later.
         stack.options(*stack.versions()),
     )
     stack.after.append(waypoint)
     if config.waypoint.fail_closed:
         if line := l4_enforcement.warning(config):
             pulumi.warn(line)
-        # After the enrollment: clients that still come past the waypoint would be refused.
+        # After the enrollment: requests that still bypass the waypoint would be refused.
         guard: FailClosedArgs = {
             "namespace": config.app.namespace,
             "labels": {**config.app.backends.common_labels},
@@ -74,7 +73,7 @@ def _l7_policy(stack: Stack) -> None:
     )
 
 
-# Toggles that share a builder make one object together.
+# Toggles with the same builder register one object together.
 BUILDERS: dict[str, Callable[[Stack], None]] = {
     "waypoint": _waypoint,
     "l7Policy": _l7_policy,
@@ -95,7 +94,7 @@ def build(
     record: fault_expiry.Record = fault_expiry.Record(),  # noqa: B008 - a constant
     gate: GateCheck | None = None,
 ) -> None:
-    """Register everything that the configuration turns on.
+    """Register the resources of the stages that are on.
 
     Args:
         config: The stack's configuration.

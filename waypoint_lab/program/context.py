@@ -17,7 +17,7 @@ from waypoint_lab.stages import fault_expiry
 
 @dataclass(frozen=True)
 class GateCheck:
-    """The gate of the canary: the record of what a pass is for, and the check that raises where traffic misses it.
+    """The gate of the canary: the record of the values that a pass is valid for, and a check that raises if it fails.
 
     `check` is None for an update that is not measured.
     """
@@ -30,7 +30,7 @@ class Stack:
     """State that the stage builders share."""
 
     def __init__(self, config: LabConfig, record: fault_expiry.Record, gate: GateCheck | None) -> None:
-        """Register the provider, and bookinfo if the configuration says so."""
+        """Register the provider, and bookinfo if the configuration installs it."""
         self.config = config
         self.record = record
         self.gate = gate
@@ -60,7 +60,7 @@ class Stack:
         return kubernetes.Provider("cluster", kubeconfig=target.kubeconfig or None, context=target.context or None)
 
     def options(self, *more: pulumi.Resource) -> pulumi.ResourceOptions:
-        """Return options of a resource that depends on all that is registered before, and on `more`."""
+        """Return the options of a resource that depends on `after` and on `more`."""
         return pulumi.ResourceOptions(providers=self._providers, depends_on=[*self.after, *more])
 
     def versions(self) -> list[pulumi.Resource]:

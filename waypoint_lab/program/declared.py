@@ -11,7 +11,7 @@ from waypoint_lab.config.decode import PROJECT, fields
 from waypoint_lab.config.settings import LabConfig
 
 Transformation = Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]
-LEAST_LENGTH = 4  # shorter secrets are part of too many texts; they are looked for as whole values only
+LEAST_LENGTH = 4  # shorter secrets occur in too many texts; they are only compared with whole values
 _SECRET_FIELDS = ("value", "url")  # text that may be secret: values of headers, and addresses with a password
 
 
@@ -29,7 +29,7 @@ def load() -> LabConfig:
 def secrets(config: LabConfig) -> frozenset[str]:
     """Return the texts that must stay secret.
 
-    Pulumi says only which of the objects holds a secret, so all values of headers in such an object count as secret.
+    Pulumi reports only the object that holds a secret, so all values of headers in such an object count as secret.
     """
     document = msgspec.to_builtins(config)
     return frozenset(

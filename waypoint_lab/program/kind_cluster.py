@@ -9,8 +9,8 @@ from pulumi_command import local
 
 DEFAULT_CONFIG = Path(__file__).with_suffix(".yaml")
 CREATE_MINUTES, DELETE_MINUTES = 15, 5
-# A cluster of this name that the stack did not begin is somebody else's. One that it began and that answers is taken
-# as it is; one that does not answer was left by an interruption, and is made anew.
+# A cluster of this name without an owner file belongs to somebody else. One with it that answers is used as it is; one
+# that does not answer was left by an interruption, and is created again.
 CREATE = """
 set -eu
 owner="$KIND_KUBECONFIG.owner"
@@ -33,7 +33,7 @@ fi
 mkdir -p "$(dirname "$owner")"
 : > "$owner"
 trap 'drop; exit 130' INT TERM
-# In the background, because a shell hears no signal while it waits for a program in front.
+# In the background, because a shell handles no signal while it waits for a foreground command.
 kind create cluster --name "$KIND_NAME" --config "$KIND_CONFIG" --kubeconfig "$KIND_KUBECONFIG" --wait 180s >&2 &
 wait $! || { rm -f "$owner"; exit 1; }
 chmod 600 "$KIND_KUBECONFIG"
@@ -70,17 +70,18 @@ class KindClusterArgs(TypedDict):
     kubeconfig: str
     """Path of the kubeconfig file to write, readable by its owner alone; relative to the project."""
     istio_hub: str
-    """Where Istio's images come from."""
+    """Registry of Istio's images."""
     istio_tag: str
-    """Their version."""
+    """Version of Istio's images."""
     config: NotRequired[str]
     """Path of kind's own config file; one control-plane node unless given."""
 
 
 class KindCluster(pulumi.ComponentResource):
-    """A cluster made by `kind`, with the Gateway API's CRDs and Istio's ambient profile. Needs Docker or Podman.
+    """A cluster created by `kind`, with the Gateway API's CRDs and Istio's ambient profile. Needs Docker or Podman.
 
-    Raises RunError where the config file cannot be read.
+    Raises:
+        pulumi.RunError: The config file cannot be read.
     """
 
     kubeconfig: pulumi.Output[str]
@@ -94,10 +95,10 @@ class KindCluster(pulumi.ComponentResource):
             text = config.read_bytes()
         except OSError as error:
             raise pulumi.RunError(
-                f"KindCluster: config is {config}: it must be a readable file ({error.strerror})"
+                f"waypoint-lab:target.configFile: {config} cannot be read ({error.strerror}); use a readable file"
             ) from None
         super().__init__("waypoint-lab:index:KindCluster", name, {**args}, opts)
-        # As the file is named from where the program runs: a path of one machine would be a change on another.
+        # Relative to the project: an absolute path would be a change on another machine.
         path = args.get("config") or f"waypoint_lab/program/{DEFAULT_CONFIG.name}"
         environment = {"KIND_NAME": cluster, "KIND_KUBECONFIG": args["kubeconfig"], "KIND_CONFIG": path}
         made = self._command(
@@ -126,7 +127,7 @@ class KindCluster(pulumi.ComponentResource):
             parent=self,
             depends_on=[after] if after else None,
             custom_timeouts=limits,
-            delete_before_replace=True,  # two clusters of one name cannot be
+            delete_before_replace=True,  # two clusters cannot have one name
             additional_secret_outputs=["stdout"] if secret else None,
         )
         return local.Command(name, **texts, triggers=triggers, opts=options)

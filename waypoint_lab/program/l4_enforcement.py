@@ -10,7 +10,7 @@ LIMIT_SECONDS = 15.0
 def warning(config: LabConfig) -> str:
     """Return one line if `waypoint.failClosed` is on and no ztunnel enforces it; empty if one does.
 
-    The embedded cluster has none: its node proxy carries traffic as ztunnel does, and knows no policies.
+    The embedded cluster has none: its node proxy carries traffic as ztunnel does, but enforces no policies.
     """
     if not config.waypoint.fail_closed:
         return ""
@@ -18,8 +18,6 @@ def warning(config: LabConfig) -> str:
     try:
         found = kubectl.run(config.target, *what, limit_seconds=LIMIT_SECONDS).strip()
     except KubectlError as error:
-        return f"waypoint-lab:waypoint.failClosed: cannot find out if a ztunnel enforces it ({error})"
-    missing = (
-        "waypoint-lab:waypoint.failClosed: the cluster has no ztunnel to enforce it; a missing waypoint lets traffic"
-    )
-    return "" if found else f"{missing} through"
+        return f"waypoint-lab:waypoint.failClosed: not known if a ztunnel enforces it ({error})"
+    missing = "the cluster has no ztunnel to enforce it, so traffic can bypass a missing waypoint"
+    return "" if found else f"waypoint-lab:waypoint.failClosed: {missing}"

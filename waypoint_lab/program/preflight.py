@@ -1,4 +1,4 @@
-"""Questions to the cluster before the first resource is registered."""
+"""Checks of the target before the first resource is registered."""
 
 import shutil
 import subprocess
@@ -18,14 +18,14 @@ Missing = Callable[[LabConfig], Sequence[str]]
 
 
 class Preflight:
-    """Check of what the target needs. It runs in the background."""
+    """Check of the target's requirements. It runs in the background."""
 
     def __init__(self, config: LabConfig, missing: Missing) -> None:
         """Start the check.
 
         Args:
             config: The stack's configuration.
-            missing: Return one line for each thing that an existing cluster does not have.
+            missing: Returns one line for each requirement that an existing cluster does not meet.
 
         Raises:
             KubectlError: kubectl is not on PATH.
@@ -60,15 +60,15 @@ def embedded(config: LabConfig) -> None:
         if "NotFound" in str(error):
             where = f"waypoint-lab:app: there is no Service {app.namespace}/{app.service}"
             raise ConfigError(f"{where}; set app.namespace and app.service ({error})") from None
-        raise ConfigError(f"embedded cluster: {error}; is it up (lab status), is KUBECONFIG set?") from None
+        raise ConfigError(f"embedded cluster: {error}; check `lab status` and KUBECONFIG") from None
 
 
 def existing(missing: Sequence[str]) -> None:
-    """Refuse a cluster that lacks something."""
+    """Raise ConfigError if an existing cluster lacks something."""
     if len(missing) == 1:
         raise ConfigError(f"the cluster is not ready for the lab: {missing[0]}")
     if missing:
-        head = f"the cluster is not ready for the lab, {len(missing)} things are missing:"
+        head = f"the cluster is not ready for the lab; fix {len(missing)} problems:"
         raise ConfigError("\n  ".join([head, *missing]))
 
 

@@ -79,7 +79,7 @@ def route(stack: Stack) -> None:
 def _gate(stack: Stack, route: pulumi.Resource) -> None:
     """Register the record of the weights that passed the gate, which is written after they passed.
 
-    An update that misses leaves the record out of date, so the next update measures again. The record is an annotation,
+    An update that fails the gate does not write it, so the next update measures again. The record is an annotation,
     because other data would replace the ConfigMap.
     """
     config, gate = stack.config, stack.gate
@@ -105,7 +105,7 @@ def _gate(stack: Stack, route: pulumi.Resource) -> None:
 
 
 def _faults(stack: Stack) -> ServiceTrafficArgs:
-    """Return delay, abort, retries and timeout as the arguments that both components have."""
+    """Return the arguments for delay, abort, retries and timeout, which both components have."""
     config = stack.config
     args: ServiceTrafficArgs = {
         "namespace": config.app.namespace,

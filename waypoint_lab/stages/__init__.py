@@ -1,1 +1,1 @@
-"""The table of stages and what traffic must show in each."""
+"""The table of stages, and the expected traffic of each."""

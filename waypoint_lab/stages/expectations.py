@@ -7,11 +7,11 @@ from enum import StrEnum
 from waypoint_lab.config.settings import LabConfig
 
 CONFIDENCE = 0.999  # a run judges several shares: at 99 % one run in twenty would fail by chance
-MOST_REQUESTS = 20_000  # of one share; what this cannot tell from none is inconclusive
+MOST_REQUESTS = 20_000  # for one share; a share that needs more is inconclusive
 SHARE_REQUESTS = 3000  # tells 20 % from 25 % at 99.9 % confidence in more than 99 of 100 runs
-ALL_REQUESTS = 500  # for what every request must show
+ALL_REQUESTS = 500  # for a share of 0 or 1
 DELAY_REQUESTS = 60  # each takes seconds
-DELAY_SLACK_SECONDS = 0.2  # what a request may take beyond its injected delay
+DELAY_SLACK_SECONDS = 0.2  # latency beyond the injected delay
 COOKIE = "waypoint-lab-backend"  # of session affinity
 
 
@@ -19,11 +19,11 @@ class Measure(StrEnum):
     """Measured property of an answer."""
 
     STATUS = "status"  # the HTTP status; `value` is the number as text
-    IDENTITY = "identity"  # the value that tells the backend
-    PROXIED = "proxied"  # whether a waypoint answered or passed it on: "yes" or "no"
-    WAYPOINT = "waypoint"  # the name of the waypoint that took the request, of new connections each
-    ANSWERED = "answered"  # the HTTP status that `through` answered with, of new connections each
-    SECONDS = "seconds"  # how long it took: between `low` and `high`
+    IDENTITY = "identity"  # the value that identifies the backend
+    PROXIED = "proxied"  # "yes" if the request went through a waypoint, else "no"
+    WAYPOINT = "waypoint"  # the waypoint that took the request; each request opens a connection
+    ANSWERED = "answered"  # the HTTP status from waypoint `through`; each request opens a connection
+    SECONDS = "seconds"  # the latency: between `low` and `high`
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ def migration(config: LabConfig) -> tuple[Expect, ...]:
     name = config.waypoint.canary.name if config.waypoint.canary else config.waypoint.name
     share = config.waypoints[name]
     requests = _sample(config, share)
-    # An injected answer is logged as well, so faults change nothing of the share.
+    # The waypoint logs injected answers, too, so faults do not change the share.
     found = [Expect(f"through {name}", Measure.WAYPOINT, name, share, requests=requests)]
     if share and not (config.faulty or config.stages.retries):
-        least = max(1, int(requests * share / 2))  # of as many, half of its share in any case
+        least = max(1, int(requests * share / 2))  # half of the expected number
         found.append(Expect(f"answered by {name}", Measure.ANSWERED, "200", requests=least, through=name))
     return tuple(found)
 
@@ -179,11 +179,11 @@ def premium(config: LabConfig) -> tuple[Expect, ...]:
 
 
 def delay(config: LabConfig) -> tuple[Expect, ...]:
-    """Return the expectations of stage `delay`: the latency of requests that it can hit, and of others."""
+    """Return the expectations of stage `delay`: the latency of requests with and without the delay."""
     if _never_in_time(config) or (config.stages.abort and config.stages.retries and config.fault.at == "upstream"):
         return ()
     if config.fault.at == "upstream" and _canary_share(config):
-        return ()  # some answers are late and some are not: a median would judge the weight
+        return ()  # only the baseline is delayed: the median would depend on the weight
     low, header = config.fault.delay.seconds, config.fault.header_pair
     late = Expect(
         f"{low:g} s later",

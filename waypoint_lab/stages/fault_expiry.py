@@ -47,10 +47,10 @@ def fault_id(config: LabConfig) -> str:
 
 
 class RecordReader:
-    """Reader of the record, in the background. It asks nothing if no declared fault expires."""
+    """Reader of the record, in the background. It runs no query if no declared fault expires."""
 
     def __init__(self, config: LabConfig) -> None:
-        """Start to read."""
+        """Start the query."""
         self._answer: Future[list[kubectl.Object]] | None = None
         target = config.target
         # The cluster of target kind does not exist before the first update.
@@ -69,7 +69,9 @@ class RecordReader:
         try:
             return read(self._answer.result()) if self._answer else Record()
         except KubectlError as error:
-            raise ConfigError(f"record of the fault: {error}; make the cluster answer, and run it again") from None
+            raise ConfigError(
+                f"record of the fault: {error}; check the cluster (lab status), and run the command again"
+            ) from None
 
 
 def read(items: Iterable[kubectl.Object]) -> Record:
@@ -79,8 +81,8 @@ def read(items: Iterable[kubectl.Object]) -> Record:
     for item in found:
         fault = item.get(FAULT, "")
         if fault and fault not in expired:
-            of, _, until = item.get(UNTIL, "").partition(" ")
-            return Record(fault, until if of == fault else "", expired)
+            owner, _, until = item.get(UNTIL, "").partition(" ")
+            return Record(fault, until if owner == fault else "", expired)
     return Record(expired=expired)
 
 

@@ -1,4 +1,4 @@
-"""The table of stages: the steps of `lab run`, and what traffic must show in each.
+"""The table of stages: the steps of `lab run`, and the expected traffic of each stage.
 
 The program, the command line, the docs and the tests read these rows. `program/build.py` builds the stages by the same
 keys, so that this table needs no Pulumi.
@@ -28,10 +28,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Stage:
-    """A row. `key` is its toggle in `waypoint-lab:stages`, empty if it only changes settings of other stages.
+    """A stage. `key` is its toggle in `waypoint-lab:stages`; empty if it only changes settings of other stages.
 
-    `steps` are what `lab run` does, in order; a stage without any is left out. `expects` returns what traffic must show
-    under a config with this stage on.
+    `lab run` applies `steps` in order, and omits a stage without steps. `expects` returns the expectations of the
+    traffic under a config with this stage on.
     """
 
     name: str
@@ -49,7 +49,7 @@ def _two(weight: int) -> dict[str, object]:
     return {"waypoint.name": "waypoint", "waypoint.canary": {"name": "waypoint-next", "weight": weight}}
 
 
-_WALKED: dict[str, object] = {
+_RESET: dict[str, object] = {
     "fault.durationSeconds": None,
     "fault.header": None,
     "retries.budgetPercent": None,
@@ -98,30 +98,30 @@ STAGES: tuple[Stage, ...] = (
         "delay",
         "delay",
         "Every request is delayed",
-        steps=(Step((*_BASE, "delay"), {"fault.delay.seconds": 2, "fault.at": "waypoint", **_WALKED}),),
+        steps=(Step((*_BASE, "delay"), {"fault.delay.seconds": 2, "fault.at": "waypoint", **_RESET}),),
         expects=expects.delay,
     ),
     Stage(
         "abort",
         "abort",
         "A share of requests fails",
-        steps=(Step((*_BASE, "abort"), {"fault.abort.percent": 50, "fault.at": "waypoint", **_WALKED}),),
+        steps=(Step((*_BASE, "abort"), {"fault.abort.percent": 50, "fault.at": "waypoint", **_RESET}),),
         expects=expects.failures,
     ),
     Stage(
         "retries",
         "retries",
-        "Retries take failures of the upstream away",
+        "Retries hide failures of the upstream",
         steps=(
             Step(
                 (*_BASE, "abort", "retries"),
-                {"fault.abort.percent": 50, "retries.attempts": 3, "fault.at": "waypoint", **_WALKED},
-                # Source: Istio issue 13705: the fault filter answers before the router, and retries are the router's.
+                {"fault.abort.percent": 50, "retries.attempts": 3, "fault.at": "waypoint", **_RESET},
+                # Source: Istio issue 13705: the fault filter answers before the router, which retries.
                 "an abort of the same rule is never retried",
             ),
             Step(
                 (*_BASE, "abort", "retries"),
-                {"fault.abort.percent": 50, "retries.attempts": 3, "fault.at": "upstream", **_WALKED},
+                {"fault.abort.percent": 50, "retries.attempts": 3, "fault.at": "upstream", **_RESET},
                 "failures of the upstream are",
             ),
         ),
@@ -147,7 +147,6 @@ STAGES: tuple[Stage, ...] = (
     Stage("cleanup", "", "All is as it was before", steps=(Step(()),), expects=expects.cleanup),
 )
 BY_NAME: dict[str, Stage] = {row.name: row for row in STAGES}
-BY_KEY: dict[str, Stage] = {row.key: row for row in STAGES if row.key}
 
 
 def expectations(config: LabConfig) -> tuple[Expect, ...]:

@@ -82,8 +82,8 @@ def test_load_that_ended_before_the_change_is_an_error(monkeypatch: pytest.Monke
     ("script", "said"),
     [
         ("echo a >&2; echo forbidden >&2; exit 1", "cannot send requests: forbidden"),
-        ("exit 1", "cannot send requests: they ended too early"),
-        ("echo '[]'", "cannot send requests: they ended too early"),
+        ("exit 1", "cannot send requests: the client script ended too early"),
+        ("echo '[]'", "cannot send requests: the client script ended too early"),
     ],
 )
 def test_send_without_a_complete_answer_is_one_line(
@@ -92,7 +92,7 @@ def test_send_without_a_complete_answer_is_one_line(
     install(tmp_path, monkeypatch, f"#!/bin/sh\n{script}\n")
     with pytest.raises(ProbeError) as caught:
         send(LabConfig(), [Group(rounds=1)])
-    assert f"deploy/productpage-v1 in bookinfo-frontends {said}" == str(caught.value)
+    assert f"deploy/productpage-v1 in bookinfo-frontends: {said}" == str(caught.value)
 
 
 def test_client_that_is_silent_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,7 @@ def _kubectl(folder: Path, text: str, code: int) -> str:
     ("text", "said"),
     [
         ('Error from server (NotFound): services "reviews" not found', "there is no Service bookinfo-backends/reviews"),
-        ('error: context "x" does not exist', 'embedded cluster: kubectl get: context "x" does not exist; is it up'),
+        ('error: context "x" does not exist', 'embedded cluster: kubectl get: context "x" does not exist; check'),
         ("", "embedded cluster: kubectl get: failed without a message"),
     ],
 )

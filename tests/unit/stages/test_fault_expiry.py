@@ -76,7 +76,7 @@ def test_a_dry_run_says_who_is_hit_by_what_and_for_how_long() -> None:
         "requests to bookinfo-backends/reviews:9080 with the header end-user: jane: "
         "0.5 % are answered with 503 by the waypoint"
     )
-    assert lines[-1] == "it lasts 30 s, then a Job in the cluster takes it back"
+    assert lines[-1] == "it lasts 30 s, then a Job in the cluster removes it"
 
 
 def test_a_dry_run_of_a_failing_baseline_says_its_part_of_the_traffic() -> None:
