@@ -1,4 +1,4 @@
-"""A guard behind a waypoint: the backends take calls from the waypoint only."""
+"""Policy that lets backends accept connections from their waypoint only."""
 
 from collections.abc import Mapping
 from typing import NotRequired, TypedDict
@@ -36,9 +36,9 @@ class FailClosedArgs(TypedDict):
 class FailClosed(pulumi.ComponentResource):
     """An AuthorizationPolicy of layer 4 that lets only the waypoint's identity reach the Pods; ztunnel enforces it.
 
-    Without a waypoint traffic is then refused, instead of bypassing every rule of layer 7. It is bound by a selector,
-    not by targetRefs: it must hold where no waypoint is. Waits until istiod has accepted the policy for ztunnel. Raises
-    RunError for bad arguments. Source: https://istio.io/latest/docs/ambient/usage/l4-policy/
+    Without a waypoint, traffic is refused and cannot bypass the rules of layer 7. The policy is bound by a selector,
+    because it must apply without a waypoint. Waits until istiod has accepted it for ztunnel. Raises RunError for bad
+    arguments. Source: https://istio.io/latest/docs/ambient/usage/l4-policy/
     """
 
     name: pulumi.Output[str]

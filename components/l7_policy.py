@@ -16,9 +16,9 @@ class Action(StrEnum):
     """Treatment of a request that a rule matches."""
 
     ALLOW = "ALLOW"
-    """It is let through, and a request that no rule matches is refused."""
+    """The request is allowed; a request that no rule matches is denied."""
     DENY = "DENY"
-    """It is refused, whatever other policies allow."""
+    """The request is denied, whatever other policies allow."""
 
 
 class L7Rule(TypedDict):
@@ -34,7 +34,7 @@ class L7Rule(TypedDict):
     hosts: NotRequired[list[str]]
     """Values of the Host header; without a port, with any port too."""
     headers: NotRequired[dict[str, list[str]]]
-    """For each header by its name, the values it may have."""
+    """Allowed values of each header, by its name."""
     principals: NotRequired[list[str]]
     """Identities of the caller, such as cluster.local/ns/NS/sa/ACCOUNT."""
     namespaces: NotRequired[list[str]]
@@ -51,9 +51,9 @@ class L7PolicyArgs(TypedDict):
     action: NotRequired[Action]
     """Treatment of a request that a rule matches: `ALLOW` (the default) or `DENY`."""
     rules: list[L7Rule]
-    """Any of them may match."""
+    """Rules, at most 512; a request must match one of them."""
     everything: NotRequired[bool]
-    """An explicit yes to a policy that refuses every request: ALLOW without rules, or DENY with an empty rule."""
+    """Accept a policy that denies every request: ALLOW without rules, or DENY with an empty rule."""
     limit_seconds: NotRequired[float]
     """Seconds that each wait may take, 1 to 3600; 60 unless given."""
     kubeconfig: NotRequired[pulumi.Input[str]]

@@ -60,7 +60,7 @@ class Mirror(TypedDict):
 
 
 class HeaderChanges(TypedDict):
-    """Changes of headers of requests or responses. Values are literal text: a percent sign is one."""
+    """Changes of headers of requests or responses. Values are literal text, also a percent sign."""
 
     set: NotRequired[dict[str, pulumi.Input[str]]]
     """Headers that get this value in place of what they had. Values may be outputs."""

@@ -75,8 +75,8 @@ class WaypointArgs(TypedDict):
 class Waypoint(pulumi.ComponentResource):
     """A Gateway of class istio-waypoint; enrolls only once it is Programmed and its Deployment rolled out.
 
-    A label whose waypoint does not answer fails open, past every policy: so it comes last, and goes first. Traffic
-    migrates to another waypoint without a lost request as `canary`: raise its weight to 100, then make it the
+    With a label but no running waypoint, traffic bypasses every policy, so the label is written last and removed first.
+    Traffic migrates to another waypoint without a lost request as `canary`: raise its weight to 100, then make it the
     `gateway`. The waypoint that leaves is drained. Raises RunError for bad arguments.
     Source: https://istio.io/latest/docs/ambient/usage/waypoint/
     and, on canaries, https://github.com/istio/istio/issues/60801.
@@ -128,7 +128,7 @@ class Waypoint(pulumi.ComponentResource):
             gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, first))
             before_labels.append(migration.rolled_out(f"{name}-rollout{suffix}", cluster, gateway, limit))
         if log:
-            # One for both: istioctl takes two without a workload selector for a mistake (IST0160).
+            # One for both, because istioctl reports two without a workload selector (IST0160).
             bound = pulumi.ResourceOptions(
                 parent=self, depends_on=gateways, hooks=sync.hooks(f"{name}-access-log", cluster, limit)
             )

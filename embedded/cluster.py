@@ -1,4 +1,4 @@
-"""The embedded cluster as its users see it: start it, stop it, read its status, use it."""
+"""Commands of the embedded cluster: start it, stop it, and read its status."""
 
 import asyncio
 import fcntl
@@ -47,7 +47,7 @@ DOWN_SECONDS = 20.0
 WATCHDOG_SECONDS = 20.0
 PROGRESS_SECONDS = 5.0
 DISK_NEEDED = 256 * 2**20  # bytes; etcd alone reserves 64 MiB for each file of its log
-MAX_STARTS = 4  # of one component during one `up`; it would not become ready any more
+MAX_STARTS = 4  # of one component during one `up`, after which `up` fails
 Progress = Callable[[str], None]
 
 
@@ -156,7 +156,7 @@ def _start(state: Path, api_port: int, http_port: int, progress: Progress) -> No
                 stdout=out,
                 stderr=out,
                 cwd="/",
-                # All that the cluster talks to is inside its own network namespace, where no proxy can be reached.
+                # The cluster only has connections inside its own network namespace, where no proxy can be reached.
                 env={name: value for name, value in os.environ.items() if name not in PROXY_VARIABLES},
                 pass_fds=sockets,
                 start_new_session=True,

@@ -66,7 +66,7 @@ def environment(state: Path, *, embedded: bool = True) -> dict[str, str]:
     """Return the variables that a shell needs to use a cluster and its stacks.
 
     Stacks on the embedded cluster always use the file backend and the passphrase in the state folder, because they are
-    worth nothing without that cluster. Stacks on other clusters use the user's own backend, and the one in the state
+    useless without that cluster. Stacks on other clusters use the user's own backend, and the one in the state
     folder only for a user who has none. With `PULUMI_CONFIG_PASSPHRASE_FILE` among the variables, the shell has to
     unset `PULUMI_CONFIG_PASSPHRASE`, which `use_environment` and `shell_lines` do.
 

@@ -33,7 +33,7 @@ def waypoints(service: Object, namespace: Object) -> set[tuple[str, str]]:
 
 
 def addressless(service: Object) -> bool:
-    """Tell whether a Service has no virtual address; no waypoint sees requests to its Pods' own addresses."""
+    """Check that a Service has no virtual address; no waypoint sees requests to its Pods' own addresses."""
     return bool(service["spec"].get("clusterIP", "None") == "None")
 
 

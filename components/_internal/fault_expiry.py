@@ -1,4 +1,4 @@
-"""Job that ends a fault when its duration has passed, although nobody runs an update then."""
+"""Job that ends a fault after its duration, without an update of the stack."""
 
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ RESTRICTED = {
 def annotations(fault: FaultSettings | None) -> dict[str, str]:
     """Return the annotations of the VirtualService.
 
-    The record of expiry is always written: else the API server would keep what the Job wrote, as the Job's own.
+    The record of expiry is always written, because otherwise the API server keeps the value that the Job wrote.
     """
     found = {EXPIRED: fault.id if fault and fault.expired else "", "pulumi.com/patchForce": "true"}
     return {**found, FAULT: fault.id, SECONDS: f"{fault.seconds:g}"} if fault and fault.id else found
 
 
 def running_problem(job: dict[str, Any]) -> str:
-    """Return why a Job is not ready to end its fault; empty where it is."""
+    """Return the reason why a Job is not ready to end its fault; empty if it is ready."""
     status = job.get("status", {})
     if status.get("ready", 0) >= 1:
         return ""
@@ -121,7 +121,7 @@ def register(parent: pulumi.Resource, name: str, traffic: Traffic, fault: FaultS
         {
             "apiVersion": "batch/v1",
             "kind": "Job",
-            # The provider would wait for its end, which comes with the fault's.
+            # The provider would wait for the end of the Job, which is the end of the fault.
             "metadata": {**metadata, "name": job_name(name, fault), "annotations": {"pulumi.com/skipAwait": "true"}},
             "spec": {
                 "backoffLimit": 100,
@@ -134,7 +134,7 @@ def register(parent: pulumi.Resource, name: str, traffic: Traffic, fault: FaultS
 
 def _pod(account: str, image: str, spec: pulumi.Output[str]) -> dict[str, Any]:
     return {
-        # Its only peer is the API server: nothing that the mesh does may delay it.
+        # Not in the mesh, which could delay its requests to the API server.
         "metadata": {"labels": {"app": account, "istio.io/dataplane-mode": "none"}},
         "spec": {
             "serviceAccountName": account,

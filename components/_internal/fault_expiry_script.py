@@ -1,4 +1,4 @@
-"""Program of the Job that ends a fault. It runs in a Pod, with nothing but the standard library.
+"""Program of the Job that ends a fault. It runs in a Pod, and needs the standard library only.
 
 Its argument is a JSON text: `path` of the VirtualService in the API, `fault` (its id), `seconds`, and `hosts`, the
 destinations that replace those of a failing workload. The duration starts when the fault is first seen. The end is
@@ -48,13 +48,13 @@ def end_of(annotations, fault):
 
 
 def retry_seconds(state):
-    """Return how long to wait after a failure: twice as long each time, from a quarter of a second to half a minute."""
+    """Return the seconds to wait after a failure: 0.25 at first, then doubled each time up to 30."""
     state["failures"] = state.get("failures", 0) + 1
     return min(POLL_SECONDS * 2 ** state["failures"], MAX_RETRY_SECONDS)
 
 
 def write(spec, state, item):
-    """Write the object; return how long to wait until the next look."""
+    """Write the object; return the seconds until the next step."""
     status, answer, _ = ask("PUT", spec["path"], item)
     if status == 200:
         state["failures"] = 0
@@ -75,7 +75,7 @@ def without_fault(item, spec):
 
 
 def step(spec, state):
-    """Look once and do what is due; return how long to wait until the next look, None when all is done."""
+    """Read the object once and write what is due; return the seconds until the next step, or None at the end."""
     status, item, now = ask("GET", spec["path"])
     if status == 404:
         return POLL_SECONDS
@@ -103,7 +103,7 @@ def step(spec, state):
 
 
 def main(spec):
-    """Repeat steps until the fault is gone for good; an API server that does not answer is asked again."""
+    """Repeat `step` until the fault is removed; retry while the API server does not answer."""
     state = {}
     while True:
         try:

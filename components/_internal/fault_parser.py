@@ -74,7 +74,7 @@ def fault(
 def _baseline(component: str, given: Mapping[str, Any], backends: Sequence[Backend] | None) -> str:
     name = given.get("baseline", "")
     if not isinstance(name, str) or name in ("", given["service"]):
-        # The Service itself would send each request through this same rule again, without end.
+        # Requests to the Service itself would match this rule again, in a loop.
         want = f"a Service other than {given['service']}, as plain text, where fault_at is upstream"
         raise objects.refuse(component, "baseline", "an output" if name and not isinstance(name, str) else name, want)
     if backends is not None and name not in [backend["name"] for backend in backends]:

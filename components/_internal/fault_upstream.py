@@ -1,4 +1,4 @@
-"""Workload that really fails: an Envoy with a fault filter in front of another Service."""
+"""Failing workload: an Envoy with a fault filter in front of another Service."""
 
 import hashlib
 from typing import Any
@@ -92,7 +92,7 @@ def _share(percent: float) -> dict[str, Any]:
 def envoy_config(host: pulumi.Input[str], port: int, fault: FaultSettings) -> dict[str, Any]:
     """Return Envoy's configuration: forward to `host:port`, and add nothing but the fault.
 
-    No timeouts or limits of its own, WebSocket upgrades and HTTP/2 pass, headers are left alone.
+    It has no timeouts or limits, passes WebSocket upgrades and HTTP/2, and does not change headers.
     Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/fault_filter
     """
     injected: dict[str, Any] = {"@type": f"{_V3}.extensions.filters.http.fault.v3.HTTPFault"}

@@ -13,7 +13,7 @@ _KINDS = "deployments,services,gateways.gateway.networking.k8s.io"
 
 
 def uncollected(found: Mapping[str, Any], gateway: str) -> list[str]:
-    """Return what still belongs to an earlier Gateway of this name, as `Kind name`."""
+    """Return the objects of an earlier Gateway of this name, as `Kind name`."""
     living = {item["metadata"]["uid"] for item in found["items"] if item["kind"] == "Gateway"}
     return [
         f"{item['kind']} {item['metadata']['name']}"
@@ -26,8 +26,8 @@ def uncollected(found: Mapping[str, Any], gateway: str) -> list[str]:
 async def wait(session: Session, gateway: str) -> None:
     """Wait until nothing is left of an earlier Gateway of this name.
 
-    istiod writes over what it finds, and does not always make anew what is collected after that: the Gateway would
-    wait for its Service without end. Where the cluster cannot be asked, creating the Gateway says why.
+    istiod updates existing objects, and does not always create them again after their garbage collection: the Gateway
+    would then never get its Service. If the cluster does not answer, the write of the Gateway reports the error.
     """
 
     async def check() -> str:

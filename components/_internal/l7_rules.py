@@ -1,7 +1,7 @@
 """Rules of an AuthorizationPolicy from arguments; values that could never match are refused, each with its reason.
 
 Source: https://istio.io/latest/docs/reference/config/security/authorization-policy/ and istiod,
-pilot/pkg/security/authz/matcher: a value is compared whole, or by its start or end where a * is at the other end.
+pilot/pkg/security/authz/matcher: a value is compared exactly, or as a prefix or suffix if a * is at the other end.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Migration of traffic from one waypoint to another without a lost request, as resource hooks.
 
-What istiod takes away from a waypoint it takes at once, open connections or not: a request on one of them is then
-answered 503. So a waypoint gets traffic only once its Envoy has the Services, and loses them only once it is drained.
+istiod removes Services from a waypoint at once, and requests on open connections are then answered with 503. So a
+waypoint gets traffic only once its Envoy has the Services, and loses them only once it is drained.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ async def sync_canary(session: Session, primary: str, canary: str, services: Seq
         nonlocal since, restarted
         wanted = enrollment.expected(await session.get("services"), services)
         if why := await _lack(session, wanted, primary):
-            return why  # the canary is asked once there is something to compare it with
+            return why  # there is nothing to compare the canary with
         if why := await _lack(session, wanted, canary):
             since = since or time.monotonic()
             if "does not have" in why and not restarted and time.monotonic() - since > PATIENCE_SECONDS:
@@ -76,7 +76,7 @@ async def sync_canary(session: Session, primary: str, canary: str, services: Seq
                 await session.run("rollout", "restart", f"deployment/{canary}")
                 restarted = True
             return f"{why} (a canary waypoint needs Istio 1.31 or newer)" if "does not have" in why else why
-        # After an update that was cut off: Pods that are about to be replaced would end while they serve.
+        # After an interrupted update: Pods that are about to be replaced would end while they serve.
         why = waits.rollout_problem(await session.get("deployment", canary))
         return f"waypoint {canary}: {why}" if why else ""
 
@@ -128,13 +128,13 @@ async def drain(session: Session, gateway: str, enrolled: Sequence[Mapping[str, 
 
 
 async def _ready(session: Session, gateway: str) -> bool:
-    """Tell whether a waypoint has a Pod that takes traffic."""
+    """Check that a waypoint has a Pod that takes traffic."""
     found = await session.get("deployments", f"--selector={GATEWAY}={gateway}")
     return any(item.get("status", {}).get("availableReplicas", 0) for item in found["items"])
 
 
 def check_canary(gateway: str, enrolled: Sequence[Mapping[str, Any]]) -> None:
-    """Raise RuntimeError where a new canary would get connections at once, by the weight of one before it."""
+    """Raise RuntimeError if a new canary would get connections at once, by the weight of an earlier canary."""
     for item in enrolled:
         if left := enrollment.weight(item):
             raise Failed(
@@ -153,13 +153,13 @@ async def enrolled_objects(session: Session, services: Sequence[str]) -> list[di
 
 
 async def check_labels(session: Session, services: Sequence[str], wanted: Mapping[str, str]) -> None:
-    """Raise RuntimeError where another tool has set a label that is to get another value."""
+    """Raise RuntimeError if another tool has set a label to another value."""
     try:
         items = await enrolled_objects(session, services)
     except Failed:
         raise
     except RuntimeError:
-        return  # writing the labels says why
+        return  # the write of the labels reports the error
     if why := enrollment.conflict(items, wanted):
         raise Failed(why)
 

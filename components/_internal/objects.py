@@ -51,7 +51,7 @@ def wait_for(*conditions: str) -> dict[str, str]:
     return {"pulumi.com/waitFor": conditions[0] if len(conditions) == 1 else json.dumps(conditions)}
 
 
-# The provider's own wait for a Service takes at least ten seconds, and looks at endpoints once; routes look themselves.
+# The provider's own wait for a Service takes ten seconds or more, and checks endpoints once; routes check them as well.
 # A `waitFor` that is true at once is no substitute: several Services of one namespace then get each other's state.
 SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 
@@ -96,7 +96,7 @@ def text(component: str, field: str, value: Any) -> str:
 
 
 def passed_on(component: str, field: str, value: Any) -> pulumi.Input[str]:
-    """Return `value`, which is not looked at further: an output, or text that is not empty. Raise RunError."""
+    """Return `value`: an output, which is not checked, or text that is not empty. Raise RunError."""
     return value if isinstance(value, pulumi.Output) else text(component, field, value)
 
 

@@ -1,4 +1,4 @@
-"""The wait around every write that a waypoint serves: its status, and the waypoint's own Envoy."""
+"""Waits before and after the write of an object that a waypoint serves: for its status, and for Envoy."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from .waits import Access, Failed, Problem, Session
 
 GATEWAY = "gateway.networking.k8s.io/gateway-name"
 _CLASS = "gateway.networking.k8s.io/gateway-class-name"
-# istiod sends nothing where the written object makes no difference; what makes one, it sends by then.
+# istiod sends nothing if the object changes nothing for the waypoint; otherwise it sends an update within this time.
 # Source: istiod, PILOT_DEBOUNCE_MAX.
 PUSH_SECONDS = 10.0
 Pod = tuple[str, str]  # namespace and name
@@ -57,7 +57,7 @@ class Waypoints:
             named: Gateways that the object is bound to.
 
         Returns:
-            Why the object would have no effect; empty where it has one.
+            The reason why the object would have no effect; empty if it has one.
 
         Raises:
             Failed: A Service has no virtual address.
@@ -78,7 +78,7 @@ class Waypoints:
                     "bypasses the waypoint; name a Service with a cluster IP"
                 )
             if home is None and enrollment.PRIMARY not in enrollment.labels(items[name]):
-                # Without the right to read the namespace: all its waypoints.
+                # If the user may not read the namespace: all its waypoints.
                 found |= {(space, gateway) for gateway, waypoint in pods.values() if waypoint}
             elif chosen := enrollment.waypoints(items[name], home or {"metadata": {}}):
                 found |= chosen
@@ -103,7 +103,7 @@ class Waypoints:
         done = await self._session.done("get", *what, "--output", "json")
         if not done.stdout.strip():
             raise RuntimeError((done.stderr.strip().splitlines() or ["kubectl found nothing"])[-1])
-        found = json.loads(done.stdout)  # also where kubectl fails, because a part of it may not be read
+        found = json.loads(done.stdout)  # also if kubectl fails, because the user may not read a part
         items: list[dict[str, Any]] = found.get("items", [found])
         return items
 
@@ -124,10 +124,10 @@ class Waypoints:
         return envoy.updates(await self._ask(pod, envoy.UPDATES))
 
     async def behind(self, pushed: bool) -> str:
-        """Return which Pod has not processed an update since `find`; empty where all have, or where none is due.
+        """Return a line on the Pod that has not processed an update since `find`; empty if all have, or if none is due.
 
         Args:
-            pushed: False where istiod may have had nothing to send.
+            pushed: False if istiod may have had nothing to send.
 
         Raises:
             Failed: A Pod rejected its configuration.
@@ -140,7 +140,7 @@ class Waypoints:
                     raise now
                 if pod in await self._pods(pod[0]):
                     return f"{where}: {now}"
-                del self.updates[pod]  # one that comes in its place gets the newest configuration first of all
+                del self.updates[pod]  # its replacement gets the newest configuration when it connects
                 continue
             if now.rejected > before.rejected or not pushed:
                 dump = json.loads(await self._ask(pod, envoy.DUMP))
@@ -154,7 +154,7 @@ class Waypoints:
 
 
 async def _empty(session: Session, names: Sequence[str]) -> str:
-    """Return which Services have no ready Pod; empty where all have one."""
+    """Return a line on the Services without a ready Pod; empty if all have one."""
     return waits.endpoints_problem(names)(await session.get(*waits.slices("", names)))
 
 
@@ -171,7 +171,7 @@ def hooks(
             namespaces of objects come from the resource's own inputs and outputs.
         cluster: The cluster that kubectl asks.
         limit: Seconds that each of both waits may take.
-        problem: Returns why the written object's status is not as wanted; absent for kinds without a status.
+        problem: Returns the reason why the status is not as wanted; absent for kinds without a status.
         endpoints: Wait, before a write, for a ready Pod of each backend.
 
     Raises:

@@ -43,9 +43,9 @@ class AffinityCookie:
 class Traffic:
     """Declared traffic of a Service's port. Every optional field of the dictionaries inside has a value.
 
-    Backends with weight 0 are left out; weights are whole numbers. Names may be outputs. `split` is whether backends
-    are declared; else the only one is the Service itself. `headers` limits everything to requests with these values.
-    Timeouts are milliseconds, 0 for none.
+    Backends with weight 0 are left out; weights are whole numbers. Names may be outputs. `split` is true if backends
+    are declared; otherwise the Service itself is the only one. `headers` limits everything to requests with these
+    values. Timeouts are milliseconds, 0 for none.
     """
 
     component: str

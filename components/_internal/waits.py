@@ -12,7 +12,7 @@ import pulumi
 
 POLL_SECONDS = 0.1
 Run = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
-Problem = Callable[[dict[str, Any]], str]  # of an object: why it is not as wanted, empty where it is
+Problem = Callable[[dict[str, Any]], str]  # of an object: the reason to wait longer; empty ends the wait
 
 
 class Failed(RuntimeError):
@@ -100,7 +100,7 @@ class Session:
         return found
 
     async def pause(self, why: str) -> None:
-        """Wait until the next look. Raise Failed with `why` where the limit is over."""
+        """Wait until the next poll. Raise Failed with `why` after the limit."""
         if time.monotonic() >= self._end:
             raise Failed(f"{self._where}waited {self.limit:g} s: {why}")
         await asyncio.sleep(POLL_SECONDS)
@@ -146,7 +146,7 @@ def condition_problem(*wanted: str) -> Problem:
 
 
 def route_problem(route: dict[str, Any]) -> str:
-    """Return why a route does not yet serve for each of its parents what was last written to it; empty once it does.
+    """Return the reason why the newest generation of a route is not in effect at each parent; empty if it is.
 
     Source: Gateway API, RouteParentStatus; ResolvedWaypoints is Istio's own.
     """
@@ -164,7 +164,7 @@ def route_problem(route: dict[str, Any]) -> str:
 
 
 def rollout_problem(deployment: dict[str, Any]) -> str:
-    """Return why a Deployment is not rolled out; empty once it is. Source: kubectl's own `rollout status`."""
+    """Return the reason why a Deployment is not rolled out; empty if it is. Source: kubectl's own `rollout status`."""
     if deployment["metadata"].get("deletionTimestamp"):
         return "it is being deleted"
     status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)

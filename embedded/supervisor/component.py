@@ -51,7 +51,7 @@ class Component:
 
 
 class SupervisedProcess(Component):
-    """A process that is started when what it needs is ready, and again whenever it ends."""
+    """A process that starts once its dependencies are ready, and restarts when it ends."""
 
     def __init__(self, spec: ProcessSpec, logs: Path, components: Mapping[str, Component]) -> None:
         """Start nothing yet.
@@ -123,7 +123,7 @@ async def find_problem(target: str) -> str | None:
     """Check `target`, a URL that must answer 200 or HOST:PORT that must accept. Return the problem, or None."""
     try:
         if target.startswith("http"):
-            # Only asks our own processes inside our own network namespace: there is no certificate to check. A proxy
+            # The target is a process in our own network namespace: there is no certificate to check. A proxy
             # of the environment does not apply, because aiohttp uses one only where it is given.
             timeout = aiohttp.ClientTimeout(total=CHECK_LIMIT_SECONDS)
             async with aiohttp.ClientSession(timeout=timeout) as session, session.get(target, ssl=False) as answer:

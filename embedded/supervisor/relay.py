@@ -8,7 +8,7 @@ CONNECT_SECONDS = 5.0
 
 
 class Relay:
-    """Relays the connections of one listening socket, opened outside the namespace, to an address inside."""
+    """Relay from a listening socket, opened outside the namespace, to an address inside."""
 
     def __init__(self, listening: socket.socket, address: tuple[str, int] | None) -> None:
         """Set the address; connections are closed at once while it is None."""

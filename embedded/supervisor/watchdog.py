@@ -1,4 +1,4 @@
-"""Watchdog of one cluster: starts its supervisor in namespaces of its own, and again whenever that ends.
+"""Watchdog of one cluster: starts its supervisor in namespaces of its own, and restarts it when it ends.
 
 The kernel ends the supervisor together with the watchdog, and all processes of the namespaces together with the
 supervisor. SIGTERM ends the cluster in order.
@@ -39,7 +39,7 @@ def watch(argv: list[str], identity: Path) -> None:
 
 
 def main() -> int:
-    """Detach from the caller and watch: the caller returns at once, and the watchdog is nobody's child."""
+    """Detach from the caller, which returns at once, and watch the supervisor."""
     parser = argparse.ArgumentParser(prog="watchdog", description=__doc__)
     parser.add_argument("state", type=Path, help="state folder of the cluster")
     parser.add_argument("supervisor", nargs=argparse.REMAINDER, help="further arguments of the supervisor")

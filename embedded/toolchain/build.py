@@ -39,7 +39,7 @@ LDFLAGS = " ".join(
 FLAGS = ["-mod=readonly", "-trimpath", "-tags", "vtprotobuf", "-ldflags", LDFLAGS]
 # The linker drops debug information (-w), so the compiler need not make it, which takes a tenth of its time.
 FLAGS += ["-gcflags=all=-dwarf=false"]
-# Optimizing takes a third of the compiler's time. These packages are large, and the lab runs little or nothing of them.
+# Optimizing takes a third of the compiler's time. The lab runs little or nothing of these large packages.
 RARELY_RUN = [
     "github.com/aws",
     "github.com/Azure",

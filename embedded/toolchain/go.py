@@ -14,7 +14,7 @@ WHEEL_LOCK = HERE / "requirements-go.txt"
 
 
 class ToolchainError(Exception):
-    """The toolchain cannot be built; the message is one line that says what would help."""
+    """The toolchain cannot be built; the message is one line: the reason and the fix."""
 
 
 def cache_dir() -> Path:
@@ -34,7 +34,7 @@ def find_go() -> str:
     found = shutil.which("go")
     if found is None:
         return _wheel_go("go is not on PATH")
-    # Outside any module, so that a go.mod's own version line has no say; never a download of another Go.
+    # Outside any module, so that the version in a go.mod has no effect; Go must not download another Go.
     env = {**os.environ, "GOTOOLCHAIN": "local"}
     done = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/", env=env)
     version = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", done.stdout)

@@ -1,4 +1,4 @@
-"""The application: Services and Deployments that know nothing of the mesh."""
+"""The application: Services and Deployments without settings of the mesh."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SERVER = Path(__file__).with_name("server.py").read_text()
 
 
 def namespace() -> kubernetes.core.v1.Namespace:
-    """The namespace, part of the ambient mesh."""
+    """Register a namespace in the ambient mesh."""
     return kubernetes.core.v1.Namespace(
         NAMESPACE,
         metadata={"name": NAMESPACE, "labels": {"istio.io/dataplane-mode": "ambient"}},
@@ -20,7 +20,7 @@ def namespace() -> kubernetes.core.v1.Namespace:
 
 
 def service(name: str, selector: dict[str, str], after: list[pulumi.Resource]) -> pulumi.Resource:
-    """A Service in front of the Pods with the labels `selector`."""
+    """Register a Service for the Pods with the labels `selector`."""
     return kubernetes.core.v1.Service(
         name,
         metadata={"name": name, "namespace": NAMESPACE},
@@ -32,7 +32,7 @@ def service(name: str, selector: dict[str, str], after: list[pulumi.Resource]) -
 def workload(
     name: str, labels: dict[str, str], command: list[str], answer: str, after: list[pulumi.Resource]
 ) -> pulumi.Resource:
-    """One Pod that runs `command`; with an `answer` it is ready once its port takes connections."""
+    """Register a Deployment of one Pod that runs `command`; with an `answer` it is ready once its port is open."""
     container: dict[str, object] = {"name": name, "image": IMAGE, "command": command}
     if answer:
         container["env"] = [{"name": "ANSWER", "value": answer}]
@@ -52,7 +52,7 @@ def workload(
 
 
 def build() -> list[pulumi.Resource]:
-    """Registers `greeter` in two versions with a Service each, `clock`, and a client that only sleeps."""
+    """Register `greeter` in two versions with a Service each, `clock`, and a client that only sleeps."""
     made: list[pulumi.Resource] = [namespace()]
     run = ["python3", "-c", SERVER]
     pods = [

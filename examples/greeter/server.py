@@ -5,14 +5,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Knows one answer."""
+    """Handler with one answer."""
 
     protocol_version = "HTTP/1.1"
     # Head and body are two writes, and the second would wait 40 ms for the first to be acknowledged.
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """Any method gets the answer: what is refused, the waypoint refuses."""
+        """Send the answer for any method: only the waypoint refuses requests."""
         body = (os.environ["ANSWER"] + "\n").encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))

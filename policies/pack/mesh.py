@@ -1,4 +1,4 @@
-"""Rules of Istio's ambient mode: hosts, durations, enrollment in waypoints, and which namespaces are production."""
+"""Rules of Istio's ambient mode: hosts, durations, enrollment in waypoints, and production namespaces."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -31,9 +31,9 @@ class Policy:
 
     Attributes:
         name: Its name in Pulumi.
-        description: One line that says what must hold.
-        fix: What to do about a violation.
-        reason: Why it must hold, for the documentation.
+        description: The requirement in one line.
+        fix: Remedy of a violation.
+        reason: Reason of the requirement, for the documentation.
         rule: The check.
         level: Its default enforcement level.
         kinds: Kinds that are checked one by one before each resource is applied; empty for a check of the whole stack.

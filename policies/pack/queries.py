@@ -40,7 +40,7 @@ class ClusterConnection(NamedTuple):
 
 
 class QueryError(Exception):
-    """A query failed; one line says which and why."""
+    """Report a query that failed, in one line with the reason."""
 
 
 _BACKGROUND = ThreadPoolExecutor(4, "query")

@@ -1,4 +1,4 @@
-"""Builds the snapshots that rules check."""
+"""Reader of the snapshots that rules check."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ UNKNOWN = "the kubeconfig of its provider is known only when the stack is applie
 
 
 class SnapshotReader:
-    """Reads every cluster and the stack's last state once, before anything is applied."""
+    """Reader of every cluster and of the stack's last state, once, before anything is applied."""
 
     def __init__(self) -> None:
         """Read nothing before the first Kubernetes resource comes."""

@@ -94,7 +94,7 @@ class ClusterSnapshot:
     Attributes:
         declared: Resources of the stack.
         live: Resources of the cluster, without what the stack applied earlier.
-        error: One line that says why the cluster could not be read; empty where it was read.
+        error: Reason why the cluster could not be read, in one line; empty if it was read.
         stack: Name of the stack.
         messages: Messages of `istioctl analyze`.
         live_unfiltered: Resources of the cluster as they are before this update.
@@ -156,5 +156,5 @@ class ClusterSnapshot:
 
     @property
     def searched(self) -> str:
-        """Text that says where a resource was searched."""
+        """Text on the places where a resource was searched."""
         return "in the stack (the cluster could not be read)" if self.error else "in the stack or the cluster"

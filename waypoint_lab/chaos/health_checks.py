@@ -15,10 +15,10 @@ class UnhealthyError(LabError):
 
 
 class HealthMonitor:
-    """Asks for the application's health in a thread; `unhealthy` is set, with the reason in `why`."""
+    """Thread that checks the application's health; `unhealthy` is set with the reason in `why`."""
 
     def __init__(self, check: HealthCheck) -> None:
-        """Keep the check; nothing is asked yet."""
+        """Keep the check; `__enter__` starts the thread."""
         self.unhealthy = threading.Event()
         self.why = ""
         self._check = check
@@ -26,7 +26,7 @@ class HealthMonitor:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def problem(self) -> str:
-        """Ask once. Return the reason why the application is unhealthy; empty where it is healthy."""
+        """Check once. Return the reason why the application is unhealthy; empty where it is healthy."""
         url = self._check.url
         try:
             with urllib.request.urlopen(url, timeout=self._check.seconds) as answer:  # noqa: S310

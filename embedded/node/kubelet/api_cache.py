@@ -80,7 +80,7 @@ class ApiStore:
 
 
 class EventRecorder:
-    """Writes Events; a repeated Event increases the count of the first."""
+    """Writer of Events; a repeated Event increases the count of the first."""
 
     def __init__(self, kube: Kube, node: str) -> None:
         """Report Events as the kubelet of `node`."""

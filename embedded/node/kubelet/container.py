@@ -21,7 +21,7 @@ HOOK_SECONDS = 60.0  # for a postStart hook; a preStop hook has the grace period
 
 
 class Container:
-    """Runs `spec` until its restart policy ends it.
+    """A container, which runs `spec` until its restart policy ends it.
 
     Attributes:
         state, last_state: As in containerStatuses.

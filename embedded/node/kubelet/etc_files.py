@@ -5,8 +5,6 @@ from pathlib import Path
 from embedded.kube import Object
 from embedded.node.config import NodeConfig
 
-NAMES = ("resolv.conf", "hosts", "hostname")
-
 
 def write_etc(folder: Path, config: NodeConfig, pod: Object, hostname: str, ip: str) -> None:
     """Write the files to `folder`, by the Pod's dnsPolicy, dnsConfig and hostAliases."""

@@ -21,7 +21,7 @@ RETRY_SECONDS = 5.0
 
 
 class Kubelet:
-    """Runs all Pods of one node."""
+    """Runner of all Pods of one node."""
 
     def __init__(self, config: NodeConfig, kube: Kube) -> None:
         """Start nothing yet."""

@@ -14,7 +14,7 @@ def stamp() -> str:
 
 
 class LogWriter:
-    """Writes both output streams of one run of a container, line by line."""
+    """Writer of both output streams of one run of a container, line by line."""
 
     def __init__(self, path: Path) -> None:
         """Append to the file `path`."""

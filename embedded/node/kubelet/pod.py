@@ -28,7 +28,7 @@ REFRESH_SECONDS = 60.0
 
 
 class Pod:
-    """Runs one Pod: `update` passes changes and the deletion to it; `run` returns when nothing of it is left."""
+    """Runner of one Pod: `update` passes changes and the deletion to it; `run` returns when nothing of it is left."""
 
     def __init__(self, node: NodeContext, pod: Object) -> None:
         """Start nothing yet; `pod` is the object of the API server."""

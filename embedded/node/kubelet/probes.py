@@ -84,7 +84,7 @@ async def _http(get: Object, port: int, pod_ip: str) -> ProbeResult:
 
 
 class Prober:
-    """Repeats one probe on its schedule and reports when a threshold is reached.
+    """Loop that repeats one probe on its schedule and reports when a threshold is reached.
 
     The thresholds are `successThreshold` successes or `failureThreshold` failures in a row. An eager prober tries more
     often than its period until the first success, so that a Pod becomes ready early; those extra attempts do not count

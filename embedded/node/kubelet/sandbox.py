@@ -9,7 +9,7 @@ from embedded.node.config import NodeConfig
 from embedded.node.launcher.client import LauncherClient
 from embedded.node.launcher.process import Process
 
-FIRST_OFFSET = 256  # 10.244.1.0: what is below belongs to the node itself
+FIRST_OFFSET = 256  # 10.244.1.0: lower addresses belong to the node
 COMMAND_SECONDS = 10
 
 
@@ -40,7 +40,7 @@ async def command(*argv: str, given: str = "") -> str:
 
 
 class Addresses:
-    """Allocates Pod addresses.
+    """Allocator of Pod addresses.
 
     An address is reused as late as possible, because caches may still name its old owner.
     """

@@ -20,7 +20,7 @@ USUAL = {
     "AUDIT_WRITE": 29,
     "SETFCAP": 31,
 }
-# What a Pod may add: it reaches no further than the Pod's own namespaces.
+# Capabilities that a Pod may add: they affect the Pod's own namespaces only.
 ADDABLE = USUAL | {"NET_ADMIN": 12, "IPC_LOCK": 14}
 
 

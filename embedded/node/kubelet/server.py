@@ -46,7 +46,7 @@ async def _authorise(request: web.Request, handler: web.Callable) -> web.StreamR
 
 
 class KubeletServer:
-    """Serves the Pods of one kubelet."""
+    """HTTPS server for the Pods of one kubelet."""
 
     def __init__(self, kubelet: Kubelet) -> None:
         """Find containers through `kubelet`."""

@@ -27,7 +27,7 @@ class Subject(Protocol):
 
 
 class StatusWriter:
-    """Writes the status after `dirty` is set."""
+    """Writer of the status after `dirty` is set."""
 
     def __init__(self, kube: Kube, subject: Subject) -> None:
         """Write nothing yet."""

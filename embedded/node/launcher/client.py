@@ -20,10 +20,10 @@ MESSAGE_BYTES = 1 << 16  # answers are short; orders travel in memory files
 
 
 class LauncherClient:
-    """Starts the launcher process and talks to it; `gone` is set when it has ended."""
+    """Client of the launcher process, which it starts; `gone` is set when the launcher has ended."""
 
     def __init__(self) -> None:
-        """Start nothing yet."""
+        """Prepare the client; `start` starts the launcher."""
         self.gone = asyncio.Event()
         self._children: dict[int, Process] = {}
         self._early: dict[int, int] = {}  # ends reported before the answer with the pid was read

@@ -1,4 +1,4 @@
-"""Turning a forked process into the first process of a Pod, or into a container's process."""
+"""Conversion of a forked process into the first process of a Pod, or into a container's process."""
 
 import contextlib
 import fcntl
@@ -23,7 +23,7 @@ def build_root(root: str, plan: list[list[str]]) -> None:
         plan: Steps of (kind, source or mode, target), as `kubelet.mounts.plan` returns them.
 
     Raises:
-        OSError: A mount fails, or a folder of the machine would stay writable.
+        OSError: A mount fails, or a folder of the machine would remain writable.
     """
     system.unshare(system.NEWNS, "mounts")
     system.mount("none", "/", flags=system.MS_REC | system.MS_PRIVATE)
@@ -118,7 +118,7 @@ def become_container(order: dict[str, Any], handles: list[int]) -> NoReturn:
     if order.get("tty"):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.chdir(order["cwd"] or "/")
-    # Python ignores some signals, and ignored signals stay ignored in the new program.
+    # Python ignores some signals, and a new program inherits that.
     for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if signal.getsignal(each) == signal.SIG_IGN:
             signal.signal(each, signal.SIG_DFL)

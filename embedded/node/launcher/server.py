@@ -26,7 +26,7 @@ ERROR_CHARACTERS = 1000
 
 
 class LauncherServer:
-    """Serves one node agent until its socket closes."""
+    """Server of one node agent, until its socket closes."""
 
     def __init__(self, channel: socket.socket) -> None:
         """Serve over `channel`."""

@@ -39,7 +39,7 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 
 
 def set_read_only(target: str) -> None:
-    """Make the mount `target` and all mounts below it read-only; raise OSError if it stays writable."""
+    """Make the mount `target` and all mounts below it read-only; raise OSError if it remains writable."""
     attributes = (ctypes.c_uint64 * 4)(MS_RDONLY, 0, 0, 0)
     done = _libc.syscall(_SYS_MOUNT_SETATTR, _AT_FDCWD, target.encode(), _AT_RECURSIVE, attributes, 32)
     if done != 0 and ctypes.get_errno() == errno.ENOSYS:

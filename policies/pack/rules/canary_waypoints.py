@@ -1,7 +1,7 @@
 """Rules on a second, canary waypoint beside the primary one.
 
 Source: istiod 1.31, pilot/pkg/serviceregistry/ambient/waypoints.go (getUseWaypointCanary, getCanaryWeight,
-buildWeightedWaypoints): where anything is wrong with the canary, all connections stay with the primary.
+buildWeightedWaypoints): where anything is wrong with the canary, all connections go to the primary.
 """
 
 import re
@@ -120,7 +120,7 @@ def canary_waypoint_steps(snapshot: ClusterSnapshot, _parameters: Parameters) ->
 
 
 def _with_canary_of_their_own(now: ClusterSnapshot, item: Resource) -> Iterator[Key]:
-    """Yield the Services that a change of this Namespace moves in a different way from the others."""
+    """Yield the Services with a canary of their own, which a change of this Namespace affects differently."""
     for service in _heirs(now, item):
         if USE_CANARY in service.labels or CANARY_WEIGHT in service.annotations:
             yield service.key

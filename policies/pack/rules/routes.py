@@ -1,4 +1,4 @@
-"""Rules on who serves a Service's traffic."""
+"""Rules on the routes of a Service's traffic."""
 
 import json
 from collections.abc import Iterator, Mapping
