@@ -11,6 +11,7 @@ from waypoint_lab.config.models import WaypointSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program import l4_enforcement, traffic
 from waypoint_lab.program.context import GateCheck, Stack
+from waypoint_lab.program.preflight import ServicePort
 from waypoint_lab.stages import fault_expiry
 from waypoint_lab.stages.table import STAGES
 
@@ -64,12 +65,13 @@ def _l7_policy(stack: Stack) -> None:
         f"{config.app.service}-l7-policy",
         {
             "namespace": config.app.namespace,
-            "services": [config.app.service],
+            # The backends have the same Pods: a policy on the application's Service alone could be bypassed.
+            "services": [config.app.service, *(backend.service for backend in config.app.backends.by_role.values())],
             "rules": [{"methods": ["GET"]}],
             "kubeconfig": config.target.kubeconfig,
             "context": config.target.context,
         },
-        stack.options(),
+        stack.options(*stack.versions()),
     )
 
 
@@ -93,6 +95,7 @@ def build(
     config: LabConfig,
     record: fault_expiry.Record = fault_expiry.Record(),  # noqa: B008 - a constant
     gate: GateCheck | None = None,
+    port: ServicePort | None = None,
 ) -> None:
     """Register the resources of the stages that are on.
 
@@ -100,10 +103,11 @@ def build(
         config: The stack's configuration.
         record: The cluster's record of the stack's faults.
         gate: The gate of the canary; None where there is none.
+        port: Port of the application's Service, which the backends copy; None where it does not exist yet.
     """
     if config.canary.gate and not config.stages.canary:
         pulumi.log.warn("waypoint-lab:canary.gate is set, but stages.canary is off: nothing is measured")
-    stack = Stack(config, record, gate)
+    stack = Stack(config, record, gate, port)
     builders = COMBINED if config.uses_virtual_service else BUILDERS
     on = [builders[row.key] for row in STAGES if row.key in config.stages.on and row.key in builders]
     for builder in dict.fromkeys(on):

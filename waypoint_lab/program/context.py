@@ -12,6 +12,7 @@ from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program.bookinfo import Bookinfo
 from waypoint_lab.program.kind_cluster import KindCluster, KindClusterArgs
+from waypoint_lab.program.preflight import ServicePort
 from waypoint_lab.stages import fault_expiry
 
 
@@ -29,11 +30,14 @@ class GateCheck:
 class Stack:
     """State that the stage builders share."""
 
-    def __init__(self, config: LabConfig, record: fault_expiry.Record, gate: GateCheck | None) -> None:
+    def __init__(
+        self, config: LabConfig, record: fault_expiry.Record, gate: GateCheck | None, port: ServicePort | None = None
+    ) -> None:
         """Register the provider, and bookinfo if the configuration installs it."""
         self.config = config
         self.record = record
         self.gate = gate
+        self.port = port or {"name": "http", "port": config.app.port}
         self.after: list[pulumi.Resource] = []
         provider = self._provider()
         self._providers: list[pulumi.ProviderResource] | None = [provider] if provider else None
@@ -80,7 +84,7 @@ class Stack:
                             "labels": app.backends.common_labels,
                             "annotations": SKIP_AWAIT,
                         },
-                        "spec": {"selector": backend.selector, "ports": [{"name": "http", "port": app.port}]},
+                        "spec": {"selector": backend.selector, "ports": [self.port]},
                     },
                     pulumi.ResourceOptions(
                         provider=self._providers[0] if self._providers else None, depends_on=self.after

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from embedded.errors import ClusterError
 from embedded.identity import verify_identity
@@ -15,6 +16,8 @@ from waypoint_lab.errors import ConfigError, KubectlError
 
 SECONDS = 30
 Missing = Callable[[LabConfig], Sequence[str]]
+ServicePort = dict[str, Any]
+COPIED = ("name", "port", "targetPort", "protocol", "appProtocol")
 
 
 class Preflight:
@@ -31,48 +34,79 @@ class Preflight:
             KubectlError: kubectl is not on PATH.
         """
         kubectl.require()
-        checks = {"embedded": embedded, "existing": lambda config: existing(missing(config)), "kind": kind}
+        checks: dict[str, Callable[[LabConfig], ServicePort | None]] = {
+            "embedded": embedded,
+            "existing": lambda config: existing(config, missing(config)),
+            "kind": kind,
+        }
         self._pool = ThreadPoolExecutor(1)
         self._answer = self._pool.submit(checks[config.target.kind], config)
 
-    def result(self) -> None:
+    def result(self) -> ServicePort | None:
         """Wait for the check.
+
+        Returns:
+            The port of the application's Service; None where the stack installs the application.
 
         Raises:
             ConfigError: The cluster cannot be used; one line for each reason.
         """
         self._pool.shutdown()
-        self._answer.result()
+        return self._answer.result()
 
 
-def embedded(config: LabConfig) -> None:
+def embedded(config: LabConfig) -> ServicePort | None:
     """Check that the kubeconfig leads to the embedded cluster, and that the Service is there."""
     try:
         verify_identity(default_state())
     except ClusterError as error:
         raise ConfigError(str(error)) from None
-    app, wanted = config.app, ["namespace", "default"]
-    if not config.installs_bookinfo:
-        wanted = ["service", app.service, "--namespace", app.namespace]
+    app = config.app
     try:
-        kubectl.run(config.target, "get", *wanted, "--output=name", limit_seconds=SECONDS)
+        if not config.installs_bookinfo:
+            return service_port(config)
+        kubectl.run(config.target, "get", "namespace", "default", "--output=name", limit_seconds=SECONDS)
     except KubectlError as error:
         if "NotFound" in str(error):
             where = f"waypoint-lab:app: there is no Service {app.namespace}/{app.service}"
             raise ConfigError(f"{where}; set app.namespace and app.service ({error})") from None
         raise ConfigError(f"embedded cluster: {error}; check `lab status` and KUBECONFIG") from None
+    return None
 
 
-def existing(missing: Sequence[str]) -> None:
-    """Raise ConfigError if an existing cluster lacks something."""
+def service_port(config: LabConfig) -> ServicePort:
+    """Return the port of the application's Service as the backends copy it.
+
+    Raises:
+        ConfigError: The Service has no such port.
+        KubectlError: The Service cannot be read.
+    """
+    app = config.app
+    found = kubectl.get(config.target, "service", app.service, "--namespace", app.namespace, limit_seconds=SECONDS)
+    ports = (found.get("spec") or {}).get("ports") or []
+    for port in ports:
+        if port["port"] == app.port:
+            return {field: port[field] for field in COPIED if field in port}
+    known = ", ".join(str(port["port"]) for port in ports) or "none"
+    raise ConfigError(
+        f"waypoint-lab:app.port: Service {app.namespace}/{app.service} has no port {app.port}; its ports are {known}"
+    )
+
+
+def existing(config: LabConfig, missing: Sequence[str]) -> ServicePort | None:
+    """Check an existing cluster. Raise ConfigError if it lacks something."""
     if len(missing) == 1:
         raise ConfigError(f"the cluster is not ready for the lab: {missing[0]}")
     if missing:
         head = f"the cluster is not ready for the lab; fix {len(missing)} problems:"
         raise ConfigError("\n  ".join([head, *missing]))
+    try:
+        return None if config.installs_bookinfo else service_port(config)
+    except KubectlError as error:
+        raise ConfigError(str(error)) from None
 
 
-def kind(config: LabConfig) -> None:
+def kind(config: LabConfig) -> ServicePort | None:
     """Check that kind works, and that the cluster's name is free or is the stack's own."""
     for tool in ("kind", "istioctl"):
         if shutil.which(tool) is None:
@@ -92,3 +126,4 @@ def kind(config: LabConfig) -> None:
             f"waypoint-lab:target.name: kind has a cluster {name} already, not of this stack; set another name, or "
             f"remove it: kind delete cluster --name {name}"
         )
+    return None

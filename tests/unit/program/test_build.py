@@ -119,7 +119,7 @@ def test_the_program_is_under_fifty_lines() -> None:
 
 def _kubectl(folder: Path, text: str, code: int) -> str:
     command = folder / "kubectl"
-    command.write_text(f"#!/bin/sh\nprintf '%s' '{text}' >&2\nexit {code}\n")
+    command.write_text(f"#!/bin/sh\nprintf '%s' '{text}' >&{2 if code else 1}\nexit {code}\n")
     command.chmod(0o755)
     return f"{folder}:/usr/bin:/bin"
 
@@ -145,7 +145,7 @@ def test_what_is_wrong_with_the_cluster_is_one_line(
 
 def test_a_cluster_with_the_service_is_fine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("waypoint_lab.program.preflight.verify_identity", lambda _: None)
-    monkeypatch.setenv("PATH", _kubectl(tmp_path, "", 0))
+    monkeypatch.setenv("PATH", _kubectl(tmp_path, '{"spec": {"ports": [{"port": 9080}]}}', 0))
     Preflight(LabConfig(), lambda _config: []).result()
 
 
@@ -153,3 +153,15 @@ def test_a_missing_kubectl_is_said_before_anything_else(monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(KubectlError, match="kubectl is not on PATH"):
         Preflight(LabConfig(), lambda _config: [])
+
+
+def test_build_backends_copy_the_port_of_the_service() -> None:
+    port = {"name": "http-web", "port": 80, "targetPort": 9080, "appProtocol": "http"}
+    found = run(lambda: build.build(lab_config("waypoint", app={"port": 80}), port=port))
+    assert [port] == found.inputs("reviews-baseline")["spec"]["ports"]
+
+
+def test_build_layer_7_policy_covers_the_backends() -> None:
+    found = run(lambda: build.build(lab_config("waypoint", "l7Policy"))).inputs("reviews-l7-policy-policy")
+    names = [target["name"] for target in found["spec"]["targetRefs"]]
+    assert names == ["reviews", "reviews-baseline", "reviews-premium", "reviews-stable"]

@@ -11,6 +11,9 @@ from waypoint_lab.config.target import use_target
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.program.preflight import Preflight
 
+SERVICE = """{"spec": {"ports": [
+{"name": "http-web", "port": 80, "targetPort": 9080, "appProtocol": "http", "nodePort": 1},
+{"name": "http", "port": 9080, "protocol": "TCP"}]}}"""
 OTHER = """
 current-context: production
 contexts: [{name: production, context: {cluster: production}}]
@@ -22,7 +25,7 @@ clusters: [{name: production, cluster: {server: "https://production.example"}}]
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Return the file that a stand-in for kubectl makes when it is asked; the kubeconfig is another cluster's."""
     command, file = tmp_path / "kubectl", tmp_path / "asked"
-    command.write_text(f"#!/bin/sh\ntouch {file}\n")
+    command.write_text(f"#!/bin/sh\ntouch {file}\necho '{SERVICE}'\n")
     command.chmod(0o755)
     (tmp_path / "config").write_text(OTHER)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -45,6 +48,28 @@ def test_preflight_with_the_embedded_clusters_kubeconfig_passes(asked: Path, mon
     monkeypatch.setenv("KUBECONFIG", str(asked.parent / "state" / "kubeconfig"))
     Preflight(lab_config(), lambda _config: []).result()
     assert asked.exists()
+
+
+@pytest.mark.parametrize(
+    ("port", "copied"),
+    [
+        (80, {"name": "http-web", "port": 80, "targetPort": 9080, "appProtocol": "http"}),
+        (9080, {"name": "http", "port": 9080, "protocol": "TCP"}),
+    ],
+)
+def test_preflight_returns_the_whole_port_of_the_service(
+    asked: Path, monkeypatch: pytest.MonkeyPatch, port: int, copied: dict[str, object]
+) -> None:
+    monkeypatch.setattr("waypoint_lab.program.preflight.verify_identity", lambda _: None)
+    assert copied == Preflight(lab_config(app={"port": port}), lambda _config: []).result()
+    existing = lab_config(app={"port": port}, target={"kind": "existing"})
+    assert copied == Preflight(existing, lambda _config: []).result()
+
+
+def test_preflight_port_that_the_service_lacks_is_one_line(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("waypoint_lab.program.preflight.verify_identity", lambda _: None)
+    with pytest.raises(ConfigError, match=r"app.port: Service .*/reviews has no port 81; its ports are 80, 9080$"):
+        Preflight(lab_config(app={"port": 81}), lambda _config: []).result()
 
 
 def test_command_without_an_embedded_cluster_does_not_use_another(asked: Path) -> None:
