@@ -16,7 +16,7 @@ GATED = {
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An embedded cluster whose kubectl answers everything with one Service."""
-    (tmp_path / "kubectl").write_text("#!/bin/sh\necho '{\"spec\": {\"ports\": [{\"port\": 9080}]}}'\n")
+    (tmp_path / "kubectl").write_text('#!/bin/sh\necho \'{"spec": {"ports": [{"port": 9080}]}}\'\n')
     (tmp_path / "kubectl").chmod(0o755)
     make_credentials(tmp_path / "state", 16443)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
