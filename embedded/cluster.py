@@ -131,7 +131,7 @@ def _start(state: Path, api_port: int, http_port: int, progress: Progress) -> No
     _check_namespaces()
     free = shutil.disk_usage(state).free
     if free < DISK_NEEDED:
-        raise ClusterError(f"{state}: {free / 2**20:.0f} MiB of disk are free, {DISK_NEEDED / 2**20:.0f} are needed")
+        raise ClusterError(f"{state}: {free / 2**20:.0f} MiB of disk are free; free {DISK_NEEDED / 2**20:.0f} MiB")
     with _listen(api_port, "API server") as api, _listen(http_port, "ingress") as http:
         try:
             toolchain = build.build()

@@ -80,6 +80,13 @@ class Kube:
     ) -> Object:
         """Send one request and return the decoded answer.
 
+        Args:
+            method: HTTP method.
+            path: API path of an object or a collection.
+            params: Query parameters.
+            body: Object to send as JSON.
+            content_type: Format of the body; it selects the kind of a patch.
+
         Raises:
             ApiError: The status is 400 or above.
         """
@@ -120,7 +127,7 @@ class Kube:
         return await self.request("PATCH", path, body=body, content_type=f"application/{kind}-patch+json")
 
     async def apply(self, path: str, body: Object, *, manager: str, force: bool = True) -> Object:
-        """Apply `body` to the object at `path` on the server, as field manager `manager`."""
+        """Apply `body` to the object at `path` as field manager `manager`; `force` takes owned fields."""
         params = {"fieldManager": manager, "force": str(force).lower()}
         return await self.request("PATCH", path, params=params, body=body, content_type="application/apply-patch+yaml")
 

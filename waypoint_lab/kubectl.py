@@ -88,7 +88,11 @@ def get(target: ClusterAccess, *what: str, limit_seconds: float = LIMIT_SECONDS)
 
 
 def items(target: ClusterAccess, *what: str, limit_seconds: float = LIMIT_SECONDS) -> list[Object]:
-    """Return objects as `get` does, always as a list."""
+    """Return objects as `get` does, always as a list.
+
+    Raises:
+        KubectlError: As in `get`.
+    """
     found = get(target, *what, limit_seconds=limit_seconds)
     listed: list[Object] = found.get("items", [found] if found else [])
     return listed

@@ -200,7 +200,9 @@ class PulumiStack:
             try:
                 while process.poll() is None and not (checked and self._stop_requested()):
                     if time.monotonic() > until:
-                        raise PulumiError(f"pulumi up did not end within {UP_SECONDS:g} s and was stopped")
+                        raise PulumiError(
+                            f"pulumi up: it did not end within {UP_SECONDS:g} s and was stopped; run the command again"
+                        )
                     time.sleep(POLL_SECONDS)
             finally:
                 self._stop(process)

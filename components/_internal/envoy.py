@@ -23,7 +23,7 @@ class Updates(NamedTuple):
 
     processed: int = 0
     rejected: int = 0  # of listeners and of clusters
-    connected: bool = True  # to istiod, by way of the agent in the Pod
+    connected: bool = True  # to istiod, through the agent in the Pod
 
 
 def updates(stats: str) -> Updates:

@@ -43,7 +43,11 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
 async def fetch(
     session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], seconds: float
 ) -> tuple[int, Any]:
-    """Send a GET request; return status and JSON body: status 0 without an answer in time, body None if no JSON."""
+    """Send a GET request.
+
+    Returns:
+        Status and JSON body: status 0 without an answer within `seconds`, body None if it is not JSON.
+    """
     try:
         async with session.get(url, headers=headers, timeout=aiohttp.ClientTimeout(total=seconds)) as answer:
             text = await answer.text()

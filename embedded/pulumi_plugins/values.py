@@ -30,7 +30,7 @@ def decode(struct: struct_pb2.Struct) -> Object:
 
 
 def sealed(struct: struct_pb2.Struct) -> Object:
-    """Return plain Python with secrets in their envelopes, so that they stay secret in the state."""
+    """Return plain Python with secrets in their envelopes, so that they remain secret in the state."""
     found: Object = json_format.MessageToDict(struct)
     return found
 

@@ -131,7 +131,7 @@ def _build_into(target: Path) -> None:
             (part / "bin" / PROVIDER).rename(target / "plugins" / PROVIDER)
         _share(go, part / "share", target)
     except OSError as error:
-        raise ToolchainError(f"cannot write to {target.parent}: {error.strerror}") from error
+        raise ToolchainError(f"{target.parent}: {error.strerror}; set WAYPOINT_LAB_CACHE to another folder") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

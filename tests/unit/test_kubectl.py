@@ -33,7 +33,7 @@ def test_command_expands_the_home_folder_and_starts_at_the_project(monkeypatch: 
     [
         ("echo a >&2; echo 'error: forbidden' >&2; exit 1", "kubectl get: forbidden"),
         ("exit 1", "kubectl get: failed without a message"),
-        ("echo no", "kubectl get pods: the answer is no JSON"),
+        ("echo no", "kubectl get pods: the answer is not JSON"),
         ("sleep 5", "kubectl get pods --ignore-not-found: no answer within 0.1 s"),
     ],
 )

@@ -54,7 +54,9 @@ class HealthMonitor:
             UnhealthyError: The application is unhealthy already.
         """
         if why := self.problem():
-            raise UnhealthyError(f"no fault is started, because the application is unhealthy: {why}")
+            raise UnhealthyError(
+                f"health: the application is unhealthy, so no fault was started: {why}; fix it, or the health check"
+            )
         self._thread.start()
         return self
 

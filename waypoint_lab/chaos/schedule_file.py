@@ -104,5 +104,8 @@ def load(file: Path) -> Schedule:
         if not fault.stages:
             raise ConfigError(f"{file}: faults[{number}]: it has no effect; give abort, delay or both")
         if before and fault.start_seconds < before.start_seconds + before.duration_seconds:
-            raise ConfigError(f"{file}: faults[{number}].startSeconds: it starts before the fault before it ends")
+            end = before.start_seconds + before.duration_seconds
+            raise ConfigError(
+                f"{file}: faults[{number}].startSeconds: the fault before ends later; use {end:g} or more"
+            )
     return Schedule(health=health, faults=tuple(faults))

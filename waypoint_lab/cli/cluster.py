@@ -31,7 +31,7 @@ def up(invocation: Invocation, api_port: int, http_port: int) -> None:
 @click.command()
 @click.pass_obj
 def down(invocation: Invocation) -> None:
-    """Stop the embedded cluster; its data stays for the next `lab up`."""
+    """Stop the embedded cluster; keep its data for the next `lab up`."""
     cluster.down(invocation.state, lambda line: click.echo(line, err=True))
 
 

@@ -106,7 +106,7 @@ chaos = LazyGroup(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     modules={
         "up": ("cluster:up", "Start the embedded cluster with bookinfo."),
-        "down": ("cluster:down", "Stop it; its data stays for the next `lab up`."),
+        "down": ("cluster:down", "Stop it; keep its data for the next `lab up`."),
         "status": ("cluster:status", "Show the status of the cluster's components and of Pulumi's plugins."),
         "env": ("cluster:env", "Print the exports that a shell needs."),
         "run": ("run:run", "Run all stages of the lab and measure each."),

@@ -59,7 +59,7 @@ def read(kind: Any, value: object, path: str, base: object = None) -> Any:
         kind: Its type: a model, or one of the types of single settings.
         value: As YAML or Pulumi has it.
         path: Its path below the project, for errors.
-        base: Default of a model, whose settings stay where `value` has none.
+        base: Default of a model, whose settings apply where `value` has none.
 
     Raises:
         ConfigError: The value is not valid.

@@ -65,7 +65,7 @@ class CanarySettings(Model, frozen=True):
     mirror_percent: types.Percent = 0
     """Percent of the requests that are copied to the canary, whose answers are dropped."""
     request_headers: dict[types.HeaderName, types.Text] = msgspec.field(default_factory=dict)
-    """Headers that each request gets on its way to a backend."""
+    """Headers that are set on each request to a backend."""
     response_headers: dict[types.HeaderName, types.Text] = msgspec.field(default_factory=dict)
     """Headers that each answer gets."""
     gate: GateSettings | None = None
@@ -131,7 +131,7 @@ class RetriesSettings(Model, frozen=True):
     backoff: types.OptionalDuration = ""
     """Base interval between tries; empty means Envoy's own 25ms."""
     budget_percent: types.Percent | None = None
-    """Most retries at one moment, in percent of the requests under way, at least 3; not set means no budget."""
+    """Most retries at one moment, in percent of the active requests, at least 3; not set means no budget."""
 
     @property
     def per_try_seconds(self) -> float:

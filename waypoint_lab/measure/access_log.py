@@ -35,7 +35,11 @@ def address(config: LabConfig) -> str:
 
 
 def log(config: LabConfig, waypoint: str, seconds: int) -> str:
-    """Return the log of all Pods of a waypoint over the last `seconds`; empty if it has none. Raises KubectlError."""
+    """Return the log of all Pods of a waypoint over the last `seconds`; empty if it has none.
+
+    Raises:
+        KubectlError: The log cannot be read.
+    """
     # Without --tail, kubectl prints ten lines of each Pod that a selector finds.
     chosen = ("--selector", f"{GATEWAY_LABEL}={waypoint}", "--tail=-1", "--max-log-requests=50", f"--since={seconds}s")
     return kubectl.run(config.target, "logs", "--namespace", config.app.namespace, *chosen)

@@ -243,5 +243,5 @@ class Load:
             early = client.exited
             found = client.stop()
         if early:
-            raise ProbeError("the background requests ended before the change did")
+            raise ProbeError("background requests: they ended before the change; run the command again")
         return [answer for answers in found for answer in answers]

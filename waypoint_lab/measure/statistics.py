@@ -76,6 +76,10 @@ def binomial_interval(successes: int, trials: int, confidence: float = 0.99) -> 
 def median_interval(values: Sequence[float], confidence: float = 0.99) -> Interval:
     """Return the distribution-free interval of a median: the whole range of `values` if they are too few.
 
+    Args:
+        values: At least one, in any order.
+        confidence: Between 0 and 1, both excluded.
+
     Raises:
         ValueError: There is no data.
     """

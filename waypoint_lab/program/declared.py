@@ -27,7 +27,7 @@ def load() -> LabConfig:
 
 
 def secrets(config: LabConfig) -> frozenset[str]:
-    """Return the texts that must stay secret.
+    """Return the texts that are secret.
 
     Pulumi reports only the object that holds a secret, so all values of headers in such an object count as secret.
     """

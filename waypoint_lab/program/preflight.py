@@ -56,7 +56,7 @@ class Preflight:
 
 
 def embedded(config: LabConfig) -> ServicePort | None:
-    """Check that the kubeconfig leads to the embedded cluster, and that the Service is there."""
+    """Check that the kubeconfig leads to the embedded cluster, and that the Service exists. Raises ConfigError."""
     try:
         verify_identity(default_state())
     except ClusterError as error:
@@ -107,7 +107,7 @@ def existing(config: LabConfig, missing: Sequence[str]) -> ServicePort | None:
 
 
 def kind(config: LabConfig) -> ServicePort | None:
-    """Check that kind works, and that the cluster's name is free or is the stack's own."""
+    """Check that kind works, and that the cluster's name is free or the stack's own. Raises ConfigError."""
     for tool in ("kind", "istioctl"):
         if shutil.which(tool) is None:
             raise ConfigError(f'{tool} is not on PATH; in this clone: eval "$(.venv/bin/lab env --stack NAME)"')

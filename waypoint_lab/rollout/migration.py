@@ -75,7 +75,7 @@ class Migration:
         """
         current = MigrationStep.declared(self._stack.config())
         if not current.canary:
-            raise RolloutError(f"there is no canary waypoint to remove: {current}")
+            raise RolloutError(f"there is no canary waypoint to roll back ({current}); `lab waypoint migrate` adds one")
         self._roll_back(current, why, resumed=True)
 
     def _record(
@@ -112,7 +112,7 @@ class Migration:
         return next((f"{item.what}: {item.why}" for item in verdicts if not item.passed), ""), verdicts
 
     def _set(self, step: MigrationStep) -> LabConfig:
-        """Write the settings that change; a default that was never written stays unwritten."""
+        """Write the settings that change; a default is not written."""
         before = MigrationStep.declared(self._stack.config()).settings()
         return self._stack.set(
             {path: value for path, value in step.settings().items() if path not in before or value != before[path]}
@@ -142,7 +142,7 @@ def choose_steps(
         weights: Rising whole percentages of new connections.
 
     Raises:
-        RolloutError: A stage is missing or in the way, or the names do not fit the declared canary.
+        RolloutError: A stage must be turned on or off, or the names do not match the declared canary.
         ConfigError: The name or the revision is not valid.
     """
     current = MigrationStep.declared(config)
@@ -158,5 +158,5 @@ def choose_steps(
         raise RolloutError(f"{current.canary} is the canary waypoint; migrate to it, or run `lab waypoint abort`")
     LabConfig.from_mapping({"waypoint": {"name": to, "revision": revision}})
     if not weights or any(weight != int(weight) for weight in weights):
-        raise RolloutError("--steps must be rising whole percentages, such as 10,50,100")
+        raise RolloutError("--steps: the weights are not valid; use rising whole percentages, such as 10,50,100")
     return plan(current, to, revision or current.canary_revision, [int(weight) for weight in weights])

@@ -72,7 +72,7 @@ class Promotion:
             The new state; None where no step is left.
 
         Raises:
-            RolloutError: The unchanged stack does not come up.
+            RolloutError: The update of the unchanged stack failed.
         """
         config = self.stack.config()
         first = CanaryStep.declared(config)
@@ -85,7 +85,9 @@ class Promotion:
             envoy_config.wait(config)
             envoy_config.wait_for_traffic(config)
         except FAILURES as error:
-            raise RolloutError(f"the stack does not come up unchanged, so no promotion was started: {error}") from None
+            raise RolloutError(
+                f"the update of the unchanged stack failed, so no promotion was started: {error}"
+            ) from None
         name = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self.journal.append("start", name, **{"from": first.document()}, steps=[step.document() for step in steps])
         return self.state()

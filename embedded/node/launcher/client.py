@@ -187,6 +187,13 @@ class LauncherClient:
     ) -> tuple[int | None, str]:
         """Run a command in a container.
 
+        Args:
+            pause: The first process of the Pod.
+            inside: The main process of the container.
+            command: The command.
+            seconds: Limit of the run, after which the command is killed.
+            limit: Largest output in bytes.
+
         Returns:
             The exit code (None after `seconds`) and the first `limit` bytes of the output.
         """

@@ -28,7 +28,7 @@ HEALTH = "health: {url: 'http://127.0.0.1:1/'}\n"
         (
             HEALTH + "faults: [{startSeconds: 0, durationSeconds: 5, abort: {}}, "
             "{startSeconds: 4, durationSeconds: 5, abort: {}}]",
-            "it starts before the fault before it ends",
+            "the fault before ends later; use ",
         ),
     ],
 )

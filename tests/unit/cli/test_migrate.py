@@ -75,9 +75,9 @@ CANARY = {**ON, "waypoint": {"canary": {"name": "next", "weight": 20}}}
         (
             ("--to", "n", "--steps", "50,5"),
             ON,
-            "--steps must be rising whole percentages, such as 10,50,100",
+            "--steps: the weights are not valid; use rising whole percentages, such as 10,50,100",
         ),
-        (("--to", "n", "--steps", "0.5"), ON, "--steps must be rising whole percentages"),
+        (("--to", "n", "--steps", "0.5"), ON, "--steps: the weights are not valid; use rising whole percentages"),
         (("--to", "n"), {"stages": {**ON["stages"], "abort": True}}, "stages.delay or stages.abort is on; turn it off"),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_way_back_that_fails_is_gone_on_with(scene: Scene) -> None:
 
 
 def test_going_back_by_hand_needs_a_canary(scene: Scene) -> None:
-    with pytest.raises(RolloutError, match="there is no canary waypoint to remove: all through waypoint"):
+    with pytest.raises(RolloutError, match=r"there is no canary waypoint to roll back \(all through waypoint\)"):
         scene.back()
     scene.write(CANARY)
     scene.back()

@@ -74,7 +74,7 @@ def test_load_that_ended_before_the_change_is_an_error(monkeypatch: pytest.Monke
     with serving() as server:
         load = Load(LabConfig(app=AppSettings(port=server.server_port)), 0.1, workers=1)
         load._client._process.wait(10)
-        with pytest.raises(ProbeError, match=r"^the background requests ended before the change did$"):
+        with pytest.raises(ProbeError, match=r"^background requests: they ended before the change; "):
             load.stop()
 
 
