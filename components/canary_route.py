@@ -22,7 +22,7 @@ class CanaryRouteArgs(TypedDict):
     backends: NotRequired[list[Backend]]
     """Services that get the traffic, by weight; at most 16."""
     baseline: NotRequired[pulumi.Input[str]]
-    """Service that gets what the canary does not. An output is possible."""
+    """Service that gets the rest of the traffic. An output is possible."""
     canary: NotRequired[pulumi.Input[str]]
     """Service that gets `weight` percent. An output is possible."""
     weight: NotRequired[float]

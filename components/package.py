@@ -37,7 +37,7 @@ class Package(ComponentProvider):
     """Provider of the components, with tidy descriptions in its schema and errors of one line."""
 
     def __init__(self) -> None:
-        """Analyze the components. Raise what the analyzer of the SDK raises."""
+        """Analyze the components. Errors are those of the SDK's analyzer."""
         super().__init__(COMPONENTS, NAME, version=VERSION)
         # Python 3.13 removes the indentation of docstrings itself; earlier versions would give another schema.
         self.schema = json.dumps(_tidy(json.loads(self.schema or "")))

@@ -31,7 +31,7 @@ class ServiceTrafficArgs(TypedDict):
     backends: NotRequired[list[Backend]]
     """Services that get the traffic, by weight."""
     baseline: NotRequired[str]
-    """Service that gets what the canary does not, and that fails where `fault_at` is `upstream`. Plain."""
+    """Service that gets the rest of the traffic, and that fails with `fault_at: upstream`. Plain."""
     canary: NotRequired[pulumi.Input[str]]
     """Service that gets `weight` percent. An output is possible."""
     weight: NotRequired[float]

@@ -63,9 +63,9 @@ class HeaderChanges(TypedDict):
     """Changes of headers of requests or responses. Values are literal text, also a percent sign."""
 
     set: NotRequired[dict[str, pulumi.Input[str]]]
-    """Headers that get this value in place of what they had. Values may be outputs."""
+    """Headers that get this value in place of their own. Values may be outputs."""
     add: NotRequired[dict[str, pulumi.Input[str]]]
-    """Headers that get this value in addition to what they had. Values may be outputs."""
+    """Headers that get this value in addition to their own. Values may be outputs."""
     remove: NotRequired[list[str]]
     """Headers that are removed. Plain."""
 
@@ -128,7 +128,7 @@ class Duration(TypedDict):
     seconds: float
     """Length, 1 to 3600 seconds. Plain."""
     id: NotRequired[str]
-    """Id of this fault; default a hash of its settings. A fault with another id begins anew. Plain."""
+    """Id of this fault; default a hash of its settings. A fault with another id starts again. Plain."""
     expired: NotRequired[str]
     """Id in the annotation `waypoint-lab/fault-expired` in the cluster. A fault with this id is not injected. Plain."""
     image: NotRequired[str]

@@ -25,7 +25,7 @@ class ComponentStatus:
 
     Attributes:
         name: Name of the component.
-        pid: Process id outside the cluster; 0 if it is no process or does not run.
+        pid: Process id outside the cluster; 0 if it is not a process or does not run.
         ready: True if the component does its work.
         detail: `ready`, or the reason why it is not.
         starts: Number of starts of its process since the supervisor's own.

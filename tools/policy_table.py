@@ -25,7 +25,7 @@ def _row(row: Policy) -> str:
 
 
 def render(document: str) -> str:
-    """Return `document` with the table written anew."""
+    """Return `document` with a new table."""
     head = "| policy | level | checks | what must hold, and why | parameters (default) |\n|---|---|---|---|---|\n"
     table = head + "".join(map(_row, TABLE))
     return _MARKED.sub(lambda found: f"{found[1]}{table}{found[2]}", document)

@@ -6,7 +6,7 @@ class LabError(Exception):
 
 
 class ConfigError(LabError):
-    """Report a setting of the stack that is wrong: the path, the value and what would be right."""
+    """Report a setting of the stack that is wrong: its path, its value and the valid values."""
 
 
 class KubectlError(LabError):

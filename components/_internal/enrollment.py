@@ -60,7 +60,7 @@ def expected(services: Object, names: Sequence[str]) -> set[str]:
 def weight(item: Object) -> int:
     """Return the percent of new connections, 0 to 100, that an object's annotation gives to its canary.
 
-    Source: istiod: a weight that is no whole number from 0 to 100 leaves all to the primary.
+    Source: istiod: with a weight that is not a whole number from 0 to 100, all connections go to the primary.
     """
     text = str((item["metadata"].get("annotations") or {}).get(WEIGHT, "0"))
     found = int(text) if _WEIGHT.fullmatch(text) else 0

@@ -1,4 +1,4 @@
-"""The wait before a Gateway is created: for the garbage collection of an earlier one, and for labels of others."""
+"""Wait before a Gateway is created: for the garbage collection of an earlier one. Check labels of other tools."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

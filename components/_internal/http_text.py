@@ -72,7 +72,7 @@ def literal(text: str) -> str:
 
 
 def regex(component: str, field: str, value: str) -> "re.Pattern[str]":
-    """Return the pattern that is in Python what `value` is in RE2, Envoy's syntax.
+    """Return the Python pattern that is equivalent to `value` in RE2, Envoy's syntax.
 
     Source: https://github.com/google/re2/wiki/Syntax
     """

@@ -1,4 +1,4 @@
-"""Registration of a VirtualService, and of what its faults and retries need besides."""
+"""Registration of a VirtualService, and of the resources that its faults and retries need."""
 
 import pulumi
 

@@ -34,7 +34,7 @@ class Access(NamedTuple):
 
 
 def access(component: str, args: Mapping[str, Any]) -> Access:
-    """Return the cluster that `kubeconfig` and `context` of `args` name. Raise RunError for what is no text."""
+    """Return the cluster that `kubeconfig` and `context` of `args` name. Raise RunError if they are not text."""
     for field in ("kubeconfig", "context"):
         if not isinstance(args.get(field, ""), str | pulumi.Output):
             raise pulumi.RunError(f"{component}: {field} is {args[field]!r}: it must be text")

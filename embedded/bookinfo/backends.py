@@ -26,7 +26,7 @@ def reviews(version: str) -> web.Application:
     distinguishes the application's failures from the mesh's.
 
     Raises:
-        SystemExit: REVIEWS_FAIL_PERCENT is no such number.
+        SystemExit: REVIEWS_FAIL_PERCENT is not a number from 0 to 100.
     """
     color = STAR_COLORS[version]
     fails = fail_share()
@@ -65,7 +65,7 @@ def fail_share() -> float:
     """Return the share (0 to 1) of requests to fail, by REVIEWS_FAIL_PERCENT.
 
     Raises:
-        SystemExit: It is no number from 0 to 100.
+        SystemExit: It is not a number from 0 to 100.
     """
     text = os.environ.get("REVIEWS_FAIL_PERCENT") or "0"
     try:

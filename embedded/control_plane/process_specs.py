@@ -158,7 +158,6 @@ def node_agent(state: Path, bin_dir: Path) -> ProcessSpec:
         "kubelet_cert": pki / "kubelet.crt",
         "kubelet_key": pki / "kubelet.key",
         "mesh_ca_cert": pki / "cacerts" / "mesh.crt",
-        "mesh_ca_key": pki / "cacerts" / "mesh.key",
         "cluster_domain": DOMAIN,
         "toolchain_bin": bin_dir,
         "toolchain_share": bin_dir.parent / "share",

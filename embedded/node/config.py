@@ -25,7 +25,6 @@ class NodeConfig:
     kubelet_cert: str
     kubelet_key: str
     mesh_ca_cert: str
-    mesh_ca_key: str
     cluster_domain: str
     toolchain_bin: str
     toolchain_share: str
@@ -35,7 +34,7 @@ class NodeConfig:
         """Read the settings from the file `path`.
 
         Raises:
-            NodeConfigError: The file is missing, is no JSON object, or has a wrong, missing or unknown field.
+            NodeConfigError: The file is missing, is not a JSON object, or has a wrong, missing or unknown field.
         """
         try:
             given = json.loads(Path(path).read_text())

@@ -49,7 +49,7 @@ def missing(requirements: str) -> list[str]:
         requirements: Text of a requirements file.
 
     Raises:
-        InvalidRequirement: A line is no requirement, such as an option of pip's.
+        InvalidRequirement: A line is not a requirement, such as an option of pip's.
     """
     found = []
     for line in requirements.replace("\\\n", " ").splitlines():

@@ -1,4 +1,4 @@
-"""The file of a schedule: health check and faults, in the words of the stack's config."""
+"""The file of a schedule: health check and faults, with the settings of the stack's config."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ Failures = Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 
 
 
 class HealthCheck(Model, frozen=True):
-    """A URL that must answer with a status below 400. It is asked every half second."""
+    """A URL that must answer with a status below 400. It is requested every half second."""
 
     url: types.Address
     """The address."""

@@ -1,4 +1,4 @@
-"""`lab chaos check` and `lab chaos run`: the declared fault, what hides it, and its effect."""
+"""`lab chaos check` and `lab chaos run`: the declared fault, its obstacles and its effect."""
 
 from dataclasses import asdict
 from typing import Any

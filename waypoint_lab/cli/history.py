@@ -1,4 +1,4 @@
-"""`lab canary history` and `lab waypoint history`: decisions, when they were made, and on what evidence."""
+"""`lab canary history` and `lab waypoint history`: decisions with their times and evidence."""
 
 from collections.abc import Callable
 

@@ -24,7 +24,7 @@ FAILURES = (LabError, cluster.ClusterError, subprocess.SubprocessError, OSError)
 
 @dataclass
 class Invocation:
-    """One call of `lab`: where the embedded cluster keeps its state, and the words of the command."""
+    """One call of `lab`: the state folder of the embedded cluster, and the words of the command."""
 
     state: Path
     command: str = "lab"

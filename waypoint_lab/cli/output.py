@@ -21,7 +21,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console; where the output is no terminal, it neither wraps nor colours."""
+    """Return a console; without a terminal, it neither wraps lines nor uses colours."""
     found = Console(stderr=stderr, highlight=False, soft_wrap=True)
     return found if found.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=1000)
 

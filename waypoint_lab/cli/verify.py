@@ -19,7 +19,7 @@ from waypoint_lab.stages.table import expectations
 @output.json_option
 @click.pass_obj
 def verify(invocation: Invocation, stack: str, as_json: bool) -> int:
-    """Measure the deployed stages and compare them with what the stack declared.
+    """Measure the deployed stages and compare them with the deployed config.
 
     Exit status 1 where a verdict is not a pass.
     """

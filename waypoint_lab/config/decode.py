@@ -1,4 +1,4 @@
-"""Read settings into the models; each error is one line with the setting's path, its value, and what is right."""
+"""Read settings into the models; each error is one line with the setting's path, its value and the valid values."""
 
 import difflib
 import json
@@ -35,7 +35,7 @@ def fields(model: type[msgspec.Struct]) -> dict[str, tuple[str, Any]]:
 
 
 def expected(kind: Any) -> str:
-    """Return the text of what is right for a setting of type `kind`."""
+    """Return the text of the valid values of a setting of type `kind`."""
     if get_origin(kind) is Annotated:
         return str(get_args(kind)[1].description)
     if get_origin(kind) is Literal:
@@ -114,7 +114,7 @@ def _object(model: type[msgspec.Struct], value: object, path: str, base: object)
 
 
 def _single(kind: Any, value: object, path: str) -> Any:
-    """Read a value that is no map. Pulumi keeps decimals, and all that is set without --path, as text."""
+    """Read a value that is not a map. Pulumi keeps decimals, and all values set without --path, as text."""
     meta = get_args(kind)[1] if get_origin(kind) is Annotated else None
     plain = get_args(kind)[0] if meta else kind
     given = value
@@ -134,7 +134,7 @@ def _single(kind: Any, value: object, path: str) -> Any:
 
 
 def _typed(plain: Any, text: str) -> object:
-    """Return text that is exactly a boolean or a number as that, and all other text as it is."""
+    """Convert text that is exactly a boolean or a number; return other text as it is."""
     if plain is bool:
         return {"true": True, "false": False}.get(text, text)
     if plain not in (int, float):

@@ -31,7 +31,7 @@ class LabConfig(Model, frozen=True):
     waypoint: WaypointSettings = WaypointSettings()
     """The waypoint of the namespace."""
     canary: CanarySettings = CanarySettings()
-    """The canary: how much traffic it gets, and what happens to that."""
+    """The canary: its share of the traffic, and the treatment of its requests."""
     fault: FaultSettings = FaultSettings()
     """The fault of the stages `delay` and `abort`."""
     retries: RetriesSettings = RetriesSettings()
@@ -100,7 +100,7 @@ class LabConfig(Model, frozen=True):
 
 
 def _parsed(value: object) -> object:
-    """Return an object that Pulumi holds as the text of its JSON, and all other values as they are."""
+    """Parse an object that Pulumi holds as JSON text; return other values as they are."""
     if isinstance(value, str) and value.startswith("{"):
         try:
             return json.loads(value)

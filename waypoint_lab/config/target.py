@@ -29,7 +29,7 @@ def stack_config(folder: Path, stack: str = "dev") -> LabConfig:
     except FileNotFoundError:
         raise ConfigError(f"Pulumi.{stack}.yaml: there is no such file; choose a stack that exists") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"Pulumi.{stack}.yaml: it is no YAML; fix it ({str(error).splitlines()[0]})") from None
+        raise ConfigError(f"Pulumi.{stack}.yaml: it is not valid YAML; fix it ({str(error).splitlines()[0]})") from None
     return LabConfig.from_stack(_masked(given.get("config") or {}))
 
 

@@ -16,7 +16,7 @@ class PrometheusSettings(Model, frozen=True):
     url: types.Address
     """Base address of the server."""
     requests: types.Text
-    """Query of the number of requests that the others rest on."""
+    """Query of the number of requests that the other queries are based on."""
     success_rate: types.OptionalText = ""
     """Query of the success rate in percent; set where the gate has successRate, and only there."""
     p99: types.OptionalText = ""
@@ -37,10 +37,10 @@ class GateSettings(Model, frozen=True):
     seconds: types.GateSeconds = 30.0
     """Most seconds that the measurement takes."""
     prometheus: PrometheusSettings | None = None
-    """A Prometheus that is asked in place of a probe."""
+    """A Prometheus that is queried in place of a probe."""
 
     def document(self) -> dict[str, Any]:
-        """Return all that decides, for the record of what passed."""
+        """Return the thresholds, for the record of a pass."""
         return {key: value for key, value in msgspec.to_builtins(self).items() if value not in (None, False)}
 
 
@@ -52,12 +52,12 @@ class SessionAffinitySettings(Model, frozen=True):
 
 
 class CanarySettings(Model, frozen=True):
-    """The canary: how much traffic it gets, and what happens to that."""
+    """The canary: its share of the traffic, and the treatment of its requests."""
 
     weight: types.Weight = 20
     """Percent of the requests that go to the canary."""
     cohort: CohortSettings | None = None
-    """Requests that all go to the canary, whatever the weight."""
+    """Requests that all go to the canary, at any weight."""
     steps: types.Steps = (1, 5, 20, 50, 100)
     """Weights of a promotion, in order."""
     session_affinity: SessionAffinitySettings | None = None

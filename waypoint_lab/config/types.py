@@ -16,7 +16,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def seconds(duration: str) -> float:
-    """Return a duration such as `500ms` or `1m30s` in seconds; 0 for text that is no duration above zero."""
+    """Return a duration such as `500ms` or `1m30s` in seconds; 0 for text that is not a duration above zero."""
     if not _DURATION.fullmatch(duration):
         return 0.0
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h)", duration))

@@ -1,4 +1,4 @@
-"""Read the access logs of waypoints: which waypoint took a request, and what it answered. Works on any cluster."""
+"""Read the access logs of waypoints, which contain the requests and answers of each. Works on any cluster."""
 
 import re
 import secrets

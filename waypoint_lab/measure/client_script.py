@@ -117,7 +117,7 @@ def end_with(task, stdin):
 
 
 def main(spec, stdin=0):
-    """Run all groups and print what they answer."""
+    """Run all groups and print their answers."""
     task = Task(spec["seconds"])
     threading.Thread(target=end_with, args=(task, stdin), daemon=True).start()
     printed = 0.0

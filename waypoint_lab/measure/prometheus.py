@@ -60,7 +60,7 @@ def number(url: str, query: str, seconds: float = ANSWER_SECONDS) -> float:
     if len(numbers) > 1:
         raise PrometheusError(f"{query!r} gives {len(numbers)} numbers: it must give one, as sum() does")
     if not math.isfinite(numbers[0]):
-        raise NoDataError(f"Prometheus at {url} has {numbers[0]} for {query!r}, which is no number")
+        raise NoDataError(f"Prometheus at {url} has {numbers[0]} for {query!r}, which is not a number")
     return numbers[0]
 
 

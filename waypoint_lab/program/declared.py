@@ -1,4 +1,4 @@
-"""Read the stack's configuration from Pulumi, keep its secrets secret, and return what the stack declares."""
+"""Configuration of the stack from Pulumi, its secrets, and its outputs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -69,5 +69,5 @@ def hiding(texts: frozenset[str]) -> Transformation:
 
 
 def outputs(config: LabConfig, texts: frozenset[str]) -> dict[str, Any]:
-    """Return the stack's outputs about what it declares: the whole configuration, and the stages that are on."""
+    """Return the stack's outputs: the whole configuration, and the stages that are on."""
     return {"declared": hidden(msgspec.to_builtins(config), texts), "stages": sorted(config.stages.on)}

@@ -63,7 +63,7 @@ def service_waypoint(snapshot: Snapshot, service: Object) -> str | None:
 def waypoint_weights(snapshot: Snapshot, service: Object) -> WaypointWeights:
     """Return the waypoint of a Service, or baseline and canary with their weights (0 to 100); empty without one.
 
-    With an unusable canary, or a weight that is no integer from 0 to 100, the baseline has it all. The namespace's
+    With an unusable canary, or a weight that is not an integer from 0 to 100, the baseline gets all. The namespace's
     canary counts only if the baseline is the namespace's, too.
 
     Source: istiod's buildWeightedWaypoints.

@@ -18,7 +18,6 @@ SETTINGS: dict[str, Any] = {
     "kubelet_cert": "/c",
     "kubelet_key": "/k",
     "mesh_ca_cert": "/mc",
-    "mesh_ca_key": "/mk",
     "cluster_domain": "cluster.local",
     "toolchain_bin": "/bin",
     "toolchain_share": "/share",
