@@ -85,8 +85,8 @@ def environment(state: Path, *, embedded: bool = True) -> dict[str, str]:
         toolchain = build.root()
     with os_errors_as_cluster_errors(state):
         path = [str(toolchain / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-        # The official plugins win wherever they are installed. PATH wins over Pulumi's own plugin folder, so what lies
-        # there has to be named before the toolchain's plugin and the stand-ins.
+        # Official plugins have priority. Pulumi prefers PATH to its own plugin folder, so the official plugins of that
+        # folder come before the toolchain's plugin and the stand-ins on PATH.
         path += [*_official_plugins(), str(toolchain / "plugins"), str(_write_stand_ins(state))]
         variables = {
             "PATH": os.pathsep.join(path),

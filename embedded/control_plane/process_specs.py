@@ -97,7 +97,7 @@ def kube_controller_manager(state: Path, bin_dir: Path) -> ProcessSpec:
     flags = _client_flags(state, "controller-manager") | {
         "service-account-private-key-file": state / "pki" / "sa.key",
         "root-ca-file": state / "pki" / "ca.crt",
-        # The one node is this machine: nothing could be evicted to anywhere else.
+        # This machine is the only node: Pods cannot be evicted to another one.
         "controllers": "*,-node-lifecycle-controller,-taint-eviction-controller",
     }
     argv = [str(bin_dir / "kube-controller-manager"), *_flags(flags)]

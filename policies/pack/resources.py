@@ -83,7 +83,7 @@ class Resource:
 
 
 Resources = Sequence[Resource]
-Violation = tuple[Resource, str]  # the resource that breaks a rule, and what is wrong with it
+Violation = tuple[Resource, str]  # the resource that breaks a rule, and the problem
 Violations = Iterator[Violation]
 
 

@@ -33,10 +33,3 @@ def _put(document: MutableMapping[str, Any], parents: list[str], last: str, valu
     _put(document[first], rest, last, value)
     if not document[first]:
         del document[first]
-
-
-def nested(settings: Settings) -> dict[str, Any]:
-    """Return settings by path as nested maps."""
-    found: dict[str, Any] = {}
-    put(found, settings)
-    return found

@@ -37,7 +37,7 @@ def _waypoint(stack: Stack) -> None:
             "kubeconfig": config.target.kubeconfig,
             "context": config.target.context,
         },
-        # The Services are deleted after the routes to them, because the waypoint hears of a deleted route later.
+        # The Services are deleted after the routes to them, because the waypoint gets the deletion of a route late.
         stack.options(*stack.versions()),
     )
     stack.after.append(waypoint)

@@ -9,7 +9,7 @@ from pulumi_command import local
 
 DEFAULT_CONFIG = Path(__file__).with_suffix(".yaml")
 CREATE_MINUTES, DELETE_MINUTES = 15, 5
-# A cluster of this name without an owner file belongs to somebody else. One with it that answers is used as it is; one
+# A cluster of this name without an owner file is not of this stack. One with it that answers is used as it is; one
 # that does not answer was left by an interruption, and is created again.
 CREATE = """
 set -eu

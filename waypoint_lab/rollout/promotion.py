@@ -206,7 +206,7 @@ class Promotion:
                     break
                 except FAILURES as error:
                     why = str(error)
-            unreachable = self._api_problem()  # asked only after a failure, so that a rollback starts at once
+            unreachable = self._api_problem()  # checked only after a failure, so that a rollback starts at once
             tries += not unreachable
             if tries >= ROLLBACK_TRIES or time.monotonic() - began > API_SECONDS:
                 raise RolloutError(f"cannot roll back to {healthy} yet: {why}; run `lab canary promote` to try again")

@@ -37,7 +37,7 @@ def effective_policies(snapshot: ClusterSnapshot) -> list[EffectivePolicy]:
     for item in snapshot.all(*_KINDS):
         known = snapshot.find(*item.key)
         if item.patch and any(not part.patch for part in known):
-            continue  # it comes with the whole resource
+            continue  # it is part of the whole resource
         parts = (item, *(part for part in known if part.patch and part is not item))
         notes = {note: value for part in parts for note, value in part.annotations.items()}
         if notes.get(_DRY_RUN) in _TRUE:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.unit.configs import nested
 from waypoint_lab.cli import history, waypoint_migrate
-from waypoint_lab.config.paths import nested
 from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.errors import ConfigError, PulumiError, RolloutError
 from waypoint_lab.measure.client import Answer
