@@ -10,7 +10,7 @@ from waypoint_lab.chaos.schedule_file import Schedule, ScheduledFault
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError, LabError
 from waypoint_lab.measure import envoy_config
-from waypoint_lab.measure.stage_run import restored, select, set_step
+from waypoint_lab.measure.stage_run import restored, selected, set_step
 from waypoint_lab.measure.verify import Measurement, measure
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.stages.table import Step, expectations
@@ -67,8 +67,7 @@ def run(stack: PulumiStack, schedule: Schedule, base: LabConfig, report: Report,
 
     try:
         with HealthMonitor(schedule.health) as monitor:
-            select(stack)
-            with restored(stack, report), signals.handled(interrupt):
+            with selected(stack), restored(stack, report), signals.handled(interrupt):
                 before, began = stack.file.read_bytes(), time.monotonic()
                 for fault in schedule.faults:
                     if monitor.unhealthy.wait(max(0.0, began + fault.start_seconds - time.monotonic())):

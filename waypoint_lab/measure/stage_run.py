@@ -123,12 +123,25 @@ def forget_lost_salt(stack: PulumiStack) -> None:
         stack.file.write_text(yaml.safe_dump(document, sort_keys=False))
 
 
-def select(stack: PulumiStack) -> None:
-    """Select the stack, or create it. Raises PulumiError."""
-    if not stack.file.exists():
-        stack.file.write_text("config: {}\n")
-    forget_lost_salt(stack)
-    pulumi(stack.folder, "stack", "select", "--create", stack.name)
+@contextmanager
+def selected(stack: PulumiStack) -> Iterator[None]:
+    """Select the stack, or create it. Remove what Pulumi writes into the stack's file for that, in the end.
+
+    Raises:
+        PulumiError: Pulumi refuses it.
+    """
+    before = stack.file.read_bytes() if stack.file.exists() else None
+    try:
+        if before is None:
+            stack.file.write_text("config: {}\n")
+        forget_lost_salt(stack)
+        pulumi(stack.folder, "stack", "select", "--create", stack.name)
+        yield
+    finally:
+        if before is None:
+            stack.file.unlink(missing_ok=True)
+        elif stack.file.read_bytes() != before:
+            stack.file.write_bytes(before)
 
 
 def run_stage(stack: PulumiStack, row: Stage) -> StageResult:
@@ -186,8 +199,7 @@ def run_stages(stack: PulumiStack, rows: list[Stage], report: Callable[[str], No
         LabError: The stack cannot be selected or emptied.
     """
     results: list[StageResult] = []
-    select(stack)
-    with restored(stack, report):
+    with selected(stack), restored(stack, report):
         report("turn all stages off, as the state to compare with")
         config = set_step(stack, Step(()))
         stack.up()

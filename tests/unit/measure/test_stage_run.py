@@ -12,7 +12,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import PulumiError
 from waypoint_lab.measure import snapshot
 from waypoint_lab.measure.client import Answer
-from waypoint_lab.measure.stage_run import StageResult, restored, select
+from waypoint_lab.measure.stage_run import StageResult, restored, selected
 from waypoint_lab.measure.verify import judge
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.stages.table import Expect, Measure
@@ -113,16 +113,17 @@ def test_a_salt_is_forgotten_where_its_stack_is_gone_and_no_secret_needs_it(
     (tmp_path / "pulumi").write_text(f'#!/bin/sh\n[ "$2" = select ] || {answer}\n')
     (tmp_path / "pulumi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    select(PulumiStack(tmp_path, "dev"))
-    assert file.read_text() == (after or text)
+    with selected(PulumiStack(tmp_path, "dev")):
+        assert file.read_text() == (after or text)
+    assert file.read_text() == text
 
 
 def test_a_walk_that_pulumi_refuses_says_why_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pulumi").write_text("#!/bin/sh\necho 'error: no login' >&2\nexit 255\n")
     (tmp_path / "pulumi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(PulumiError, match=r"^pulumi stack failed: no login$"):
-        select(PulumiStack(tmp_path, "dev"))
+    with pytest.raises(PulumiError, match=r"^pulumi stack failed: no login$"), selected(PulumiStack(tmp_path, "dev")):
+        pass
 
 
 def test_a_latency_of_the_few_that_were_answered_is_no_pass() -> None:
