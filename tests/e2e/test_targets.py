@@ -85,7 +85,7 @@ def test_up_on_a_cluster_that_lacks_something_names_it_and_changes_nothing(exist
     for name, value in wanted.items():
         existing.pulumi("config", "set", "--path", f"app.{name}", value)
     said = existing.apply().stdout
-    assert "2 things are missing" in said
+    assert "fix 2 problems" in said
     assert "kubectl label namespace default istio.io/dataplane-mode=ambient" in said
     assert "Service default/nowhere: does not exist" in said
     doctor = existing.lab("doctor")
