@@ -18,7 +18,8 @@ import yaml
 from tests.conftest import Kubectl
 from tests.e2e.scene import UP, Scene, until
 
-pytestmark = pytest.mark.timeout(300)
+RUN_SECONDS = 400
+pytestmark = pytest.mark.timeout(200)
 KIND = """#!/bin/sh
 echo "kind $*" >> "$STAND_IN/log"
 case "$1 $2" in
@@ -69,12 +70,13 @@ def existing(
     yield from _stack(project, environment, "existing", {"target": {"kind": "existing", "kubeconfig": str(kubeconfig)}})
 
 
+@pytest.mark.timeout(RUN_SECONDS + 60)
 def test_run_on_an_existing_cluster_passes(existing: Scene) -> None:
     doctor = existing.lab("doctor", "--json")
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
     states = {item["what"]: item["state"] for item in json.loads(doctor.stdout)["checks"]}
     assert states["Gateway API"] == states["Istio ambient"] == states["your permissions"] == "ok"
-    done = existing.lab("run", "--stages", "l7-policy,canary", "--json", "-", seconds=200)
+    done = existing.lab("run", "--stages", "l7-policy,canary", "--json", "-", seconds=RUN_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     stages = {row["name"]: row["passed"] for row in json.loads(done.stdout)["stages"]}
     assert stages == {"waypoint": True, "l7-policy": True, "canary": True, "cleanup": True}
