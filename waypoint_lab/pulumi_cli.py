@@ -86,6 +86,8 @@ def pulumi(folder: Path, *arguments: str) -> str:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS)
     except FileNotFoundError:
         raise PulumiError(NO_PULUMI) from None
+    except subprocess.TimeoutExpired:
+        raise PulumiError(f"pulumi {arguments[0]}: no result within {COMMAND_SECONDS:g} s; run it by hand") from None
     if done.returncode:
         raise PulumiError(f"pulumi {arguments[0]} failed: {reason(done.stderr or done.stdout)}")
     return done.stdout
