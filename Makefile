@@ -29,7 +29,7 @@ check: .venv/.installed-dev ## Check format, style, types, the order of imports,
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	.venv/bin/pytest -q -m unit
+	.venv/bin/pytest -q -m unit -n 2
 
 test: toolchain check ## Run `check`, and every test on a cluster
 	.venv/bin/pytest -q -m "not unit and not soak"
