@@ -25,7 +25,6 @@ __all__ = ["ToolchainError", "build", "key", "root"]
 PROVIDER = "pulumi-resource-kubernetes"
 PROVIDER_FOLDER = HERE / "kubernetes_provider"
 DISK_NEEDED = 8 * 2**30  # bytes: 1 GiB of binaries, the rest Go's module and build caches
-SHARED = ("gateway-api", "envoy_bootstrap.json", "istio-ambient.yaml")
 LDFLAGS = " ".join(
     [
         "-s -w",
@@ -80,7 +79,7 @@ def _missing(target: Path) -> list[str]:
 
 
 def _complete(target: Path) -> bool:
-    return all((target / "share" / name).exists() for name in SHARED) and not _missing(target)
+    return (target / "share").exists() and not _missing(target)
 
 
 def build() -> Path:
@@ -118,7 +117,7 @@ def _build_into(target: Path) -> None:
         )
     part = target.with_name(f"{target.name}.part-{os.getpid()}")
     try:
-        for folder in (part / "bin", part / "share", target / "bin", target / "plugins", target / "share"):
+        for folder in (part / "bin", part / "share", target / "bin", target / "plugins"):
             folder.mkdir(parents=True, exist_ok=True)
         missing = _missing(target)
         packages = [package for name, package in _packages().items() if name in missing]
@@ -129,7 +128,9 @@ def _build_into(target: Path) -> None:
         if PROVIDER in missing:
             _compile(go, PROVIDER_FOLDER, ["."], str(part / "bin" / PROVIDER), ["-overlay", _overlay(go, part)])
             (part / "bin" / PROVIDER).rename(target / "plugins" / PROVIDER)
-        _share(go, part / "share", target)
+        if not (target / "share").exists():
+            _write_shared_data(go, part / "share", target)
+            (part / "share").rename(target / "share")
     except OSError as error:
         raise ToolchainError(f"{target.parent}: {error.strerror}; set WAYPOINT_LAB_CACHE to another folder") from error
     finally:
@@ -177,7 +178,7 @@ def _compile(go: str, folder: Path, packages: list[str], out: str, more: list[st
     print(f"toolchain: built in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _share(go: str, share: Path, target: Path) -> None:
+def _write_shared_data(go: str, share: Path, target: Path) -> None:
     """Copy data files of the same locked modules: CRDs, Envoy's bootstrap template, Istio's ambient manifest."""
     gateway_api = Path(run_go(go, "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api").strip())
     istio = Path(run_go(go, "list", "-m", "-f", "{{.Dir}}", "istio.io/istio").strip())
@@ -190,8 +191,6 @@ def _share(go: str, share: Path, target: Path) -> None:
         [istioctl, "manifest", "generate", "--set", "profile=ambient"], capture_output=True, text=True, check=True
     ).stdout
     (share / "istio-ambient.yaml").write_text(manifest)
-    shutil.rmtree(target / "share")
-    share.rename(target / "share")
 
 
 def main() -> int:
