@@ -14,9 +14,14 @@ from waypoint_lab.errors import ConfigError
 PROJECT = "waypoint-lab"
 
 
+def _printable(text: str) -> str:
+    """Return a path in one line: names that a user gives can hold any character."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
 def bad(path: str, value: object, want: str) -> ConfigError:
     """Return the error about a wrong value."""
-    return ConfigError(f"{PROJECT}:{path}: {json.dumps(value, default=str)} is not valid; use {want}")
+    return ConfigError(f"{PROJECT}:{_printable(path)}: {json.dumps(value, default=str)} is not valid; use {want}")
 
 
 def unknown(path: str, name: str, known: Iterable[str]) -> ConfigError:
@@ -24,7 +29,7 @@ def unknown(path: str, name: str, known: Iterable[str]) -> ConfigError:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
-    return ConfigError(f"{PROJECT}:{f'{path}.' if path else ''}{name}: there is no such setting; {hint}")
+    return ConfigError(f"{PROJECT}:{_printable(f'{path}.{name}' if path else name)}: there is no such setting; {hint}")
 
 
 @cache
@@ -109,7 +114,7 @@ def _object(model: type[msgspec.Struct], value: object, path: str, base: object)
         found[name] = read(kind, item, f"{path}.{key}" if path else key, found.get(name))
     for key, (name, kind) in known.items():
         if name not in found and name in required:
-            raise ConfigError(f"{PROJECT}:{path}.{key}: it is missing; use {expected(kind)}")
+            raise ConfigError(f"{PROJECT}:{_printable(path)}.{key}: it is missing; use {expected(kind)}")
     return model(**found)
 
 
