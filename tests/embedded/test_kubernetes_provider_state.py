@@ -28,7 +28,8 @@ def test_the_state_has_the_official_providers_fields(program: Program) -> None:
 
 
 def test_a_refresh_sees_what_others_changed_and_the_next_up_puts_it_back(program: Program, kubectl: Kubectl) -> None:
-    program.write(row("a", service("drift", labels={"tier": "one"})))
+    forced = {"pulumi.com/skipAwait": "true", "pulumi.com/patchForce": "true"}
+    program.write(row("a", service("drift", labels={"tier": "one"}, annotations=forced)))
     program.up()
     program.pulumi("refresh", "--yes", "--skip-preview", "--expect-no-changes")
     kubectl("label", "service", "drift", "-n", NAMESPACE, "tier=two", "--overwrite")
@@ -37,6 +38,8 @@ def test_a_refresh_sees_what_others_changed_and_the_next_up_puts_it_back(program
     (step,) = program.preview()
     assert step["op"] == "update"
     assert list(step["detailedDiff"]) == ["metadata.labels.tier"]
+    program.up()
+    assert live(kubectl, "service", "drift")["metadata"]["labels"] == {"tier": "one"}
 
 
 def test_a_refresh_forgets_what_is_gone_and_the_next_up_makes_it_again(program: Program, kubectl: Kubectl) -> None:
@@ -124,19 +127,19 @@ def test_an_interrupted_wait_ends_soon_and_the_object_stays_in_the_state(program
     running.send_signal(signal.SIGINT)
     said, _ = running.communicate(timeout=30)
     assert running.returncode != 0
-    assert f"cancelled while waiting for ConfigMap {NAMESPACE}/stopped" in said
+    assert "failed to fully initialize or become live: context canceled" in said
     assert program.state()["a"]["id"] == f"{NAMESPACE}/stopped"
 
 
 # Errors.
 
 
-def test_a_cluster_that_cannot_be_used_is_one_line(program: Program, tmp_path: Path) -> None:
+def test_a_cluster_that_cannot_be_used_is_an_error(program: Program, tmp_path: Path) -> None:
     resource = row("a", config_map("never", {}))
     program.write(resource, provider={"context": "no-such-context"})
-    assert "context 'no-such-context' is not in" in program.up(fails=True)
+    assert 'context "no-such-context" does not exist' in program.up(fails=True)
     program.write(resource, provider={"kubeconfig": str(tmp_path / "missing.yaml")})
-    assert f"cannot read kubeconfig {tmp_path}/missing.yaml" in program.up(fails=True)
+    assert "failed to parse kubeconfig data" in program.up(fails=True)
     nobody = {"clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}], "users": [{"name": "u"}]}
     nobody |= {"contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}  # type: ignore[dict-item]
     program.write(resource, provider={"kubeconfig": json.dumps(nobody)})
