@@ -41,7 +41,7 @@ def free_port() -> int:
 def lab(state: Path, *args: str) -> None:
     """Run the command `lab`, as a user does; its output is shown where a test fails."""
     environment = {**os.environ, "WAYPOINT_LAB_STATE": str(state)}
-    done = subprocess.run([sys.executable, "-m", "waypoint_lab.cli", *args], env=environment, timeout=200, check=False)
+    done = subprocess.run([sys.executable, "-m", "waypoint_lab.cli", *args], env=environment, timeout=400, check=False)
     assert done.returncode == 0, f"lab {args[0]} ended with {done.returncode}"
 
 
@@ -69,7 +69,7 @@ def kubectl(cluster_environment: dict[str, str]) -> Kubectl:
 
     def run(*args: str, given: str | None = None, check: bool = True) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
-            ["kubectl", *args], input=given, capture_output=True, text=True, env=cluster_environment, timeout=60
+            ["kubectl", *args], input=given, capture_output=True, text=True, env=cluster_environment, timeout=120
         )
         if check and done.returncode:
             raise AssertionError(f"kubectl {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")

@@ -10,7 +10,7 @@ from tests.e2e.scene import NAMESPACE, PYTHON, Scene, failures, until
 
 FIFTH = {"weight": 20}
 JANE = {"name": "end-user", "value": "jane"}
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(360)
 
 
 def test_canary_cohort_and_fault_in_one_virtual_service_are_as_declared(scene: Scene) -> None:

@@ -8,7 +8,7 @@ import yaml
 
 from tests.e2e.scene import NAMESPACE, PYTHON, Scene, until
 
-RUN_SECONDS = 600
+RUN_SECONDS = 900
 LOG_SECONDS = 15  # Envoy writes its access log in intervals
 STAGES = [
     "waypoint",
@@ -54,7 +54,7 @@ def test_run_passes_every_stage_and_restores_the_stack(scene: Scene, tmp_path: P
     assert scene.objects() == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_requests_through_an_l7_policy_are_allowed_refused_and_logged(scene: Scene) -> None:
     scene.up("l7Policy")
     assert scene.run(*PYTHON, GET).stdout.strip() == "200"
@@ -64,7 +64,7 @@ def test_requests_through_an_l7_policy_are_allowed_refused_and_logged(scene: Sce
     scene.assert_unchanged()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_verify_with_a_file_ahead_of_the_deployment_measures_what_is_deployed(scene: Scene) -> None:
     scene.up("canary", canary={"weight": 20})
     document = yaml.safe_load(scene.file.read_text())

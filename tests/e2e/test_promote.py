@@ -23,7 +23,7 @@ from waypoint_lab.rollout.state import Phase, current_state
 STEPS = (1, 5, 20, 50, 100)
 TESTER = "end-user=tester"
 Start = Callable[..., "subprocess.Popen[str]"]
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_promotion_killed_during_a_step_continues_with_the_next_call(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_promotion_killed_at_ten_random_moments_ends_as_declared(scene: Scene, start: Start, kubectl: Kubectl) -> None:
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")

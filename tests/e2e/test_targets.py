@@ -18,8 +18,8 @@ import yaml
 from tests.conftest import Kubectl
 from tests.e2e.scene import UP, Scene, until
 
-RUN_SECONDS = 400
-pytestmark = pytest.mark.timeout(200)
+RUN_SECONDS = 800
+pytestmark = pytest.mark.timeout(400)
 KIND = """#!/bin/sh
 echo "kind $*" >> "$STAND_IN/log"
 case "$1 $2" in

@@ -16,7 +16,7 @@ from embedded import processes
 from tests.conftest import Kubectl
 from tests.e2e.scene import NAMESPACE, Scene, failures, lab, until
 
-MIGRATION_SECONDS = 240
+MIGRATION_SECONDS = 480
 USE = "istio.io/use-waypoint"
 DENY = {
     "apiVersion": "security.istio.io/v1",
@@ -123,7 +123,7 @@ def test_waypoint_that_gets_connections_cannot_be_removed(first: Scene, weight: 
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_migration_killed_at_random_moments_ends_as_declared(first: Scene) -> None:
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")

@@ -25,7 +25,7 @@ from embedded.kube import ApiError
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 HEAL_SECONDS = 30.0
 GIB = 2**30
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(360)
 # Part of each process's command line.
 PROCESSES = {
     "etcd": "/bin/etcd --data-dir",

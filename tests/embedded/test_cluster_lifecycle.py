@@ -19,7 +19,7 @@ from embedded import cluster, health, processes
 from embedded.toolchain import build
 
 CLONE = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def two_free_ports() -> tuple[int, int]:

@@ -19,7 +19,7 @@ from embedded.node import dns
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 NAMESPACE = "kubelet-test"
 WAIT_SECONDS = 20.0
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 
 
 @pytest.fixture(scope="module", autouse=True)

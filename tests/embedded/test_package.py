@@ -56,7 +56,7 @@ def program(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Pro
     made.destroy()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_remote_components_have_the_declared_effect_and_leave_nothing(program: Program, kubectl: Kubectl) -> None:
     before = settled(kubectl)
     program.write(WAYPOINT, route(25), POLICY, CHAOS)
@@ -95,7 +95,7 @@ def test_remote_components_have_the_declared_effect_and_leave_nothing(program: P
     restored(kubectl, before)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_hosted_component_with_a_missing_backend_fails_before_the_route_is_written(
     program: Program, kubectl: Kubectl
 ) -> None:
@@ -106,7 +106,7 @@ def test_hosted_component_with_a_missing_backend_fails_before_the_route_is_writt
     assert "HTTPRoute/lost" not in live(kubectl)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_hosted_component_with_a_kubeconfig_uses_its_cluster(
     program: Program, kubectl: Kubectl, tmp_path: Path
 ) -> None:
@@ -174,7 +174,7 @@ def example(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Pro
     made.destroy()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_example_has_the_declared_effect_and_leaves_nothing(example: Program, kubectl: Kubectl) -> None:
     example.up()
     rows = [
