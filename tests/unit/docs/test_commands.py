@@ -25,6 +25,7 @@ _LAB = re.compile(r'^(?:eval "\$\()?(?:\.venv/bin/)?lab (?P<words>[^)]*)')
 _SET = re.compile(r"pulumi config (?:set|rm) (?P<option>--path )?(?P<path>[\w.-]+)")
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 _SETTING = re.compile(r"^\| `([\w.]+)` \|", re.MULTILINE)
+_KEY = re.compile(r"waypoint-lab:(?!index:)([a-z][A-Za-z]*(?:\.[A-Za-z]+)*)|`([A-Za-z]+(?:\.[A-Za-z]+)+)`")
 _FILE = re.compile(r"`((?:\w+/)+\w+\.py)`")
 EXAMPLE_SETTINGS = {"canaryWeight"}  # of examples/greeter
 
@@ -93,6 +94,26 @@ def test_setting_in_document_exists(document: Path) -> None:
             assert path == "target.kind" or path in known or path.startswith(maps)
         else:
             assert path in known | EXAMPLE_SETTINGS
+
+
+def unknown_settings(text: str) -> list[str]:
+    """Return the names that look like settings, and are neither a setting nor a group of settings."""
+    settings = {*_SETTING.findall(config_reference.document()), "target.kind"}
+    groups = {name.rsplit(".", count)[0] for name in settings for count in range(name.count(".") + 1)}
+    objects = {name.split(".")[0] for name in settings}
+    names = [(key or quoted, bool(key)) for key, quoted in _KEY.findall(text)]
+    wanted = [name for name, is_key in names if is_key or (name.split(".")[0] in objects and not name.endswith(".py"))]
+    return [name for name in wanted if name not in groups]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_setting_in_prose_exists(document: Path) -> None:
+    assert unknown_settings(document.read_text()) == []
+
+
+@pytest.mark.parametrize("text", ["waypoint-lab:canaryWeight", "`canary.wait`", "waypoint-lab:canary.gate.rate"])
+def test_unknown_setting_in_prose_is_found(text: str) -> None:
+    assert len(unknown_settings(text)) == 1
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
