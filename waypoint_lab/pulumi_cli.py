@@ -113,6 +113,7 @@ class PulumiStack:
         """
         self.folder, self.name, self._stop_requested = folder, name, stop_requested
         self.file = folder / f"Pulumi.{name}.yaml"
+        self.applied = b""  # the file at the last update, if that succeeded
 
     def config(self) -> LabConfig:
         """Return the config that the stack's file declares. Raises ConfigError."""
@@ -175,9 +176,11 @@ class PulumiStack:
         command = ["pulumi", "up", "--yes", "--non-interactive", "--suppress-progress", "--suppress-outputs"]
         command += ["--stack", self.name, *more]
         began = time.monotonic()
+        declared, self.applied = self.file.read_bytes() if self.file.exists() else b"", b""
         while True:
             code, output = self._run(command, checked=checked)
             if code == 0:
+                self.applied = declared
                 return time.monotonic() - began
             if not self._unlock(output, began + LOCK_SECONDS):
                 raise PulumiError(reason(output))

@@ -91,7 +91,8 @@ def restored(stack: PulumiStack, report: Callable[[str], None]) -> Iterator[None
     try:
         with handled(interrupt, SIGNALS):
             yield
-            ended = not stack.config().stages.on
+            # The file alone does not say it: the update that turns all stages off may have failed.
+            ended = stack.applied == file.read_bytes() and not stack.config().stages.on
     finally:
         with ignored():
             file.write_bytes(before)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import PulumiError
 from waypoint_lab.measure import snapshot
 from waypoint_lab.measure.client import Answer
-from waypoint_lab.measure.stage_run import StageResult, restored, selected
+from waypoint_lab.measure.stage_run import StageResult, restored, selected, set_step
 from waypoint_lab.measure.verify import judge
 from waypoint_lab.pulumi_cli import PulumiStack
-from waypoint_lab.stages.table import Expect, Measure
+from waypoint_lab.stages.table import BY_NAME, Expect, Measure, Step
 
 
 def taken(*, selector: str = "reviews", labels: dict[str, str] | None = None, objects: tuple[str, ...] = ()) -> Any:
@@ -93,6 +94,25 @@ def test_restored_after_a_signal_restores_the_file_and_the_resources(
     assert file.read_bytes() == b"encryptionsalt: v1:abc\n"
     assert ups == [b"encryptionsalt: v1:abc\n"]
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(("succeeds", "restores"), [(True, 0), (False, 1)])
+def test_restored_after_an_update_that_turned_nothing_off_restores_the_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, succeeds: bool, restores: int
+) -> None:
+    ups: list[str] = []
+    monkeypatch.setattr(PulumiStack, "up_unchecked", lambda stack: ups.append(stack.name))
+    stack = PulumiStack(tmp_path, "dev")
+    stack.file.write_text("config: {}\n")
+    codes = iter((0, 0 if succeeds else 1))
+    monkeypatch.setattr(stack, "_run", lambda command, checked: (next(codes), "error: no answer"))
+    with restored(stack, print):
+        for step in (BY_NAME["abort"].steps[0], Step(())):
+            set_step(stack, step)
+            with suppress(PulumiError):
+                stack.up()
+    assert restores == len(ups)
+    assert stack.file.read_text() == "config: {}\n"
 
 
 @pytest.mark.parametrize(
