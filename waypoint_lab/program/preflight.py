@@ -78,11 +78,14 @@ def service_port(config: LabConfig) -> ServicePort:
     """Return the port of the application's Service as the backends copy it.
 
     Raises:
-        ConfigError: The Service has no such port.
+        ConfigError: There is no such Service, or it has no such port.
         KubectlError: The Service cannot be read.
     """
     app = config.app
     found = kubectl.get(config.target, "service", app.service, "--namespace", app.namespace, limit_seconds=SECONDS)
+    if not found:
+        where = f"waypoint-lab:app: there is no Service {app.namespace}/{app.service}"
+        raise ConfigError(f"{where}; set app.namespace and app.service")
     ports = (found.get("spec") or {}).get("ports") or []
     for port in ports:
         if port["port"] == app.port:

@@ -72,6 +72,14 @@ def test_preflight_port_that_the_service_lacks_is_one_line(asked: Path, monkeypa
         Preflight(lab_config(app={"port": 81}), lambda _config: []).result()
 
 
+@pytest.mark.parametrize("kind", ["embedded", "existing"])
+def test_preflight_without_the_service_names_it(asked: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr("waypoint_lab.program.preflight.verify_identity", lambda _: None)
+    (asked.parent / "kubectl").write_text("#!/bin/sh\n")  # with --ignore-not-found, kubectl says nothing
+    with pytest.raises(ConfigError, match=r"app: there is no Service bookinfo-backends/reviews; set app.namespace"):
+        Preflight(lab_config(target={"kind": kind}), lambda _config: []).result()
+
+
 def test_command_without_an_embedded_cluster_does_not_use_another(asked: Path) -> None:
     with pytest.raises(ClusterError, match="run `lab up` first"):
         use_target(asked.parent / "state", lab_config())
