@@ -41,7 +41,7 @@ def _fields(component: str, path: str, given: Any, shape: Any) -> dict[str, Any]
     for field in given:
         if field not in kinds:
             near = difflib.get_close_matches(str(field), kinds, 1) or [f"nothing, or one of {', '.join(kinds)}"]
-            raise pulumi.RunError(f"{component}: {inside}{field} is unknown: it must be {near[0]}")
+            raise pulumi.RunError(f"{component}: {objects.shown(f'{inside}{field}')} is unknown: it must be {near[0]}")
     for field in sorted(shape.__required_keys__):
         if given.get(field) is None:
             raise pulumi.RunError(f"{component}: {inside}{field} is missing: it must be given")

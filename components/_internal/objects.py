@@ -58,10 +58,16 @@ SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 
 def refuse(component: str, field: str, value: object, want: str) -> pulumi.RunError:
     """Return the error for a bad argument: one line, which Pulumi prints without a traceback."""
+    field = shown(field)
     if isinstance(value, pulumi.Output):
         want = "known when the program runs: give the value itself, and depends_on for the order"
         return pulumi.RunError(f"{component}: {field} is an output: it must be {want}")
     return pulumi.RunError(f"{component}: {field} is {json.dumps(value, default=str)}: it must be {want}")
+
+
+def shown(field: str) -> str:
+    """Return the path of a field in one line: names in it are given by the user."""
+    return field if field.isprintable() else json.dumps(field)
 
 
 def number(component: str, field: str, value: Any, low: float, high: float) -> float:
