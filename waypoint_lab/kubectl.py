@@ -1,8 +1,11 @@
 """Run kubectl against the cluster of a stack."""
 
 import json
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +15,7 @@ from waypoint_lab.errors import KubectlError
 Object = dict[str, Any]
 
 LIMIT_SECONDS = 30.0
+ODD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, re.error)  # of answers of unknown shape
 GRACE_SECONDS = 1.0  # beyond the limit of a request, for kubectl's own error message
 NOT_ON_PATH = 'kubectl is not on PATH; in this clone: eval "$(.venv/bin/lab env)"'
 
@@ -84,7 +88,19 @@ def get(target: ClusterAccess, *what: str, limit_seconds: float = LIMIT_SECONDS)
         found: Object = json.loads(text) if text.strip() else {}
     except ValueError:
         raise KubectlError(f"kubectl get {what[0]}: the answer is not JSON") from None
+    if not isinstance(found, dict):
+        raise KubectlError(f"kubectl get {what[0]}: the answer is not an object")
     return found
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Turn the error of a reader of an answer of unknown shape into a KubectlError that names `what` was asked."""
+    try:
+        yield
+    except ODD as error:
+        text = f"{what}: the answer has an unknown shape ({type(error).__name__}: {error})"
+        raise KubectlError(" ".join(text.split())) from None
 
 
 def items(target: ClusterAccess, *what: str, limit_seconds: float = LIMIT_SECONDS) -> list[Object]:
@@ -95,6 +111,8 @@ def items(target: ClusterAccess, *what: str, limit_seconds: float = LIMIT_SECOND
     """
     found = get(target, *what, limit_seconds=limit_seconds)
     listed: list[Object] = found.get("items", [found] if found else [])
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise KubectlError(f"kubectl get {what[0]}: the answer is not a list of objects")
     return listed
 
 

@@ -13,6 +13,8 @@ import pulumi
 POLL_SECONDS = 0.1
 Run = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 Problem = Callable[[dict[str, Any]], str]  # of an object: the reason to wait longer; empty ends the wait
+# Errors of readers of an answer whose shape is unknown: a cut answer, or that of another version.
+_ODD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 class Failed(RuntimeError):
@@ -106,7 +108,7 @@ class Session:
         await asyncio.sleep(POLL_SECONDS)
 
     async def until(self, check: Callable[[], Awaitable[str]]) -> None:
-        """Call `check` until it returns no problem; an error of kubectl is a problem that may pass."""
+        """Call `check` until it returns no problem; an error of kubectl or an odd answer is one that may pass."""
         while True:
             try:
                 why = await check()
@@ -114,6 +116,8 @@ class Session:
                 raise Failed(f"{self._where}{error}") from None
             except RuntimeError as error:
                 why = str(error)
+            except _ODD as error:
+                why = " ".join(f"an answer has an unknown shape ({type(error).__name__}: {error})".split())
             if not why:
                 return
             await self.pause(why)

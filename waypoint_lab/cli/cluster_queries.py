@@ -118,9 +118,10 @@ def examine(config: LabConfig) -> list[Check]:
     """Check everything that `config` needs of its cluster; only the API server if that does not answer."""
     context = config.target.context or "the current context"
     try:
-        answer = json.loads(kubectl.run(config.target, "version", "--output=json", limit_seconds=SECONDS))
-        version = answer["serverVersion"]["gitVersion"]
-    except (KubectlError, KeyError, ValueError) as error:
+        with kubectl.readable("version"):
+            answer = json.loads(kubectl.run(config.target, "version", "--output=json", limit_seconds=SECONDS))
+            version = answer["serverVersion"]["gitVersion"]
+    except KubectlError as error:
         fix = "set waypoint-lab:target.kubeconfig and target.context, or KUBECONFIG"
         return [Check("API server", State.MISSING, f"{context} cannot be used: {error}", fix)]
     checks = {"CRDs": _crds, "Istio": _mesh, "your permissions": _permissions, "istiod's permissions": _istiod}
@@ -130,7 +131,8 @@ def examine(config: LabConfig) -> list[Check]:
     with ThreadPoolExecutor(len(checks)) as pool:
         for what, answer in [(what, pool.submit(check, config)) for what, check in checks.items()]:
             try:
-                found += answer.result()
+                with kubectl.readable(what):
+                    found += answer.result()
             except KubectlError as error:
                 # A forbidden object may still exist; an API that does not answer cannot be used.
                 state = State.UNKNOWN if "forbidden" in str(error) else State.MISSING

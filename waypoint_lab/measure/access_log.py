@@ -31,7 +31,8 @@ def address(config: LabConfig) -> str:
     found = kubectl.get(config.target, "service", config.app.service, "--namespace", config.app.namespace)
     if not found:
         raise KubectlError(f"there is no Service {config.app.namespace}/{config.app.service}; set waypoint-lab:app")
-    return f"{found['spec']['clusterIP']}:{config.app.port}"
+    with kubectl.readable(f"Service {config.app.namespace}/{config.app.service}"):
+        return f"{found['spec']['clusterIP']}:{config.app.port}"
 
 
 def log(config: LabConfig, waypoint: str, seconds: int) -> str:

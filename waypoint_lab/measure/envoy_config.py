@@ -199,8 +199,9 @@ def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
     def difference() -> str:
         try:
             names = config.waypoints if config.stages.waypoint else []
-            return next(filter(None, (problem(config, _manager(config, name)) for name in names)), "")
-        except (KubectlError, ValueError) as error:
+            with kubectl.readable("config dump of Envoy"):
+                return next(filter(None, (problem(config, _manager(config, name)) for name in names)), "")
+        except KubectlError as error:
             return str(error)
 
     return wait_until(difference, "the declared configuration", limit_seconds, POLL_SECONDS, NotSyncedError)

@@ -1,0 +1,198 @@
+"""Answers of kubectl and of Envoy, of any shape: a reader returns, or its caller has one line for it.
+
+The environment variable WAYPOINT_LAB_SOAK_CASES sets the number of cases.
+"""
+
+import asyncio
+import copy
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from components._internal import enrollment, envoy, waits
+from tests.unit.configs import lab_config
+from waypoint_lab import kubectl
+from waypoint_lab.cli import cluster_queries
+from waypoint_lab.errors import LabError, NotSyncedError
+from waypoint_lab.measure import access_log, envoy_config
+
+SEED = 1
+CASES = int(os.environ.get("WAYPOINT_LAB_SOAK_CASES", "200"))
+LEAVES = (None, True, -1, 0.5, 10**400, float("nan"), "", "x", "²", "(", "1e999s", [], {})
+LABELS = {"istio.io/use-waypoint": "w", "istio.io/use-waypoint-canary": "v"}
+META = {
+    "name": "reviews",
+    "namespace": "n",
+    "uid": "u",
+    "generation": 2,
+    "labels": LABELS,
+    "annotations": {"istio.io/use-waypoint-canary-weight": "20"},
+}
+CONDITIONS = [{"type": kind, "status": "True", "observedGeneration": 2} for kind in ("Accepted", "ResolvedRefs")]
+OBJECT = {
+    "kind": "Service",
+    "metadata": META,
+    "spec": {
+        "clusterIP": "10.0.0.1",
+        "ports": [{"port": 9080}],
+        "replicas": 1,
+        "template": {"spec": {"containers": [{"image": "docker.io/istio/pilot:1.31.0"}]}},
+        "parentRefs": [{"name": "reviews"}],
+        "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "n"},
+    },
+    "status": {
+        "allowed": True,
+        "numberReady": 1,
+        "desiredNumberScheduled": 1,
+        "observedGeneration": 2,
+        "conditions": CONDITIONS,
+        "parents": [{"parentRef": {"name": "reviews"}, "conditions": CONDITIONS}],
+    },
+}
+LIST = {"items": [OBJECT, {**OBJECT, "endpoints": [{"conditions": {"ready": True}}]}]}
+ROUTE = {
+    "match": {"prefix": "/", "headers": [{"name": "end-user", "string_match": {"safe_regex": {"regex": "(a|b)+"}}}]},
+    "route": {
+        "weighted_clusters": {"clusters": [{"name": "inbound-vip|9080|http|reviews.n", "weight": 1}]},
+        "request_mirror_policies": [{"runtime_fraction": {"default_value": {"numerator": 5}}}],
+        "retry_policy": {"num_retries": 2, "retry_on": "5xx"},
+    },
+    "request_headers_to_add": [{"header": {"key": "x", "value": "y"}}],
+    "metadata": {"filter_metadata": {"istio": {"config": "/apis/x/v1/namespaces/n/virtual-service/reviews-traffic"}}},
+    "typed_per_filter_config": {
+        envoy_config.FAULT: {
+            "delay": {"fixed_delay": "2s"},
+            "abort": {"percentage": {"numerator": 50, "denominator": "HUNDRED"}},
+        }
+    },
+}
+PLAIN = {**ROUTE, "match": {"prefix": "/"}}
+MANAGER = {
+    "route_config": {
+        "name": "inbound-vip|9080|http|reviews.bookinfo-backends.svc",
+        "virtual_hosts": [{"routes": [ROUTE, PLAIN]}],
+    },
+    "http_filters": [{"name": envoy_config.RBAC, "typed_config": {"rules": {"x": 1}}}],
+}
+LISTENER = {"filter_chains": [{"name": "inbound-vip|9080|http|reviews.n.svc", "filters": [{"typed_config": MANAGER}]}]}
+DUMP = {
+    "configs": [
+        {
+            "dynamic_listeners": [
+                {
+                    "active_state": {"listener": LISTENER},
+                    "error_state": {"details": "no", "failed_configuration": LISTENER},
+                }
+            ],
+            "dynamic_active_clusters": [{"cluster": {"name": "inbound-vip|9080|http|reviews.n.svc"}}],
+        }
+    ],
+    "cluster_statuses": [
+        {"name": "inbound-vip|x", "host_statuses": [{"stats": [{"name": "rq_active", "value": "3"}]}]}
+    ],
+}
+CONFIG = lab_config("waypoint", "canary")
+
+
+def mutated(random: Random, value: Any, chance: float) -> Any:
+    """Return `value` with some of its parts replaced by JSON of any shape, left out or repeated."""
+    if random.random() < chance:
+        return copy.copy(random.choice(LEAVES))
+    if isinstance(value, dict):
+        return {name: mutated(random, item, chance) for name, item in value.items() if random.random() > chance / 2}
+    if isinstance(value, list):
+        repeats = random.choice((1, 1, 2))
+        return [mutated(random, item, chance) for item in value for _ in range(repeats)]
+    return value
+
+
+def answer_of(sample: Any) -> st.SearchStrategy[str]:
+    """Return the text of an answer: mostly JSON, seldom none, cut off or something else."""
+
+    def text(number: int) -> str:
+        random = Random(number)
+        found = json.dumps(mutated(random, sample, random.choice((0, 0.02, 0.1, 0.3))))
+        return random.choice((found, found, found, found, found[: random.randrange(len(found) + 1)], "", "no such Pod"))
+
+    return st.integers(0, 2**64).map(text)
+
+
+def _waited(problem: Callable[[Any], str], text: str) -> None:
+    """Judge an answer as the components' waits do, which have one look."""
+    done = SimpleNamespace(stdout=text, stderr="", returncode=0)
+    session = waits.Session(waits.Access("", ""), "n", 0, run=lambda _command: done)  # type: ignore[arg-type]
+
+    async def check() -> str:
+        return problem(await session.get("object"))
+
+    asyncio.run(session.until(check))
+
+
+def of_component(problem: Callable[[Any], Any]) -> Callable[[str], None]:
+    return lambda text: _waited(lambda item: str(problem(item) or ""), text)
+
+
+def _kubectl(reader: Callable[[], object]) -> Callable[[str], None]:
+    def read(text: str) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            done = SimpleNamespace(stdout=text, stderr="", returncode=0)
+            patch.setattr(kubectl.subprocess, "run", lambda *_arguments, **_more: done)
+            reader()
+
+    return read
+
+
+def _wait() -> None:
+    with suppress(NotSyncedError):
+        envoy_config.wait(CONFIG, 0)
+
+
+READERS: dict[str, tuple[Any, Callable[[str], None]]] = {
+    "envoy-config": (DUMP, _kubectl(_wait)),
+    "rejection": (DUMP, of_component(envoy.rejection)),
+    "services": (DUMP, of_component(envoy.services)),
+    "active-requests": (DUMP, of_component(envoy.active_requests)),
+    "route": (OBJECT, of_component(waits.route_problem)),
+    "rollout": (OBJECT, of_component(waits.rollout_problem)),
+    "endpoints": (LIST, of_component(waits.endpoints_problem(["reviews"]))),
+    "condition": (OBJECT, of_component(waits.condition_problem("Accepted"))),
+    "expected": (LIST, of_component(lambda item: enrollment.expected(item, []))),
+    "waypoints": (OBJECT, of_component(lambda item: enrollment.waypoints(item, item))),
+    "share": (OBJECT, of_component(lambda item: enrollment.share(item, "w"))),
+    "address": (OBJECT, _kubectl(lambda: access_log.address(CONFIG))),
+    "log": ("", lambda text: [*access_log.requests(text, "10.0.0.1:9080")].clear()),
+    "updates": ("", lambda text: envoy.updates(text) and None),
+    "doctor": (LIST, _kubectl(lambda: cluster_queries.examine(CONFIG))),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_reader_of_an_answer_of_any_shape_returns_or_fails_in_one_line(name: str) -> None:
+    sample, read = READERS[name]
+
+    @seed(SEED)
+    @settings(
+        max_examples=CASES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(answer_of(sample) | st.text())
+    def check(text: str) -> None:
+        refused = "nothing"
+        try:
+            read(text)
+        except (LabError, waits.Failed) as error:
+            refused = str(error)
+        assert len(refused.splitlines()) == 1
+
+    check()
