@@ -1,8 +1,7 @@
 """Exact intervals of shares and quantiles: a verdict never depends on a normal approximation.
 
 Source: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial" (1934);
-for quantiles, David and Nagaraja, "Order Statistics", section 7.1. scipy has them too, but its import takes longer than
-all others of the program together.
+for quantiles, David and Nagaraja, "Order Statistics", section 7.1.
 """
 
 import math
