@@ -101,9 +101,12 @@ async def big(scene: LauncherScene) -> None:
 
 
 async def signals(scene: LauncherScene) -> None:
-    """No signal is ignored or blocked in a container."""
+    """No signal is ignored or blocked in a container, but for those that the C library keeps for itself."""
     status = await scene.output("grep -E 'SigIgn|SigBlk' /proc/self/status")
-    assert [int(line.split()[1], 16) for line in status.splitlines()] == [0, 0], status
+    own = (
+        1 << 31 | 1 << 32
+    )  # signals 32 and 33: glibc refuses every program's wish to set them, and keeps what it inherits
+    assert [int(line.split()[1], 16) & ~own for line in status.splitlines()] == [0, 0], status
 
 
 async def old_kernel(scene: LauncherScene) -> None:
