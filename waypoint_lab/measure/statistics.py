@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-_STEPS = 200  # limit of the bisection, which ends earlier where floats end
+from waypoint_lab.measure import beta
 
 
 @dataclass(frozen=True)
@@ -24,36 +24,17 @@ class Interval:
 
 
 def _tail(successes: int, trials: int, share: float) -> float:
-    """Return P(X >= successes) for a binomial X, summed in logarithms so that large samples do not underflow."""
-    if successes <= 0:
-        return 1.0
-    if share <= 0.0:
-        return 0.0
-    if share >= 1.0:
-        return 1.0
-    log_p, log_q = math.log(share), math.log1p(-share)
-    log_n = math.lgamma(trials + 1)
-    return math.fsum(
-        math.exp(log_n - math.lgamma(k + 1) - math.lgamma(trials - k + 1) + k * log_p + (trials - k) * log_q)
-        for k in range(successes, trials + 1)
-    )
+    """Return P(X >= successes) for a binomial X."""
+    if successes <= 0 or successes > trials:
+        return float(successes <= 0)
+    return beta.probability(share, successes, trials - successes + 1)
 
 
-def _share_whose_tail_is(target: float, successes: int, trials: int) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        low, high = (middle, high) if _tail(successes, trials, middle) < target else (low, middle)
-    return (low + high) / 2
-
-
-def binomial_interval(successes: int, trials: int, confidence: float = 0.99) -> Interval:
+def binomial_interval(successes: float, trials: float, confidence: float = 0.99) -> Interval:
     """Return the exact (Clopper-Pearson) interval of a measured share.
 
     Args:
-        successes: Number of hits.
+        successes: Number of hits; not a whole one where a count stands for a smaller one of independent requests.
         trials: Number of requests, at least 1.
         confidence: Between 0 and 1, both excluded.
 
@@ -67,8 +48,8 @@ def binomial_interval(successes: int, trials: int, confidence: float = 0.99) -> 
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
     half = (1 - confidence) / 2
-    low = 0.0 if successes == 0 else _share_whose_tail_is(half, successes, trials)
-    high = 1.0 if successes == trials else _share_whose_tail_is(1 - half, successes + 1, trials)
+    low = 0.0 if successes == 0 else beta.quantile(half, successes, trials - successes + 1)
+    high = 1.0 if successes == trials else beta.quantile(1 - half, successes + 1, trials - successes)
     return Interval(low, high)
 
 
