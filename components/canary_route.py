@@ -4,7 +4,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import http_route, objects, sync, traffic_parser, waits
+from ._internal import http_route, objects, rollout, sync, traffic_parser, waits
 from .types import Backend, Cohort, HeaderChanges, Mirror, SessionAffinity
 
 _READY = 'jsonpath={.status.parents[0].conditions[?(@.type=="%s")].status}=True'
@@ -63,7 +63,7 @@ class CanaryRoute(pulumi.ComponentResource):
     def __init__(self, name: str, args: CanaryRouteArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Register the route."""
         traffic = traffic_parser.parse("CanaryRoute", name, args, CanaryRouteArgs)
-        spec = http_route.spec(traffic)
+        http_route.spec(traffic)  # checks the limits of the API before anything is registered
         limit = objects.number("CanaryRoute", "limit_seconds", args.get("limit_seconds") or 60, 1, 3600)
         cluster = waits.access("CanaryRoute", args)
         super().__init__("waypoint-lab:index:CanaryRoute", name, {**args}, opts)
@@ -75,7 +75,7 @@ class CanaryRoute(pulumi.ComponentResource):
                 "apiVersion": "gateway.networking.k8s.io/v1",
                 "kind": "HTTPRoute",
                 "metadata": {"name": name, "namespace": traffic.namespace, "annotations": annotations},
-                "spec": spec,
+                "spec": http_route.spec(rollout.identified(self, name, traffic)),
             },
             pulumi.ResourceOptions(
                 parent=self, hooks=sync.hooks(f"{name}-route", cluster, limit, waits.route_problem, endpoints=True)

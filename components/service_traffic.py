@@ -4,7 +4,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import istio_objects, objects, traffic_parser, waits
+from ._internal import istio_objects, objects, rollout, traffic_parser, waits
 from .types import (
     Abort,
     Backend,
@@ -86,5 +86,6 @@ class ServiceTraffic(pulumi.ComponentResource):
         limit = objects.number("ServiceTraffic", "limit_seconds", args.get("limit_seconds") or 120, 1, 3600)
         cluster = waits.access("ServiceTraffic", args)
         super().__init__("waypoint-lab:index:ServiceTraffic", name, {**args}, opts)
+        traffic = rollout.identified(self, name, traffic)
         self.name = istio_objects.register(self, name, traffic, cluster, limit, endpoints=True)
         self.register_outputs({"name": self.name})

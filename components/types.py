@@ -74,7 +74,8 @@ class SessionAffinity(TypedDict):
     """Session affinity by a cookie.
 
     A user whom the weights send to the backend gets the cookie, and returns to that backend as long as the cookie lasts
-    and the backend has a weight. The weights decide anew on each request of all other users.
+    and the rollout does: until an update sets the backend's weight to 0. The weights decide anew on each request of all
+    other users. A cookie of an earlier rollout is ignored.
     """
 
     backend: str

@@ -57,7 +57,7 @@ def _rules(traffic: Traffic) -> list[Rule]:
     return [*rules, {"backendRefs": refs}]
 
 
-def _matching(kind: str, header: str, value: str, refs: list[Rule]) -> Rule:
+def _matching(kind: str, header: str, value: pulumi.Input[str], refs: list[Rule]) -> Rule:
     return {"matches": [{"headers": [{"type": kind, "name": header, "value": value}]}], "backendRefs": refs}
 
 

@@ -1,11 +1,13 @@
 """Model of one Service's traffic, made by `traffic_parser`, rendered by `http_route` and `virtual_service`."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
 
 from ..types import Backend, Cohort, HeaderChanges, Mirror, Retries
+from . import http_text, objects
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,28 @@ class FaultSettings:
 
 @dataclass(frozen=True)
 class AffinityCookie:
-    """Cookie that keeps a user on `backend`. `pattern` is the value of the header `cookie` of such a user."""
+    """Cookie that keeps a user on `backend` for `seconds`, at most until the rollout with the identity `rollout` ends."""
 
     backend: Backend
-    set_cookie: str
-    pattern: str
+    name: str
+    seconds: int
+    rollout: pulumi.Input[str] = ""
+
+    @property
+    def prefix(self) -> str:
+        """Start of the cookie, before the identity of the rollout."""
+        return f"{self.name}={self.backend['name']}."
+
+    @property
+    def set_cookie(self) -> pulumi.Input[str]:
+        """Value of the header `set-cookie`, as Envoy takes it."""
+        attributes = f"; Path=/; Max-Age={self.seconds}; HttpOnly; SameSite=Lax"
+        return objects.applied(self.rollout, lambda text: http_text.literal(f"{self.prefix}{text}{attributes}"))
+
+    @property
+    def pattern(self) -> pulumi.Input[str]:
+        """Regular expression for the header `cookie` of such a user."""
+        return objects.applied(self.rollout, lambda text: rf"(.*;\s*)?{re.escape(self.prefix + text)}(;.*)?")
 
 
 @dataclass(frozen=True)

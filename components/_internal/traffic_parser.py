@@ -1,6 +1,5 @@
 """Parser and validation of a Service's traffic, from the arguments of a component."""
 
-import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -184,8 +183,13 @@ class _Parser:
         cookie = given.get("cookie", "waypoint-lab-backend")
         http_text.token(self._component, f"{where}.cookie", cookie, "name of a cookie")
         age = self._whole(f"{where}.max_age_seconds", given.get("max_age_seconds", 86400), 1, 31_536_000)
-        text = http_text.literal(f"{cookie}={name}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax")
-        pattern = rf"(.*;\s*)?{re.escape(cookie)}={re.escape(name)}(;.*)?"
         # Without a weight there is no affinity: a rollback takes all users back.
         chosen = [backend for backend in backends if backend["name"] == name]
-        return AffinityCookie(chosen[0], text, pattern) if chosen else None
+        if not chosen:
+            return None
+        found = AffinityCookie(chosen[0], cookie, age)
+        limit = self._given.get("fault_headers", {})
+        if any(key.lower() == "cookie" and found.prefix in value for key, value in limit.items()):
+            want = "without the cookie of session_affinity, which is another one in each rollout"
+            raise self._refuse("fault_headers.cookie", limit, want)
+        return found

@@ -134,6 +134,8 @@ def _both(match: Rule, headers: Mapping[str, str]) -> Rule | None:
     for name, value in headers.items():
         there = known.get(name, {"exact": value})
         pattern = there.get("regex")
+        if isinstance(pattern, pulumi.Output):
+            return None  # of session affinity: the parser refuses exact headers with its cookie
         if there.get("exact", value) != value or (pattern and not http_text.regex("", name, pattern).fullmatch(value)):
             return None
         known[name] = {"exact": value}

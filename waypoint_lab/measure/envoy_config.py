@@ -5,9 +5,7 @@ between belong to the old configuration. The config dump of the waypoint shows t
 """
 
 import json
-import re
 import time
-from collections.abc import Mapping
 
 from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
@@ -15,7 +13,15 @@ from waypoint_lab.errors import KubectlError, NotSyncedError
 from waypoint_lab.kubectl import Object
 from waypoint_lab.measure import access_log
 from waypoint_lab.measure.client import WORKERS, Endpoint, Group, send
-from waypoint_lab.stages.expectations import COOKIE
+from waypoint_lab.measure.envoy_routes import (
+    affinity_cookie,
+    connection_manager,
+    header_matches,
+    is_affinity,
+    percent,
+    serving,
+    weights,
+)
 from waypoint_lab.waiting import wait as wait_until
 
 LIMIT_SECONDS = 30.0
@@ -25,73 +31,11 @@ FAULT = "envoy.filters.http.fault"
 RBAC = "envoy.filters.http.rbac"
 
 
-def connection_manager(dump: Object, config: LabConfig) -> Object | None:
-    """Return the HTTP connection manager of the Service's own port in a waypoint's config dump; None if it has none."""
-    name = f"inbound-vip|{config.app.port}|http|{config.app.service}.{config.app.namespace}."
-    for section in dump.get("configs", []):
-        listeners = [section] if "active_state" in section else section.get("dynamic_listeners", [])
-        for listener in listeners:
-            for chain in listener.get("active_state", {}).get("listener", {}).get("filter_chains", []):
-                for item in chain.get("filters", []):
-                    typed: Object = item.get("typed_config", {})
-                    if typed.get("route_config", {}).get("name", "").startswith(name):
-                        return typed
-    return None
-
-
-def weights(route: Object) -> dict[str, float]:
-    """Return the share of requests (0 to 1) that one route sends to each Service."""
-    action = route.get("route", {})
-    clusters = action.get("weighted_clusters", {}).get("clusters") or [{"name": action.get("cluster", ""), "weight": 1}]
-    total = sum(item.get("weight", 0) for item in clusters) or 1
-    found: dict[str, float] = {}
-    for item in clusters:
-        service = item["name"].split("|")[-1].split(".")[0]
-        found[service] = found.get(service, 0) + item.get("weight", 0) / total
-    return {service: share for service, share in found.items() if share}
-
-
-def serving(routes: list[Object], headers: Mapping[str, str] | None = None, method: str = "GET") -> Object | None:
-    """Return the first route that takes a request with these headers, as Envoy chooses it.
-
-    Only the headers of a route's match are compared. An unknown kind of match does not match.
-    """
-    # Envoy has header names in lower case.
-    request = {":method": method, **{name.lower(): value for name, value in (headers or {}).items()}}
-    return next((route for route in routes if all(_takes(m, request) for m in _header_matches(route))), None)
-
-
-def _header_matches(route: Object) -> list[Object]:
-    found: list[Object] = route.get("match", {}).get("headers", [])
-    return found
-
-
-def _takes(match: Object, request: Mapping[str, str]) -> bool:
-    value = request.get(match["name"].lower())
-    text = match.get("string_match", {})
-    if value is None:
-        found = False
-    elif "exact" in text:
-        found = text["exact"] == value
-    elif "safe_regex" in text:
-        found = re.fullmatch(text["safe_regex"]["regex"], value) is not None
-    elif "prefix" in text:
-        found = value.startswith(text["prefix"])
-    else:
-        found = bool(match.get("present_match"))
-    return found != bool(match.get("invert_match"))
-
-
-def _percent(value: Object) -> float:
-    scale = {"HUNDRED": 1, "TEN_THOUSAND": 100, "MILLION": 10_000}[value.get("denominator", "HUNDRED")]
-    return float(value.get("numerator", 0)) / scale
-
-
 def problem(config: LabConfig, manager: Object | None) -> str:
     """Return the first difference between a waypoint's Envoy and the config; empty if it is in sync."""
     if manager is None:
         return f"the waypoint has no listener for {config.app.service}:{config.app.port}"
-    routes = [route for host in manager["route_config"]["virtual_hosts"] for route in host["routes"]]
+    routes = _routes(manager)
     plain = serving(routes)
     if plain is None:
         return f"the waypoint has no route for {config.app.service}"
@@ -134,7 +78,7 @@ def _wrong_cohort(config: LabConfig, routes: list[Object]) -> str:
     others = {":method", config.fault.header_pair[0].lower() if config.fault.header_pair else ""}
     others |= {"cookie"} if config.canary.session_affinity else set()
     for route in routes:
-        if {match["name"].lower() for match in _header_matches(route)} - others and weights(route) == canary:
+        if {match["name"].lower() for match in header_matches(route)} - others and weights(route) == canary:
             return f"the waypoint has a route by header to {config.app.backends.canary.service}"
     return ""
 
@@ -148,7 +92,7 @@ def _wrong_fault(config: LabConfig, hit: Object) -> str:
     if round(float(delay.rstrip("s")) * 1000) != wanted:
         return f"the waypoint delays by {delay}"
     abort = fault.get("abort", {})
-    share = _percent(abort["percentage"]) if abort else 0.0
+    share = percent(abort["percentage"]) if abort else 0.0
     if abs(share - (config.fault.abort.percent if here and config.stages.abort else 0)) > 1e-4:
         return f"the waypoint aborts {share:g} %"
     faulty = not here and config.faulty
@@ -159,17 +103,19 @@ def _wrong_fault(config: LabConfig, hit: Object) -> str:
 
 def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str:
     copies = plain.get("route", {}).get("request_mirror_policies", [])
-    share = _percent(copies[0]["runtime_fraction"]["default_value"]) if copies else 0.0
+    share = percent(copies[0]["runtime_fraction"]["default_value"]) if copies else 0.0
     if abs(share - config.canary.mirror_percent) > 1e-4:
         return f"the waypoint mirrors {share:g} %"
     for field, wanted in (("request", config.canary.request_headers), ("response", config.canary.response_headers)):
-        added = [item["header"] for item in plain.get(f"{field}_headers_to_add", [])]
+        headers = [item["header"] for item in plain.get(f"{field}_headers_to_add", [])]
+        added = [header for header in headers if not is_affinity(header)]
         # In Envoy's format of header values, two percent signs are one.
         found = {item["key"].lower(): item["value"].replace("%%", "%") for item in added}
         if found != {name.lower(): value for name, value in wanted.items()}:
             return f"the waypoint adds these headers to each {field}: {', '.join(found) or 'none'}"
     if config.canary.session_affinity and config.canary.weight:
-        kept = weights(serving(routes, {"cookie": f"{COOKIE}={config.app.backends.canary.service}"}) or {})
+        cookie = affinity_cookie(plain)
+        kept = weights(serving(routes, {"cookie": cookie}) or {}) if cookie else {}
         if kept != {config.app.backends.canary.service: 1.0}:
             return f"the waypoint sends users with the cookie to {', '.join(kept) or 'nowhere'}"
     return ""
@@ -180,6 +126,21 @@ def _manager(config: LabConfig, waypoint: str) -> Object | None:
     where = ("exec", "--namespace", config.app.namespace, f"deploy/{waypoint}")
     dump = kubectl.run(config.target, *where, "--", "pilot-agent", "request", "GET", path, limit_seconds=DUMP_SECONDS)
     return connection_manager(json.loads(dump), config)
+
+
+def _routes(manager: Object) -> list[Object]:
+    return [route for host in manager["route_config"]["virtual_hosts"] for route in host["routes"]]
+
+
+def current_cookie(config: LabConfig) -> str:
+    """Return the cookie of session affinity, as NAME=VALUE; its value has the identity of the rollout.
+
+    Raises:
+        KubectlError: The waypoint cannot be asked.
+    """
+    with kubectl.readable("config dump of Envoy"):
+        manager = _manager(config, config.waypoint.name)
+        return affinity_cookie(serving(_routes(manager)) or {}) if manager else ""
 
 
 def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:

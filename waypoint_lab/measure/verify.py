@@ -8,10 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.measure import access_log
+from waypoint_lab.measure import access_log, envoy_config
 from waypoint_lab.measure.client import WORKERS, Answer, Endpoint, Group, send
 from waypoint_lab.measure.statistics import binomial_interval, median_interval
-from waypoint_lab.stages.expectations import CONFIDENCE, least_requests
+from waypoint_lab.stages.expectations import CONFIDENCE, WITH_COOKIE, least_requests
 from waypoint_lab.stages.table import Expect, Measure
 
 DELAYED_WORKERS = 30  # requests at the same time while answers are delayed
@@ -178,8 +178,13 @@ def _by_answers(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measur
         rounds[_endpoint(one)] = max(rounds[_endpoint(one)], one.requests)
     if not rounds:
         return {}
+    cookie = envoy_config.current_cookie(config) if any(one.header == WITH_COOKIE for one in expects) else ""
     groups = [
-        Group((Endpoint(method=method, headers=dict(headers)),), rounds=count, workers=_workers(config))
+        Group(
+            (Endpoint(method=method, headers={"cookie": cookie} if WITH_COOKIE in headers else dict(headers)),),
+            rounds=count,
+            workers=_workers(config),
+        )
         for (method, headers), count in rounds.items()
     ]
     answers = dict(zip(rounds, send(config, groups), strict=True))

@@ -13,6 +13,7 @@ ALL_REQUESTS = 500  # for a share of 0 or 1
 DELAY_REQUESTS = 60  # each takes seconds
 DELAY_SLACK_SECONDS = 0.2  # latency beyond the injected delay
 COOKIE = "waypoint-lab-backend"  # of session affinity
+WITH_COOKIE = ("cookie", COOKIE)  # stands for the rollout's own cookie, whose value only the waypoint knows
 
 
 class Measure(StrEnum):
@@ -164,7 +165,7 @@ def _session_affinity(config: LabConfig) -> tuple[Expect, ...]:
             "with the cookie to the canary",
             Measure.IDENTITY,
             config.app.identify.canary,
-            header=("cookie", f"{COOKIE}={config.app.backends.canary.service}"),
+            header=WITH_COOKIE,
         ),
     )
 

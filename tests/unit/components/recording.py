@@ -10,6 +10,8 @@ import pulumi
 from pulumi import resource_hooks
 from pulumi.runtime import mocks
 
+ROLLOUT = "4d2f"
+
 
 class Recording(mocks.Mocks):
     """Answers each registration with its own inputs, and keeps them by name."""
@@ -23,6 +25,8 @@ class Recording(mocks.Mocks):
         assert args.name not in self.made, f"{args.name} registered twice"
         self.made[args.name] = args
         outputs = dict(args.inputs)
+        if args.typ == "pulumi:index:Stash":
+            outputs["output"] = ROLLOUT
         if args.typ.endswith(":Gateway"):
             outputs["status"] = {"addresses": [{"value": "10.96.0.9"}]}
         return args.name, outputs

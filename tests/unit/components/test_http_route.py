@@ -4,15 +4,18 @@ import pulumi
 import pytest
 
 from components import CanaryRoute
-from tests.unit.components.recording import run
+from tests.unit.components.recording import Recording, run
 
 WEIGHTS = {"baseline": "old", "canary": "new", "weight": 20}
 
 
-def rules(**args: Any) -> list[dict[str, Any]]:
+def made(**args: Any) -> Recording:
     given = {"namespace": "shop", "service": "cart", "port": 80, **WEIGHTS, **args}
-    record = run(lambda: CanaryRoute("r", given))  # type: ignore[arg-type]
-    return list(record.inputs("r-route")["spec"]["rules"])
+    return run(lambda: CanaryRoute("r", given))  # type: ignore[arg-type]
+
+
+def rules(**args: Any) -> list[dict[str, Any]]:
+    return list(made(**args).inputs("r-route")["spec"]["rules"])
 
 
 def test_canary_route_without_extras_has_backends_only() -> None:
@@ -43,17 +46,33 @@ def test_canary_route_with_mirrors_and_header_changes_has_filters() -> None:
 def test_session_affinity_adds_a_rule_by_cookie_and_the_canary_sets_it() -> None:
     first, last = rules(session_affinity={"backend": "new", "cookie": "backend", "max_age_seconds": 60})
     (match,) = first["matches"][0]["headers"]
-    assert (match["name"], match["value"]) == ("cookie", r"(.*;\s*)?backend=new(;.*)?")
+    assert (match["name"], match["value"]) == ("cookie", r"(.*;\s*)?backend=new\.4d2f(;.*)?")
     assert [ref["name"] for ref in first["backendRefs"]] == ["new"]
     old, new = last["backendRefs"]
     assert "filters" not in old
     (added,) = new["filters"][0]["responseHeaderModifier"]["add"]
-    assert added == {"name": "set-cookie", "value": "backend=new; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"}
+    assert added == {"name": "set-cookie", "value": "backend=new.4d2f; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"}
 
 
 def test_session_affinity_to_a_canary_without_weight_has_no_rule() -> None:
     (rule,) = rules(weight=0, session_affinity={"backend": "new"})
     assert [ref["name"] for ref in rule["backendRefs"]] == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("args", "names"),
+    [
+        ({}, set()),
+        ({"session_affinity": {"backend": "new"}, "weight": 0}, set()),
+        ({"session_affinity": {"backend": "new"}, "weight": 5}, {"r-rollout"}),
+        ({"session_affinity": {"backend": "new"}, "weight": 100}, {"r-rollout"}),
+    ],
+)
+def test_rollout_has_an_identity_while_the_canary_has_a_weight(args: dict[str, Any], names: set[str]) -> None:
+    record = made(**args)
+    assert {name for name, kind in record.kinds().items() if kind == "Stash"} == names
+    for name in names:
+        assert list(record.requests[name].ignoreChanges) == ["input"]
 
 
 @pytest.mark.parametrize(

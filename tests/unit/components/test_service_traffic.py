@@ -194,10 +194,10 @@ def test_session_affinity_adds_a_rule_by_cookie_and_the_canary_sets_it() -> None
     first, last = rules(
         traffic(**BACKENDS, session_affinity={"backend": "new", "cookie": "backend", "max_age_seconds": 60})
     )
-    assert first["match"] == [{"headers": {"cookie": {"regex": r"(.*;\s*)?backend=new(;.*)?"}}, "port": 80}]
+    assert first["match"] == [{"headers": {"cookie": {"regex": r"(.*;\s*)?backend=new\.4d2f(;.*)?"}}, "port": 80}]
     assert shares(first) == {"new": None}
     cookies = [entry.get("headers", {}).get("response", {}).get("add") for entry in last["route"]]
-    assert cookies == [None, {"set-cookie": "backend=new; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"}]
+    assert cookies == [None, {"set-cookie": "backend=new.4d2f; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"}]
 
 
 def test_session_affinity_to_a_backend_without_weight_has_no_rule() -> None:
@@ -216,6 +216,14 @@ def test_session_affinity_to_a_backend_without_weight_has_no_rule() -> None:
         ({"response_headers": {"add": {"a": "b\nc"}}}, "printable characters"),
         ({"session_affinity": {"backend": "new", "cookie": "a=b"}}, "it must be the name of a cookie"),
         ({"session_affinity": {"backend": "new", "max_age_seconds": 0}}, "session_affinity.max_age_seconds is 0"),
+        (
+            {
+                "session_affinity": {"backend": "new", "cookie": "b"},
+                "abort": {"status": 503},
+                "fault_headers": {"Cookie": "a=1; b=new.4d2f"},
+            },
+            "fault_headers.cookie .* without the cookie of session_affinity, which is another one in each rollout",
+        ),
     ],
 )
 def test_service_traffic_with_bad_extras_is_refused(args: dict[str, Any], said: str) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.unit.configs import lab_config
-from waypoint_lab.measure.envoy_config import FAULT, problem, serving, weights
+from waypoint_lab.measure.envoy_config import FAULT, problem
+from waypoint_lab.measure.envoy_routes import affinity_cookie, serving, weights
 
 
 def manager(route: dict[str, Any], *, rbac: bool = False) -> dict[str, Any]:
@@ -87,3 +88,26 @@ def test_problem_delay_is_compared_in_milliseconds_as_it_is_written(seconds: flo
     delayed = {**route, "typed_per_filter_config": {FAULT: {"delay": {"fixed_delay": written}}}}
     assert problem(config, manager(delayed)) == ""
     assert problem(config, manager(route)) == "the waypoint delays by 0s"
+
+
+@pytest.mark.parametrize("weight", [50, 100])
+def test_problem_session_affinity_is_in_sync_by_the_cookie_that_the_route_sets(weight: int) -> None:
+    config = lab_config("waypoint", "canary", canary={"weight": weight, "sessionAffinity": {"maxAgeSeconds": 60}})
+    header = {"key": "set-cookie", "value": "waypoint-lab-backend=reviews-stable.4d2f; Path=/"}
+    added = {"response_headers_to_add": [{"header": header}]}
+    new = cluster("reviews-stable", weight)
+    if weight == 100:
+        plain = {"route": {"cluster": new["name"]}, **added}
+    else:
+        plain = {"route": {"weighted_clusters": {"clusters": [cluster("reviews-baseline", 50), {**new, **added}]}}}
+    assert affinity_cookie(plain) == "waypoint-lab-backend=reviews-stable.4d2f"
+
+    def found(pattern: str) -> str:
+        match = {"headers": [{"name": "cookie", "string_match": {"safe_regex": {"regex": pattern}}}]}
+        kept = {"match": match, "route": {"cluster": new["name"]}}
+        return problem(config, {"route_config": {"virtual_hosts": [{"routes": [kept, plain]}]}})
+
+    assert found(r"(.*;\s*)?waypoint\-lab\-backend=reviews\-stable\.4d2f(;.*)?") == ""
+    if weight < 100:
+        said = "the waypoint sends users with the cookie to reviews-baseline, reviews-stable"
+        assert found(r"(.*;\s*)?waypoint\-lab\-backend=reviews\-stable\.0000(;.*)?") == said

@@ -5,7 +5,9 @@ import math
 import pytest
 
 from tests.unit.configs import lab_config
-from waypoint_lab.measure.client import Answer
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.measure import verify
+from waypoint_lab.measure.client import Answer, Group
 from waypoint_lab.measure.verify import Verdict, judge
 from waypoint_lab.stages.expectations import MOST_REQUESTS, least_requests
 from waypoint_lab.stages.table import Expect, Measure, expectations
@@ -108,3 +110,17 @@ def test_fault_header_has_no_case(name: str) -> None:
     config = lab_config("waypoint", "premium", "abort", trafficApi="virtual-service", fault=fault)
     (found,) = [one for one in expectations(config) if one.what == "premium-user to premium"]
     assert found.share == 0.5
+
+
+def test_measure_session_affinity_sends_the_cookie_of_the_current_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, str]] = []
+
+    def send(_config: LabConfig, groups: list[Group]) -> list[list[Answer]]:
+        sent.extend(group.endpoints[0].headers for group in groups)
+        return [answers(group.rounds) for group in groups]
+
+    monkeypatch.setattr(verify, "send", send)
+    monkeypatch.setattr(verify.envoy_config, "current_cookie", lambda _config: "waypoint-lab-backend=reviews-stable.1")
+    config = lab_config("waypoint", "canary", canary={"sessionAffinity": {"maxAgeSeconds": 60}})
+    verify.measure(config, expectations(config))
+    assert sent == [{}, {"cookie": "waypoint-lab-backend=reviews-stable.1"}]

@@ -9,7 +9,7 @@ from tests.unit.configs import lab_config
 from waypoint_lab.chaos import blast_radius
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
-from waypoint_lab.measure import envoy_config
+from waypoint_lab.measure import envoy_routes
 from waypoint_lab.program import l4_enforcement
 from waypoint_lab.stages import fault_expiry
 
@@ -136,7 +136,7 @@ def test_the_route_of_a_request_is_the_first_whose_headers_match() -> None:
     ]
 
     def served(headers: dict[str, str], method: str = "GET") -> str:
-        return str((envoy_config.serving(routes, headers, method) or {})["name"])
+        return str((envoy_routes.serving(routes, headers, method) or {})["name"])
 
     assert [served({"end-user": "jane"}), served({"end-user": "joe"}), served({}), served({}, "POST")] == [
         "jane",

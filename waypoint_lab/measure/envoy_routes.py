@@ -1,0 +1,86 @@
+"""Readers of the routes in the config dump of a waypoint's Envoy."""
+
+import re
+from collections.abc import Mapping
+
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.kubectl import Object
+from waypoint_lab.stages.expectations import COOKIE
+
+
+def connection_manager(dump: Object, config: LabConfig) -> Object | None:
+    """Return the HTTP connection manager of the Service's own port in a waypoint's config dump; None if it has none."""
+    name = f"inbound-vip|{config.app.port}|http|{config.app.service}.{config.app.namespace}."
+    for section in dump.get("configs", []):
+        listeners = [section] if "active_state" in section else section.get("dynamic_listeners", [])
+        for listener in listeners:
+            for chain in listener.get("active_state", {}).get("listener", {}).get("filter_chains", []):
+                for item in chain.get("filters", []):
+                    typed: Object = item.get("typed_config", {})
+                    if typed.get("route_config", {}).get("name", "").startswith(name):
+                        return typed
+    return None
+
+
+def weights(route: Object) -> dict[str, float]:
+    """Return the share of requests (0 to 1) that one route sends to each Service."""
+    action = route.get("route", {})
+    clusters = action.get("weighted_clusters", {}).get("clusters") or [{"name": action.get("cluster", ""), "weight": 1}]
+    total = sum(item.get("weight", 0) for item in clusters) or 1
+    found: dict[str, float] = {}
+    for item in clusters:
+        service = item["name"].split("|")[-1].split(".")[0]
+        found[service] = found.get(service, 0) + item.get("weight", 0) / total
+    return {service: share for service, share in found.items() if share}
+
+
+def serving(routes: list[Object], headers: Mapping[str, str] | None = None, method: str = "GET") -> Object | None:
+    """Return the first route that takes a request with these headers, as Envoy chooses it.
+
+    Only the headers of a route's match are compared. An unknown kind of match does not match.
+    """
+    # Envoy has header names in lower case.
+    request = {":method": method, **{name.lower(): value for name, value in (headers or {}).items()}}
+    return next((route for route in routes if all(_takes(m, request) for m in header_matches(route))), None)
+
+
+def header_matches(route: Object) -> list[Object]:
+    """Return the matches of headers that a route has."""
+    found: list[Object] = route.get("match", {}).get("headers", [])
+    return found
+
+
+def _takes(match: Object, request: Mapping[str, str]) -> bool:
+    value = request.get(match["name"].lower())
+    text = match.get("string_match", {})
+    if value is None:
+        found = False
+    elif "exact" in text:
+        found = text["exact"] == value
+    elif "safe_regex" in text:
+        found = re.fullmatch(text["safe_regex"]["regex"], value) is not None
+    elif "prefix" in text:
+        found = value.startswith(text["prefix"])
+    else:
+        found = bool(match.get("present_match"))
+    return found != bool(match.get("invert_match"))
+
+
+def percent(value: Object) -> float:
+    """Return one of Envoy's fractions in percent."""
+    scale = {"HUNDRED": 1, "TEN_THOUSAND": 100, "MILLION": 10_000}[value.get("denominator", "HUNDRED")]
+    return float(value.get("numerator", 0)) / scale
+
+
+def affinity_cookie(route: Object) -> str:
+    """Return the cookie, as NAME=VALUE, by which a route keeps users on a backend; empty where it sets none."""
+    # With one backend, Istio sets its headers on the route.
+    items = [route, *route.get("route", {}).get("weighted_clusters", {}).get("clusters", [])]
+    added = [entry["header"] for item in items for entry in item.get("response_headers_to_add", [])]
+    values = [header["value"] for header in added if is_affinity(header)]
+    return values[0].partition(";")[0] if values else ""
+
+
+def is_affinity(header: Object) -> bool:
+    """Check that a header of answers is the cookie of session affinity."""
+    return bool(header["key"].lower() == "set-cookie" and header["value"].startswith(f"{COOKIE}="))
