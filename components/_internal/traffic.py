@@ -34,7 +34,7 @@ class FaultSettings:
 
 @dataclass(frozen=True)
 class AffinityCookie:
-    """Cookie that keeps a user on `backend` for `seconds`, at most until the rollout with the identity `rollout` ends."""
+    """Cookie that keeps a user on `backend` for `seconds`, or until the rollout with the identity `rollout` ends."""
 
     backend: Backend
     name: str
