@@ -4,7 +4,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import http_route, objects, rollout, sync, traffic_parser, waits
+from ._internal import http_route, objects, owners, rollout, sync, traffic_parser, waits
 from .types import Backend, Cohort, HeaderChanges, Mirror, SessionAffinity
 
 _READY = 'jsonpath={.status.parents[0].conditions[?(@.type=="%s")].status}=True'
@@ -66,9 +66,10 @@ class CanaryRoute(pulumi.ComponentResource):
         http_route.spec(traffic)  # checks the limits of the API before anything is registered
         limit = objects.number("CanaryRoute", "limit_seconds", args.get("limit_seconds") or 60, 1, 3600)
         cluster = waits.access("CanaryRoute", args)
+        owners.claim(name, traffic)
         super().__init__("waypoint-lab:index:CanaryRoute", name, {**args}, opts)
         # An up without changes runs no hook. The provider does repeat a wait of its own that has failed before.
-        annotations = objects.wait_for(_READY % "Accepted", _READY % "ResolvedRefs")
+        annotations = {**objects.wait_for(_READY % "Accepted", _READY % "ResolvedRefs"), **owners.annotation()}
         route = objects.KubernetesObject(
             f"{name}-route",
             {

@@ -4,7 +4,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import istio_objects, objects, traffic_parser, waits
+from ._internal import istio_objects, objects, owners, traffic_parser, waits
 from .types import Abort, Delay, Duration, FaultAt, Retries
 
 
@@ -62,6 +62,7 @@ class ChaosRule(pulumi.ComponentResource):
             raise objects.refuse("ChaosRule", "rule", {}, "more than nothing: give delay, abort, retries or timeout")
         limit = objects.number("ChaosRule", "limit_seconds", args.get("limit_seconds") or 120, 1, 3600)
         cluster = waits.access("ChaosRule", args)
+        owners.claim(name, traffic)
         super().__init__("waypoint-lab:index:ChaosRule", name, {**args}, opts)
         self.name = istio_objects.register(self, name, traffic, cluster, limit, endpoints=False)
         self.register_outputs({"name": self.name})

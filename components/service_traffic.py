@@ -4,7 +4,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import istio_objects, objects, rollout, traffic_parser, waits
+from ._internal import istio_objects, objects, owners, rollout, traffic_parser, waits
 from .types import (
     Abort,
     Backend,
@@ -85,6 +85,7 @@ class ServiceTraffic(pulumi.ComponentResource):
         traffic = traffic_parser.parse("ServiceTraffic", name, args, ServiceTrafficArgs)
         limit = objects.number("ServiceTraffic", "limit_seconds", args.get("limit_seconds") or 120, 1, 3600)
         cluster = waits.access("ServiceTraffic", args)
+        owners.claim(name, traffic)
         super().__init__("waypoint-lab:index:ServiceTraffic", name, {**args}, opts)
         traffic = rollout.identified(self, name, traffic)
         self.name = istio_objects.register(self, name, traffic, cluster, limit, endpoints=True)

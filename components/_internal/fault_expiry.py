@@ -76,8 +76,17 @@ async def _last_event(session: waits.Session, job: str) -> str:
     return f"; last event: {' '.join(texts[-1].split())}" if texts else ""
 
 
-def register(parent: pulumi.Resource, name: str, traffic: Traffic, fault: FaultSettings) -> pulumi.Resource:
+def register(
+    parent: pulumi.Resource, name: str, traffic: Traffic, fault: FaultSettings, first: pulumi.ResourceHookBinding
+) -> pulumi.Resource:
     """Register the Job, and its identity that may read and write the one VirtualService `name`.
+
+    Args:
+        parent: Component that they belong to.
+        name: Name of the VirtualService.
+        traffic: Declared traffic.
+        fault: The fault.
+        first: Hooks of the resource that is created first.
 
     Returns:
         The Job.
@@ -94,7 +103,7 @@ def register(parent: pulumi.Resource, name: str, traffic: Traffic, fault: FaultS
         if fault.failing
         else {},
     }
-    rights = {
+    rule = {
         "apiGroups": ["networking.istio.io"],
         "resources": ["virtualservices"],
         "resourceNames": [name],
@@ -102,8 +111,7 @@ def register(parent: pulumi.Resource, name: str, traffic: Traffic, fault: FaultS
     }
     group = "rbac.authorization.k8s.io"
     documents: list[dict[str, Any]] = [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": [rights]},
+        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]},
         {
             "apiVersion": f"{group}/v1",
             "kind": "RoleBinding",
@@ -112,8 +120,13 @@ def register(parent: pulumi.Resource, name: str, traffic: Traffic, fault: FaultS
             "subjects": [{"kind": "ServiceAccount", **metadata}],
         },
     ]
-    own = pulumi.ResourceOptions(parent=parent)
-    identity = [
+    user = objects.KubernetesObject(
+        f"{account}-serviceaccount",
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        pulumi.ResourceOptions(parent=parent, hooks=first),
+    )
+    own = pulumi.ResourceOptions(parent=parent, depends_on=[user])
+    rights = [
         objects.KubernetesObject(f"{account}-{document['kind']}".lower(), document, own) for document in documents
     ]
     return objects.KubernetesObject(
@@ -128,7 +141,7 @@ def register(parent: pulumi.Resource, name: str, traffic: Traffic, fault: FaultS
                 "template": _pod(account, fault.image, pulumi.Output.json_dumps(spec, sort_keys=True)),
             },
         },
-        pulumi.ResourceOptions(parent=parent, depends_on=identity),
+        pulumi.ResourceOptions(parent=parent, depends_on=[user, *rights]),
     )
 
 

@@ -16,8 +16,16 @@ _V3 = "type.googleapis.com/envoy"
 _NO_LIMIT = 1_000_000_000
 
 
-def register(parent: pulumi.Resource, traffic: Traffic, fault: FaultSettings) -> list[pulumi.Resource]:
+def register(
+    parent: pulumi.Resource, traffic: Traffic, fault: FaultSettings, first: pulumi.ResourceHookBinding
+) -> list[pulumi.Resource]:
     """Register ConfigMap, Deployment and Service `fault.failing`, in front of `fault.baseline`.
+
+    Args:
+        parent: Component that they belong to.
+        traffic: Declared traffic.
+        fault: The fault.
+        first: Hooks of the resource that is created first.
 
     Returns:
         Deployment and Service.
@@ -27,7 +35,6 @@ def register(parent: pulumi.Resource, traffic: Traffic, fault: FaultSettings) ->
     text = pulumi.Output.json_dumps(envoy_config(host, traffic.port, fault), sort_keys=True)
     # A new name for new content: the Deployment then replaces its Pods, and none starts with the old content.
     config_name = text.apply(lambda known: f"{name}-{hashlib.sha256(known.encode()).hexdigest()[:8]}")
-    own = pulumi.ResourceOptions(parent=parent)
     metadata = {"name": name, "namespace": namespace, "labels": {"app": name}}
     config = objects.KubernetesObject(
         f"{name}-config",
@@ -37,8 +44,9 @@ def register(parent: pulumi.Resource, traffic: Traffic, fault: FaultSettings) ->
             "metadata": {"name": config_name, "namespace": namespace},
             "data": {"envoy.json": text},
         },
-        own,
+        pulumi.ResourceOptions(parent=parent, hooks=first),
     )
+    own = pulumi.ResourceOptions(parent=parent, depends_on=[config])
     service = objects.KubernetesObject(
         name,
         {
@@ -61,7 +69,7 @@ def register(parent: pulumi.Resource, traffic: Traffic, fault: FaultSettings) ->
             "metadata": metadata,
             "spec": {"replicas": 1, "selector": {"matchLabels": metadata["labels"]}, "template": template},
         },
-        pulumi.ResourceOptions(parent=parent, depends_on=[config]),
+        own,
     )
     return [deployment, service]
 

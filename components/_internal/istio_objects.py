@@ -2,7 +2,7 @@
 
 import pulumi
 
-from . import fault_expiry, fault_upstream, objects, sync, virtual_service, waits
+from . import fault_expiry, fault_upstream, objects, owners, sync, virtual_service, waits
 from .traffic import Traffic
 
 
@@ -30,10 +30,21 @@ def register(
     """
     fault, depends = traffic.fault, list[pulumi.Resource]()
     hooks = sync.hooks(f"{name}-rule", cluster, limit, endpoints=endpoints)
+    document = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {
+            "name": name,
+            "namespace": traffic.namespace,
+            "annotations": {**fault_expiry.annotations(traffic.fault), **owners.annotation()},
+        },
+        "spec": virtual_service.spec(traffic),
+    }
+    first = owners.hook(name, cluster, limit, document)
     if fault and fault.failing:
-        depends += fault_upstream.register(parent, traffic, fault)
+        depends += fault_upstream.register(parent, traffic, fault, first)
     if fault and fault.id:
-        depends.append(fault_expiry.register(parent, name, traffic, fault))
+        depends.append(fault_expiry.register(parent, name, traffic, fault, first))
         if fault.expired:
             text = f"the fault expired after {fault.seconds:g} s, and is not injected again"
             pulumi.warn(f"{traffic.component} {name}: {text}; new settings, or another id, begin a new fault")
@@ -42,24 +53,14 @@ def register(
             for before in (hooks.before_create, hooks.before_update):
                 if before is not None:
                     before.insert(0, ready)
-    _destination_rules(parent, name, traffic)
-    document = {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": {
-            "name": name,
-            "namespace": traffic.namespace,
-            "annotations": fault_expiry.annotations(traffic.fault),
-        },
-        "spec": virtual_service.spec(traffic),
-    }
+    _destination_rules(parent, name, traffic, first)
     made = objects.KubernetesObject(
         f"{name}-rule", document, pulumi.ResourceOptions(parent=parent, depends_on=depends, hooks=hooks)
     )
     return made.metadata.apply(lambda metadata: str(metadata["name"]))
 
 
-def _destination_rules(parent: pulumi.Resource, name: str, traffic: Traffic) -> None:
+def _destination_rules(parent: pulumi.Resource, name: str, traffic: Traffic, first: pulumi.ResourceHookBinding) -> None:
     """Register the retry budget of each host, and the protocol of the failing workload."""
     fault, budget = traffic.fault, virtual_service.retry_budget(traffic)
     failing = fault.failing if fault else ""
@@ -82,5 +83,5 @@ def _destination_rules(parent: pulumi.Resource, name: str, traffic: Traffic) -> 
                 "metadata": {"name": full, "namespace": traffic.namespace},
                 "spec": {"host": virtual_service.host(traffic, service), "trafficPolicy": policy},
             },
-            pulumi.ResourceOptions(parent=parent),
+            pulumi.ResourceOptions(parent=parent, hooks=first),
         )

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 import pulumi
 
-from . import enrollment, envoy, waits
+from . import enrollment, envoy, owners, waits
 from .waits import Access, Failed, Problem, Session
 
 GATEWAY = "gateway.networking.k8s.io/gateway-name"
@@ -163,8 +163,9 @@ def hooks(
 ) -> pulumi.ResourceHookBinding:
     """Return the hooks around the writes of one object; previews do not run them.
 
-    Before a write, the Services that the object is bound to exist, have a virtual address and a waypoint. After it,
-    the status is that of the generation just written, and each Pod of the waypoint has processed an update by istiod.
+    Before a write, the Services that the object is bound to exist, have a virtual address and a waypoint, and nobody
+    else routes them. After it, the status is that of the generation just written, and each Pod of the waypoint has
+    processed an update by istiod.
 
     Args:
         name: Start of the hooks' names, which are unique in a stack whatever the components' types. Names and
@@ -190,7 +191,9 @@ def hooks(
         sent = backends(document) if endpoints else []
 
         async def check() -> str:
-            looks = [waypoints.find(services(document), gateways(document))]
+            looks: list[Awaitable[str]] = [waypoints.find(services(document), gateways(document))]
+            if document["kind"] in owners.KINDS:
+                looks.append(owners.check(asked, document, create=not args.old_inputs))
             if sent:
                 looks.append(_empty(asked, sent))
             return next(filter(None, await asyncio.gather(*looks)), "")

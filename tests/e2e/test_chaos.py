@@ -94,6 +94,9 @@ def test_fault_for_a_header_hits_no_others_and_check_names_a_route_that_hides_it
         shown = scene.lab("chaos", "run")
         assert shown.returncode == 1
         assert "HITS NOTHING: HTTPRoute other on the Service hides it" in shown.stdout
+        scene.write("abort", fault={"abort": {"percent": 25}, "header": JANE})
+        said = scene.apply().stdout
+        assert f"HTTPRoute {NAMESPACE}/other routes Service {NAMESPACE}/reviews, too" in said
     finally:
         scene.run("kubectl", "delete", "-f", str(file))
 

@@ -11,7 +11,7 @@ import pulumi
 import pytest
 from pulumi import resource_hooks
 
-from components._internal import sync, waits
+from components._internal import owners, sync, waits
 from components._internal.waits import Access
 
 GATEWAY, CLASS = "gateway.networking.k8s.io/gateway-name", "gateway.networking.k8s.io/gateway-class-name"
@@ -30,6 +30,32 @@ def policy(*services: str) -> dict[str, Any]:
     }
 
 
+def http_route(
+    name: str, owner: str = "", port: int | None = 80, service: str = "cart", **parent: str
+) -> dict[str, Any]:
+    ref = {"kind": "Service", "name": service, **parent, **({"port": port} if port else {})}
+    annotations = {owners.OWNER: owner} if owner else {}
+    metadata = {"name": name, "namespace": "shop", "annotations": annotations}
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": metadata,
+        "spec": {"parentRefs": [ref]},
+    }
+
+
+def virtual_service(
+    name: str, host: str = "cart.shop.svc.cluster.local", port: int | None = 80, **spec: Any
+) -> dict[str, Any]:
+    rules = [{"match": [{"port": port}]} if port else {}]
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"hosts": [host], "http": rules, **spec},
+    }
+
+
 class Mesh:
     """A namespace that answers as kubectl does; answers of a list come in turn, the last one repeatedly."""
 
@@ -40,6 +66,7 @@ class Mesh:
         self.stats = {"waypoint-1": [(3, 0), (4, 0)]}  # successful and rejected updates of listeners
         self.connected = 1
         self.dump: dict[str, Any] = {}
+        self.routes: list[dict[str, Any]] = []
         self.written: list[dict[str, Any]] = [self.status(2, ACCEPTED)]
         self.failing: dict[str, str] = {}
         self.commands: list[str] = []
@@ -71,6 +98,8 @@ class Mesh:
         return f"{stream}{lds}_success: {success}\n{lds}_rejected: {rejected}\n"
 
     def _get(self, space: str, what: list[str]) -> Any:
+        if what[0].startswith("httproutes"):
+            return {"items": self.routes}
         if what[0] == "pods":
             labels = [{GATEWAY: gateway, CLASS: "istio-waypoint"} for _, gateway in self.pods]
             metas = [{"name": pod, "labels": found} for (pod, _), found in zip(self.pods, labels, strict=True)]
@@ -105,7 +134,7 @@ def write(document: dict[str, Any], generation: int = 2, old: int | None = 1, li
     written = {**document, "metadata": {**document["metadata"], "generation": generation}}
     before = {**document, "metadata": {**document["metadata"], "generation": old}} if old else None
     given = pulumi.ResourceHookArgs(
-        urn="u", id="i", name="n", type="t", new_inputs=document, new_outputs=written, old_outputs=before
+        "u", "i", "n", "t", new_inputs=document, old_inputs=before, new_outputs=written, old_outputs=before
     )
 
     async def run() -> None:
@@ -264,8 +293,7 @@ def test_names_are_read_from_all_kinds_of_documents() -> None:
 def test_write_of_a_kind_without_status_waits_for_envoy(mesh: Mesh) -> None:
     with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
         binding = sync.hooks("p", Access(), 1)
-    hosts = {"hosts": ["cart.shop.svc.cluster.local"]}
-    document = {**policy(), "kind": "VirtualService", "spec": hosts}
+    document = virtual_service("p")
     given = pulumi.ResourceHookArgs(urn="u", id="i", name="n", type="t", new_inputs=document, new_outputs=document)
 
     def run() -> None:
@@ -273,7 +301,7 @@ def test_write_of_a_kind_without_status_waits_for_envoy(mesh: Mesh) -> None:
             asyncio.run(hook(given))  # type: ignore[operator, arg-type]
 
     run()
-    assert not [line for line in mesh.commands if "virtualservice" in line]
+    assert not [line for line in mesh.commands if "virtualservice." in line]
     mesh.stats = {"waypoint-1": [(3, 0)]}
     mesh.connected = 0
     with pytest.raises(RuntimeError, match="waypoint-1 is not connected to istiod"):

@@ -1,0 +1,115 @@
+"""One owner of a Service's routes: other HTTPRoutes and VirtualServices of the Service are refused before a write.
+
+Source: istiod, getVirtualServiceForWaypoint: the rules of all owners follow each other, those of HTTPRoutes first and
+of one kind those of the oldest; a rule without conditions hides all that follow it.
+"""
+
+import json
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pulumi
+from pulumi.runtime.settings import get_monitor
+
+from .traffic import Traffic
+from .waits import Access, Failed, Session, plain
+
+OWNER = "waypoint-lab/owner"
+KINDS = ("HTTPRoute", "VirtualService")
+_RESOURCES = "httproutes.gateway.networking.k8s.io,virtualservices.networking.istio.io"
+_ANY = 0  # port: a route of all ports of a Service
+# Components of each run of a program by namespace, Service and port.
+_claims: "weakref.WeakKeyDictionary[Any, dict[tuple[str, str, int], str]]" = weakref.WeakKeyDictionary()
+
+
+def claim(name: str, traffic: Traffic) -> None:
+    """Raise RunError where another component of the program routes the same port; names that are outputs differ."""
+    if not isinstance(traffic.namespace, str) or not isinstance(traffic.service, str):
+        return
+    place = f"port {traffic.port} of Service {traffic.namespace}/{traffic.service}"
+    mine = f"{traffic.component} {name}"
+    first = _claims.setdefault(get_monitor(), {}).setdefault((traffic.namespace, traffic.service, traffic.port), mine)
+    if first != mine:
+        text = f"{place} is routed by {first} already, and only one of both would have an effect"
+        raise pulumi.RunError(f"{mine}: {text}; use one ServiceTraffic for both")
+
+
+def annotation() -> dict[str, str]:
+    """Return the annotation of a route that names its stack."""
+    return {OWNER: f"{pulumi.get_project()}/{pulumi.get_stack()}"}
+
+
+async def check(session: Session, document: Mapping[str, Any], *, create: bool) -> str:
+    """Check that no other stack or tool routes a Service of a route or rule.
+
+    Args:
+        session: kubectl in the namespace of the document.
+        document: The object that is to be written.
+        create: The object is new, so that one of its name is another owner's.
+
+    Returns:
+        Nothing, as an empty text.
+
+    Raises:
+        Failed: There is another owner; the message names it.
+        RuntimeError: kubectl failed.
+    """
+    space, own = session.namespace, document["metadata"]
+    mine = (own.get("annotations") or {}).get(OWNER)
+    bound = [*_bound(document, space)]
+    for item in await _routes(session):
+        meta = item["metadata"]
+        if meta.get("deletionTimestamp") or (mine and (meta.get("annotations") or {}).get(OWNER) == mine):
+            continue
+        what = f"{item['kind']} {space}/{meta['name']}"
+        if (item["kind"], meta["name"]) == (document["kind"], own["name"]):
+            if create:
+                raise Failed("it exists already, and is not of this stack; delete it, or choose another name")
+            continue
+        for service, port in _bound(item, space):
+            for name, at in bound:
+                if service in (name, "*") and port in (at, _ANY):
+                    text = f"{what} routes Service {space}/{name}, too, and only one of both would have an effect"
+                    raise Failed(f"{text}; delete it, or leave the Service to it")
+    return ""
+
+
+def hook(name: str, cluster: Access, limit: float, document: Mapping[str, Any]) -> pulumi.ResourceHookBinding:
+    """Return a hook for before the creation of the first resources that belong to a rule, which is written last."""
+
+    async def before(_args: pulumi.ResourceHookArgs) -> None:
+        rule = await plain(document)
+        space = rule["metadata"]["namespace"]
+        session = Session(cluster, space, limit, where=f"{rule['kind']} {space}/{rule['metadata']['name']}")
+        await session.until(lambda: check(session, rule, create=True))
+
+    return pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook(f"{name}-owners", before)])
+
+
+async def _routes(session: Session) -> list[dict[str, Any]]:
+    """Return the routes and rules of the namespace; none where the user may not read them."""
+    done = await session.done("get", _RESOURCES, "--output", "json")
+    if done.stdout.strip():  # also if kubectl fails, because the user may not read a part
+        found: list[dict[str, Any]] = json.loads(done.stdout)["items"]
+        return found
+    why = (done.stderr.strip().splitlines() or ["kubectl found nothing"])[-1]
+    if "orbidden" in why or "the server doesn't have a resource type" in why:
+        return []
+    raise RuntimeError(why)
+
+
+def _bound(document: Mapping[str, Any], space: str) -> Iterator[tuple[str, int]]:
+    """Yield name and port of each Service of the namespace that an object routes; name `*` is every Service."""
+    spec = document["spec"]
+    if document["kind"] == "HTTPRoute":
+        for ref in spec.get("parentRefs") or []:
+            if ref.get("kind") == "Service" and ref.get("namespace", space) == space:
+                yield str(ref["name"]), int(ref.get("port") or _ANY)
+    elif "mesh" in (spec.get("gateways") or ["mesh"]):
+        rules = spec.get("http") or []
+        ports = {int(match.get("port") or _ANY) for rule in rules for match in rule.get("match") or [{}]}
+        for host in spec.get("hosts") or []:
+            name, _, rest = str(host).partition(".")
+            if not rest or rest.split(".")[0] == space:
+                yield from ((name, port) for port in ports)

@@ -1,0 +1,116 @@
+"""Other owners of a Service's routes: found before a write, and named."""
+
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import CanaryRoute, ChaosRule, ServiceTraffic
+from tests.unit.components.recording import run
+from tests.unit.components.test_sync import Mesh, http_route, mesh, refused, virtual_service, write
+
+__all__ = ["mesh"]
+OWN = "shop/dev"
+CART = {"namespace": "shop", "service": "cart", "port": 80}
+SPLIT = {**CART, "baseline": "old", "canary": "new", "weight": 20}
+
+
+def written(document: dict[str, Any], *, new: bool) -> str:
+    """Return the reason why a write is refused before it; empty where it is not."""
+    found = ""
+    try:
+        write(document, old=None if new else 1, limit=0.05)
+    except RuntimeError as error:
+        found = str(error)
+    return found if "routes Service" in found or "exists already" in found else ""
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        http_route("other"),
+        http_route("other", port=None),
+        http_route("other", owner="shop/prod"),
+        virtual_service("other"),
+        virtual_service("other", host="cart", port=None),
+        virtual_service("other", host="*.shop.svc.cluster.local"),
+    ],
+)
+@pytest.mark.parametrize("own", [http_route("mine", OWN), virtual_service("mine")])
+def test_write_beside_another_route_of_the_service_is_refused_at_once(
+    mesh: Mesh, own: dict[str, Any], other: dict[str, Any]
+) -> None:
+    mesh.routes = [other]
+    what = f"{other['kind']} shop/other"
+    assert refused(own, limit=60) == (
+        f"{own['kind']} shop/mine: {what} routes Service shop/cart, too, and only one of both would have an effect; "
+        "delete it, or leave the Service to it"
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        http_route("mine", OWN),
+        http_route("earlier-name", OWN),
+        http_route("other", port=81),
+        http_route("other", service="till"),
+        http_route("other", kind="Gateway"),
+        http_route("other", namespace="elsewhere"),
+        virtual_service("other", port=81),
+        virtual_service("other", host="cart.elsewhere.svc.cluster.local"),
+        virtual_service("other", gateways=["ingress"]),
+    ],
+)
+@pytest.mark.parametrize("new", [True, False])
+def test_write_beside_own_routes_and_routes_of_others_is_not_refused(
+    mesh: Mesh, other: dict[str, Any], new: bool
+) -> None:
+    mesh.routes = [other]
+    assert written(http_route("mine", OWN), new=new) == ""
+
+
+def test_write_beside_a_route_that_is_being_deleted_is_not_refused(mesh: Mesh) -> None:
+    other = http_route("other")
+    other["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    mesh.routes = [other]
+    assert written(http_route("mine", OWN), new=True) == ""
+
+
+def test_creation_of_a_route_that_another_owner_has_is_refused(mesh: Mesh) -> None:
+    mesh.routes = [http_route("mine")]
+    assert written(http_route("mine", OWN), new=False) == ""
+    said = "HTTPRoute shop/mine: it exists already, and is not of this stack; delete it, or choose another name"
+    assert written(http_route("mine", OWN), new=True) == said
+
+
+@pytest.mark.parametrize(
+    "reason", ["Error from server (Forbidden): x", "error: the server doesn't have a resource type"]
+)
+def test_write_without_the_right_to_read_routes_is_not_refused(mesh: Mesh, reason: str) -> None:
+    mesh.failing = {"httproutes": reason}
+    assert written(http_route("mine", OWN), new=True) == ""
+
+
+@pytest.mark.parametrize("second", [CanaryRoute, ServiceTraffic])
+def test_two_components_for_one_port_of_a_service_are_refused(second: Any) -> None:
+    def program(port: int) -> None:
+        CanaryRoute("a", SPLIT)  # type: ignore[arg-type]
+        second("b", {**SPLIT, "port": port})
+
+    run(lambda: program(81))
+    with pytest.raises(
+        pulumi.RunError, match=f"^{second.__name__} b: port 80 of Service shop/cart is routed by Canary"
+    ):
+        run(lambda: program(80))
+
+
+def test_resources_of_a_fault_are_created_after_the_check_of_owners() -> None:
+    fault = {"abort": {"status": 503}, "duration": {"seconds": 30}, "fault_at": "upstream", "baseline": "old"}
+    retries = {"attempts": 1, "budget_percent": 10}
+    record = run(lambda: ChaosRule("f", {**CART, **fault, "retries": retries}))  # type: ignore[typeddict-item]
+    checked = {name for name in record.kinds() if "f-owners" in record.requests[name].hooks.before_create}
+    first = {"f-upstream-config", "f-fault-expiry-serviceaccount", "f-upstream-destination"}
+    assert checked == first
+    for name in record.kinds().keys() - first:
+        assert record.needs(name) & first or name == "f-rule", name
