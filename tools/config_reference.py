@@ -29,8 +29,9 @@ pulumi config set --path canary.cohort.value tester --secret
 pulumi config rm --path canary.cohort
 ```
 
-An object that is set in part keeps the defaults of the rest. A value that is not valid is refused with its path, and
-with what is right.
+An object that is set in part keeps the defaults of the rest. Every command also takes the values under `config` in
+`Pulumi.yaml`, as `pulumi up` does: they apply where the stack's file does not have the key. A value that is not valid
+is refused with its path, and with what is right.
 """
 
 

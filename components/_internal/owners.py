@@ -12,6 +12,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime.settings import get_monitor
 
+from . import objects
 from .traffic import Traffic
 from .waits import Access, Failed, Session, plain
 
@@ -25,14 +26,14 @@ _claims: "weakref.WeakKeyDictionary[Any, dict[tuple[str, str, int], str]]" = wea
 
 def claim(name: str, traffic: Traffic) -> None:
     """Raise RunError where another component of the program routes the same port; names that are outputs differ."""
-    if not isinstance(traffic.namespace, str) or not isinstance(traffic.service, str):
+    run = get_monitor()
+    if run is None or not isinstance(traffic.namespace, str) or not isinstance(traffic.service, str):
         return
-    place = f"port {traffic.port} of Service {traffic.namespace}/{traffic.service}"
     mine = f"{traffic.component} {name}"
-    first = _claims.setdefault(get_monitor(), {}).setdefault((traffic.namespace, traffic.service, traffic.port), mine)
+    first = _claims.setdefault(run, {}).setdefault((traffic.namespace, traffic.service, traffic.port), mine)
     if first != mine:
-        text = f"{place} is routed by {first} already, and only one of both would have an effect"
-        raise pulumi.RunError(f"{mine}: {text}; use one ServiceTraffic for both")
+        want = f"one whose port {traffic.port} {first} does not route as well; use one ServiceTraffic for both"
+        raise objects.refuse(traffic.component, "service", traffic.service, want)
 
 
 def annotation() -> dict[str, str]:

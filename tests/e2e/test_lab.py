@@ -1,6 +1,7 @@
 """`lab run` and the commands of the README, on the embedded cluster with measured traffic."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,15 +65,26 @@ def test_requests_through_an_l7_policy_are_allowed_refused_and_logged(scene: Sce
     scene.assert_unchanged()
 
 
+@pytest.fixture
+def default_weight(project: Path) -> Iterator[None]:
+    """Give the project a default weight of 30."""
+    file = project / "Pulumi.yaml"
+    before = file.read_text()
+    file.write_text(f"{before}config:\n  waypoint-lab:canary:\n    value:\n      weight: 30\n")
+    yield
+    file.write_text(before)
+
+
 @pytest.mark.timeout(240)
-def test_verify_with_a_file_ahead_of_the_deployment_measures_what_is_deployed(scene: Scene) -> None:
-    scene.up("canary", canary={"weight": 20})
+@pytest.mark.usefixtures("default_weight")
+def test_verify_measures_what_is_deployed_by_project_and_file(scene: Scene) -> None:
+    scene.up("canary")
     document = yaml.safe_load(scene.file.read_text())
-    document["config"]["waypoint-lab:canary"]["weight"] = 80
+    document["config"]["waypoint-lab:canary"] = {"weight": 80}
     scene.file.write_text(yaml.safe_dump(document))
     done = scene.lab("verify", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     declared = [item["declared"] for item in json.loads(done.stdout)["verdicts"] if item["what"].startswith("everyone")]
-    assert [round(share, 4) for share in declared] == [0.2, 0.8]
+    assert [round(share, 4) for share in declared] == [0.3, 0.7]
     assert "canary.weight is 80" in done.stderr
-    assert "was deployed as 20" in done.stderr
+    assert "was deployed as 30" in done.stderr

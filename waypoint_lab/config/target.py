@@ -8,14 +8,15 @@ import yaml
 
 from embedded import cluster, shell
 from waypoint_lab import kubectl
-from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.paths import put
+from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.errors import ConfigError
 
 SECRET = "[secret]"  # as Pulumi shows it
 
 
 def stack_config(folder: Path, stack: str = "dev") -> LabConfig:
-    """Read the configuration of a stack from its file. Secrets are placeholders.
+    """Read the configuration of a stack from its file, and the defaults of the project. Secrets are placeholders.
 
     Args:
         folder: The project.
@@ -24,13 +25,41 @@ def stack_config(folder: Path, stack: str = "dev") -> LabConfig:
     Raises:
         ConfigError: There is no such file, or a setting is not valid.
     """
+    file = folder / f"Pulumi.{stack}.yaml"
+    if not file.exists():
+        raise ConfigError(f"{file.name}: there is no such file; choose a stack that exists")
+    config = _masked(_config(file))
+    project = _config(folder / "Pulumi.yaml")
+    for key in sorted(map(str, project)):
+        _add_default(config, key if ":" in key else f"{PROJECT}:{key}", project[key])
+    return LabConfig.from_stack(config)
+
+
+def _config(file: Path) -> dict[str, Any]:
+    """Return the object `config` of a file; empty without one."""
     try:
-        given = yaml.safe_load((folder / f"Pulumi.{stack}.yaml").read_text()) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"Pulumi.{stack}.yaml: there is no such file; choose a stack that exists") from None
+        document = yaml.safe_load(file.read_text()) if file.exists() else None
     except yaml.YAMLError as error:
-        raise ConfigError(f"Pulumi.{stack}.yaml: it is not valid YAML; fix it ({str(error).splitlines()[0]})") from None
-    return LabConfig.from_stack(_masked(given.get("config") or {}))
+        raise ConfigError(f"{file.name}: it is not valid YAML; fix it ({str(error).splitlines()[0]})") from None
+    found = (document or {}).get("config") or {} if isinstance(document or {}, dict) else None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file.name}: config is not a map of settings; fix it")
+    return found
+
+
+def _add_default(config: dict[str, Any], path: str, declared: Any) -> None:
+    """Add a value of the project that the stack's file does not set. Source: Pulumi, pkg/workspace, mergeConfig."""
+    value = declared
+    if isinstance(declared, dict):
+        value = declared.get("value") if declared.get("default") is None else declared["default"]
+    place: Any = config
+    for name in path.split("."):
+        if not isinstance(place, dict):
+            return
+        if name not in place:
+            put(config, {path: value})
+            return
+        place = place[name]
 
 
 def _masked(value: Any) -> Any:

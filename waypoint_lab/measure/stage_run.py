@@ -73,7 +73,7 @@ class StageResult:
 
 def set_step(stack: PulumiStack, step: Step) -> LabConfig:
     """Write the toggles and settings of a step into the stack's file; other settings are kept."""
-    toggles = {f"stages.{toggle}": toggle in step.on or None for toggle in TOGGLES}
+    toggles = {f"stages.{toggle}": toggle in step.on for toggle in TOGGLES}  # false, as the project may have defaults
     return stack.set({**toggles, **step.settings})
 
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from components import CanaryRoute, ChaosRule, L7Policy, ServiceTraffic, Waypoint
-from components._internal import http_route, traffic_parser, virtual_service
+from components._internal import http_route, owners, traffic_parser, virtual_service
 from components.canary_route import CanaryRouteArgs
 from components.chaos_rule import ChaosRuleArgs
 from components.l7_policy import L7PolicyArgs
@@ -119,6 +119,7 @@ def accepted() -> Iterator[None]:
     """End a component's constructor where it begins to register."""
     with (
         patch.object(pulumi.ComponentResource, "__init__", side_effect=Registered),
+        patch.object(owners, "claim"),
         patch.object(pulumi, "ResourceHook"),
         patch.object(pulumi, "ResourceHookBinding"),
     ):
