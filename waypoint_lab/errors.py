@@ -37,5 +37,9 @@ class RolloutError(LabError):
     """Report a promotion or a migration that cannot start or continue."""
 
 
+class GuardError(LabError):
+    """Report a change that cannot be watched."""
+
+
 class LockedError(LabError):
     """Report a stack that another command is changing."""

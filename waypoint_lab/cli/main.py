@@ -111,6 +111,7 @@ chaos = LazyGroup(
         "env": ("cluster:env", "Print the exports that a shell needs."),
         "run": ("run:run", "Run all stages of the lab and measure each."),
         "verify": ("verify:verify", "Measure the deployed stages."),
+        "guard": ("guard:guard", "Run a command; fail if the traffic is worse afterwards."),
         "doctor": ("doctor:doctor", "Check that the stack's cluster has what the lab needs."),
         "policies": ("policies:list_policies", "List the policies of the pack, their levels and parameters."),
         "bench": ("bench:bench", "Time a weight step beside an unchanged update, an empty program and kubectl."),
@@ -132,7 +133,8 @@ def lab(ctx: click.Context, state: Path) -> None:
 
     Shell completion: eval "$(_LAB_COMPLETE=bash_source lab)", or zsh_source, or fish_source.
 
-    Exit status: 0 done or passed; 1 failed, refused or rolled back; 2 wrong usage; 3 paused; 130 interrupted.
+    Exit status: 0 done or passed; 1 failed, refused or rolled back; 2 wrong usage; 3 paused or
+    inconclusive; 130 interrupted.
     """
     ctx.obj.state = state.resolve()
 

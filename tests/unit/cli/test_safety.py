@@ -12,6 +12,7 @@ from waypoint_lab.cli import (
     chaos,
     chaos_schedule,
     doctor,
+    guard,
     main,
     verify,
     waypoint_migrate,
@@ -19,12 +20,24 @@ from waypoint_lab.cli import (
 from waypoint_lab.cli import run as run_command
 from waypoint_lab.rollout.journal import Journal
 
-MODULES = (bench, canary_promote, canary_rollback, chaos, chaos_schedule, doctor, run_command, verify, waypoint_migrate)
+MODULES = (
+    bench,
+    canary_promote,
+    canary_rollback,
+    chaos,
+    chaos_schedule,
+    doctor,
+    guard,
+    run_command,
+    verify,
+    waypoint_migrate,
+)
 COMMANDS = [
     ("run",),
     ("bench",),
     ("verify",),
     ("doctor",),
+    ("guard", "--", "true"),
     ("canary", "promote"),
     ("canary", "rollback"),
     ("waypoint", "migrate", "--to", "waypoint-next"),

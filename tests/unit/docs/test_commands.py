@@ -56,6 +56,7 @@ def problem(words: list[str]) -> str:
             return words[0]
         words = words[1:] if len(found) == 1 else []
         command = found[0] or command
+    words = words[: words.index("--")] if "--" in words else words  # what follows is another program's
     known = {option for parameter in command.params for option in parameter.opts}
     for word in words:
         if word.startswith("--") and word.split("=")[0] not in known | {"--help"}:

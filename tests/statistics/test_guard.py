@@ -1,0 +1,73 @@
+"""A guard keeps its false-alarm rate on traffic that varies more than independent requests, and sees real changes."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from tests.statistics.guard_traffic import Traffic
+from waypoint_lab.guard.comparison import Rules, compare, verdict
+from waypoint_lab.guard.differences import Kind
+from waypoint_lab.measure.verify import Verdict
+
+RUNS = 10_000
+SHARES = {"baseline": 0.8, "canary": 0.2}
+FAILURES = {"baseline": 0.01, "canary": 0.02}
+MODELS = (
+    Traffic(SHARES, 1, failures=FAILURES),
+    Traffic(SHARES, 10, failures=FAILURES),
+    Traffic(SHARES, 10, dispersion=3, failures=FAILURES),
+    Traffic(SHARES, 100, dispersion=10, memory=0.5, failures=FAILURES),
+    Traffic(SHARES, 100, dispersion=5, failures=FAILURES, mixed=0.3),
+)
+
+
+def verdicts(traffic: tuple[Traffic, ...], after: Traffic | None, rules: Rules, runs: int, seed: str) -> Counter[str]:
+    """Return the verdicts of guards; `after` replaces the traffic after the change."""
+    random_ = random.Random(seed)
+    found: Counter[str] = Counter()
+    for number in range(runs):
+        model = traffic[number % len(traffic)]
+        found[verdict(compare(model.observe(random_), (after or model).observe(random_), rules))] += 1
+    return found
+
+
+def test_ordinary_variance_fails_no_more_often_than_stated() -> None:
+    found = verdicts(MODELS, None, Rules(error_rate=0.01), RUNS, "ordinary")
+    assert found[Verdict.FAILED] <= 0.01 * RUNS
+    assert found[Verdict.INCONCLUSIVE] <= 0.05 * RUNS
+
+
+def test_error_rate_is_that_of_the_tests_and_not_only_of_the_tolerance() -> None:
+    runs = 1_000
+    found = verdicts(MODELS, None, Rules(error_rate=0.05, share=0.0, failures=0.0), runs, "no tolerance")
+    assert found[Verdict.FAILED] <= 0.05 * runs
+
+
+def test_independent_requests_in_place_of_the_dispersion_would_fail_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("waypoint_lab.guard.dispersion._dispersion", lambda residuals: 1.0)
+    monkeypatch.setattr("waypoint_lab.guard.dispersion.allowance", lambda tail, intervals: 1.0)
+    found = verdicts(MODELS[4:], None, Rules(error_rate=0.01, share=0.0), 200, "naive")
+    assert found[Verdict.FAILED] > 0.02 * 200
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(Traffic({"baseline": 0.8, "canary": 0.0}, 10, failures=FAILURES), id="silent"),
+        pytest.param(Traffic({"baseline": 0.4, "canary": 0.6}, 10, failures=FAILURES), id="share"),
+        pytest.param(Traffic(SHARES, 10, failures={"baseline": 0.15, "canary": 0.02}), id="success"),
+    ],
+)
+def test_change_of_the_outcome_is_seen(after: Traffic) -> None:
+    found = verdicts(MODELS[1:3], after, Rules(), 100, "changed")
+    assert found[Verdict.PASSED] == 0
+    assert found[Verdict.FAILED] >= 90
+
+
+def test_change_names_the_destination_and_the_kind() -> None:
+    random_ = random.Random("named")
+    before = MODELS[1].observe(random_)
+    after = Traffic({"baseline": 0.8, "canary": 0.0}, 10, failures=FAILURES).observe(random_)
+    first = compare(before, after, Rules())[0]
+    assert (first.where, first.kind, first.verdict) == ("canary:80", Kind.RATE, Verdict.FAILED)

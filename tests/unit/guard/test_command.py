@@ -1,0 +1,77 @@
+"""A command runs with this process's streams, gets its signals, and ends within its limit."""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from waypoint_lab.errors import GuardError
+from waypoint_lab.guard import command
+
+LINES: list[str] = []
+TRAP = "trap 'echo trapped >>{file}; exit 7' INT TERM; echo ready >>{file}; while :; do sleep 0.05; done"
+
+
+def test_exit_status_is_kept() -> None:
+    result = command.run(["sh", "-c", "exit 9"], 10, LINES.append)
+    assert (result.exit_code, result.problem) == (9, "the command ended with exit status 9")
+
+
+def test_success_has_no_problem() -> None:
+    assert command.run(["true"], 10, LINES.append).problem == ""
+
+
+def test_output_passes_through(capfd: pytest.CaptureFixture[str]) -> None:
+    command.run(["sh", "-c", "echo out; echo err >&2"], 10, LINES.append)
+    command.run(["echo", "moved"], 10, LINES.append, stdout=sys.stderr.fileno())
+    assert capfd.readouterr() == ("out\n", "err\nmoved\n")
+
+
+def test_unknown_command_is_one_line() -> None:
+    with pytest.raises(GuardError, match=r"no-such: it cannot be started \(No such file or directory\)"):
+        command.run(["no-such"], 10, LINES.append)
+
+
+def after(file: Path, number: int) -> threading.Thread:
+    """Send a signal to this process once the command is ready."""
+
+    def send() -> None:
+        while not file.exists() or "ready" not in file.read_text():
+            pass
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_is_passed_on_once(tmp_path: Path, number: signal.Signals) -> None:
+    file = tmp_path / "trace"
+    thread = after(file, number)
+    result = command.run(["sh", "-c", TRAP.format(file=file)], 20, LINES.append)
+    thread.join()
+    assert (7, number.name, "ready\ntrapped\n") == (result.exit_code, result.stopped, file.read_text())
+    assert f"the command was stopped: {number.name}" == result.problem
+
+
+def test_signal_is_dropped_where_it_is_not_to_be_passed_on(tmp_path: Path) -> None:
+    file = tmp_path / "trace"
+    thread = after(file, signal.SIGINT)
+    result = command.run(["sh", "-c", f"echo ready >{file}; sleep 0.3"], 20, LINES.append, forward=False)
+    thread.join()
+    assert (result.exit_code, result.stopped) == (0, "")
+
+
+def test_command_beyond_its_limit_is_asked_to_end() -> None:
+    result = command.run(["sleep", "60"], 0.2, LINES.append)
+    assert (result.exit_code, result.stopped) == (143, "it did not end within 0.2 s")
+
+
+def test_command_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "STOP_SECONDS", 0.3)
+    result = command.run(["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], 0.2, LINES.append)
+    assert result.exit_code == 137

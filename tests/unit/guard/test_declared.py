@@ -1,0 +1,54 @@
+"""A stack's config declares the canary's share, and which Services get no requests."""
+
+import pytest
+
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.guard import declared
+
+COHORT = {"header": "end-user", "value": "x"}
+
+
+def config(*stages: str, **canary: object) -> LabConfig:
+    """Return a config with these stages on."""
+    on = dict.fromkeys(("waypoint", *stages), True)
+    return LabConfig.from_mapping({"stages": on, "canary": canary})
+
+
+def test_canary_declares_its_weight_among_two() -> None:
+    (item,) = declared.expectations(config("canary", weight=35)).items()
+    assert (item[0], item[1].share) == ("reviews-stable", 0.35)
+    assert {"reviews-stable", "reviews-baseline"} == item[1].among
+
+
+@pytest.mark.parametrize(
+    "given",
+    [config(), config("canary", cohort=COHORT), config("canary", sessionAffinity={"maxAgeSeconds": 60})],
+    ids=["no canary", "cohort", "affinity"],
+)
+def test_share_that_users_choose_is_not_declared(given: LabConfig) -> None:
+    assert declared.expectations(given) == {}
+
+
+ALL = {"reviews", "reviews-baseline", "reviews-stable", "reviews-premium"}
+
+
+@pytest.mark.parametrize(
+    ("given", "routed"),
+    [
+        (config(), {"reviews"}),
+        (config("canary", weight=20), {"reviews-baseline", "reviews-stable"}),
+        (config("canary", weight=100), {"reviews-stable"}),
+        (config("canary", weight=0), {"reviews-baseline"}),
+        (config("canary", weight=0, cohort=COHORT), {"reviews-baseline", "reviews-stable"}),
+        (config("premium"), {"reviews-baseline", "reviews-premium"}),
+    ],
+    ids=["none", "canary", "all", "nothing", "cohort", "premium"],
+)
+def test_services_that_no_route_names_may_be_silent(given: LabConfig, routed: set[str]) -> None:
+    assert ALL - routed == declared.without_requests(given)
+
+
+def test_fault_at_the_upstream_takes_the_requests_of_all() -> None:
+    stages = {"waypoint": True, "abort": True}
+    given = LabConfig.from_mapping({"stages": stages, "fault": {"at": "upstream"}})
+    assert declared.without_requests(given) == ALL

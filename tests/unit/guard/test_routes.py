@@ -1,0 +1,61 @@
+"""Routes of a config dump: the backends that they choose between, and those that cannot answer."""
+
+import pytest
+
+from tests.unit.guard.envoys import HOST, cluster, clusters, dump, endpoint, to
+from waypoint_lab.guard import routes
+from waypoint_lab.guard.observation import Destination
+
+WEB, OLD, NEW = (Destination(HOST.format(name), 80) for name in ("web", "old", "new"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (cluster("web"), WEB),
+        (cluster("web", "http/v1"), Destination(HOST.format("web"), 80, "v1")),
+        (f"outbound|80||{HOST.format('web')}", WEB),
+        (f"outbound|80|v2|{HOST.format('web')}", Destination(HOST.format("web"), 80, "v2")),
+        ("UnknownService", None),
+        ("main_internal", None),
+        ("inbound-vip|x|http|web", None),
+        ("", None),
+    ],
+)
+def test_destination_of_a_cluster_is_service_port_and_subset(name: str, expected: Destination | None) -> None:
+    assert expected == routes.destination(name)
+
+
+def test_groups_join_a_service_with_the_backends_of_its_routes() -> None:
+    found = list(routes.routes(dump("web", to(old=80, new=20), to(old=1))))
+    assert [frozenset({WEB, OLD, NEW})] == routes.groups(found)
+
+
+def test_weights_are_shares_of_the_requests() -> None:
+    (route,) = routes.routes(dump("web", to(old=3, new=1, none=0)))
+    assert {cluster("old"): 0.75, cluster("new"): 0.25} == route.clusters
+
+
+def test_route_to_a_service_without_endpoints_is_broken() -> None:
+    ready = routes.ready(clusters(old=[endpoint("a")], new=[endpoint("b", health="UNHEALTHY")]))
+    (found,) = routes.broken(list(routes.routes(dump("web", to(old=80, new=20)))), ready)
+    assert (WEB, NEW.host) == (found.where, found.backend)
+    assert "20 % of its requests to new.shop.svc.cluster.local:80, which has no healthy endpoint" in found.why
+
+
+def test_route_to_a_cluster_that_envoy_does_not_know_is_broken() -> None:
+    ready = routes.ready(clusters(old=[endpoint("a")]))
+    found = list(routes.broken(list(routes.routes(dump("web", to(old=1), to(reviewz=1)))), ready))
+    assert [item.why.partition(",")[0] for item in found] == [
+        "a route sends 100 % of its requests to reviewz.shop.svc.cluster.local:80"
+    ]
+
+
+def test_answer_of_the_waypoint_itself_is_broken_where_it_is_an_error() -> None:
+    plain = [{"direct_response": {"status": status}} for status in (200, 500)]
+    (found,) = routes.broken(list(routes.routes(dump("web", *plain))), {})
+    assert "the waypoint answers 500" in found.why
+
+
+def test_listener_without_routes_has_none() -> None:
+    assert list(routes.routes({"configs": [{"dynamic_listeners": [{}]}, {"static_listeners": [{}]}]})) == []

@@ -1,0 +1,65 @@
+"""An observation has equal intervals, survives a Pod that cannot be asked, and waits for updates."""
+
+import pytest
+
+from tests.unit.guard.observations import destination
+from tests.unit.guard.sources import Clock, FakeSource
+from waypoint_lab.errors import KubectlError
+from waypoint_lab.guard import sampling
+from waypoint_lab.guard.readers import Counters
+
+WEB = destination("web")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    for module in ("waypoint_lab.guard.sampling", "waypoint_lab.waiting"):
+        monkeypatch.setattr(f"{module}.time", made)
+    return made
+
+
+def quiet(_line: str) -> None:
+    """Print nothing."""
+
+
+def test_observation_has_thirty_intervals(clock: Clock) -> None:
+    seen = sampling.observe(FakeSource({"web": Counters(4, 3, 1)}).readers(), 60, "before", quiet)
+    assert (len(seen.seconds), pytest.approx(seen.seconds)) == (30, [2.0] * 30)
+    assert tuple(map(sum, (seen.of(WEB).requests, seen.of(WEB).successes, seen.of(WEB).errors))) == (120, 90, 30)
+
+
+def test_short_observation_has_intervals_of_a_second(clock: Clock) -> None:
+    assert len(sampling.observe(FakeSource().readers(), 5, "before", quiet).seconds) == 5
+
+
+def test_progress_is_reported_every_ten_seconds(clock: Clock) -> None:
+    lines: list[str] = []
+    sampling.observe(FakeSource({"web": Counters(4, 4)}).readers(), 30, "before", lines.append)
+    assert lines == [
+        "before: 10 of 30 s, 40 requests",
+        "before: 20 of 30 s, 80 requests",
+        "before: 30 of 30 s, 120 requests",
+    ]
+
+
+def test_interval_that_cannot_be_read_is_joined_with_the_next(clock: Clock) -> None:
+    fake = FakeSource({"web": Counters(4, 4)}, errors=3)
+    seen = sampling.observe(fake.readers(), 30, "before", quiet)
+    assert pytest.approx(30, abs=1.5) == sum(seen.seconds)
+
+
+def test_counters_that_stay_unreadable_are_an_error(clock: Clock) -> None:
+    with pytest.raises(KubectlError, match="busy"):
+        sampling.observe(FakeSource(errors=1000).readers(), 30, "before", quiet)
+    assert pytest.approx(sampling.UNREADABLE_SECONDS) == clock.now
+
+
+def test_settle_waits_two_seconds_after_the_last_update(clock: Clock) -> None:
+    sampling.settle(FakeSource(updates=[1, 1, 2, 2, 3]).readers(), quiet)
+    assert pytest.approx(1.5 + sampling.QUIET_SECONDS, abs=0.6) == clock.now
+
+
+def test_settle_ends_although_updates_continue(clock: Clock) -> None:
+    sampling.settle(FakeSource(updates=list(range(1000))).readers(), quiet)
+    assert pytest.approx(2 * sampling.SETTLE_SECONDS) == clock.now

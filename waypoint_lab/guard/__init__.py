@@ -1,0 +1,1 @@
+"""Compare the traffic of a namespace's waypoints before and after a change."""

@@ -1,0 +1,173 @@
+"""Compare two observations: all differences, and the verdict on the change between them.
+
+The error rate is that of the whole comparison. It is divided by the number of tests (Bonferroni), so that an outcome
+that is as before fails with this probability at most, however many destinations there are.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from waypoint_lab.guard import differences, significance
+from waypoint_lab.guard.differences import Difference, Hits, Kind, Tolerance
+from waypoint_lab.guard.observation import Destination, Observation
+from waypoint_lab.measure.verify import Verdict
+
+Test = Callable[[Tolerance], Difference | None]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A declared share of a Service.
+
+    Attributes:
+        share: The share, 0 to 1.
+        among: Names of the Services that share the requests; empty means those that the routes choose between.
+    """
+
+    share: float
+    among: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Accepted changes.
+
+    Attributes:
+        error_rate: Probability of a false alarm of the whole comparison, 0 to 0.5.
+        share: Change of an undeclared share, 0 to 1; also the distance from a declared one.
+        failures: Rise of the share of failures, 0 to 1.
+        p99_factor: Factor of the 99th percentile, at least 1.
+        expected: Declared shares by name of the Service.
+        may_be_silent: Names of Services that may lose all requests.
+    """
+
+    error_rate: float = 0.01
+    share: float = 0.05
+    failures: float = 0.01
+    p99_factor: float = 1.5
+    expected: Mapping[str, Expectation] = field(default_factory=dict)
+    may_be_silent: frozenset[str] = frozenset()
+
+
+def compare(before: Observation, after: Observation, rules: Rules) -> list[Difference]:
+    """Return all differences, failed ones first.
+
+    Args:
+        before: The traffic before the change.
+        after: The traffic after it.
+        rules: Accepted changes.
+    """
+    tests = list(_tests(before, after, rules))
+    tail = rules.error_rate / max(1, len(tests))
+    tolerance = Tolerance(rules.share, rules.failures, rules.p99_factor, tail)
+    found = [*_configuration(before, after, rules.may_be_silent), *filter(None, (test(tolerance) for test in tests))]
+    if not any(sum(series.requests) for series in before.series.values()):
+        needed = significance.fewer_needed(tail, differences.HALF)
+        text = "no destination had a request before the change"
+        found.append(Difference("traffic", Kind.RATE, Verdict.INCONCLUSIVE, text, needed))
+    refused = after.state.refused - before.state.refused
+    if refused > 0:
+        note = f"; authorization policies refused {refused} requests"
+        failed = Verdict.FAILED
+        found = [
+            replace(item, evidence=item.evidence + note) if item.kind is Kind.RATE and item.verdict is failed else item
+            for item in found
+        ]
+    verdicts, kinds = [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED], [*Kind]
+    return sorted(found, key=lambda item: (verdicts.index(item.verdict), not item.suspicious, kinds.index(item.kind)))
+
+
+def verdict(found: Sequence[Difference]) -> Verdict:
+    """Return the verdict on a change: inconclusive where something looks worse, or nothing could be judged."""
+    if any(item.verdict is Verdict.FAILED for item in found):
+        return Verdict.FAILED
+    judged = any(item.verdict is Verdict.PASSED for item in found)
+    return Verdict.PASSED if judged and not any(item.suspicious for item in found) else Verdict.INCONCLUSIVE
+
+
+def _configuration(before: Observation, after: Observation, silent: frozenset[str]) -> Iterator[Difference]:
+    for pod, message in after.state.rejections.items():
+        same = before.state.rejections.get(pod) == message
+        text = f"Envoy rejects its configuration{', as before' if same else ''}: {message}"
+        result = Verdict.INCONCLUSIVE if same else Verdict.FAILED
+        yield Difference(pod, Kind.CONFIGURATION, result, text, suspicious=same)
+    for route in sorted(after.state.broken - before.state.broken):
+        # A new Service whose Pods are not ready yet takes no requests from anybody.
+        new = route.backend == route.where.host and route.where not in before.state.services
+        accepted = any(route.where.named(name) or Destination(route.backend, 0).named(name) for name in silent)
+        if not new and not accepted:
+            yield Difference(str(route.where), Kind.ROUTE, Verdict.FAILED, route.why)
+
+
+def _tests(before: Observation, after: Observation, rules: Rules) -> Iterator[Test]:
+    known = sorted({*before.series, *after.series})
+    groups = _groups([*before.state.groups, *after.state.groups])
+    declared = {name: _members(name, expectation, known, groups) for name, expectation in rules.expected.items()}
+    for name, members in declared.items():
+        yield _expected_test(name, rules.expected[name], members, after)
+    silent = rules.may_be_silent | {name for name, item in rules.expected.items() if not item.share}
+    for where in known:
+        group = next((group for group in groups if where in group), frozenset([where]))
+        if any(before.of(where).requests) and not any(where.named(name) for name in silent):
+            yield _rate_test(where, before, after)
+        if any(after.of(where).completed):
+            yield _success_test(where, group, before, after)
+        undeclared = not any(where in members for members in declared.values())
+        if undeclared and len(group) > 1 and any(before.total(group)) and any(after.total(group)):
+            yield _share_test(where, group, before, after)
+        if before.of(where).latencies and after.of(where).latencies:
+            yield _latency_test(where, before, after)
+
+
+def _groups(given: Sequence[frozenset[Destination]]) -> list[frozenset[Destination]]:
+    """Return the groups, merged where they have a member in common."""
+    found: list[frozenset[Destination]] = []
+    for group in given:
+        touched = [other for other in found if other & group]
+        found = [other for other in found if other not in touched] + [group.union(*touched)]
+    return found
+
+
+def _members(
+    name: str, expectation: Expectation, known: Sequence[Destination], groups: Sequence[frozenset[Destination]]
+) -> frozenset[Destination]:
+    """Return the destinations that share the requests with a Service; all where no route sends to it."""
+    if expectation.among:
+        return frozenset(item for item in known if any(item.named(other) for other in expectation.among))
+    return frozenset[Destination]().union(
+        *(group for group in groups if any(item.named(name) for item in group))
+    ) or frozenset(known)
+
+
+def _expected_test(name: str, expected: Expectation, members: frozenset[Destination], after: Observation) -> Test:
+    own = frozenset(item for item in members if item.named(name))
+    return lambda tolerance: differences.expected_share(
+        name, expected.share, Hits(after.total(own), after.total(members)), tolerance
+    )
+
+
+def _rate_test(where: Destination, before: Observation, after: Observation) -> Test:
+    seconds = before.seconds, after.seconds
+    return lambda tolerance: differences.rate(where, before.of(where), after.of(where), seconds, tolerance.tail)
+
+
+def _success_test(where: Destination, group: frozenset[Destination], before: Observation, after: Observation) -> Test:
+    former = [where] if sum(before.of(where).completed) else sorted(group)
+    return lambda tolerance: differences.success(where, _failures(former, before), _failures([where], after), tolerance)
+
+
+def _failures(destinations: Sequence[Destination], seen: Observation) -> Hits:
+    each = [seen.of(item) for item in destinations]
+    return Hits(
+        [sum(counts) for counts in zip(*(item.errors for item in each), strict=True)],
+        [sum(counts) for counts in zip(*(item.completed for item in each), strict=True)],
+    )
+
+
+def _share_test(where: Destination, group: frozenset[Destination], before: Observation, after: Observation) -> Test:
+    old, new = (Hits(seen.of(where).requests, seen.total(group)) for seen in (before, after))
+    return lambda tolerance: differences.share(where, old, new, tolerance)
+
+
+def _latency_test(where: Destination, before: Observation, after: Observation) -> Test:
+    return lambda tolerance: differences.latency(where, before.of(where), after.of(where), tolerance)

@@ -1,0 +1,29 @@
+"""Shares that a stack of the lab declares for the backends of its Service."""
+
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.guard.comparison import Expectation
+
+
+def expectations(config: LabConfig) -> dict[str, Expectation]:
+    """Return the declared share of the canary among baseline and canary; none where users choose the canary, too."""
+    canary = config.canary
+    if not config.stages.canary or canary.cohort or canary.session_affinity:
+        return {}
+    names = config.app.backends.baseline.service, config.app.backends.canary.service
+    return {names[1]: Expectation(canary.weight / 100, frozenset(names))}
+
+
+def without_requests(config: LabConfig) -> frozenset[str]:
+    """Return the Services of the application to which no route sends requests."""
+    backends = config.app.backends
+    if not config.stages.canary and not config.stages.premium:
+        routed = {config.app.service}
+    else:
+        routed = {backends.premium.service} if config.stages.premium else set()
+        if not config.stages.canary or config.canary.weight < 100:
+            routed.add(backends.baseline.service)
+        if config.stages.canary and (config.canary.weight or config.canary.cohort or config.canary.session_affinity):
+            routed.add(backends.canary.service)
+    every = {config.app.service, *(backend.service for backend in backends.by_role.values())}
+    upstream = config.faulty and config.fault.at == "upstream"  # a workload in front of the backends takes the requests
+    return frozenset(every if upstream else every - routed)

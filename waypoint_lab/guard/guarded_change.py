@@ -1,0 +1,137 @@
+"""Watch a command that changes something: observe, run, observe again, judge, and roll back on failure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from waypoint_lab.errors import KubectlError
+from waypoint_lab.guard.command import CommandResult, run
+from waypoint_lab.guard.comparison import Rules, compare, verdict
+from waypoint_lab.guard.differences import Difference, Kind
+from waypoint_lab.guard.observation import Observation
+from waypoint_lab.guard.sampling import Report, Source, observe, settle
+from waypoint_lab.measure.verify import Verdict
+from waypoint_lab.signals import handled, interrupt
+
+
+@dataclass(frozen=True)
+class Change:
+    """A command, and how it is watched.
+
+    Attributes:
+        command: The command and its arguments.
+        rollback: Command of the shell that runs on failure; empty means none.
+        before_seconds: Length of the observation before.
+        seconds: Length of the observation after, and after the rollback.
+        limit_seconds: Time after which the command is asked to end.
+        rules: Return the accepted changes; called after the command, which may declare some.
+        stdout: File descriptor for the standard output of both commands; None means that of this process.
+    """
+
+    command: Sequence[str]
+    rollback: str
+    before_seconds: float
+    seconds: float
+    limit_seconds: float
+    rules: Callable[[], Rules]
+    stdout: int | None = None
+
+
+@dataclass(frozen=True)
+class GuardResult:
+    """The outcome of a change.
+
+    Attributes:
+        verdict: The verdict on the change.
+        differences: All comparisons, failed ones first.
+        command: The command.
+        rollback: The rollback command; None where it did not run.
+        after_rollback: Comparisons of the time before the change with the time after the rollback.
+        interrupted: True if a signal ended the command or the observation after it.
+    """
+
+    verdict: Verdict
+    differences: Sequence[Difference]
+    command: CommandResult
+    rollback: CommandResult | None = None
+    after_rollback: Sequence[Difference] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def restored(self) -> bool:
+        """True if the rollback command succeeded, and the former outcome is back."""
+        done = self.rollback is not None and not self.rollback.problem
+        return done and verdict(self.after_rollback) is Verdict.PASSED
+
+    def document(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            "verdict": self.verdict,
+            "passed": self.verdict is Verdict.PASSED,
+            "differences": [item.document() for item in self.differences],
+            "command": self.command.document(),
+            "rollback": self.rollback
+            and {
+                **self.rollback.document(),
+                "restored": self.restored,
+                "differences": [item.document() for item in self.after_rollback],
+            },
+        }
+
+
+def watch(source: Source, change: Change, report: Report) -> GuardResult:
+    """Run the command between two observations, and roll back on failure.
+
+    Args:
+        source: The readers of the waypoints.
+        change: The command.
+        report: Prints a line of progress.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        GuardError: A command cannot be started.
+        KeyboardInterrupt: A signal came before the command ran.
+        KubectlError: The waypoints cannot be read before the command ran.
+    """
+    with handled(interrupt):
+        before = observe(source, change.before_seconds, "before", report)
+    report(f"run {' '.join(change.command)}")
+    command = run(change.command, change.limit_seconds, report, stdout=change.stdout)
+    result = _judged(source, change, before, command, report)
+    if result.verdict is not Verdict.FAILED or not change.rollback:
+        return result
+    for item in result.differences:
+        if item.verdict is Verdict.FAILED:
+            report(f"failed: {item.where}: {item.evidence}")
+    report(f"roll back: {change.rollback}")
+    with handled(lambda *_: None):  # children do not inherit this, as they would inherit that signals are ignored
+        shell = ["sh", "-c", change.rollback]
+        rollback = run(shell, change.limit_seconds, report, stdout=change.stdout, forward=False)
+        found = _observed(source, change, before, Rules(), "after the rollback", report)
+    return replace(result, rollback=rollback, after_rollback=found)
+
+
+def _judged(source: Source, change: Change, before: Observation, command: CommandResult, report: Report) -> GuardResult:
+    if command.problem:
+        found = [Difference("command", Kind.COMMAND, Verdict.FAILED, command.problem)]
+        return GuardResult(Verdict.FAILED, found, command, interrupted=command.stopped.startswith("SIG"))
+    try:
+        with handled(interrupt):
+            found = _observed(source, change, before, change.rules(), "after", report)
+    except KeyboardInterrupt:
+        found = [Difference("command", Kind.COMMAND, Verdict.FAILED, "interrupted before the outcome was known")]
+        return GuardResult(Verdict.FAILED, found, command, interrupted=True)
+    return GuardResult(verdict(found), found, command)
+
+
+def _observed(
+    source: Source, change: Change, before: Observation, rules: Rules, what: str, report: Report
+) -> list[Difference]:
+    try:
+        settle(source, report)
+        return compare(before, observe(source, change.seconds, what, report), rules)
+    except KubectlError as error:
+        text = f"the outcome cannot be observed: {error}"
+        return [Difference("waypoints", Kind.CONFIGURATION, Verdict.FAILED, text)]

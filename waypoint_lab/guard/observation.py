@@ -1,0 +1,97 @@
+"""Traffic of a namespace's waypoints in consecutive intervals, and the state of the waypoints at its end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Destination(NamedTuple):
+    """A port of a Service that a waypoint sends requests to, or a subset of its Pods."""
+
+    host: str
+    port: int
+    subset: str = ""
+
+    @property
+    def service(self) -> str:
+        """Name of the Service, without its namespace."""
+        return self.host.partition(".")[0]
+
+    def named(self, name: str) -> bool:
+        """Return True if `name` is the Service's name, alone or with more of the host."""
+        return self.host == name or self.host.startswith(f"{name}.")
+
+    def __str__(self) -> str:
+        """Return NAME:PORT, with the subset after the name."""
+        return f"{self.service}{'/' if self.subset else ''}{self.subset}:{self.port}"
+
+
+class BrokenRoute(NamedTuple):
+    """A route that cannot answer.
+
+    Attributes:
+        where: The Service whose requests it takes.
+        backend: Host that it sends them to; empty where it sends them nowhere.
+        why: The reason.
+    """
+
+    where: Destination
+    backend: str
+    why: str
+
+
+class Series(NamedTuple):
+    """Requests to one destination, an item for each interval."""
+
+    requests: Sequence[int] = ()
+    successes: Sequence[int] = ()
+    errors: Sequence[int] = ()
+    latencies: Sequence[Sequence[float]] | None = None  # seconds; None where they are not measured
+
+    @property
+    def completed(self) -> list[int]:
+        """Requests that have ended, by interval."""
+        return [success + error for success, error in zip(self.successes, self.errors, strict=True)]
+
+
+@dataclass(frozen=True)
+class WaypointState:
+    """Configuration of the waypoints.
+
+    Attributes:
+        rejections: Envoy's message for the configuration that it rejects, by Pod.
+        broken: Routes that cannot answer.
+        services: Ports of Services that the waypoints serve.
+        groups: Destinations that routes choose between, one set for each connected group.
+        refused: Requests that authorization policies have refused since the start of each Pod, in all.
+    """
+
+    rejections: Mapping[str, str] = field(default_factory=dict)
+    broken: frozenset[BrokenRoute] = frozenset()
+    services: frozenset[Destination] = frozenset()
+    groups: Sequence[frozenset[Destination]] = ()
+    refused: int = 0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Traffic over a time.
+
+    Attributes:
+        seconds: Length of each interval.
+        series: The requests to each destination.
+        state: Configuration of the waypoints at the end.
+    """
+
+    seconds: Sequence[float]
+    series: Mapping[Destination, Series]
+    state: WaypointState = WaypointState()
+
+    def of(self, destination: Destination) -> Series:
+        """Return the requests to a destination; zeros where it had none."""
+        zeros = (0,) * len(self.seconds)
+        return self.series.get(destination) or Series(zeros, zeros, zeros)
+
+    def total(self, group: frozenset[Destination]) -> list[int]:
+        """Return the requests to a group of destinations, by interval."""
+        return [sum(counts) for counts in zip(*(self.of(item).requests for item in group), strict=True)]

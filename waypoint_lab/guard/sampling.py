@@ -1,0 +1,126 @@
+"""Observe the traffic of waypoints over a time, by the counters of their Envoys."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from waypoint_lab.errors import KubectlError
+from waypoint_lab.guard.observation import Destination, Observation, Series, WaypointState
+from waypoint_lab.waiting import polls
+
+INTERVALS = 30
+LEAST_INTERVAL_SECONDS = 1.0
+REPORT_SECONDS = 10.0
+UNREADABLE_SECONDS = 20.0  # a Pod that is replaced, or an API server that is busy
+QUIET_SECONDS = 2.0
+# istiod collects changes for this time at most. Source: istio, PILOT_DEBOUNCE_MAX.
+SETTLE_SECONDS = 10.0
+POLL_SECONDS = 0.5
+Report = Callable[[str], None]
+Value = TypeVar("Value")
+
+
+class Counted(Protocol):
+    """Requests to one destination in an interval."""
+
+    @property
+    def requests(self) -> int:
+        """Requests that were sent, retries included."""
+
+    @property
+    def successes(self) -> int:
+        """Requests that were answered without an error of the server."""
+
+    @property
+    def errors(self) -> int:
+        """Requests that failed, or were answered with an error of the server."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Readers of a namespace's waypoints.
+
+    Attributes:
+        counts: Return the requests to each destination since the last call.
+        latencies: Return the seconds of the requests since the last call, or None where they are not measured.
+        processed: Return the number of configuration updates that each Pod has processed.
+        state: Return the configuration.
+    """
+
+    counts: Callable[[], Mapping[Destination, Counted]]
+    processed: Callable[[], Mapping[str, object]]
+    state: Callable[[], WaypointState]
+    latencies: Callable[[], Mapping[Destination, list[float]] | None] = lambda: None
+
+
+def observe(source: Source, seconds: float, what: str, report: Report) -> Observation:
+    """Observe the traffic.
+
+    An interval whose counters cannot be read is joined with the next one.
+
+    Args:
+        source: The readers.
+        seconds: Length of the observation, at least 5.
+        what: Word for the lines of progress.
+        report: Prints a line of progress.
+
+    Raises:
+        KubectlError: The counters cannot be read for UNREADABLE_SECONDS, or the configuration cannot be read.
+    """
+    length = max(LEAST_INTERVAL_SECONDS, seconds / INTERVALS)
+    retried(source.counts)
+    began = last = reported = time.monotonic()
+    times: list[float] = []
+    counted: list[Mapping[Destination, Counted]] = []
+    while last - began < seconds:
+        time.sleep(max(0.0, last + length - time.monotonic()))
+        counted.append(retried(source.counts))
+        now = time.monotonic()
+        times.append(now - last)
+        last = now
+        if now - reported >= REPORT_SECONDS:
+            reported = now
+            requests = sum(item.requests for counts in counted for item in counts.values())
+            report(f"{what}: {now - began:.0f} of {seconds:g} s, {requests} requests")
+    series = {where: _series(where, counted) for where in sorted({name for counts in counted for name in counts})}
+    return Observation(times, series, retried(source.state))
+
+
+def _series(where: Destination, counted: list[Mapping[Destination, Counted]]) -> Series:
+    items = [counts.get(where) for counts in counted]
+    return Series(
+        [item.requests if item else 0 for item in items],
+        [item.successes if item else 0 for item in items],
+        [item.errors if item else 0 for item in items],
+    )
+
+
+def retried(read: Callable[[], Value]) -> Value:
+    """Return the value of a reader, which may fail for UNREADABLE_SECONDS. Raises KubectlError."""
+    for passed in polls(UNREADABLE_SECONDS, POLL_SECONDS):
+        try:
+            return read()
+        except KubectlError:
+            if passed >= UNREADABLE_SECONDS:
+                raise
+    raise AssertionError("polls yields once after its limit")
+
+
+def settle(source: Source, report: Report) -> None:
+    """Wait until no Envoy has processed an update for QUIET_SECONDS, at most SETTLE_SECONDS and twice as long.
+
+    Args:
+        source: The readers.
+        report: Prints a line of progress.
+
+    Raises:
+        KubectlError: The counters cannot be read.
+    """
+    report("wait until the waypoints have processed their updates")
+    known, since = retried(source.processed), time.monotonic()
+    for _ in polls(2 * SETTLE_SECONDS, POLL_SECONDS):
+        if (now := retried(source.processed)) != known:
+            known, since = now, time.monotonic()
+        if time.monotonic() - since >= QUIET_SECONDS:
+            return

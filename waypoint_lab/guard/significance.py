@@ -1,0 +1,103 @@
+"""Tests of the difference between two counts, exact for independent requests.
+
+Counts may be divided by their dispersion before, so they need not be whole numbers.
+"""
+
+import math
+from collections.abc import Callable
+
+from waypoint_lab.measure import beta
+
+_MOST_REQUESTS = 10_000_000
+
+
+def fewer(before: float, after: float, ratio: float) -> float:
+    """Return the probability of `after` or fewer requests if the rate has not fallen below a part of the former rate.
+
+    Given the sum of two Poisson counts, each is binomial, whatever the rate is.
+
+    Args:
+        before: Requests before, above 0.
+        after: Requests after.
+        ratio: Expected requests after, in parts of those before: the part of the rate times the ratio of the times.
+
+    Source: Przyborowski and Wilenski, "Homogeneity of results in testing samples from Poisson series" (1940).
+    """
+    return beta.probability(1 / (1 + ratio), before, after + 1)
+
+
+def fewer_needed(tail: float, ratio: float) -> int:
+    """Return the requests before that no request after needs for a probability of `tail`; arguments as in `fewer`."""
+    return math.ceil(math.log(1 / tail) / math.log1p(ratio))
+
+
+def least_rise(before: tuple[float, float], after: tuple[float, float], tail: float) -> float:
+    """Return the lower limit of the difference of two shares, the second minus the first.
+
+    Each share has its exact limit; the distances of the limits from the shares add up as squares do.
+
+    Args:
+        before: Hits and trials; no trials mean a share of 0 without doubt.
+        after: Hits and trials, above 0.
+        tail: Probability that the true difference is below the limit.
+
+    Source: Newcombe, "Interval estimation for the difference between independent proportions" (1998), method 10 with
+    the limits of Clopper and Pearson (1934).
+    """
+    share, former = after[0] / after[1], before[0] / before[1] if before[1] else 0.0
+    distance = _most(*before, tail) - former if before[1] else 0.0
+    return share - former - math.hypot(share - _least(*after, tail), distance)
+
+
+def most_distance(before: float, after: float, tail: float) -> float:
+    """Return a distance of `least_rise` from the difference that is exceeded for no shares, at once.
+
+    Args:
+        before: Trials before; 0 as in `least_rise`.
+        after: Trials after, above 0.
+        tail: As in `least_rise`.
+
+    Source: Hoeffding, "Probability inequalities for sums of bounded random variables" (1963).
+    """
+    both = sum(1 / trials for trials in (before, after) if trials)
+    return math.sqrt(math.log(1 / tail) / 2 * both)
+
+
+def _least(hits: float, trials: float, tail: float) -> float:
+    if hits <= 0:
+        return 0.0
+    return float(tail ** (1 / trials)) if hits >= trials else beta.quantile(tail, hits, trials - hits + 1)
+
+
+def _most(hits: float, trials: float, tail: float) -> float:
+    return 1.0 - _least(trials - hits, trials, tail)
+
+
+def trials_needed(share: float, change: float, tail: float, beyond: float) -> int:
+    """Return the requests before, and as many after, that show a change of a share.
+
+    Args:
+        share: The share before.
+        change: The change; positive or negative.
+        tail: As in `least_rise`.
+        beyond: The difference that is exceeded, 0 or more.
+
+    Returns:
+        The number; 0 where no number shows it, because the change is not beyond the difference.
+    """
+    if abs(change) <= beyond:
+        return 0
+    now = min(1.0, max(0.0, share + change))
+    low, high = (share, now) if change > 0 else (now, share)
+    trials = 1
+    while least_rise((low * trials, trials), (high * trials, trials), tail) <= beyond and trials < _MOST_REQUESTS:
+        trials *= 2
+    return _first(trials // 2, trials, lambda n: least_rise((low * n, n), (high * n, n), tail) > beyond)
+
+
+def _first(below: int, shown: int, holds: Callable[[int], bool]) -> int:
+    """Return the first number between two, the second included, for which `holds` is true as for all above it."""
+    while shown - below > 1:
+        middle = (below + shown) // 2
+        below, shown = (below, middle) if holds(middle) else (middle, shown)
+    return shown
