@@ -8,23 +8,31 @@ from .l7_policy import Action, L7Policy, L7PolicyArgs, L7Rule
 from .service_traffic import ServiceTraffic, ServiceTrafficArgs
 from .types import (
     Abort,
+    Autoscaling,
     Backend,
+    CanaryWaypoint,
     Cohort,
     Delay,
+    DisruptionBudget,
     Duration,
+    Enroll,
     FaultAt,
     HeaderChanges,
     HeaderMatch,
     Mirror,
+    ProxyResources,
+    ResourceAmounts,
     Retries,
     SessionAffinity,
+    WaypointFor,
 )
-from .waypoint import CanaryWaypoint, Enroll, Waypoint, WaypointArgs, WaypointFor
+from .waypoint import Waypoint, WaypointArgs
 
 __all__ = [
     "SKIP_AWAIT",
     "Abort",
     "Action",
+    "Autoscaling",
     "Backend",
     "CanaryRoute",
     "CanaryRouteArgs",
@@ -33,6 +41,7 @@ __all__ = [
     "ChaosRuleArgs",
     "Cohort",
     "Delay",
+    "DisruptionBudget",
     "Duration",
     "Enroll",
     "FailClosed",
@@ -45,6 +54,8 @@ __all__ = [
     "L7PolicyArgs",
     "L7Rule",
     "Mirror",
+    "ProxyResources",
+    "ResourceAmounts",
     "Retries",
     "ServiceTraffic",
     "ServiceTrafficArgs",

@@ -134,3 +134,74 @@ class Duration(TypedDict):
     """Id in the annotation `waypoint-lab/fault-expired` in the cluster. A fault with this id is not injected. Plain."""
     image: NotRequired[str]
     """Image of the Job: any with `python3`. Plain."""
+
+
+class WaypointFor(StrEnum):
+    """Traffic that the waypoint takes: to Services, to workloads' own addresses, or both."""
+
+    SERVICE = "service"
+    """Requests to Services."""
+    WORKLOAD = "workload"
+    """Requests to workloads' own addresses."""
+    ALL = "all"
+    """Both."""
+
+
+class Enroll(StrEnum):
+    """Objects that get the label that sends traffic through the waypoint."""
+
+    NAMESPACE = "namespace"
+    """The namespace, and so every Service in it."""
+    SERVICES = "services"
+    """The Services that are named."""
+    NOTHING = "nothing"
+    """None: the waypoint runs, but no traffic goes through it."""
+
+
+class CanaryWaypoint(TypedDict):
+    """A second waypoint beside the primary, which takes a share of the same Services' connections."""
+
+    gateway: str
+    """Name of its Gateway, in the same namespace; a plain value."""
+    weight: NotRequired[int]
+    """Whole percent of the new connections that it gets, 0 (the default) to 100; a plain value."""
+    revision: NotRequired[pulumi.Input[str]]
+    """Revision of Istio that programs it, such as `1-31-0`; the namespace's unless given."""
+
+
+class Autoscaling(TypedDict):
+    """Number of a waypoint's replicas by the CPU that they use. Needs metrics of CPU in the cluster."""
+
+    min: int
+    """Least replicas, 1 to 1000. Plain."""
+    max: int
+    """Most replicas, `min` to 1000. Plain."""
+    cpu_percent: NotRequired[int]
+    """CPU to aim at, in percent of the requested CPU, 1 to 1000; default 80. Plain."""
+
+
+class ResourceAmounts(TypedDict):
+    """Amounts of CPU and memory, as quantities of Kubernetes."""
+
+    cpu: NotRequired[str]
+    """CPU, such as `500m`. Plain."""
+    memory: NotRequired[str]
+    """Memory, such as `256Mi`. Plain."""
+
+
+class ProxyResources(TypedDict):
+    """Resources of a waypoint's proxy. What is not given keeps the value of the mesh."""
+
+    requests: NotRequired[ResourceAmounts]
+    """Amounts that a node must have free."""
+    limits: NotRequired[ResourceAmounts]
+    """Amounts that the proxy may use; each at least the request."""
+
+
+class DisruptionBudget(TypedDict):
+    """Replicas of a waypoint that may be evicted at a time. Exactly one of both is given."""
+
+    min_available: NotRequired[int]
+    """Replicas that are kept, 1 or more, below the least number of replicas. Plain."""
+    max_unavailable: NotRequired[int]
+    """Replicas that may be evicted, 1 to 1000. Plain."""

@@ -1,48 +1,24 @@
 """A waypoint proxy, and the enrollment of a namespace or of Services in it."""
 
-from collections.abc import Mapping
-from enum import StrEnum
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import enrollment, gateway_cleanup, gateway_objects, migration, objects, sync, waits
+from ._internal import (
+    enrollment,
+    gateway_cleanup,
+    gateway_objects,
+    migration,
+    objects,
+    sync,
+    waits,
+    waypoint_arguments,
+    waypoint_deployment,
+    waypoint_parameters,
+)
+from .types import Autoscaling, CanaryWaypoint, DisruptionBudget, Enroll, ProxyResources, WaypointFor
 
-_DEFAULT = "waypoint"
 _KIND = "Waypoint"
-
-
-class WaypointFor(StrEnum):
-    """Traffic that the waypoint takes: to Services, to workloads' own addresses, or both."""
-
-    SERVICE = "service"
-    """Requests to Services."""
-    WORKLOAD = "workload"
-    """Requests to workloads' own addresses."""
-    ALL = "all"
-    """Both."""
-
-
-class Enroll(StrEnum):
-    """Objects that get the label that sends traffic through the waypoint."""
-
-    NAMESPACE = "namespace"
-    """The namespace, and so every Service in it."""
-    SERVICES = "services"
-    """The Services that are named."""
-    NOTHING = "nothing"
-    """None: the waypoint runs, but no traffic goes through it."""
-
-
-class CanaryWaypoint(TypedDict):
-    """A second waypoint beside the primary, which takes a share of the same Services' connections."""
-
-    gateway: str
-    """Name of its Gateway, in the same namespace; a plain value."""
-    weight: NotRequired[int]
-    """Whole percent of the new connections that it gets, 0 (the default) to 100; a plain value."""
-    revision: NotRequired[pulumi.Input[str]]
-    """Revision of Istio that programs it, such as `1-31-0`; the namespace's unless given."""
 
 
 class WaypointArgs(TypedDict):
@@ -64,6 +40,18 @@ class WaypointArgs(TypedDict):
     """The Services to enroll, with `enroll: services`; plain values."""
     access_log: NotRequired[bool]
     """Log each request to the waypoint's standard output, by the mesh's provider `envoy`."""
+    replicas: NotRequired[int]
+    """Number of its replicas, 1 to 1000; 1 unless given. Plain."""
+    autoscaling: NotRequired[Autoscaling]
+    """An autoscaler that chooses the number of replicas; absent with `replicas`."""
+    resources: NotRequired[ProxyResources]
+    """Requests and limits of its proxy."""
+    disruption_budget: NotRequired[DisruptionBudget]
+    """Replicas that may be evicted at a time; any number unless given."""
+    pod_labels: NotRequired[dict[str, str]]
+    """More labels of its Pods. Plain."""
+    pod_annotations: NotRequired[dict[str, str]]
+    """More annotations of its Pods. Plain."""
     limit_seconds: NotRequired[float]
     """Seconds that each wait may take, 1 to 3600; 180 unless given."""
     kubeconfig: NotRequired[pulumi.Input[str]]
@@ -92,7 +80,7 @@ class Waypoint(pulumi.ComponentResource):
     def __init__(self, name: str, args: WaypointArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Register the Gateways, the enrollment, the canary's weight, and the access logs."""
         namespace = objects.passed_on(_KIND, "namespace", args["namespace"])
-        primary = objects.text(_KIND, "gateway", args.get("gateway", _DEFAULT))
+        primary = objects.text(_KIND, "gateway", args.get("gateway", waypoint_arguments.DEFAULT))
         scope = objects.choice(_KIND, "waypoint_for", args.get("waypoint_for", "service"), WaypointFor)
         enroll = objects.choice(_KIND, "enroll", args.get("enroll", "namespace"), Enroll)
         limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 180), 1, 3600)
@@ -101,13 +89,17 @@ class Waypoint(pulumi.ComponentResource):
             services = objects.names(_KIND, "services", services)
         elif services:
             raise objects.refuse(_KIND, "services", services, "absent unless enroll is services")
-        canary = _canary(args, primary, enroll, scope)
-        revisions, labels = {primary: _revision(args, "revision")}, {enrollment.PRIMARY: primary}
+        canary = waypoint_arguments.canary(_KIND, args.get("canary"), primary, enroll, scope)
+        revisions, labels = (
+            {primary: waypoint_arguments.revision(_KIND, args, "revision")},
+            {enrollment.PRIMARY: primary},
+        )
         if canary:
-            revisions[canary["gateway"]] = _revision(canary, "canary.revision")
+            revisions[canary["gateway"]] = waypoint_arguments.revision(_KIND, canary, "canary.revision")
             labels[enrollment.CANARY] = canary["gateway"]
         if not isinstance(log := args.get("access_log", False), bool):
             raise objects.refuse(_KIND, "access_log", log, "true or false")
+        specs = waypoint_arguments.specs(_KIND, args, WaypointArgs)
         cluster = waits.access(_KIND, args)
         super().__init__("waypoint-lab:index:Waypoint", name, {**args}, opts)
 
@@ -117,14 +109,20 @@ class Waypoint(pulumi.ComponentResource):
         before_labels: list[pulumi.ResourceHook] = []
         enrolled = None if enroll is Enroll.NOTHING else services
         for gateway, revision in revisions.items():
-            suffix = _suffix(gateway)
+            suffix = waypoint_arguments.suffix(gateway)
             collected = gateway_cleanup.hook(f"{name}-collected{suffix}", cluster, limit, enrolled, labels)
-            first = pulumi.ResourceOptions(
-                parent=self,
-                custom_timeouts=timeouts,
-                hooks=pulumi.ResourceHookBinding(before_create=[collected]),
+            parameters = waypoint_parameters.build(specs, gateway)
+            hooks = waypoint_deployment.hooks(f"{name}-parameters{suffix}", cluster, parameters, limit)
+            hooks.before_create = [collected]
+            before: list[pulumi.Resource] = []
+            if parameters:
+                document = parameters.config_map(namespace)
+                child = pulumi.ResourceOptions(parent=self)
+                before.append(objects.KubernetesObject(f"{name}-parameters{suffix}", document, child))
+            first = pulumi.ResourceOptions(parent=self, depends_on=before, custom_timeouts=timeouts, hooks=hooks)
+            document = gateway_objects.gateway(
+                namespace, gateway, str(scope), revision, parameters.name if parameters else ""
             )
-            document = gateway_objects.gateway(namespace, gateway, str(scope), revision)
             gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, first))
             before_labels.append(migration.rolled_out(f"{name}-rollout{suffix}", cluster, gateway, limit))
         if log:
@@ -133,9 +131,9 @@ class Waypoint(pulumi.ComponentResource):
                 parent=self, depends_on=gateways, hooks=sync.hooks(f"{name}-access-log", cluster, limit)
             )
             telemetry = gateway_objects.telemetry(namespace, [*revisions])
-            objects.KubernetesObject(f"{name}-access-log{_suffix(primary)}", telemetry, bound)
+            objects.KubernetesObject(f"{name}-access-log{waypoint_arguments.suffix(primary)}", telemetry, bound)
         before_labels.append(migration.before_labels(f"{name}-drain", cluster, services, limit))
-        for suffix, place in _places(enroll, namespace, services).items():
+        for suffix, place in waypoint_arguments.places(enroll, namespace, services).items():
             after: list[pulumi.ResourceHook] = []
             if scope is not WaypointFor.WORKLOAD:
                 # Of each Service's own patch, that Service alone: the others may not have their labels yet.
@@ -149,7 +147,7 @@ class Waypoint(pulumi.ComponentResource):
                 after_update=[*after],
             )
             ready = pulumi.ResourceOptions(parent=self, depends_on=gateways, hooks=hooks)
-            document = _with(place, "labels", labels)
+            document = waypoint_arguments.extended(place, "labels", labels)
             labelled = objects.KubernetesObject(f"{name}-enrollment{suffix}", document, ready, patch=True)
             if canary:
                 # A patch of its own, after the label's: until it comes, the canary gets the Services at 0 %.
@@ -160,59 +158,9 @@ class Waypoint(pulumi.ComponentResource):
                     depends_on=[labelled],
                     hooks=pulumi.ResourceHookBinding(before_create=[synced], before_update=[synced]),
                 )
-                document = _with(place, "annotations", {enrollment.WEIGHT: f"{canary['weight']}"})
+                document = waypoint_arguments.extended(place, "annotations", {enrollment.WEIGHT: f"{canary['weight']}"})
                 objects.KubernetesObject(f"{name}-weight{suffix}", document, last, patch=True)
         self.name = pulumi.Output.from_input(primary)
         self.address = gateways[0].status.apply(gateway_objects.address)
         self.gateway_class = pulumi.Output.from_input("istio-waypoint")
         self.register_outputs({"name": self.name, "address": self.address, "gatewayClass": self.gateway_class})
-
-
-def _revision(args: Mapping[str, Any], field: str) -> pulumi.Input[str]:
-    return objects.passed_on(_KIND, field, args["revision"]) if args.get("revision", "") != "" else ""
-
-
-def _canary(args: WaypointArgs, primary: str, enroll: Enroll, scope: WaypointFor) -> CanaryWaypoint | None:
-    """Return the canary with its weight filled in; None where there is none. Raise RunError."""
-    given = args.get("canary")
-    if given is None:
-        return None
-    if not isinstance(given, Mapping):
-        raise objects.refuse(_KIND, "canary", given, "an object with gateway and weight")
-    for field in set(given) - CanaryWaypoint.__annotations__.keys():
-        raise objects.refuse(_KIND, "a field of canary", field, ", ".join(CanaryWaypoint.__annotations__))
-    gateway = objects.text(_KIND, "canary.gateway", given.get("gateway"))
-    if gateway == primary:
-        raise objects.refuse(_KIND, "canary.gateway", gateway, "another name than the primary's")
-    if enroll is Enroll.NOTHING:
-        raise objects.refuse(_KIND, "canary", given, "absent where enroll is nothing: no connections come to share")
-    if scope is WaypointFor.WORKLOAD:
-        raise objects.refuse(_KIND, "canary", given, "absent with workload: Istio shares Services' traffic only")
-    weight = objects.whole(_KIND, "canary.weight", given.get("weight", 0), 0, 100)
-    return {**given, "gateway": gateway, "weight": weight}
-
-
-def _places(enroll: Enroll, namespace: pulumi.Input[str], services: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the objects that get the labels, by the end of the name of each one's resource."""
-    if enroll is Enroll.NAMESPACE:
-        return {"": {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}}
-    # The provider's own wait for a Service takes ten seconds and more, and a label is there at once.
-    quick = {"annotations": {"pulumi.com/skipAwait": "true"}}
-    return {
-        f"-{service}": {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": service, "namespace": namespace, **quick},
-        }
-        for service in services
-    }
-
-
-def _with(place: dict[str, Any], field: str, values: dict[str, str]) -> dict[str, Any]:
-    metadata = place["metadata"]
-    return {**place, "metadata": {**metadata, field: {**metadata.get(field, {}), **values}}}
-
-
-def _suffix(gateway: str) -> str:
-    """Return the end of the name of a Gateway's resource: a canary that becomes the primary is the same resource."""
-    return "" if gateway == _DEFAULT else f"-{gateway}"

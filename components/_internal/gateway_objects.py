@@ -9,8 +9,19 @@ from . import objects
 GROUP = "gateway.networking.k8s.io"
 
 
-def gateway(namespace: pulumi.Input[str], name: str, scope: str, revision: pulumi.Input[str]) -> dict[str, Any]:
-    """Return a waypoint's Gateway; `scope` is the value of the label `istio.io/waypoint-for`."""
+def gateway(
+    namespace: pulumi.Input[str], name: str, scope: str, revision: pulumi.Input[str], parameters: str = ""
+) -> dict[str, Any]:
+    """Return a waypoint's Gateway.
+
+    Args:
+        namespace: Its namespace.
+        name: Its name.
+        scope: Value of the label `istio.io/waypoint-for`.
+        revision: Revision of Istio; empty means the namespace's.
+        parameters: ConfigMap that istiod merges into the objects that it creates; empty means none.
+    """
+    ref = {"parametersRef": {"group": "", "kind": "ConfigMap", "name": parameters}}
     return {
         "apiVersion": f"{GROUP}/v1",
         "kind": "Gateway",
@@ -22,6 +33,7 @@ def gateway(namespace: pulumi.Input[str], name: str, scope: str, revision: pulum
         },
         "spec": {
             "gatewayClassName": "istio-waypoint",
+            **({"infrastructure": ref} if parameters else {}),
             "listeners": [
                 {
                     "name": "mesh",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pulumi
 
-from . import enrollment, envoy, waits
+from . import enrollment, envoy, waits, waypoint_deployment
 from .sync import GATEWAY
 from .waits import Access, Failed, Session
 
@@ -123,6 +123,7 @@ async def drain(session: Session, gateway: str, enrolled: Sequence[Mapping[str, 
         return f"waypoint {gateway} has not ended: {', '.join(there)}" if there else ""
 
     await session.until(idle)
+    await waypoint_deployment.release(session, gateway)
     await session.run("scale", f"deployment/{gateway}", "--replicas=0")
     await session.until(ended)
 

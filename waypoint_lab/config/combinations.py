@@ -1,8 +1,9 @@
 """Check settings that depend on each other."""
 
 from waypoint_lab.config.decode import PROJECT, fields
-from waypoint_lab.config.models import AppSettings, StagesSettings, WaypointSettings
+from waypoint_lab.config.models import AppSettings, StagesSettings
 from waypoint_lab.config.traffic_models import CanarySettings, GateSettings
+from waypoint_lab.config.waypoint_models import WaypointSettings
 from waypoint_lab.errors import ConfigError
 
 TOGGLES: tuple[str, ...] = tuple(fields(StagesSettings))
@@ -32,11 +33,10 @@ def check(
         _app(app),
         _canary(stages, canary),
         _gate(canary.gate) if canary.gate else "",
+        _waypoint(waypoint),
     ):
         if why:
             raise ConfigError(f"{PROJECT}:{why}")
-    if waypoint.canary and waypoint.canary.name == waypoint.name:
-        raise ConfigError(f"{PROJECT}:waypoint.canary.name: {waypoint.name} is waypoint.name, too; use another name")
 
 
 def _stages(on: frozenset[str], *, exclusive: bool) -> str:
@@ -83,4 +83,25 @@ def _gate(gate: GateSettings) -> str:
         return "canary.gate.prometheus.successRate: it goes with canary.gate.successRate; set both or none"
     if (gate.p99_seconds is None) != (not source.p99):
         return "canary.gate.prometheus.p99: it goes with canary.gate.p99Seconds; set both or none"
+    return ""
+
+
+def _waypoint(waypoint: WaypointSettings) -> str:
+    if waypoint.canary and waypoint.canary.name == waypoint.name:
+        return f"waypoint.canary.name: {waypoint.name} is waypoint.name, too; use another name"
+    scaler, budget = waypoint.autoscaling, waypoint.disruption_budget
+    if scaler and waypoint.replicas:
+        return "waypoint.replicas: it excludes waypoint.autoscaling, which chooses the number; unset one of both"
+    if scaler and scaler.max < scaler.min:
+        return f"waypoint.autoscaling.max: {scaler.max} is below waypoint.autoscaling.min, {scaler.min}; raise it"
+    if budget is None:
+        return ""
+    if (budget.min_available is None) == (budget.max_unavailable is None):
+        return "waypoint.disruptionBudget: set either minAvailable or maxUnavailable"
+    least = scaler.min if scaler else waypoint.replicas or 1
+    if budget.min_available and budget.min_available >= least:
+        return (
+            f"waypoint.disruptionBudget.minAvailable: {budget.min_available} of {least} replicas lets no node be "
+            f"drained; use less, or more replicas"
+        )
     return ""

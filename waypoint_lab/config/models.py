@@ -1,4 +1,4 @@
-"""Models of the settings objects `stages`, `target`, `app` and `waypoint`. Defaults are in the models and nowhere else.
+"""Models of the settings objects `stages`, `target` and `app`. Defaults are in the models and nowhere else.
 
 The text below each field is its row in docs/configuration.md; its type defines the valid values.
 """
@@ -184,27 +184,3 @@ class AppSettings(Model, frozen=True):
     """Limit of a request with all its tries, while a route, a fault or retries are on; empty means none."""
     deploy_bookinfo: bool | None = None
     """Let the stack install bookinfo; not set means that it does so with target kind only."""
-
-
-class WaypointCanarySettings(Model, frozen=True):
-    """A second waypoint that new connections migrate to."""
-
-    name: types.Name
-    """Name of its Gateway."""
-    weight: types.WholePercent = 0
-    """Percent of new connections that it gets."""
-    revision: types.OptionalName = ""
-    """Revision of Istio that programs it; empty means the namespace's."""
-
-
-class WaypointSettings(Model, frozen=True):
-    """The waypoint of the namespace."""
-
-    name: types.Name = "waypoint"
-    """Name of its Gateway."""
-    revision: types.OptionalName = ""
-    """Revision of Istio that programs it; empty means the namespace's."""
-    fail_closed: bool = False
-    """Let the backends accept the waypoint's identity only, so that a missing waypoint denies."""
-    canary: WaypointCanarySettings | None = None
-    """A second waypoint; not set means none."""

@@ -12,9 +12,9 @@ from waypoint_lab.config.models import (
     Model,
     StagesSettings,
     Target,
-    WaypointSettings,
 )
 from waypoint_lab.config.traffic_models import CanarySettings, FaultSettings, RetriesSettings, TrafficApi
+from waypoint_lab.config.waypoint_models import WaypointSettings
 
 __all__ = ["PROJECT", "LabConfig"]
 

@@ -12,6 +12,7 @@ from waypoint_lab.config import weights
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # Source: RFC 9110, field-name
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
+_QUANTITY = re.compile(r"(\d+(\.\d*)?|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d{1,2})?", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -83,3 +84,12 @@ P99Seconds = Annotated[float, Meta(gt=0, le=300, description="a number of second
 GateSeconds = Annotated[float, Meta(ge=1, le=600, description="a number of seconds from 1 to 600")]
 # The 99th percentile of fewer than a hundred requests is no more than the slowest of them.
 GateRequests = Annotated[int, Meta(ge=100, le=100_000, description="a whole number from 100 to 100000")]
+Replicas = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
+CpuPercent = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
+OptionalQuantity = Annotated[
+    str,
+    Meta(
+        description="empty, or a quantity of Kubernetes, such as 500m or 256Mi",
+        extra=_checked(lambda text: not text or _QUANTITY.fullmatch(text)),
+    ),
+]

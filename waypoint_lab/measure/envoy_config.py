@@ -6,6 +6,7 @@ between belong to the old configuration. The config dump of the waypoint shows t
 
 import json
 import time
+from collections.abc import Iterator
 
 from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
@@ -121,11 +122,17 @@ def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str
     return ""
 
 
-def _manager(config: LabConfig, waypoint: str) -> Object | None:
-    path = "config_dump?resource=dynamic_listeners"
-    where = ("exec", "--namespace", config.app.namespace, f"deploy/{waypoint}")
-    dump = kubectl.run(config.target, *where, "--", "pilot-agent", "request", "GET", path, limit_seconds=DUMP_SECONDS)
-    return connection_manager(json.loads(dump), config)
+def _managers(config: LabConfig, waypoint: str) -> Iterator[Object | None]:
+    """Yield the connection manager of each running Pod of a waypoint; None where it has no listener of the Service."""
+    space, path = config.app.namespace, "config_dump?resource=dynamic_listeners"
+    chosen = ("--selector", f"{access_log.GATEWAY_LABEL}={waypoint}", "--field-selector=status.phase=Running")
+    found = kubectl.items(config.target, "pods", "--namespace", space, *chosen)
+    names = [item["metadata"]["name"] for item in found if not item["metadata"].get("deletionTimestamp")]
+    if not names:
+        raise KubectlError(f"waypoint {space}/{waypoint} has no running Pod")
+    for name in names:
+        where = ("exec", "--namespace", space, name, "--", "pilot-agent", "request", "GET", path)
+        yield connection_manager(json.loads(kubectl.run(config.target, *where, limit_seconds=DUMP_SECONDS)), config)
 
 
 def _routes(manager: Object) -> list[Object]:
@@ -139,12 +146,12 @@ def current_cookie(config: LabConfig) -> str:
         KubectlError: The waypoint cannot be asked.
     """
     with kubectl.readable("config dump of Envoy"):
-        manager = _manager(config, config.waypoint.name)
+        manager = next(_managers(config, config.waypoint.name))
         return affinity_cookie(serving(_routes(manager)) or {}) if manager else ""
 
 
 def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
-    """Wait until each waypoint has all that the config declares.
+    """Wait until each Pod of each waypoint has all that the config declares.
 
     Args:
         config: The declared configuration.
@@ -161,7 +168,8 @@ def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
         try:
             names = config.waypoints if config.stages.waypoint else []
             with kubectl.readable("config dump of Envoy"):
-                return next(filter(None, (problem(config, _manager(config, name)) for name in names)), "")
+                managers = (manager for name in names for manager in _managers(config, name))
+                return next(filter(None, (problem(config, manager) for manager in managers)), "")
         except KubectlError as error:
             return str(error)
 

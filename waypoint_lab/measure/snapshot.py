@@ -14,7 +14,8 @@ COLLECTED_SECONDS = 90.0
 POLL_SECONDS = 0.3
 # All kinds that the stages and, for a waypoint, istiod create.
 KINDS = "gateways.gateway.networking.k8s.io,httproutes,virtualservices,authorizationpolicies,telemetries,\
-destinationrules,deployments,services,configmaps,serviceaccounts,jobs,roles,rolebindings"
+destinationrules,deployments,horizontalpodautoscalers,poddisruptionbudgets,services,configmaps,serviceaccounts,\
+jobs,roles,rolebindings"
 FOREIGN = "kubectl.kubernetes.io/"  # annotations that other tools write at any time
 
 Snapshot = dict[str, Any]

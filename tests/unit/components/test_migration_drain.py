@@ -67,6 +67,7 @@ def test_drain_ends_connections_before_pods(info: list[str]) -> None:
         pods("old"),
         envoy("old-1", "POST", DRAIN),
         envoy("old-1", "GET", REQUESTS),
+        "get gateways.gateway.networking.k8s.io --field-selector=metadata.name=old --output json",
         SCALE,
         pods("old"),
     ]

@@ -111,6 +111,8 @@ class Namespace:
         if kind == "services":
             assert rest == ()
             return {"items": self.services}
+        if kind == "gateways.gateway.networking.k8s.io":
+            return {"items": [{"spec": {}}]}
         if kind == "deployment":
             (name,) = rest
             new, old = _next(self.rollouts)

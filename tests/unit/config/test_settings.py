@@ -53,6 +53,29 @@ def test_from_stack_ignores_other_projects_and_parses_json() -> None:
             "canary.steps: [5, 1] is not valid; use a list of rising percentages, whole from 0 to 100, or below 1 "
             "with at most 4 decimals, such as [0.1, 1, 5, 20, 50, 100]",
         ),
+        ({"waypoint": {"replicas": 0}}, "waypoint.replicas: 0 is not valid; use a whole number from 1 to 1000"),
+        (
+            {"waypoint": {"replicas": 2, "autoscaling": {"min": 1, "max": 2}}},
+            "waypoint.replicas: it excludes waypoint.autoscaling, which chooses the number; unset one of both",
+        ),
+        (
+            {"waypoint": {"autoscaling": {"min": 3, "max": 2}}},
+            "waypoint.autoscaling.max: 2 is below waypoint.autoscaling.min, 3; raise it",
+        ),
+        (
+            {"waypoint": {"disruptionBudget": {}}},
+            "waypoint.disruptionBudget: set either minAvailable or maxUnavailable",
+        ),
+        (
+            {"waypoint": {"replicas": 2, "disruptionBudget": {"minAvailable": 2}}},
+            "waypoint.disruptionBudget.minAvailable: 2 of 2 replicas lets no node be drained; use less, or more "
+            "replicas",
+        ),
+        (
+            {"waypoint": {"resources": {"limits": {"cpu": "many"}}}},
+            'waypoint.resources.limits.cpu: "many" is not valid; use empty, or a quantity of Kubernetes, such as '
+            "500m or 256Mi",
+        ),
         (
             {"canary": {"gate": {"seconds": 10}}},
             "canary.gate: it has no threshold; set successRate, p99Seconds or share",

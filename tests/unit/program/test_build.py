@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,30 @@ def test_the_waypoints_of_a_stack_are_those_of_its_config() -> None:
     assert revisions == ["1-30-2", "1-31-0"]
     weight = record.inputs("waypoint-weight")["metadata"]["annotations"]
     assert weight == {"istio.io/use-waypoint-canary-weight": "20"}
+
+
+def test_the_waypoint_parameters_are_those_of_the_config() -> None:
+    record = built(
+        "waypoint",
+        waypoint={
+            "autoscaling": {"min": 2, "max": 4, "cpuPercent": 60},
+            "resources": {"limits": {"memory": "512Mi"}},
+            "disruptionBudget": {"maxUnavailable": 1},
+            "podLabels": {"team": "edge"},
+            "podAnnotations": {"note": "x"},
+        },
+    )
+    found = {key: json.loads(text)["spec"] for key, text in record.inputs("waypoint-parameters")["data"].items()}
+    assert (found["horizontalPodAutoscaler"]["minReplicas"], found["horizontalPodAutoscaler"]["maxReplicas"]) == (2, 4)
+    assert found["podDisruptionBudget"] == {"maxUnavailable": 1}
+    template = found["deployment"]["template"]
+    assert template["metadata"] == {"labels": {"team": "edge"}, "annotations": {"note": "x"}}
+    assert template["spec"]["containers"] == [{"name": "istio-proxy", "resources": {"limits": {"memory": "512Mi"}}}]
+
+
+def test_the_waypoint_replicas_are_those_of_the_config() -> None:
+    data = built("waypoint", waypoint={"replicas": 2}).inputs("waypoint-parameters")["data"]
+    assert json.loads(data["deployment"])["spec"] == {"replicas": 2}
 
 
 def test_the_versions_services_go_after_the_waypoint_and_not_with_the_routes_to_them() -> None:
