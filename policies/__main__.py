@@ -8,6 +8,7 @@ from pack.policy import Policy, Requirement
 from pack.queries import ClusterConnection, QueryError, kind_of
 from pack.reader import SnapshotReader, analyzed
 from pack.resources import ClusterSnapshot, Resource
+from pack.rules.reductions import pod_namespaces
 from pack.table import TABLE
 from pulumi_policy import PolicyProviderResource, ReportViolation, ResourceValidationArgs, StackValidationArgs
 from pulumi_policy.proxy import UnknownValueError
@@ -47,6 +48,12 @@ def resource_policy(row: Policy) -> pulumi_policy.ResourceValidationPolicy:
             snapshot = READER.of_resource(item, stack, connection)
         elif Requirement.CLUSTER in row.requires:
             snapshot = READER.beside_cluster((item,), stack, connection)
+        if Requirement.PODS in row.requires:
+            try:
+                snapshot = READER.with_pods(snapshot, connection, pod_namespaces(snapshot))
+            except QueryError as error:
+                report(f"{error}; no Pod was counted", None)
+                return
         for _urn, line in row.violations(snapshot, args.get_config() or {}):
             report(line, None)
 

@@ -22,6 +22,7 @@ class Requirement(StrEnum):
 
     CLUSTER = "cluster"  # resources of the cluster
     STATE = "state"  # labels and annotations that the stack applied earlier
+    PODS = "pods"  # Pods of the namespaces whose selectors change
     ISTIOCTL = "istioctl"  # messages of `istioctl analyze`
 
 
@@ -83,6 +84,7 @@ def texts_schema(default: list[str], description: str) -> Schema:
 
 
 CLUSTER = frozenset({Requirement.CLUSTER})
+PODS = frozenset({Requirement.CLUSTER, Requirement.PODS})
 # Parameters of a policy that applies to production.
 PRODUCTION: Mapping[str, Schema] = {
     "stacks": texts_schema(["prod", "production"], "production stacks; * and ? are wildcards"),

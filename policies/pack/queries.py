@@ -76,9 +76,15 @@ def _run(command: Sequence[str], file_text: str = "") -> str:
 class ClusterQuery:
     """Resources of one cluster, read once in the background."""
 
-    def __init__(self, connection: ClusterConnection) -> None:
-        """Start kubectl."""
-        command = ["kubectl", f"--request-timeout={LIMIT_SECONDS:g}s", "get", ",".join(KINDS), "--all-namespaces"]
+    def __init__(self, connection: ClusterConnection, *what: str) -> None:
+        """Start kubectl.
+
+        Args:
+            connection: The cluster.
+            what: Arguments of `kubectl get`; absent for all resources of KINDS.
+        """
+        wanted = what or (",".join(KINDS), "--all-namespaces")
+        command = ["kubectl", f"--request-timeout={LIMIT_SECONDS:g}s", "get", *wanted]
         chosen = [f"--context={connection.context}"] if connection.context else []
         text = connection.kubeconfig
         if "\n" in text or text.lstrip().startswith("{"):  # the provider takes a kubeconfig's own text, too
@@ -89,7 +95,7 @@ class ClusterQuery:
         self._resources: Resources | None = None
 
     def resources(self) -> Resources:
-        """Return the resources of KINDS.
+        """Return the resources.
 
         Raises:
             QueryError: kubectl failed.

@@ -14,6 +14,7 @@ class SnapshotReader:
     def __init__(self) -> None:
         """Read nothing before the first Kubernetes resource comes."""
         self._clusters: dict[ClusterConnection, ClusterQuery] = {}
+        self._pods: dict[tuple[ClusterConnection, str], ClusterQuery] = {}
         self._state: StateQuery | None = None
         self._requested: dict[str, Resource] = {}
 
@@ -41,6 +42,24 @@ class SnapshotReader:
             return ClusterSnapshot(resources, self._clusters[connection].resources(), stack=stack)
         except QueryError as error:
             return ClusterSnapshot(resources, error=str(error), stack=stack)
+
+    def with_pods(
+        self, snapshot: ClusterSnapshot, connection: ClusterConnection | None, namespaces: set[str]
+    ) -> ClusterSnapshot:
+        """Return `snapshot` with the Pods of these namespaces.
+
+        Raises:
+            QueryError: kubectl failed.
+        """
+        if connection is None:
+            return snapshot
+        live = [*snapshot.live]
+        for namespace in sorted(namespaces):
+            key = connection, namespace
+            if key not in self._pods:
+                self._pods[key] = ClusterQuery(connection, "pods", f"--namespace={namespace}")
+            live += self._pods[key].resources()
+        return replace(snapshot, live=live)
 
     def of_resource(self, item: Resource, stack: str, connection: ClusterConnection | None) -> ClusterSnapshot:
         """Return one resource beside the cluster without the labels and annotations that it applied earlier."""

@@ -11,6 +11,7 @@ from policies.pack.table import TABLE
 from tests.conftest import Kubectl
 from tests.embedded.pulumi_program import Program
 from tests.policies.programs import (
+    ISTIO,
     CALM,
     CANARY,
     LIVE,
@@ -48,8 +49,15 @@ def selecting(name: str, version: str = "", **labels: str) -> dict[str, Any]:
     return row("v1", "Service", name, {"ports": [{"port": 80}], "selector": selector}, labels=labels, annotations=QUICK)
 
 
+def subsets(count: int) -> dict[str, Any]:
+    """A DestinationRule with this number of subsets."""
+    listed = [{"name": f"v{number}", "labels": {"version": f"v{number}"}} for number in range(count)]
+    return row(ISTIO, "DestinationRule", "shop", {"host": f"shop.{LIVE}.svc.cluster.local", "subsets": listed})
+
+
 BAD = [
     *canary(90),
+    subsets(1),
     service("a"),
     service("b"),
     service("c"),
@@ -118,9 +126,9 @@ def _namespaces(kubectl: Kubectl) -> Iterator[None]:
 def program(
     tmp_path_factory: pytest.TempPathFactory, cluster_environment: dict[str, str], _namespaces: None
 ) -> Iterator[Program]:
-    """A stack that has applied a canary of 5 %."""
+    """A stack that has applied a canary of 5 %, and four subsets."""
     made = packed(tmp_path_factory.mktemp("pack"), cluster_environment)
-    made.write(*FIVE_PERCENT)
+    made.write(*FIVE_PERCENT, subsets(4))
     made.up()
     yield made
     made.destroy()

@@ -9,6 +9,7 @@ from policies.pack import queries
 from policies.pack.queries import ClusterConnection, QueryError, without_stack
 from policies.pack.reader import UNKNOWN, SnapshotReader, analyzed
 from policies.pack.resources import Resource
+from policies.pack.rules.reductions import pod_namespaces
 from tests.policies.builders import ENROLLED, enrolled, namespace, route, rule, service, snapshot, thing
 
 HERE = ClusterConnection()
@@ -196,3 +197,28 @@ def test_analyzed_without_istioctl_is_empty_and_with_failing_one_raises(commands
     commands.add("istioctl", "", "Error: what?\n", 1)
     with pytest.raises(QueryError, match=r"istioctl: Error: what\?"):
         analyzed(snapshot(given))
+
+
+def test_pods_are_read_where_a_selector_changes_and_only_once(commands: Commands) -> None:
+    commands.add("kubectl", listed({"kind": "Pod", "metadata": {"name": "p", "namespace": "n"}}))
+    live = thing("Service", "s", {"selector": {"app": "old"}})
+    changed = snapshot(thing("Service", "s", {"selector": {"app": "new"}}), live=(live,))
+    reader = SnapshotReader()
+    for _ in range(2):
+        found = reader.with_pods(changed, HERE, pod_namespaces(changed))
+    assert [item.kind for item in found.live] == ["Service", "Pod"]
+    (call,) = commands.calls("kubectl")
+    assert "get pods --namespace=n" in call
+
+
+def test_pods_are_not_read_where_selectors_are_as_before(commands: Commands) -> None:
+    same = thing("Service", "s", {"selector": {"app": "old"}})
+    unchanged = snapshot(same, live=(same,))
+    assert pod_namespaces(unchanged) == set()
+    assert SnapshotReader().with_pods(unchanged, HERE, set()).live == [same]
+
+
+def test_pods_that_cannot_be_read_are_an_error(commands: Commands) -> None:
+    commands.add("kubectl", "", "error: pods is forbidden", 1)
+    with pytest.raises(QueryError, match="pods is forbidden"):
+        SnapshotReader().with_pods(snapshot(), HERE, {"n"})

@@ -11,12 +11,13 @@ from tests.policies import (
     cases_canary,
     cases_canary_policies,
     cases_faults,
+    cases_reductions,
     cases_routes,
     cases_services,
 )
 from tests.policies.builders import enrolled, route
 
-FILES = (cases_routes, cases_services, cases_faults, cases_canary, cases_canary_policies)
+FILES = (cases_routes, cases_services, cases_faults, cases_canary, cases_canary_policies, cases_reductions)
 CASES = [case for file in FILES for part in file.PARTS for case in part()]
 
 

@@ -1,7 +1,7 @@
 """Policies on routes, faults and retries."""
 
-from ..policy import CLUSTER, PRODUCTION, EnforcementLevel, Policy, number_schema, texts_schema
-from ..rules import faults, references, retries, routes
+from ..policy import CLUSTER, PODS, PRODUCTION, EnforcementLevel, Policy, number_schema, texts_schema
+from ..rules import faults, reductions, references, retries, routes
 
 ROWS: tuple[Policy, ...] = (
     Policy(
@@ -27,6 +27,18 @@ ROWS: tuple[Policy, ...] = (
             "maxPoints": number_schema(80, "percentage points that a share may grow in one update", maximum=100),
             "baselines": texts_schema(["*-baseline", "*-primary"], "backends that may take any share at once"),
         },
+    ),
+    Policy(
+        "large-reduction",
+        "Backends, subsets and matching Pods do not fall much at once, unless it is declared",
+        f"keep more of them, or declare the new number in the annotation {reductions.ANNOTATION}",
+        "A selector with a wrong label, or a list without its entries, is valid and takes the capacity away. Compared "
+        "with the live object: the backends of a route that get requests, the subsets of a DestinationRule, and the "
+        "live Pods that the selector of a Service or of a subset matches. An object that is deleted is not compared.",
+        reductions.large_reduction,
+        kinds=("HTTPRoute", "VirtualService", "DestinationRule", "Service"),
+        requires=PODS,
+        parameters={"maxPercent": number_schema(70, "percent by which a count may fall in one update", maximum=100)},
     ),
     Policy(
         "targets-exist",
