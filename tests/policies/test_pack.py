@@ -11,9 +11,9 @@ from policies.pack.table import TABLE
 from tests.conftest import Kubectl
 from tests.embedded.pulumi_program import Program
 from tests.policies.programs import (
-    ISTIO,
     CALM,
     CANARY,
+    ISTIO,
     LIVE,
     USE,
     Config,

@@ -4,7 +4,8 @@ import math
 import random
 from collections.abc import Mapping
 
-from waypoint_lab.guard.observation import Destination, Observation, Series, WaypointState
+from waypoint_lab.guard.observation import Observation, Series, WaypointState
+from waypoint_lab.measure.endpoint_counters import Destination
 
 INTERVALS = 30
 

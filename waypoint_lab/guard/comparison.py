@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from waypoint_lab.guard import differences, significance
 from waypoint_lab.guard.differences import Difference, Hits, Kind, Tolerance
-from waypoint_lab.guard.observation import Destination, Observation
+from waypoint_lab.guard.observation import Observation
+from waypoint_lab.measure.endpoint_counters import Destination
 from waypoint_lab.measure.verify import Verdict
 
 Test = Callable[[Tolerance], Difference | None]

@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from waypoint_lab.guard import dispersion, significance
-from waypoint_lab.guard.observation import Destination, Series
+from waypoint_lab.guard.observation import Series
+from waypoint_lab.measure.endpoint_counters import Destination
 from waypoint_lab.measure.statistics import quantile_interval
 from waypoint_lab.measure.verify import Verdict
 

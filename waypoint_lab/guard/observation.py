@@ -4,26 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-
-class Destination(NamedTuple):
-    """A port of a Service that a waypoint sends requests to, or a subset of its Pods."""
-
-    host: str
-    port: int
-    subset: str = ""
-
-    @property
-    def service(self) -> str:
-        """Name of the Service, without its namespace."""
-        return self.host.partition(".")[0]
-
-    def named(self, name: str) -> bool:
-        """Return True if `name` is the Service's name, alone or with more of the host."""
-        return self.host == name or self.host.startswith(f"{name}.")
-
-    def __str__(self) -> str:
-        """Return NAME:PORT, with the subset after the name."""
-        return f"{self.service}{'/' if self.subset else ''}{self.subset}:{self.port}"
+from waypoint_lab.measure.endpoint_counters import Destination
 
 
 class BrokenRoute(NamedTuple):

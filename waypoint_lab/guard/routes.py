@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from waypoint_lab.guard.observation import BrokenRoute, Destination
+from waypoint_lab.guard.observation import BrokenRoute
 from waypoint_lab.kubectl import Object
+from waypoint_lab.measure.endpoint_counters import Destination, destination
 
 ERROR = 500  # statuses from here on are errors of the server
 
@@ -21,21 +22,6 @@ class Route(NamedTuple):
     service: Destination
     clusters: dict[str, float]
     status: int = 0
-
-
-def destination(cluster: str) -> Destination | None:
-    """Return the destination of a cluster; None for another kind of cluster.
-
-    Source: istio, model.BuildSubsetKey: DIRECTION|PORT|SUBSET|HOST; subsets of a waypoint are `http`, `tcp` or
-    `http/NAME`.
-    """
-    direction, _, rest = cluster.partition("|")
-    port, _, rest = rest.partition("|")
-    subset, _, host = rest.partition("|")
-    if direction not in ("inbound-vip", "outbound") or not port.isdigit() or not host:
-        return None
-    protocol, _, name = subset.partition("/")
-    return Destination(host, int(port), name if protocol in ("http", "tcp") else subset)
 
 
 def routes(dump: Object) -> Iterator[Route]:

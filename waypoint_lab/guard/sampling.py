@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from waypoint_lab.errors import KubectlError
-from waypoint_lab.guard.observation import Destination, Observation, Series, WaypointState
+from waypoint_lab.guard.observation import Observation, Series, WaypointState
+from waypoint_lab.measure.endpoint_counters import Destination
 from waypoint_lab.waiting import polls
 
 INTERVALS = 30

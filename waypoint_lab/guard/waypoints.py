@@ -8,13 +8,12 @@ from components._internal import envoy
 from waypoint_lab import kubectl
 from waypoint_lab.errors import GuardError, KubectlError
 from waypoint_lab.guard import routes
-from waypoint_lab.guard.observation import BrokenRoute, Destination, WaypointState
+from waypoint_lab.guard.observation import BrokenRoute, WaypointState
 from waypoint_lab.kubectl import ClusterAccess
+from waypoint_lab.measure.endpoint_counters import GATEWAY_LABEL, THREADS, Destination
 
 CLASSES = ("istio-waypoint",)
-GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
 DUMP_SECONDS = 20.0
-THREADS = 4
 # Source: istio, pkg/bootstrap/config.go: these counters are kept whatever statistics a mesh keeps.
 DENIED = "stats?filter=rbac.denied$"
 _DENIED = re.compile(r"rbac\.denied: (\d+)$", re.MULTILINE)

@@ -33,6 +33,19 @@ class Destination(NamedTuple):
     port: int
     subset: str = ""
 
+    @property
+    def service(self) -> str:
+        """Name of the Service, without its namespace."""
+        return self.host.partition(".")[0]
+
+    def named(self, name: str) -> bool:
+        """Return True if `name` is the Service's name, alone or with more of the host."""
+        return self.host == name or self.host.startswith(f"{name}.")
+
+    def __str__(self) -> str:
+        """Return NAME:PORT, with the subset after the name."""
+        return f"{self.service}{'/' if self.subset else ''}{self.subset}:{self.port}"
+
 
 class Counts(NamedTuple):
     """Tries at one endpoint, or at all endpoints of a destination.

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from waypoint_lab.guard.observation import Destination, Observation, Series, WaypointState
+from waypoint_lab.guard.observation import Observation, Series, WaypointState
+from waypoint_lab.measure.endpoint_counters import Destination
 
 INTERVALS = 10
 

@@ -5,22 +5,22 @@ from dataclasses import dataclass, field
 
 from tests.unit.guard.observations import destination
 from waypoint_lab.errors import KubectlError
-from waypoint_lab.guard.observation import Destination, WaypointState
-from waypoint_lab.guard.readers import Counters
+from waypoint_lab.guard.observation import WaypointState
 from waypoint_lab.guard.sampling import Source
+from waypoint_lab.measure.endpoint_counters import Counts, Destination
 
 
 @dataclass
 class FakeSource:
     """Readers that return the same rates at each call, until the test changes them."""
 
-    rates: dict[str, Counters] = field(default_factory=dict)
+    rates: dict[str, Counts] = field(default_factory=dict)
     state: WaypointState = field(default_factory=WaypointState)
     errors: int = 0  # calls that fail
     updates: list[int] = field(default_factory=lambda: [0])
     calls: int = 0
 
-    def counts(self) -> Mapping[Destination, Counters]:
+    def counts(self) -> Mapping[Destination, Counts]:
         """Return the requests of one interval."""
         self.calls += 1
         if self.errors:

@@ -7,7 +7,8 @@ import pytest
 from tests.unit.guard.observations import destination, observed, series
 from waypoint_lab.guard.comparison import Expectation, Rules, compare, verdict
 from waypoint_lab.guard.differences import Difference, Kind
-from waypoint_lab.guard.observation import BrokenRoute, Destination, Observation, WaypointState
+from waypoint_lab.guard.observation import BrokenRoute, Observation, WaypointState
+from waypoint_lab.measure.endpoint_counters import Destination
 from waypoint_lab.measure.verify import Verdict
 
 PAIR = (("old", "new"),)

@@ -15,11 +15,11 @@ from waypoint_lab.guard.command import CommandResult
 from waypoint_lab.guard.comparison import Rules
 from waypoint_lab.guard.guarded_change import Change, GuardResult, watch
 from waypoint_lab.guard.observation import WaypointState
-from waypoint_lab.guard.readers import Counters
+from waypoint_lab.measure.endpoint_counters import Counts
 from waypoint_lab.measure.verify import Verdict
 
-GOOD = {"web": Counters(10, 10)}
-SILENT: dict[str, Counters] = {}
+GOOD = {"web": Counts(10, 10)}
+SILENT: dict[str, Counts] = {}
 
 
 class Cluster:
@@ -31,7 +31,7 @@ class Cluster:
             monkeypatch.setattr(f"{module}.time", clock)
         monkeypatch.setattr("waypoint_lab.guard.guarded_change.run", self.run)
         self.source = FakeSource(GOOD)
-        self.effects: dict[str, dict[str, Counters]] = {}
+        self.effects: dict[str, dict[str, Counts]] = {}
         self.results: dict[str, tuple[int, str]] = {}
         self.ran: list[str] = []
         self.lines: list[str] = []

@@ -1,52 +1,32 @@
-"""Counters of endpoints are summed by destination, across Pods and restarts."""
+"""The reader of counters returns the requests since its last call."""
 
-import json
-from typing import Any
+from collections.abc import Sequence
 
-from tests.unit.guard.envoys import HOST, clusters, endpoint
-from waypoint_lab.guard.observation import Destination
-from waypoint_lab.guard.readers import CounterReader, Counters
+import pytest
 
-WEB = Destination(HOST.format("web"), 80)
+from tests.unit.guard.observations import destination
+from waypoint_lab.guard.readers import CounterReader
+from waypoint_lab.measure import endpoint_counters
+from waypoint_lab.measure.endpoint_counters import Counts, EndpointCounters
 
-
-class FakeWaypoints:
-    """Waypoints whose Pods answer what the test sets."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, dict[str, Any]] = {}
-
-    def ask(self, _path: str) -> dict[str, str]:
-        return {pod: json.dumps(answer) for pod, answer in self.answers.items()}
+WEB = destination("web")
 
 
-def reader(**answers: dict[str, Any]) -> tuple[CounterReader, FakeWaypoints]:
-    """Return a reader that has read once, and its waypoints."""
-    waypoints = FakeWaypoints()
-    waypoints.answers = answers
-    made = CounterReader(waypoints)  # type: ignore[arg-type]
-    made()
-    return made, waypoints
+class NamedWaypoints:
+    """Two waypoints of a namespace."""
+
+    target, namespace, names = None, "shop", ("one", "two")
 
 
-def test_counters_of_all_pods_and_endpoints_are_summed() -> None:
-    read, waypoints = reader(a=clusters(web=[endpoint("x", 5, 5)]), b=clusters(web=[endpoint("x", 1, 1)]))
-    waypoints.answers = {
-        "a": clusters(web=[endpoint("x", 8, 7, 1), endpoint("y", 2, 2)]),
-        "b": clusters(web=[endpoint("x", 4, 4)]),
-    }
-    assert {WEB: Counters(8, 7, 1)} == read()
+def test_reader_returns_the_requests_since_its_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshots = [EndpointCounters({"pod": {WEB: {"a": Counts(total, total)}}}) for total in (5, 8, 8)]
+    asked: list[tuple[str, Sequence[str]]] = []
 
+    def read(_target: object, namespace: str, waypoints: Sequence[str]) -> EndpointCounters:
+        asked.append((namespace, waypoints))
+        return snapshots.pop(0)
 
-def test_counter_that_fell_is_that_of_a_new_endpoint() -> None:
-    read, waypoints = reader(a=clusters(web=[endpoint("x", 50, 50)]))
-    waypoints.answers = {"a": clusters(web=[endpoint("x", 3, 2, 1)])}
-    assert {WEB: Counters(3, 2, 1)} == read()
-
-
-def test_endpoint_that_was_away_counts_once() -> None:
-    read, waypoints = reader(a=clusters(web=[endpoint("x", 50, 50)]))
-    waypoints.answers = {}
-    assert read() == {}
-    waypoints.answers = {"a": clusters(web=[endpoint("x", 51, 51)])}
-    assert {WEB: Counters(1, 1, 0)} == read()
+    monkeypatch.setattr(endpoint_counters, "read", read)
+    reader = CounterReader(NamedWaypoints())  # type: ignore[arg-type]
+    assert [reader()[WEB].requests for _ in range(3)] == [5, 3, 0]
+    assert asked[0] == ("shop", ("one", "two"))

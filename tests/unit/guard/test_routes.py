@@ -1,29 +1,10 @@
 """Routes of a config dump: the backends that they choose between, and those that cannot answer."""
 
-import pytest
-
 from tests.unit.guard.envoys import HOST, cluster, clusters, dump, endpoint, to
 from waypoint_lab.guard import routes
-from waypoint_lab.guard.observation import Destination
+from waypoint_lab.measure.endpoint_counters import Destination
 
 WEB, OLD, NEW = (Destination(HOST.format(name), 80) for name in ("web", "old", "new"))
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (cluster("web"), WEB),
-        (cluster("web", "http/v1"), Destination(HOST.format("web"), 80, "v1")),
-        (f"outbound|80||{HOST.format('web')}", WEB),
-        (f"outbound|80|v2|{HOST.format('web')}", Destination(HOST.format("web"), 80, "v2")),
-        ("UnknownService", None),
-        ("main_internal", None),
-        ("inbound-vip|x|http|web", None),
-        ("", None),
-    ],
-)
-def test_destination_of_a_cluster_is_service_port_and_subset(name: str, expected: Destination | None) -> None:
-    assert expected == routes.destination(name)
 
 
 def test_groups_join_a_service_with_the_backends_of_its_routes() -> None:

@@ -6,7 +6,7 @@ from tests.unit.guard.observations import destination
 from tests.unit.guard.sources import Clock, FakeSource
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.guard import sampling
-from waypoint_lab.guard.readers import Counters
+from waypoint_lab.measure.endpoint_counters import Counts
 
 WEB = destination("web")
 
@@ -24,7 +24,7 @@ def quiet(_line: str) -> None:
 
 
 def test_observation_has_thirty_intervals(clock: Clock) -> None:
-    seen = sampling.observe(FakeSource({"web": Counters(4, 3, 1)}).readers(), 60, "before", quiet)
+    seen = sampling.observe(FakeSource({"web": Counts(4, 3, 1)}).readers(), 60, "before", quiet)
     assert (len(seen.seconds), pytest.approx(seen.seconds)) == (30, [2.0] * 30)
     assert tuple(map(sum, (seen.of(WEB).requests, seen.of(WEB).successes, seen.of(WEB).errors))) == (120, 90, 30)
 
@@ -35,7 +35,7 @@ def test_short_observation_has_intervals_of_a_second(clock: Clock) -> None:
 
 def test_progress_is_reported_every_ten_seconds(clock: Clock) -> None:
     lines: list[str] = []
-    sampling.observe(FakeSource({"web": Counters(4, 4)}).readers(), 30, "before", lines.append)
+    sampling.observe(FakeSource({"web": Counts(4, 4)}).readers(), 30, "before", lines.append)
     assert lines == [
         "before: 10 of 30 s, 40 requests",
         "before: 20 of 30 s, 80 requests",
@@ -44,7 +44,7 @@ def test_progress_is_reported_every_ten_seconds(clock: Clock) -> None:
 
 
 def test_interval_that_cannot_be_read_is_joined_with_the_next(clock: Clock) -> None:
-    fake = FakeSource({"web": Counters(4, 4)}, errors=3)
+    fake = FakeSource({"web": Counts(4, 4)}, errors=3)
     seen = sampling.observe(fake.readers(), 30, "before", quiet)
     assert pytest.approx(30, abs=1.5) == sum(seen.seconds)
 
