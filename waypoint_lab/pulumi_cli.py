@@ -129,6 +129,10 @@ class PulumiStack:
         outputs = pulumi(self.folder, "stack", "output", "--json", "--show-secrets", "--stack", self.name)
         return deployed.read(json.loads(outputs), self.name)
 
+    def secret(self, path: str) -> str:
+        """Return the value of a setting that is secret in the stack's file. Raises PulumiError."""
+        return pulumi(self.folder, "config", "get", "--path", f"{PROJECT}:{path}", "--stack", self.name).rstrip("\n")
+
     def set(self, settings: Settings) -> LabConfig:
         """Write settings, by path, into the stack's file; None removes one.
 

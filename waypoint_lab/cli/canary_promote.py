@@ -2,19 +2,23 @@
 
 import select
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import click
 
 from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab import signals
-from waypoint_lab.cli import output
+from waypoint_lab.cli import observers, output
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import use_target
+from waypoint_lab.config.types import is_address
 from waypoint_lab.config.weights import StepsError, read_steps, shown
 from waypoint_lab.errors import RolloutError
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout.analysis import StepDecision, Thresholds
+from waypoint_lab.rollout.approval import FileApproval, HttpApproval, Wait
 from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.rollout.promotion import Operator, Promotion
 from waypoint_lab.rollout.state import CanaryStep, PromotionState, current_state
@@ -86,6 +90,32 @@ class Approval:
         return StepDecision.ROLL_BACK
 
 
+def choose_approval(
+    stack: str, stop: StopRequest, *, ask: bool, file: Path | None, url: str | None, limit_seconds: float
+) -> Callable[[CanaryStep], StepDecision] | None:
+    """Return the approval of each step; None where none is asked for.
+
+    Args:
+        stack: Name of the stack.
+        stop: The request to stop.
+        ask: Ask at the terminal.
+        file: File of `--approve-file`.
+        url: Address of `--approve-url`.
+        limit_seconds: Limit of the wait for a file or a server.
+
+    Raises:
+        UsageError: Both are given, or the address is not valid.
+    """
+    if file and url:
+        raise click.UsageError("--approve-file and --approve-url exclude each other; give one")
+    if url and not is_address(url):
+        raise click.UsageError("--approve-url is not an http or https address; correct it")
+    if file or url:
+        source = FileApproval(file, report) if file else HttpApproval(url or "", stack, report)
+        return Wait(source, limit_seconds, stop, report)
+    return Approval(stop) if ask else None
+
+
 def document(decision: StepDecision, state: PromotionState) -> dict[str, object]:
     """Return the result as `--json` prints it."""
     current = state.current if decision is StepDecision.PAUSE else state.last_healthy
@@ -105,6 +135,20 @@ def document(decision: StepDecision, state: PromotionState) -> dict[str, object]
 )
 @click.option("--header", metavar="NAME=VALUE", help="Send requests with this header to the canary before the steps.")
 @click.option("--approve", is_flag=True, help="Ask before each step.")
+@click.option(
+    "--approve-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Take the answer from a file, and remove it.",
+)
+@click.option("--approve-url", metavar="URL", help="Take the answer from an HTTP server.")
+@click.option(
+    "--approve-limit",
+    type=click.FloatRange(0, 604800, min_open=True),
+    default=3600.0,
+    show_default=True,
+    help="Seconds after which a step without an answer of the file or server pauses the promotion.",
+)
 @click.option(
     "--margin",
     type=click.FloatRange(0, 50, min_open=True),
@@ -128,6 +172,7 @@ def document(decision: StepDecision, state: PromotionState) -> dict[str, object]
     show_default=True,
     help="Seconds after which an inconclusive step pauses the promotion.",
 )
+@observers.metrics_option
 @output.stack_option
 @output.json_option
 @click.pass_obj
@@ -136,11 +181,15 @@ def promote(
     steps: str | None,
     header: str | None,
     approve: bool,
+    approve_file: Path | None,
+    approve_url: str | None,
+    approve_limit: float,
     margin: float,
     error_rate: float,
     seconds: float,
     requests: int,
     limit: float,
+    metrics_file: Path | None,
     stack: str,
     as_json: bool,
 ) -> int:
@@ -154,6 +203,9 @@ def promote(
     Example: lab canary promote --steps 1,5,20,50,100
     """
     stop = StopRequest()
+    approval = choose_approval(
+        stack, stop, ask=approve, file=approve_file, url=approve_url, limit_seconds=approve_limit
+    )
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack, stop)
     rate = error_rate / 100
     thresholds = Thresholds(
@@ -161,10 +213,11 @@ def promote(
     )
     use_target(invocation.state, pulumi_stack.config())
     journal = Journal(PROJECT_FOLDER, stack)
-    with stop.received(), journal.locked():
+    observed = observers.observed(journal, pulumi_stack, report, metrics_file=metrics_file)
+    with stop.received(), journal.locked(), observed:
         state = current_state(journal.records())
         weights, cohort = choose_steps(pulumi_stack.config(), state, steps, header)
-        operator = Operator(report, stop, Approval(stop) if approve else None)
+        operator = Operator(report, stop, approval)
         promotion = Promotion(journal, pulumi_stack, thresholds, operator)
         if state and not state.ended:
             report(str(state))

@@ -3,7 +3,7 @@
 import click
 
 from embedded.cluster import PROJECT_FOLDER
-from waypoint_lab.cli import output
+from waypoint_lab.cli import observers, output
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import use_target
 from waypoint_lab.errors import RolloutError
@@ -26,11 +26,12 @@ def rollback(invocation: Invocation, stack: str) -> None:
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
     use_target(invocation.state, pulumi_stack.config())
     journal = Journal(PROJECT_FOLDER, stack)
-    with journal.locked():
+    report = output.reporter("rollback")
+    with journal.locked(), observers.observed(journal, pulumi_stack, report):
         state = current_state(journal.records())
         if state is None:
             raise RolloutError(f"stack {stack} was never promoted; there is no weight to roll back to")
         journal.append("rollback", state.promotion, why="by hand", passed=0 if state.ended else state.passed)
-        operator = Operator(output.reporter("rollback"), lambda: "")
+        operator = Operator(report, lambda: "")
         promotion = Promotion(journal, pulumi_stack, Thresholds(0.02, 0.01, 0.01), operator)
         promotion.roll_back(promotion.state())

@@ -2,16 +2,18 @@
 
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import click
 
 from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab import signals
-from waypoint_lab.cli import output
+from waypoint_lab.cli import observers, output
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import use_target
 from waypoint_lab.config.weights import StepsError, read_steps
 from waypoint_lab.pulumi_cli import PulumiStack
+from waypoint_lab.rollout import metrics
 from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.rollout.migration import Migration, choose_steps
 from waypoint_lab.rollout.migration_steps import MigrationState, MigrationStep
@@ -29,12 +31,23 @@ def weights(text: str) -> tuple[float, ...]:
         return ()
 
 
-def _run(invocation: Invocation, stack: str, to: str, revision: str, steps: str, *, abort: bool, as_json: bool) -> int:
+def _run(
+    invocation: Invocation,
+    stack: str,
+    to: str = "",
+    revision: str = "",
+    steps: str = STEPS,
+    metrics_file: Path | None = None,
+    *,
+    abort: bool,
+    as_json: bool,
+) -> int:
     stop = StopRequest()
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack, stop)
     use_target(invocation.state, pulumi_stack.config())
     journal = Journal(PROJECT_FOLDER, stack)
-    with stop.received(), journal.locked():
+    observed = observers.observed(journal, pulumi_stack, report, metrics.migration, metrics_file)
+    with stop.received(), journal.locked(), observed:
         config = pulumi_stack.config()
         state = MigrationState.read(journal.records(), MigrationStep.declared(config))
         migration = Migration(journal, pulumi_stack, report, stop, partial(output.print_verdicts, stderr=True))
@@ -56,10 +69,13 @@ def _run(invocation: Invocation, stack: str, to: str, revision: str, steps: str,
 @click.option(
     "--steps", default=STEPS, show_default=True, metavar="LIST", help="Rising whole percentages of new connections."
 )
+@observers.metrics_option
 @output.stack_option
 @output.json_option
 @click.pass_obj
-def migrate(invocation: Invocation, to: str, revision: str, steps: str, stack: str, as_json: bool) -> int:
+def migrate(
+    invocation: Invocation, to: str, revision: str, steps: str, metrics_file: Path | None, stack: str, as_json: bool
+) -> int:
     """Migrate traffic to another waypoint in measured steps; roll back on failure.
 
     An interrupted migration continues with the next call.
@@ -68,7 +84,7 @@ def migrate(invocation: Invocation, to: str, revision: str, steps: str, stack: s
 
     Example: lab waypoint migrate --to waypoint-b
     """
-    return _run(invocation, stack, to, revision, steps, abort=False, as_json=as_json)
+    return _run(invocation, stack, to, revision, steps, metrics_file, abort=False, as_json=as_json)
 
 
 @click.command()
@@ -77,4 +93,4 @@ def migrate(invocation: Invocation, to: str, revision: str, steps: str, stack: s
 @click.pass_obj
 def abort(invocation: Invocation, stack: str, as_json: bool) -> int:
     """Roll back to the primary waypoint and remove the canary."""
-    return _run(invocation, stack, "", "", STEPS, abort=True, as_json=as_json)
+    return _run(invocation, stack, abort=True, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.config.target import SECRET
+from waypoint_lab.config.types import SECRET
 from waypoint_lab.errors import ConfigError
 
 
@@ -35,7 +35,11 @@ def _set(document: Any) -> Any:
 def ahead(file: LabConfig, deployed: LabConfig, stack: str) -> str:
     """Return one line on the differences of the stack's file from the deployment; empty without any."""
     before, now = _paths(msgspec.to_builtins(deployed)), _paths(msgspec.to_builtins(file))
-    changed = [path for path in {**before, **now} if now.get(path) not in (before.get(path), SECRET)]
+    changed = [
+        path
+        for path in {**before, **now}
+        if not path.startswith("notify.") and now.get(path) not in (before.get(path), SECRET)  # notify is not deployed
+    ]
     if not changed:
         return ""
     first = changed[0]

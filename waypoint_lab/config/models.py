@@ -1,4 +1,4 @@
-"""Models of the settings objects `stages`, `target` and `app`. Defaults are in the models and nowhere else.
+"""Models of the settings objects `stages`, `target`, `app` and `notify`. Defaults are in the models and nowhere else.
 
 The text below each field is its row in docs/configuration.md; its type defines the valid values.
 """
@@ -184,3 +184,10 @@ class AppSettings(Model, frozen=True):
     """Limit of a request with all its tries, while a route, a fault or retries are on; empty means none."""
     deploy_bookinfo: bool | None = None
     """Let the stack install bookinfo; not set means that it does so with target kind only."""
+
+
+class NotifySettings(Model, frozen=True):
+    """Notifications of decisions by `lab canary` and `lab waypoint`."""
+
+    webhook: types.OptionalAddress = ""
+    """Address that gets one JSON document for each decision; best set with --secret. Empty means none."""

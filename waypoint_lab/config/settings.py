@@ -10,6 +10,7 @@ from waypoint_lab.config.models import (
     CohortSettings,
     EmbeddedTarget,
     Model,
+    NotifySettings,
     StagesSettings,
     Target,
 )
@@ -20,7 +21,7 @@ __all__ = ["PROJECT", "LabConfig"]
 
 
 class LabConfig(Model, frozen=True):
-    """All settings of a stack, in eight objects. Paths are relative to the project."""
+    """All settings of a stack, in nine objects. Paths are relative to the project."""
 
     stages: StagesSettings = StagesSettings()
     """Toggles: which stages are on."""
@@ -36,6 +37,8 @@ class LabConfig(Model, frozen=True):
     """The fault of the stages `delay` and `abort`."""
     retries: RetriesSettings = RetriesSettings()
     """The retries of stage `retries`."""
+    notify: NotifySettings = NotifySettings()
+    """Notifications of decisions by `lab canary` and `lab waypoint`."""
     traffic_api: TrafficApi = "gateway-api"
     """API of the Service's routes. With virtual-service one object owns canary and fault, so that both can be on."""
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from waypoint_lab.config import weights
 
+SECRET = "[secret]"  # as Pulumi shows it, in place of the value
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # Source: RFC 9110, field-name
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
@@ -28,9 +29,16 @@ def _printable(text: str) -> bool:
     return bool(text.strip()) and text.isprintable()
 
 
-def _address(text: str) -> bool:
-    url = urlsplit(text)
-    return url.scheme in ("http", "https") and bool(url.hostname)
+def is_address(text: str) -> bool:
+    """Check that text is an http or https address; only Pulumi can read one that is secret."""
+    if text == SECRET:
+        return True
+    try:
+        url = urlsplit(text)
+        plain = url.port != 0 and text.isprintable() and " " not in text
+    except ValueError:
+        return False
+    return plain and url.scheme in ("http", "https") and bool(url.hostname)
 
 
 def _checked(check: Callable[[Any], bool]) -> dict[str, Any]:
@@ -76,7 +84,14 @@ OptionalDuration = Annotated[
         extra=_checked(lambda text: not text or seconds(text)),
     ),
 ]
-Address = Annotated[str, Meta(description="an http or https address", extra=_checked(_address))]
+Address = Annotated[str, Meta(description="an http or https address", extra=_checked(is_address))]
+OptionalAddress = Annotated[
+    str,
+    Meta(
+        description="empty, or an http or https address",
+        extra=_checked(lambda text: not text or is_address(text)),
+    ),
+]
 DelaySeconds = Annotated[float, Meta(ge=0.001, le=300, description="a number of seconds from 0.001 to 300")]
 FaultSeconds = Annotated[float, Meta(ge=0, le=3600, description="a number of seconds from 0 to 3600")]
 AffinitySeconds = Annotated[int, Meta(ge=1, le=31_536_000, description="whole seconds from 1 to 31536000, a year")]

@@ -12,7 +12,11 @@ from waypoint_lab.config.settings import LabConfig
 
 Transformation = Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]
 LEAST_LENGTH = 4  # shorter secrets occur in too many texts; they are only compared with whole values
-_SECRET_FIELDS = ("value", "url")  # text that may be secret: values of headers, and addresses with a password
+_SECRET_FIELDS = (
+    "value",
+    "url",
+    "webhook",
+)  # text that may be secret: values of headers, and addresses with a password
 
 
 def load() -> LabConfig:
@@ -69,5 +73,6 @@ def hiding(texts: frozenset[str]) -> Transformation:
 
 
 def outputs(config: LabConfig, texts: frozenset[str]) -> dict[str, Any]:
-    """Return the stack's outputs: the whole configuration, and the stages that are on."""
-    return {"declared": hidden(msgspec.to_builtins(config), texts), "stages": sorted(config.stages.on)}
+    """Return the stack's outputs: the configuration of what is deployed, and the stages that are on."""
+    declared = {name: value for name, value in msgspec.to_builtins(config).items() if name != "notify"}
+    return {"declared": hidden(declared, texts), "stages": sorted(config.stages.on)}

@@ -7,7 +7,7 @@ line, and `STACK.lock` the lock. A record is on disk before its action starts, s
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ class Journal:
         """Name the stack and the project's folder; nothing is written before the first `append`."""
         self.folder = folder / FOLDER
         self.file = self.folder / f"{stack}.jsonl"
+        self.observers: list[Callable[[Record], None]] = []  # called after each write; they neither raise nor block
         self._lock = self.folder / f"{stack}.lock"
         self._stack = stack
 
@@ -53,6 +54,8 @@ class Journal:
             file.write((b"\n" if torn else b"") + json.dumps(record).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        for observe in self.observers:
+            observe(record)
         return record
 
     @contextmanager

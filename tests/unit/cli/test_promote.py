@@ -60,6 +60,20 @@ def test_promote_margin_out_of_range_is_a_usage_error() -> None:
     assert main.main(["canary", "promote", "--margin", "0"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--approve-file", "a", "--approve-url", "http://b"), "--approve-file and --approve-url exclude each other"),
+        (("--approve-url", "ftp://b"), "--approve-url is not an http or https address"),
+    ],
+)
+def test_promote_bad_approval_is_a_usage_error(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["canary", "promote", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_promote_says_one_line_where_the_stack_has_no_config(tmp_path: Path) -> None:
     command = [
         sys.executable,

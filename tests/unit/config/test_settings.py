@@ -53,6 +53,14 @@ def test_from_stack_ignores_other_projects_and_parses_json() -> None:
             "canary.steps: [5, 1] is not valid; use a list of rising percentages, whole from 0 to 100, or below 1 "
             "with at most 4 decimals, such as [0.1, 1, 5, 20, 50, 100]",
         ),
+        (
+            {"notify": {"webhook": "ftp://a"}},
+            'notify.webhook: "ftp://a" is not valid; use empty, or an http or https address',
+        ),
+        (
+            {"notify": {"webhook": "https://a:99999"}},
+            'notify.webhook: "https://a:99999" is not valid; use empty, or an http or https address',
+        ),
         ({"waypoint": {"replicas": 0}}, "waypoint.replicas: 0 is not valid; use a whole number from 1 to 1000"),
         (
             {"waypoint": {"replicas": 2, "autoscaling": {"min": 1, "max": 2}}},
@@ -193,3 +201,7 @@ def test_from_mapping_route_and_fault_exclude_each_other(route: str, fault: str)
 )
 def test_seconds_reads_durations_above_zero(text: str, expected: float) -> None:
     assert pytest.approx(expected) == seconds(text)
+
+
+def test_address_that_is_secret_is_valid() -> None:
+    assert lab_config(notify={"webhook": "[secret]"}).notify.webhook == "[secret]"
