@@ -1,4 +1,4 @@
-"""Schedules of faults: what a file may say, and the settings of a fault."""
+"""Schedules of faults: the file, and the settings of a fault."""
 
 from pathlib import Path
 
@@ -32,14 +32,14 @@ HEALTH = "health: {url: 'http://127.0.0.1:1/'}\n"
         ),
     ],
 )
-def test_a_bad_schedule_is_one_line_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+def test_load_bad_schedule_names_its_place_in_one_line(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "schedule.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=said):
         load(file)
 
 
-def test_a_scheduled_fault_ends_by_itself_and_keeps_the_canary(tmp_path: Path) -> None:
+def test_step_of_fault_has_expiry_and_keeps_the_canary(tmp_path: Path) -> None:
     file = tmp_path / "schedule.yaml"
     file.write_text(
         HEALTH + "faults: [{startSeconds: 0, durationSeconds: 5, abort: {percent: 1.5}, "

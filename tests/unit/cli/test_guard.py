@@ -66,21 +66,21 @@ def test_options_of_the_command_belong_to_it(watched: Watched) -> None:
     ) == (("kubectl", "--namespace", "other", "--json"), 10, 10)
 
 
-def test_namespace_is_the_stacks(watched: Watched) -> None:
+def test_namespace_defaults_to_that_of_the_stack(watched: Watched) -> None:
     run("--", "true")
     assert watched.namespace == "bookinfo-backends"
     run("--namespace", "shop", "--", "true")
     assert watched.namespace == "shop"
 
 
-def test_rules_are_those_of_the_options(watched: Watched) -> None:
+def test_rules_come_from_the_options(watched: Watched) -> None:
     given = ("--expect", "new=20%", "--allow-silent", "old", "--share-points", "3", "--failure-points", "2")
     run("--namespace", "shop", *given, "--p99-factor", "2", "--error-rate", "5", "--", "true")
     rules = Rules(0.05, 0.03, 0.02, 2.0, {"new": Expectation(0.2)}, frozenset({"old"}))
     assert rules == watched.change.rules()
 
 
-def test_rules_of_a_stack_are_those_of_its_deployment(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_of_a_stack_come_from_its_deployment(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}, "canary": {"weight": 40}})
     monkeypatch.setattr(guard.PulumiStack, "deployed", lambda stack: config)
     run("--", "true")
@@ -155,7 +155,7 @@ def test_command_that_does_not_exist_is_one_line(watched: Watched, capsys: pytes
         (GuardResult(Verdict.FAILED, [GONE], DONE, DONE, [BACK]), 1),
     ],
 )
-def test_exit_status_is_that_of_the_verdict(watched: Watched, result: GuardResult, status: int) -> None:
+def test_exit_status_equals_the_verdict(watched: Watched, result: GuardResult, status: int) -> None:
     watched.result = result
     assert status == run("--", "true")
 
@@ -177,9 +177,7 @@ def test_rollback_without_effect_is_shown(watched: Watched, capsys: pytest.Captu
     assert "guard: rolled back: the former outcome is not proven to be back" in capsys.readouterr().err
 
 
-def test_json_is_one_document_and_output_of_the_command_is_on_standard_error(
-    watched: Watched, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_is_alone_on_standard_output(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
     run("--json", "--", "true")
     found = json.loads(capsys.readouterr().out)
     assert (

@@ -1,4 +1,4 @@
-"""What a roll of a waypoint applies, decides and refuses, without a cluster; cut off at every line of its journal."""
+"""Steps, decisions and errors of a migration, and its resumption at each line of the journal; without a cluster."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ ON: dict[str, Any] = {"stages": {"waypoint": True, "accessLog": True}}
 FIRST = MigrationStep("waypoint")
 
 
-def test_the_canary_is_told_at_nothing_and_takes_over_after_everything() -> None:
+def test_plan_starts_at_0_percent_and_ends_with_one_waypoint() -> None:
     assert [str(step) for step in plan(FIRST, "next", "", [20, 100])] == [
         "0 % through next",
         "20 % through next",
@@ -32,7 +32,7 @@ def test_the_canary_is_told_at_nothing_and_takes_over_after_everything() -> None
     ]
 
 
-def test_steps_that_end_below_everything_end_with_two_waypoints() -> None:
+def test_plan_below_100_percent_keeps_two_waypoints() -> None:
     assert [step.weight for step in plan(FIRST, "next", "", [20])] == [0, 20]
 
 
@@ -41,12 +41,12 @@ def test_plan_interrupted_migration_applies_its_current_step_again() -> None:
     assert [step.weight for step in steps] == [20, 50, 100, 0]
 
 
-def test_a_revision_goes_along_with_its_waypoint() -> None:
+def test_plan_moves_the_revision_with_its_waypoint() -> None:
     steps = plan(MigrationStep("waypoint", revision="1-30"), "next", "1-31", [100])
     assert [(step.revision, step.canary_revision) for step in steps] == [("1-30", "1-31")] * 2 + [("1-31", "")]
 
 
-def test_the_way_back_takes_the_connections_first_and_the_waypoint_then() -> None:
+def test_rollback_steps_lower_the_weight_before_removing_the_canary() -> None:
     assert [str(step) for step in rollback_steps(MigrationStep("waypoint", "next", 20))] == [
         "0 % through next",
         "all through waypoint",
@@ -81,20 +81,20 @@ CANARY = {**ON, "waypoint": {"canary": {"name": "next", "weight": 20}}}
         (("--to", "n"), {"stages": {**ON["stages"], "abort": True}}, "stages.delay or stages.abort is on; turn it off"),
     ],
 )
-def test_bad_input_is_one_line(given: tuple[str, ...], config: dict[str, Any], said: str) -> None:
+def test_choose_steps_bad_input_is_one_line(given: tuple[str, ...], config: dict[str, Any], said: str) -> None:
     with pytest.raises(RolloutError) as error:
         choose(LabConfig.from_mapping(config), *given)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_name_that_is_none_is_refused() -> None:
+def test_choose_steps_invalid_name_is_refused() -> None:
     with pytest.raises(ConfigError, match=r'waypoint\.name: "No Name" is not valid'):
         choose(LabConfig.from_mapping(ON), "--to", "No Name")
 
 
 class Scene:
-    """A stack whose ups, traffic and measurements a test makes up."""
+    """A stack with scripted updates, traffic and measurements."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.file = folder, folder / "Pulumi.dev.yaml"
@@ -131,12 +131,12 @@ class Scene:
         why = self.bad(self.now())
         return [Measurement("share", Verdict.FAILED if why else Verdict.PASSED, 3000, 0.2, 0.2, (0.1, 0.3), {}, why)]
 
-    def walk(self, steps: list[MigrationStep]) -> bool:
+    def migrate(self, steps: list[MigrationStep]) -> bool:
         asked = lambda: self.asked  # noqa: E731
         made = migration.Migration(self.journal, PulumiStack(self.folder, "dev"), lambda line: None, asked)
         return made.run(steps)
 
-    def back(self) -> None:
+    def abort(self) -> None:
         stack = PulumiStack(self.folder, "dev")
         migration.Migration(self.journal, stack, lambda line: None, lambda: "").abort("by hand")
 
@@ -149,8 +149,8 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 STEPS = plan(FIRST, "next", "", [20, 100])
 
 
-def test_a_good_waypoint_takes_over_and_each_decision_is_kept(scene: Scene) -> None:
-    assert scene.walk(STEPS)
+def test_migration_to_healthy_waypoint_records_each_decision(scene: Scene) -> None:
+    assert scene.migrate(STEPS)
     assert scene.applied == [f"up: {step}" for step in STEPS]
     assert scene.now() == MigrationStep("next")
     records = scene.journal.records()
@@ -160,67 +160,67 @@ def test_a_good_waypoint_takes_over_and_each_decision_is_kept(scene: Scene) -> N
 
 
 @pytest.mark.parametrize("weight", [0, 20, 100])
-def test_a_miss_takes_the_connections_back_and_then_the_waypoint(scene: Scene, weight: int) -> None:
+def test_migration_failed_check_lowers_weight_then_removes_canary(scene: Scene, weight: int) -> None:
     scene.bad = lambda step: "declared 20.00%, measured 0 of 3000" if step.weight == weight and step.canary else ""
-    assert not scene.walk(STEPS)
-    ways = [f"back: {step}" for step in rollback_steps(MigrationStep("waypoint", "next", weight))]
-    assert scene.applied[-len(ways) :] == ways
+    assert not scene.migrate(STEPS)
+    rollback = [f"back: {step}" for step in rollback_steps(MigrationStep("waypoint", "next", weight))]
+    assert scene.applied[-len(rollback) :] == rollback
     assert scene.now() == FIRST
     assert scene.journal.records()[-2]["why"] == "share: declared 20.00%, measured 0 of 3000"
 
 
-def test_one_lost_request_while_a_step_is_applied_is_one_too_many(scene: Scene) -> None:
+def test_migration_one_lost_request_rolls_back(scene: Scene) -> None:
     scene.lost = lambda step: int(step.weight == 20)
-    assert not scene.walk(STEPS)
+    assert not scene.migrate(STEPS)
     assert scene.journal.records()[-1]["why"] == "1 of 100 requests failed while it was applied (lost)"
 
 
-def test_no_request_while_a_step_is_applied_is_no_pass(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_migration_without_requests_rolls_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scene, "stop", lambda scene: [])
-    assert not scene.walk(STEPS)
+    assert not scene.migrate(STEPS)
     assert scene.journal.records()[0]["why"] == "0 of 0 requests failed while it was applied"
 
 
-def test_told_to_stop_it_goes_back(scene: Scene) -> None:
+def test_migration_stopped_by_a_signal_rolls_back(scene: Scene) -> None:
     scene.asked = "SIGINT"
-    assert not scene.walk(STEPS)
+    assert not scene.migrate(STEPS)
     assert scene.journal.records()[0]["why"] == "stopped by SIGINT"
     assert scene.now() == FIRST
 
 
-def test_told_to_stop_after_it_took_over_it_ends(scene: Scene) -> None:
+def test_migration_signal_at_the_last_step_completes(scene: Scene) -> None:
     scene.asked = "SIGINT"
-    assert scene.walk([MigrationStep("next")])
+    assert scene.migrate([MigrationStep("next")])
 
 
-def test_what_fails_after_it_took_over_is_said_and_run_again(scene: Scene) -> None:
+def test_migration_failure_of_the_last_step_is_retried(scene: Scene) -> None:
     scene.refused = lambda step: "" if step.canary else "waited 180 s: 3 requests are still under way"
     with pytest.raises(RolloutError, match=r"next is the primary already; run `lab waypoint migrate` again"):
-        scene.walk(STEPS)
+        scene.migrate(STEPS)
     scene.refused = lambda step: ""
     state = MigrationState.read(scene.journal.records(), scene.now())
     again = choose(LabConfig.from_mapping({**ON, "waypoint": {"name": "next"}}), state=state)
     assert again == [MigrationStep("next")]
 
 
-def test_a_way_back_that_fails_is_gone_on_with(scene: Scene) -> None:
+def test_migration_failed_rollback_is_resumed(scene: Scene) -> None:
     scene.bad = lambda step: "bad" if step.weight == 20 else ""
     scene.refused = lambda step: "no API server" if scene.applied[-1].startswith("back") else ""
     with pytest.raises(RolloutError, match="cannot roll back yet: no API server; run `lab waypoint migrate`"):
-        scene.walk(STEPS)
+        scene.migrate(STEPS)
     assert MigrationState.read(scene.journal.records(), scene.now()) == MigrationState(rollback="share: bad")
 
 
-def test_going_back_by_hand_needs_a_canary(scene: Scene) -> None:
+def test_abort_without_a_canary_is_refused(scene: Scene) -> None:
     with pytest.raises(RolloutError, match=r"there is no canary waypoint to roll back \(all through waypoint\)"):
-        scene.back()
+        scene.abort()
     scene.write(CANARY)
-    scene.back()
+    scene.abort()
     assert scene.applied == ["back: 0 % through next", "back: all through waypoint"]
 
 
-def test_cut_off_at_any_line_of_its_journal_it_goes_on_forward(scene: Scene) -> None:
-    scene.walk(STEPS)
+def test_migration_killed_at_any_journal_line_resumes(scene: Scene) -> None:
+    scene.migrate(STEPS)
     lines = scene.journal.file.read_text().splitlines()
     for number, step in enumerate(STEPS):
         known = [json.loads(line) for line in lines[:number]]
@@ -231,16 +231,16 @@ def test_cut_off_at_any_line_of_its_journal_it_goes_on_forward(scene: Scene) -> 
         assert rest == STEPS[number:]
 
 
-def test_a_roll_that_ended_leaves_nothing_to_go_on_with(scene: Scene) -> None:
-    scene.walk(STEPS)
+def test_migration_that_ended_is_not_resumed(scene: Scene) -> None:
+    scene.migrate(STEPS)
     state = MigrationState.read(scene.journal.records(), scene.now())
     assert state == MigrationState()
     with pytest.raises(RolloutError, match="there is no canary waypoint; give"):
         choose(LabConfig.from_mapping({**ON, "waypoint": {"name": "next"}}), state=state)
 
 
-def test_the_stacks_file_gets_only_what_changes(scene: Scene) -> None:
-    scene.walk(STEPS)
+def test_migration_writes_only_changed_settings(scene: Scene) -> None:
+    scene.migrate(STEPS)
     config = yaml.safe_load(scene.file.read_text())["config"]
     assert config == {
         f"{PROJECT}:stages": ON["stages"],
@@ -248,8 +248,8 @@ def test_the_stacks_file_gets_only_what_changes(scene: Scene) -> None:
     }
 
 
-def test_what_a_killed_update_left_is_said_with_the_way_on(scene: Scene) -> None:
+def test_migration_after_killed_update_names_the_fix(scene: Scene) -> None:
     scene.refused = lambda step: 'gateways "next" already exists' if step.canary else ""
-    assert not scene.walk(STEPS)
+    assert not scene.migrate(STEPS)
     why = scene.journal.records()[0]["why"]
     assert why == f'gateways "next" already exists; {migration.LEFT_OVER}'

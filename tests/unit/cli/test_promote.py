@@ -91,7 +91,7 @@ def test_promote_says_one_line_where_the_stack_has_no_config(tmp_path: Path) -> 
     assert done.stderr.startswith("lab canary promote: Pulumi.no-such-stack.yaml: there is no such file")
 
 
-def test_the_result_is_one_json_document() -> None:
+def test_document_has_decision_phase_and_steps() -> None:
     now = PromotionState("p", CanaryStep(0), (CanaryStep(1), CanaryStep(5)), passed=1, why="w", phase=Phase.ROLLED_BACK)
     assert canary_promote.document(StepDecision.ROLL_BACK, now) == {
         "decision": "roll back",
@@ -112,7 +112,7 @@ def test_the_result_is_one_json_document() -> None:
         ("", StepDecision.PAUSE),
     ],
 )
-def test_the_person_is_asked_until_the_answer_is_one_and_silence_is_a_hold(
+def test_approval_asks_until_answered_and_silence_pauses(
     monkeypatch: pytest.MonkeyPatch, typed: str, want: StepDecision
 ) -> None:
     out, into = os.pipe()
@@ -124,7 +124,7 @@ def test_the_person_is_asked_until_the_answer_is_one_and_silence_is_a_hold(
     assert found is want
 
 
-def test_ctrl_c_at_the_question_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_approval_interrupted_rolls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     out, into = os.pipe()
     asked = StopRequest()
     with os.fdopen(out) as terminal, asked.received():

@@ -32,17 +32,17 @@ def built(*on: str, **objects: object) -> Recording:
         (("waypoint", "delay", "abort", "retries"), {**WAYPOINT, "reviews-fault-rule": "VirtualService"}),
     ],
 )
-def test_a_stack_is_the_stages_that_are_on_and_nothing_else(on: tuple[str, ...], want: dict[str, str]) -> None:
+def test_build_registers_the_enabled_stages_only(on: tuple[str, ...], want: dict[str, str]) -> None:
     assert built(*on).kinds() == want
 
 
-def test_one_owner_puts_all_of_a_services_traffic_into_one_object() -> None:
+def test_build_virtual_service_has_all_traffic_in_one_object() -> None:
     on = ("waypoint", "canary", "premium", "delay", "abort", "retries")
     want = {**WAYPOINT, "reviews-traffic-rule": "VirtualService"}
     assert built(*on, trafficApi="virtual-service").kinds() == want
 
 
-def test_a_fault_that_the_cluster_says_is_over_is_not_built_again() -> None:
+def test_build_expired_fault_is_left_out() -> None:
     config = lab_config("waypoint", "abort", fault={"durationSeconds": 30})
     record = fault_expiry.Record(expired=frozenset({fault_expiry.fault_id(config)}))
     on, off = run(lambda: build.build(config)), run(lambda: build.build(config, record))
@@ -50,14 +50,14 @@ def test_a_fault_that_the_cluster_says_is_over_is_not_built_again() -> None:
     assert seen == [True, False]
 
 
-def test_the_users_own_service_is_never_an_object_of_the_stack() -> None:
+def test_build_never_registers_the_users_service() -> None:
     record = built("waypoint", "abort", fault={"at": "upstream"})
     names = {args.inputs["metadata"]["name"] for args in record.made.values() if args.custom}
     assert "reviews" not in names
     assert "reviews-baseline" in names
 
 
-def test_the_waypoints_of_a_stack_are_those_of_its_config() -> None:
+def test_build_waypoints_follow_the_config() -> None:
     record = built(
         "waypoint",
         waypoint={
@@ -79,7 +79,7 @@ def test_the_waypoints_of_a_stack_are_those_of_its_config() -> None:
     assert weight == {"istio.io/use-waypoint-canary-weight": "20"}
 
 
-def test_the_waypoint_parameters_are_those_of_the_config() -> None:
+def test_build_waypoint_parameters_follow_the_config() -> None:
     record = built(
         "waypoint",
         waypoint={
@@ -98,47 +98,47 @@ def test_the_waypoint_parameters_are_those_of_the_config() -> None:
     assert template["spec"]["containers"] == [{"name": "istio-proxy", "resources": {"limits": {"memory": "512Mi"}}}]
 
 
-def test_the_waypoint_replicas_are_those_of_the_config() -> None:
+def test_build_waypoint_replicas_follow_the_config() -> None:
     data = built("waypoint", waypoint={"replicas": 2}).inputs("waypoint-parameters")["data"]
     assert json.loads(data["deployment"])["spec"] == {"replicas": 2}
 
 
-def test_the_versions_services_go_after_the_waypoint_and_not_with_the_routes_to_them() -> None:
+def test_build_waypoint_depends_on_the_versioned_services() -> None:
     record = built("waypoint", "canary")
     assert VERSIONED.keys() <= record.needs("waypoint")
 
 
-def test_each_versioned_service_selects_one_version() -> None:
+def test_build_versioned_service_selects_one_version() -> None:
     record = built("waypoint", "canary")
     seen = {name: record.inputs(name)["spec"]["selector"]["version"] for name in VERSIONED}
     assert seen == {"reviews-baseline": "v1", "reviews-premium": "v2", "reviews-stable": "v3"}
 
 
-def test_premium_alone_leaves_all_others_at_the_baseline() -> None:
+def test_build_premium_alone_routes_others_to_the_baseline() -> None:
     first, last = built("waypoint", "premium").inputs("reviews-route")["spec"]["rules"]
     assert [ref["name"] for ref in first["backendRefs"]] == ["reviews-premium"]
     assert [ref["name"] for ref in last["backendRefs"]] == ["reviews-baseline"]
 
 
-def test_every_toggle_is_built_but_the_access_log_that_belongs_to_the_waypoint() -> None:
+def test_builders_cover_each_toggle_except_the_access_log() -> None:
     assert set(TOGGLES) - set(build.BUILDERS) == {"accessLog"}
 
 
-def test_bookinfo_is_built_only_where_the_config_asks_for_it() -> None:
+def test_build_bookinfo_only_if_declared() -> None:
     record = built(app={"deployBookinfo": True})
     kinds = set(record.kinds().values())
     assert {"Namespace", "Deployment", "Service", "ServiceAccount"} <= kinds
     assert built().kinds() == {}
 
 
-def test_an_explicit_context_makes_a_provider_of_its_own() -> None:
+def test_build_explicit_context_has_its_own_provider() -> None:
     record = built("waypoint", target={"kind": "existing", "context": "west"})
     assert record.inputs("cluster") == {"context": "west"}
     assert record.made["waypoint-gateway"].provider
     assert "cluster" in str(record.made["waypoint-gateway"].provider)
 
 
-def test_the_program_is_under_fifty_lines() -> None:
+def test_program_has_less_than_50_lines() -> None:
     assert len(Path("__main__.py").read_text().splitlines()) < 50
 
 
@@ -157,7 +157,7 @@ def _kubectl(folder: Path, text: str, code: int) -> str:
         ("", "embedded cluster: kubectl get: failed without a message"),
     ],
 )
-def test_what_is_wrong_with_the_cluster_is_one_line(
+def test_preflight_cluster_problem_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, said: str
 ) -> None:
     monkeypatch.setattr("waypoint_lab.program.preflight.verify_identity", lambda _: None)
@@ -168,13 +168,13 @@ def test_what_is_wrong_with_the_cluster_is_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_a_cluster_with_the_service_is_fine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_preflight_cluster_with_the_service_passes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("waypoint_lab.program.preflight.verify_identity", lambda _: None)
     monkeypatch.setenv("PATH", _kubectl(tmp_path, '{"spec": {"ports": [{"port": 9080}]}}', 0))
     Preflight(LabConfig(), lambda _config: []).result()
 
 
-def test_a_missing_kubectl_is_said_before_anything_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_preflight_without_kubectl_raises_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(KubectlError, match="kubectl is not on PATH"):
         Preflight(LabConfig(), lambda _config: [])

@@ -39,7 +39,7 @@ def test_secrets_of_a_plain_config_are_none() -> None:
     assert frozenset() == declared.secrets(declared.load())
 
 
-def test_hidden_hides_a_secret_alone_and_inside_other_text() -> None:
+def test_hidden_replaces_secrets_in_text() -> None:
     found: dict[str, Any] = {}
 
     def program() -> None:
@@ -59,7 +59,7 @@ def test_deployed_read_returns_what_outputs_declare() -> None:
     assert LabConfig() == deployed.read({"declared": msgspec.to_builtins(LabConfig())}, "dev")
 
 
-def test_deployed_read_without_a_deployment_says_so() -> None:
+def test_deployed_read_without_a_deployment_is_an_error() -> None:
     with pytest.raises(ConfigError, match="stack dev: nothing is deployed; run `pulumi up`"):
         deployed.read({}, "dev")
 

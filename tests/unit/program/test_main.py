@@ -37,6 +37,6 @@ def test_program_with_a_gate_registers_its_record_and_its_hook() -> None:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_program_with_a_setting_that_is_wrong_fails_in_one_line() -> None:
+def test_program_with_a_wrong_setting_fails_in_one_line() -> None:
     with pytest.raises(pulumi.RunError, match=r"^waypoint-lab:stages\.canry: there is no such setting"):
         program({"waypoint-lab:stages": '{"canry":true}'})

@@ -66,7 +66,7 @@ def test_file_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
         MetricsFile(tmp_path / "missing" / "lab.prom", Journal(tmp_path, "dev"), metrics.promotion, "dev", print)
 
 
-def test_file_whose_folder_goes_stops_nothing(tmp_path: Path) -> None:
+def test_file_whose_folder_is_removed_stops_nothing(tmp_path: Path) -> None:
     made, lines = journal(tmp_path), list[str]()
     folder = tmp_path / "metrics"
     folder.mkdir()

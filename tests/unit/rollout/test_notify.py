@@ -152,7 +152,7 @@ def test_webhook_gets_each_decision_of_the_journal_in_order(tmp_path: Path) -> N
     assert lines == []
 
 
-def test_webhook_tries_again_where_that_can_help() -> None:
+def test_webhook_retries_temporary_failures() -> None:
     lines: list[str] = []
     with server(503, 429, 204) as there:
         webhook = Webhook(there.url, "dev", "shop/cart", lines.append)
@@ -177,7 +177,7 @@ def test_webhook_that_refuses_is_one_line_without_its_path(status: int, tries: i
     assert "t0ken" not in line
 
 
-def test_webhook_that_does_not_answer_is_reported_once_and_delays_nothing() -> None:
+def test_webhook_without_answer_is_reported_once_without_delay() -> None:
     lines: list[str] = []
     webhook = Webhook("http://127.0.0.1:1/t0ken", "dev", "shop/cart", lines.append)
     began = time.monotonic()

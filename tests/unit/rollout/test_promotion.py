@@ -1,4 +1,4 @@
-"""A whole promotion, with a Pulumi and a stream that say what the test wants."""
+"""A whole promotion, with scripted updates and probes."""
 
 import itertools
 from pathlib import Path
@@ -24,7 +24,7 @@ STEPS = (1.0, 5.0, 20.0, 50.0, 100.0)
 
 
 class Scene:
-    """A promotion whose ups and measurements are lists; what is applied is remembered."""
+    """A promotion with scripted updates and measurements; records the applied steps."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file = folder / "Pulumi.dev.yaml"
@@ -79,12 +79,12 @@ class Scene:
         found._api_problem = lambda: ""  # type: ignore[method-assign]
         return found
 
-    def walk(self, **more: Any) -> StepDecision:
-        walking = self.promotion(**more)
+    def promote(self, **more: Any) -> StepDecision:
+        running = self.promotion(**more)
         now = current_state(self.journal.records())
         if not now or now.ended:
-            assert walking.start(STEPS, "")
-        return walking.run()[0]
+            assert running.start(STEPS, "")
+        return running.run()[0]
 
 
 @pytest.fixture
@@ -92,68 +92,66 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     return Scene(tmp_path, monkeypatch)
 
 
-def test_a_healthy_canary_is_applied_step_by_step_to_the_end(scene: Scene) -> None:
-    assert scene.walk() is StepDecision.PROMOTE
+def test_promotion_of_healthy_canary_applies_each_step(scene: Scene) -> None:
+    assert scene.promote() is StepDecision.PROMOTE
     assert scene.applied == ["0 %", "1 %", "5 %", "20 %", "50 %", "100 %"]
     found = current_state(scene.journal.records())
     assert found
     assert found.phase is Phase.PROMOTED
 
 
-def test_a_bad_canary_goes_back_to_the_last_good_weight_with_the_evidence_kept(scene: Scene) -> None:
+def test_promotion_of_failing_canary_rolls_back_with_evidence(scene: Scene) -> None:
     scene.canary = [OK, OK, BAD]
-    assert scene.walk() is StepDecision.ROLL_BACK
+    assert scene.promote() is StepDecision.ROLL_BACK
     assert scene.applied == ["0 %", "1 %", "5 %", "20 %", "5 %"]
     (bad,) = [record for record in scene.journal.records() if record.get("decision") == "roll back"]
     assert bad["evidence"]["failed"] == {"canary": 50, "baseline": 0, "route": 0}
     assert bad["evidence"]["canary"]["decision"] == "bad"
 
 
-def test_an_up_that_fails_and_a_measurement_that_breaks_off_go_back(scene: Scene) -> None:
+def test_promotion_failed_update_or_probe_rolls_back(scene: Scene) -> None:
     scene.failing_ups = {"5 %": 1}
-    assert scene.walk() is StepDecision.ROLL_BACK
+    assert scene.promote() is StepDecision.ROLL_BACK
     assert scene.applied == ["0 %", "1 %", "1 %"]
     scene.canary = [NONE]
-    assert scene.walk() is StepDecision.ROLL_BACK
+    assert scene.promote() is StepDecision.ROLL_BACK
     assert scene.applied[-2:] == ["5 %", "1 %"]
 
 
-def test_a_way_back_that_fails_is_tried_again_and_then_left_to_the_next_run(scene: Scene) -> None:
+def test_promotion_failed_rollback_is_resumed_by_the_next_run(scene: Scene) -> None:
     scene.canary = [BAD]
     scene.failing_ups = {"0 %": 0}
-    walking = scene.promotion()
-    walking.start(STEPS, "")
+    running = scene.promotion()
+    running.start(STEPS, "")
     scene.failing_ups = {"0 %": 3}
     with pytest.raises(RolloutError, match="cannot roll back to 0 % yet: refused; run `lab canary promote`"):
-        walking.run()
-    assert scene.walk() is StepDecision.ROLL_BACK
+        running.run()
+    assert scene.promote() is StepDecision.ROLL_BACK
     assert scene.applied == ["0 %", "1 %", "0 %"]
 
 
-def test_a_lost_api_server_is_waited_for(scene: Scene) -> None:
-    walking = scene.promotion()
-    walking.start(STEPS, "")
+def test_promotion_without_api_server_waits_for_it(scene: Scene) -> None:
+    running = scene.promotion()
+    running.start(STEPS, "")
     problems = ["connection refused"] * 5 + [""]
-    walking._api_problem = lambda: problems.pop(0)  # type: ignore[method-assign]
+    running._api_problem = lambda: problems.pop(0)  # type: ignore[method-assign]
     scene.canary = [NONE]
     scene.failing_ups = {"0 %": 1}
-    assert walking.run()[0] is StepDecision.ROLL_BACK
+    assert running.run()[0] is StepDecision.ROLL_BACK
     assert problems == []
     assert sum("waiting up to" in line for line in scene.said) == 1
 
 
-def test_told_to_stop_it_goes_back(scene: Scene) -> None:
-    walking = scene.promotion()
-    walking.start(STEPS, "")
+def test_promotion_stopped_by_a_signal_rolls_back(scene: Scene) -> None:
+    running = scene.promotion()
+    running.start(STEPS, "")
     scene.asked = "SIGINT"
-    assert walking.run()[0] is StepDecision.ROLL_BACK
+    assert running.run()[0] is StepDecision.ROLL_BACK
     assert scene.applied[-1] == "0 %"
     assert any("stopped by SIGINT" in line for line in scene.said)
 
 
-def test_it_can_be_killed_before_and_after_every_line_of_the_journal_and_ends_right(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_promotion_killed_at_any_journal_line_resumes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     append, state = scene.journal.append, {"left": 0, "after": False}
 
     class Killed(BaseException):
@@ -169,46 +167,46 @@ def test_it_can_be_killed_before_and_after_every_line_of_the_journal_and_ends_ri
         return done
 
     monkeypatch.setattr(scene.journal, "append", killed)
-    lines_of_a_walk = 1 + 3 * len(STEPS) + 1
-    for point, after in itertools.product(range(1, lines_of_a_walk + 1), (False, True)):
+    journal_lines = 1 + 3 * len(STEPS) + 1
+    for point, after in itertools.product(range(1, journal_lines + 1), (False, True)):
         scene.journal.file.unlink(missing_ok=True)
         pulumi_cli.write(scene.file, pulumi_cli.edited(scene.file.read_text(), {"canary.weight": 0}))
         state |= {"left": point, "after": after}
         with pytest.raises(Killed):
-            scene.walk()
+            scene.promote()
         state["left"] = -1
         begun, found = scene.journal.records(), current_state(scene.journal.records())
         if not found or not found.ended:
-            assert scene.walk() is StepDecision.PROMOTE
+            assert scene.promote() is StepDecision.PROMOTE
         assert scene.stack().config().canary.weight == 100
         starts = sum(record["kind"] == "start" for record in scene.journal.records())
-        assert starts == 1, "gone on with, not begun anew"
+        assert starts == 1, "resumed, not started again"
         assert scene.journal.records()[: len(begun)] == begun
 
 
-def test_a_weight_that_somebody_else_has_moved_is_not_overwritten(scene: Scene) -> None:
-    walking = scene.promotion()
-    walking.start(STEPS, "")
+def test_promotion_with_a_weight_changed_outside_is_refused(scene: Scene) -> None:
+    running = scene.promotion()
+    running.start(STEPS, "")
     pulumi_cli.write(scene.file, pulumi_cli.edited(scene.file.read_text(), {"canary.weight": 42}))
     with pytest.raises(RolloutError, match="the stack's config declares 42 %, but the promotion is at 0 %"):
-        walking.run()
+        running.run()
 
 
-def test_a_person_can_hold_and_go_back(scene: Scene) -> None:
+def test_promotion_approval_pauses_or_rolls_back(scene: Scene) -> None:
     answers = [StepDecision.PROMOTE, StepDecision.PAUSE]
-    assert scene.walk(approve=lambda _target: answers.pop(0)) is StepDecision.PAUSE
+    assert scene.promote(approve=lambda _target: answers.pop(0)) is StepDecision.PAUSE
     assert scene.applied == ["0 %", "1 %"]
-    assert scene.walk(approve=lambda _target: StepDecision.ROLL_BACK) is StepDecision.ROLL_BACK
+    assert scene.promote(approve=lambda _target: StepDecision.ROLL_BACK) is StepDecision.ROLL_BACK
     assert scene.applied == ["0 %", "1 %", "1 %"]
 
 
-def test_a_stack_that_does_not_come_up_as_it_is_begins_nothing(scene: Scene) -> None:
+def test_promotion_failed_first_update_starts_nothing(scene: Scene) -> None:
     scene.failing_ups = {"0 %": 1}
     with pytest.raises(RolloutError, match="no promotion was started: refused"):
-        scene.walk()
+        scene.promote()
     assert scene.journal.records() == []
 
 
-def test_nothing_is_left_to_promote_at_a_hundred(scene: Scene) -> None:
-    assert scene.walk() is StepDecision.PROMOTE
+def test_start_at_100_percent_has_nothing_to_promote(scene: Scene) -> None:
+    assert scene.promote() is StepDecision.PROMOTE
     assert scene.promotion().start(STEPS, "") is None

@@ -1,4 +1,4 @@
-"""Where a promotion stands that was killed, what its journal keeps, and what its history shows."""
+"""State of a promotion after each record, its journal and its history."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ END = ("end", {"phase": "RolledBack"})
         ((APPLY, PROMOTE) * 5, 100, 100, "Progressing; all steps passed"),
     ],
 )
-def test_wherever_it_was_killed_the_journal_says_where_it_stands(
+def test_current_state_after_each_record_has_step_and_phase(
     kinds: tuple[Any, ...], good: float, now: float, said: str
 ) -> None:
     found = current_state(lines(*kinds))
@@ -48,7 +48,7 @@ def test_wherever_it_was_killed_the_journal_says_where_it_stands(
     assert str(found) == f"p: {said}"
 
 
-def test_going_back_by_hand_after_the_end_goes_to_where_it_started() -> None:
+def test_current_state_rollback_after_promotion_targets_the_start() -> None:
     kinds = [*((APPLY, PROMOTE) * 5), ("end", {"phase": "Promoted"}), ("rollback", {"why": "by hand", "passed": 0})]
     found = current_state(lines(*kinds))
     assert found
@@ -56,21 +56,21 @@ def test_going_back_by_hand_after_the_end_goes_to_where_it_started() -> None:
     assert found.last_healthy == CanaryStep(0)
 
 
-def test_no_journal_is_no_standing() -> None:
+def test_current_state_without_journal_is_none() -> None:
     assert current_state([]) is None
 
 
-def test_a_plan_passes_over_what_the_canary_has_already() -> None:
+def test_plan_skips_weights_the_canary_has() -> None:
     assert plan(CanaryStep(5), STEPS, "") == [CanaryStep(20), CanaryStep(50), CanaryStep(100)]
     assert plan(CanaryStep(100), STEPS, "") == []
 
 
-def test_a_cohort_comes_first_and_is_taken_away_last() -> None:
+def test_plan_with_cohort_adds_it_first_and_removes_it_last() -> None:
     found = plan(CanaryStep(0), (10, 100), "a=b")
     assert found == [CanaryStep(0, "a=b"), CanaryStep(10, "a=b"), CanaryStep(100, "a=b"), CanaryStep(100)]
 
 
-def test_a_line_that_a_kill_cut_off_is_passed_over_and_does_not_spoil_the_next(tmp_path: Path) -> None:
+def test_journal_skips_a_truncated_line(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "dev")
     assert journal.records() == []
     journal.append("start", "p")
@@ -80,7 +80,7 @@ def test_a_line_that_a_kill_cut_off_is_passed_over_and_does_not_spoil_the_next(t
     assert [record["kind"] for record in journal.records()] == ["start", "try"]
 
 
-def test_a_second_promotion_is_refused_in_one_line_that_names_the_first(tmp_path: Path) -> None:
+def test_journal_locked_twice_names_the_first_process(tmp_path: Path) -> None:
     with Journal(tmp_path, "dev").locked():
         with pytest.raises(LockedError) as error, Journal(tmp_path, "dev").locked():
             pass

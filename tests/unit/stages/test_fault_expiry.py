@@ -1,4 +1,4 @@
-"""What the cluster's record of a fault means, and which requests a fault would hit."""
+"""Expiry of a fault as the cluster records it, and the requests that a fault hits."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def noted(**annotations: str) -> dict[str, Any]:
     return {"metadata": {"annotations": {f"waypoint-lab/{key.replace('_', '-')}": v for key, v in annotations.items()}}}
 
 
-def test_only_a_fault_with_a_length_has_an_id() -> None:
+def test_fault_id_needs_a_fault_with_a_duration() -> None:
     assert fault_expiry.fault_id(config("abort")) == ""
     assert fault_expiry.fault_id(config(fault=LASTING)) == ""
     assert fault_expiry.fault_id(config("abort", fault=LASTING))
@@ -34,18 +34,18 @@ def test_only_a_fault_with_a_length_has_an_id() -> None:
     "other",
     [{"abort": {"percent": 10}}, {"start": "2"}, {"header": {"name": "a", "value": "b"}}, {"at": "upstream"}],
 )
-def test_new_settings_or_a_new_start_are_another_fault(other: dict[str, Any]) -> None:
+def test_fault_id_changes_with_settings_and_start(other: dict[str, Any]) -> None:
     assert fault_expiry.fault_id(config("abort", fault=LASTING)) != fault_expiry.fault_id(
         config("abort", fault={**LASTING, **other})
     )
 
 
-def test_weights_and_the_owner_leave_a_fault_what_it_is() -> None:
+def test_fault_id_ignores_weights_and_traffic_api() -> None:
     moved = config("abort", "canary", fault=LASTING, canary={"weight": 50}, trafficApi="virtual-service")
     assert fault_expiry.fault_id(config("abort", fault=LASTING)) == fault_expiry.fault_id(moved)
 
 
-def test_a_record_says_what_is_on_until_when_and_what_is_over() -> None:
+def test_read_returns_active_fault_its_end_and_expired_ones() -> None:
     on = noted(fault="abc", fault_until="abc 2026-01-01T00:00:00Z", fault_expired="")
     over = noted(fault="old", fault_expired="old")
     found = fault_expiry.read([over, on])
@@ -54,18 +54,18 @@ def test_a_record_says_what_is_on_until_when_and_what_is_over() -> None:
     assert fault_expiry.read([]) == fault_expiry.Record()
 
 
-def test_an_end_of_an_earlier_fault_is_not_that_of_this_one() -> None:
+def test_read_ignores_the_end_of_an_earlier_fault() -> None:
     assert fault_expiry.read([noted(fault="new", fault_until="old 2026-01-01T00:00:00Z")]).until == ""
 
 
-def test_a_fault_that_is_over_is_expected_no_more_but_its_retries_are() -> None:
+def test_effective_expired_fault_is_off_and_retries_remain() -> None:
     declared = config("abort", "retries", fault=LASTING)
     record = fault_expiry.Record(expired=frozenset({fault_expiry.fault_id(declared)}))
     assert fault_expiry.effective(declared, record).stages.on == {"waypoint", "retries"}
     assert fault_expiry.effective(declared, fault_expiry.Record()) == declared
 
 
-def test_a_dry_run_says_who_is_hit_by_what_and_for_how_long() -> None:
+def test_described_names_requests_fault_and_duration() -> None:
     lines = blast_radius.described(
         config(
             "abort",
@@ -79,7 +79,7 @@ def test_a_dry_run_says_who_is_hit_by_what_and_for_how_long() -> None:
     assert lines[-1] == "it lasts 30 s, then a Job in the cluster removes it"
 
 
-def test_a_dry_run_of_a_failing_baseline_says_its_part_of_the_traffic() -> None:
+def test_described_upstream_fault_names_the_baselines_share() -> None:
     (line, *_) = blast_radius.described(
         config("abort", "canary", fault={"at": "upstream"}, trafficApi="virtual-service")
     )
@@ -90,13 +90,13 @@ def parent(name: str, service: str) -> dict[str, Any]:
     return {"metadata": {"name": name}, "spec": {"parentRefs": [{"kind": "Service", "name": service}]}}
 
 
-def test_a_route_of_somebody_else_hides_a_fault_but_not_the_one_that_the_next_update_takes_away() -> None:
+def test_shadows_are_routes_that_the_update_does_not_remove() -> None:
     routes = [parent("mine", "reviews"), parent("reviews", "reviews"), parent("far", "ratings")]
     assert blast_radius.shadows(config("abort", trafficApi="virtual-service"), routes) == ["mine"]
     assert blast_radius.shadows(config("abort"), routes) == ["mine", "reviews"]
 
 
-def test_other_virtual_services_of_the_host_are_named() -> None:
+def test_rivals_are_other_virtual_services_of_the_host() -> None:
     hosts = ["reviews.bookinfo-backends.svc.cluster.local"]
     rules = [{"metadata": {"name": name}, "spec": {"hosts": hosts}} for name in ("reviews-fault", "theirs")]
     assert blast_radius.rivals(config("abort"), rules) == ["theirs"]
@@ -110,7 +110,7 @@ def line(status: str, flags: str, agent: str, cluster: str = "reviews", address:
     )
 
 
-def test_an_access_log_counts_others_requests_and_those_that_were_hit() -> None:
+def test_counted_other_clients_requests_and_hits() -> None:
     log = [
         line("503", "FI", "curl/8"),
         line("200", "DI", "curl/8"),
@@ -123,7 +123,7 @@ def test_an_access_log_counts_others_requests_and_those_that_were_hit() -> None:
     assert blast_radius.counted("\n".join(log), "10.96.0.9:9080") == blast_radius.ObservedTraffic(4, 3)
 
 
-def test_the_route_of_a_request_is_the_first_whose_headers_match() -> None:
+def test_serving_returns_the_first_matching_route() -> None:
     def route(name: str, **headers: Any) -> dict[str, Any]:
         matches = [{"name": key.replace("_", "-"), "string_match": value} for key, value in headers.items()]
         return {"name": name, "match": {"headers": matches}}
@@ -158,24 +158,24 @@ def test_the_route_of_a_request_is_the_first_whose_headers_match() -> None:
         ({"stages": {"waypoint": True, "canary": True, "abort": True}}, "set trafficApi to virtual-service"),
     ],
 )
-def test_a_bad_fault_setting_is_one_line(given: dict[str, Any], said: str) -> None:
+def test_from_mapping_bad_fault_setting_is_one_line(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         LabConfig.from_mapping(given)
 
 
-def test_one_owner_takes_a_canary_and_a_fault_together() -> None:
+def test_from_mapping_virtual_service_allows_canary_and_fault() -> None:
     on = {"waypoint": True, "canary": True, "abort": True}
     assert LabConfig.from_mapping({"stages": on, "trafficApi": "virtual-service"}).rule_name == "reviews-traffic"
 
 
-def test_without_the_guard_nobody_is_asked_who_enforces_it() -> None:
+def test_warning_without_fail_closed_is_empty() -> None:
     assert l4_enforcement.warning(LabConfig()) == ""
 
 
 @pytest.mark.parametrize(
     ("found", "said"), [("daemonset.apps/ztunnel", ""), ("", "the cluster has no ztunnel to enforce it")]
 )
-def test_a_guard_that_nothing_enforces_is_said(
+def test_warning_fail_closed_without_ztunnel_is_given(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: str, said: str
 ) -> None:
     command = tmp_path / "kubectl"

@@ -10,8 +10,8 @@ def config(*on: str, **objects: object) -> LabConfig:
     return lab_config("waypoint", *on, **objects)
 
 
-def test_the_walk_goes_in_the_order_of_the_lab() -> None:
-    walked = [row.name for row in STAGES if row.steps]
+def test_stages_with_steps_have_the_order_of_the_lab() -> None:
+    names = [row.name for row in STAGES if row.steps]
     order = [
         "waypoint",
         "l7-policy",
@@ -24,25 +24,25 @@ def test_the_walk_goes_in_the_order_of_the_lab() -> None:
         "migration",
         "cleanup",
     ]
-    assert order == walked
+    assert order == names
 
 
-def test_the_toggles_are_those_that_a_stack_may_set() -> None:
+def test_toggles_are_the_settings_of_stages() -> None:
     assert TOGGLES == ("waypoint", "accessLog", "l7Policy", "canary", "premium", "delay", "abort", "retries")
 
 
-def test_excludes_names_both_sides() -> None:
+def test_excludes_is_symmetric() -> None:
     for toggle, others in EXCLUDES.items():
         assert all(toggle in EXCLUDES[other] for other in others)
 
 
 @pytest.mark.parametrize("step", [step for row in STAGES for step in row.steps])
-def test_every_step_of_the_walk_is_a_config_that_reads_and_expects_something(step: Step) -> None:
+def test_step_of_each_stage_has_expectations(step: Step) -> None:
     read = of_step(step.on, step.settings)
     assert expectations(read)
 
 
-def test_a_second_waypoint_takes_over_by_and_by_and_is_then_the_only_one() -> None:
+def test_migration_raises_the_canary_to_the_only_waypoint() -> None:
     steps = BY_NAME["migration"].steps
     configs = [of_step(step.on, step.settings) for step in steps]
     shares = [{name: round(share, 6) for name, share in found.waypoints.items()} for found in configs]
@@ -54,26 +54,26 @@ def test_a_second_waypoint_takes_over_by_and_by_and_is_then_the_only_one() -> No
         {"waypoint-next": 1.0},
     ]
     assert {found.stages.on for found in configs} == {frozenset({"waypoint", "accessLog"})}
-    assert [step.before for step in steps] == [True, False, False, False, False], "what is left goes first"
+    assert [step.before for step in steps] == [True, False, False, False, False], "an earlier canary is removed first"
     expected = [BY_NAME["migration"].expects(found)[0] for found in configs[1:]]
     assert [(item.measure, item.value, item.share) for item in expected] == [
         (Measure.WAYPOINT, "waypoint-next", share) for share in (0.0, 0.2, 1.0, 1.0)
     ]
 
 
-def test_a_walk_begins_with_the_first_waypoint_alone_whatever_an_earlier_one_left() -> None:
+def test_waypoint_step_after_migration_has_the_first_waypoint_only() -> None:
     left = BY_NAME["migration"].steps[-1].settings
     (first,) = BY_NAME["waypoint"].steps
     begun = of_step(first.on, {**left, **first.settings})
     assert begun.waypoints == {"waypoint": 1.0}
 
 
-def test_a_roll_is_no_toggle_of_a_stack() -> None:
+def test_migration_has_no_toggle() -> None:
     assert BY_NAME["migration"].key == ""
     assert expectations(config("accessLog")) == BY_NAME["waypoint"].expects(config("accessLog"))
 
 
-def test_three_retries_of_upstream_failures_leave_one_in_sixteen() -> None:
+def test_retries_of_upstream_failures_leave_one_in_sixteen() -> None:
     (failures,) = BY_NAME["retries"].expects(config("abort", "retries", fault={"at": "upstream"}))
     assert (failures.measure, failures.value, failures.share) == (Measure.STATUS, "503", 0.0625)
 
@@ -83,16 +83,16 @@ def test_retries_of_an_abort_in_the_same_rule_leave_all_failures() -> None:
     assert failures.share == 0.5
 
 
-def test_a_premium_group_in_front_of_a_canary_keeps_the_weights_of_the_others() -> None:
+def test_expectations_premium_keeps_the_weights_of_others() -> None:
     shares = {(item.value, item.header): item.share for item in expectations(config("canary", "premium"))}
     assert shares["black", ("end-user", "premium-user")] == 1.0
     assert shares["red", None] == 0.2
 
 
-def test_a_stack_with_nothing_on_expects_no_waypoint_in_the_way() -> None:
+def test_expectations_without_stages_expect_no_waypoint() -> None:
     assert "no" in {item.value for item in expectations(LabConfig())}
 
 
-def test_a_delay_that_outlasts_every_try_is_expected_as_a_timeout() -> None:
+def test_expectations_delay_beyond_each_try_is_a_timeout() -> None:
     seen = expectations(config("delay", "retries", fault={"at": "upstream", "delay": {"seconds": 2}}))
     assert [item.value for item in seen] == ["504"]
