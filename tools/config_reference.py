@@ -65,10 +65,24 @@ def _rows(model: type[msgspec.Struct], path: str, base: Any) -> list[tuple[str, 
         default = getattr(base, attribute) if base is not None else _of_class(model, attribute)
         if models:
             found.append((f"`{path}{name}`", "object", "" if default is not None else "not set", texts[attribute]))
-            found += _rows(models[0], f"{path}{name}.", default)
+            if len(models) > 1:
+                found += _tagged_rows(models, f"{path}{name}.", default)
+            else:
+                found += _rows(models[0], f"{path}{name}.", default)
         else:
             shown = "required" if default is msgspec.NODEFAULT else _default(default) or "not set"
             found.append((f"`{path}{name}`", expected(kind), shown, texts[attribute]))
+    return found
+
+
+def _tagged_rows(models: list[type[msgspec.Struct]], path: str, default: Any) -> list[tuple[str, str, str, str]]:
+    """Return the rows of an object that is one of several models, each row with its `kind`."""
+    tags = [str(model.__struct_config__.tag) for model in models]
+    texts = " ".join(f"{tag}: {(model.__doc__ or '').splitlines()[0]}" for tag, model in zip(tags, models, strict=True))
+    found = [(f"`{path}kind`", " or ".join(tags), f'`"{type(default).__struct_config__.tag}"`', texts)]
+    for tag, model in zip(tags, models, strict=True):
+        rows = _rows(model, path, default if isinstance(default, model) else None)
+        found += [(name, values, shown, f"{text} Kind {tag}.") for name, values, shown, text in rows]
     return found
 
 

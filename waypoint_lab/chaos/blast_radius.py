@@ -6,7 +6,7 @@ from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.kubectl import Object
 from waypoint_lab.measure import access_log
-from waypoint_lab.measure.client import AGENT
+from waypoint_lab.measure.request import AGENT
 from waypoint_lab.stages import fault_expiry
 
 WINDOW_SECONDS = 60

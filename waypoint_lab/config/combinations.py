@@ -1,7 +1,8 @@
 """Check settings that depend on each other."""
 
+from waypoint_lab.config.app_models import AccessLogIdentify, AppSettings
 from waypoint_lab.config.decode import PROJECT, fields
-from waypoint_lab.config.models import AppSettings, StagesSettings
+from waypoint_lab.config.models import StagesSettings
 from waypoint_lab.config.traffic_models import CanarySettings, GateSettings
 from waypoint_lab.config.waypoint_models import WaypointSettings
 from waypoint_lab.errors import ConfigError
@@ -31,6 +32,7 @@ def check(
     for why in (
         _stages(stages.on, exclusive=exclusive),
         _app(app),
+        _identify(stages, app),
         _canary(stages, canary),
         _gate(canary.gate) if canary.gate else "",
         _waypoint(waypoint),
@@ -54,9 +56,32 @@ def _stages(on: frozenset[str], *, exclusive: bool) -> str:
 
 
 def _app(app: AppSettings) -> str:
-    if app.service != AppSettings().service and app.backends == AppSettings().backends:
-        names = ", ".join(f"app.backends.{role}" for role in app.backends.by_role)
-        return f"app.service: it is {app.service}, but the backends are those of {AppSettings().service}; set {names}"
+    default = AppSettings()
+    same = [name for name in ("backends", "request") if getattr(app, name) == getattr(default, name)]
+    if app.service == default.service or not same:
+        return ""
+    names = " and ".join(f"app.{name}" for name in same)
+    verb = "are" if len(same) > 1 else "is"
+    return f"app.service: it is {app.service}, but {names} {verb} still of {default.service}; set {names}"
+
+
+def _identify(stages: StagesSettings, app: AppSettings) -> str:
+    on = (("baseline", stages.canary or stages.premium), ("canary", stages.canary), ("premium", stages.premium))
+    wanted = [backend for backend, used in on if used]
+    if not wanted:
+        return ""
+    default = AppSettings()
+    if app.service != default.service and app.identify == default.identify:
+        return f"app.identify: it is still of {default.service}; set app.identify, such as kind: accessLog"
+    if isinstance(app.identify, AccessLogIdentify):
+        where = "app.identify.kind: accessLog needs stages.accessLog, which is off"
+        return "" if stages.access_log else f"{where}; turn it on, or use another kind"
+    values = {backend: app.identify.value(backend) for backend in wanted}
+    for backend, value in values.items():
+        if not value:
+            return f"app.identify.values.{backend}: it is missing; add the value of this backend"
+    if len(set(values.values())) < len(values):
+        return f"app.identify.values: {', '.join(values)} must differ; give each a value of its own"
     return ""
 
 

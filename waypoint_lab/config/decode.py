@@ -72,7 +72,7 @@ def read(kind: Any, value: object, path: str, base: object = None) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, python.UnionType):
         models = [one for one in inner if is_model(one)]
-        return _tagged(models, value, path) if len(models) > 1 else read(inner[0], value, path, base)
+        return _tagged(models, value, path, base) if len(models) > 1 else read(inner[0], value, path, base)
     if is_model(kind):
         return _object(kind, value, path, base)
     if origin is dict:
@@ -82,11 +82,12 @@ def read(kind: Any, value: object, path: str, base: object = None) -> Any:
     return _single(kind, value, path)
 
 
-def _tagged(models: list[Any], value: object, path: str) -> Any:
+def _tagged(models: list[Any], value: object, path: str, base: object) -> Any:
     by_tag = {model.__struct_config__.tag: model for model in models}
     if not isinstance(value, Mapping):
         raise bad(path, value, expected(models[0]))
-    tag = value.get("kind", next(iter(by_tag)))
+    default = next((tag for tag, model in by_tag.items() if isinstance(base, model)), next(iter(by_tag)))
+    tag = value.get("kind", default)
     if tag not in by_tag:
         raise bad(f"{path}.kind", tag, " or ".join(by_tag))
     rest = {key: item for key, item in value.items() if key != "kind"}
@@ -96,7 +97,7 @@ def _tagged(models: list[Any], value: object, path: str) -> Any:
             raise ConfigError(
                 f"{PROJECT}:{path}.{key}: {path}.kind {tag} has no such setting; set {path}.kind to {owner}"
             )
-    return _object(by_tag[tag], rest, path, None)
+    return _object(by_tag[tag], rest, path, base if isinstance(base, by_tag[tag]) else None)
 
 
 def _object(model: type[msgspec.Struct], value: object, path: str, base: object) -> Any:
@@ -128,7 +129,7 @@ def _single(kind: Any, value: object, path: str) -> Any:
     elif plain is str and type(value) is int:
         given = str(value)  # `pulumi config set --path` keeps text of digits as a number
     elif isinstance(value, list | tuple) and get_origin(plain) is tuple:
-        given = [_typed(float, item) if isinstance(item, str) else item for item in value]
+        given = [_item(get_args(plain)[0], item) for item in value]
     try:
         found = msgspec.convert(given, kind)
     except msgspec.ValidationError:
@@ -136,6 +137,13 @@ def _single(kind: Any, value: object, path: str) -> Any:
     if meta and meta.extra and not meta.extra["check"](found):
         raise bad(path, value, expected(kind))
     return found
+
+
+def _item(plain: Any, item: object) -> object:
+    """Convert an item of a list: a number to text, or text to a number, as the list wants it."""
+    if plain is str:
+        return str(item) if type(item) is int else item
+    return _typed(plain, item) if isinstance(item, str) else item
 
 
 def _typed(plain: Any, text: str) -> object:

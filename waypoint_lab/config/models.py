@@ -22,7 +22,7 @@ class StagesSettings(Model, frozen=True):
     access_log: bool = False
     """Log each request in the waypoint."""
     l7_policy: bool = False
-    """Allow only GET, by an AuthorizationPolicy of the waypoint."""
+    """Allow only the method of `app.request`, by an AuthorizationPolicy of the waypoint."""
     canary: bool = False
     """Send a weight of the requests to the canary."""
     premium: bool = False
@@ -79,111 +79,6 @@ class KindTarget(Model, frozen=True, tag_field="kind", tag="kind"):
 
 
 Target = EmbeddedTarget | ExistingTarget | KindTarget
-
-
-class CohortSettings(Model, frozen=True):
-    """A group of users: requests with this header and this exact value."""
-
-    header: types.HeaderName
-    """Name of the header."""
-    value: types.Text
-    """Value of the header."""
-
-    @property
-    def pair(self) -> tuple[str, str]:
-        """Name, in lower case, and value of the header."""
-        return self.header.lower(), self.value
-
-    def __str__(self) -> str:
-        """Return NAME=VALUE."""
-        return "=".join(self.pair)
-
-
-class ClientSettings(Model, frozen=True):
-    """The workload whose Pod sends the measured requests."""
-
-    namespace: types.Name = "bookinfo-frontends"
-    """Its namespace."""
-    workload: types.Text = "deploy/productpage-v1"
-    """The workload as `kubectl exec` takes it."""
-
-
-class BackendSettings(Model, frozen=True):
-    """A Service of one version, which the stack creates."""
-
-    service: types.Name
-    """Name of the Service."""
-    selector: dict[str, types.Text]
-    """Labels of the Pods behind it."""
-
-
-class BackendsSettings(Model, frozen=True):
-    """The backends of the Service's routes, by role."""
-
-    baseline: BackendSettings = BackendSettings(
-        service="reviews-baseline", selector={"app": "reviews", "version": "v1"}
-    )
-    """The version that serves production now."""
-    canary: BackendSettings = BackendSettings(service="reviews-stable", selector={"app": "reviews", "version": "v3"})
-    """The version that is being rolled out."""
-    premium: BackendSettings = BackendSettings(service="reviews-premium", selector={"app": "reviews", "version": "v2"})
-    """The version for the premium cohort."""
-
-    @property
-    def by_role(self) -> dict[str, BackendSettings]:
-        """The backends by role, in a fixed order."""
-        return {"baseline": self.baseline, "premium": self.premium, "canary": self.canary}
-
-    @property
-    def common_labels(self) -> dict[str, str]:
-        """Labels that the Pods of all backends have."""
-        first, *others = (backend.selector.items() for backend in self.by_role.values())
-        return dict(item for item in first if all(item in other for other in others))
-
-
-class RequestSettings(Model, frozen=True):
-    """The request that is sent in order to measure."""
-
-    path: types.Text = "/reviews/0"
-    """Its path."""
-
-
-class IdentifySettings(Model, frozen=True):
-    """The value in an answer's JSON that tells the backend."""
-
-    json: types.Text = "reviews.0.rating.color"
-    """Path of the value: keys and indexes, separated by dots."""
-    baseline: types.Text = "none"
-    """Value of the baseline; none means that the value is missing."""
-    canary: types.Text = "red"
-    """Value of the canary."""
-    premium: types.Text = "black"
-    """Value of the backend `premium`."""
-
-
-class AppSettings(Model, frozen=True):
-    """The application whose traffic is managed."""
-
-    namespace: types.Name = "bookinfo-backends"
-    """Namespace of the Service; its traffic goes through the waypoint."""
-    service: types.Name = "reviews"
-    """The Service whose traffic is managed."""
-    port: types.Port = 9080
-    """Port of the Service."""
-    client: ClientSettings = ClientSettings()
-    """The workload whose Pod sends the measured requests."""
-    request: RequestSettings = RequestSettings()
-    """The request that is sent in order to measure."""
-    identify: IdentifySettings = IdentifySettings()
-    """The value in an answer's JSON that tells the backend."""
-    premium: CohortSettings = CohortSettings(header="end-user", value="premium-user")
-    """The cohort of stage `premium`."""
-    backends: BackendsSettings = BackendsSettings()
-    """The Services of single versions."""
-    request_timeout: types.OptionalDuration = ""
-    """Limit of a request with all its tries, while a route, a fault or retries are on; empty means none."""
-    deploy_bookinfo: bool | None = None
-    """Let the stack install bookinfo; not set means that it does so with target kind only."""
 
 
 class NotifySettings(Model, frozen=True):

@@ -4,10 +4,9 @@ import json
 from collections.abc import Mapping
 
 from waypoint_lab.config import combinations
+from waypoint_lab.config.app_models import AppSettings, CohortSettings
 from waypoint_lab.config.decode import PROJECT, read
 from waypoint_lab.config.models import (
-    AppSettings,
-    CohortSettings,
     EmbeddedTarget,
     Model,
     NotifySettings,

@@ -14,7 +14,10 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # Source: RFC 9110, field-name
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _QUANTITY = re.compile(r"(\d+(\.\d*)?|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d{1,2})?", re.ASCII)
+_STATUSES = re.compile(r"(\d{3})(?:-(\d{3}))?", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+Ranges = tuple[tuple[int, int], ...]  # the first and the last HTTP status of each
 
 
 def seconds(duration: str) -> float:
@@ -22,6 +25,23 @@ def seconds(duration: str) -> float:
     if not _DURATION.fullmatch(duration):
         return 0.0
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h)", duration))
+
+
+def _range(text: str) -> tuple[int, int] | None:
+    """Return the first and the last status of text such as 404 or 200-399; None for other text."""
+    match = _STATUSES.fullmatch(text)
+    low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    return (low, high) if 100 <= low <= high <= 599 else None
+
+
+def ranges(statuses: tuple[str, ...]) -> Ranges:
+    """Return the first and the last status of each item, such as 404 or 200-399."""
+    return tuple(found for found in map(_range, statuses) if found)
+
+
+def within(status: int, allowed: Ranges) -> bool:
+    """Return True for a status in one of the ranges."""
+    return any(low <= status <= high for low, high in allowed)
 
 
 def _printable(text: str) -> bool:
@@ -72,6 +92,16 @@ OptionalText = Annotated[
 ]
 HeaderName = Annotated[
     str, Meta(description="the name of an HTTP header, such as end-user", extra=_checked(_HEADER.fullmatch))
+]
+Method = Annotated[
+    str, Meta(description="an HTTP method in upper case, such as GET", extra=_checked(re.compile(r"[A-Z]+").fullmatch))
+]
+Statuses = Annotated[
+    tuple[str, ...],
+    Meta(
+        description="a list of statuses and ranges of statuses, such as [200-399, 404]",
+        extra=_checked(lambda found: bool(found) and all(map(_range, found))),
+    ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a whole number from 1 to 65535")]
 Status = Annotated[int, Meta(ge=200, le=599, description="a whole number from 200 to 599")]

@@ -1,7 +1,6 @@
 """Read the access logs of waypoints, which contain the requests and answers of each. Works on any cluster."""
 
 import re
-import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -9,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError
-from waypoint_lab.measure.client import AGENT
+from waypoint_lab.measure.request import agent as agent
 from waypoint_lab.waiting import polls
 
 LIMIT_SECONDS = 15.0  # pilot-agent has Envoy write its log every second
@@ -46,16 +45,16 @@ def log(config: LabConfig, waypoint: str, seconds: int) -> str:
     return kubectl.run(config.target, "logs", "--namespace", config.app.namespace, *chosen)
 
 
-def requests(text: str, address: str) -> Iterator[dict[str, str]]:
-    """Yield the requests in a log that went to `address`: method, status, flags, agent, cluster and local."""
+def requests(text: str, address: str = "") -> Iterator[dict[str, str]]:
+    """Yield the requests in a log: method, status, flags, agent, cluster and local.
+
+    Args:
+        text: The log.
+        address: Address that the requests went to; empty means any.
+    """
     for line in text.splitlines():
-        if (found := _LINE.match(line)) and found["local"] == address:
+        if (found := _LINE.match(line)) and address in ("", found["local"]):
             yield found.groupdict()
-
-
-def agent() -> str:
-    """Return a new user agent, which identifies the requests of one measurement."""
-    return f"{AGENT}/{secrets.token_hex(4)}"
 
 
 def answers(config: LabConfig, agent: str, sent: int, began: float) -> dict[str, Counter[str]]:

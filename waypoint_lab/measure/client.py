@@ -4,34 +4,36 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.types import Ranges, within
 from waypoint_lab.errors import ProbeError
+from waypoint_lab.measure.request import WORKERS as WORKERS
+from waypoint_lab.measure.request import Endpoint as Endpoint
+from waypoint_lab.measure.request import Group as Group
+from waypoint_lab.measure.request import task
 
 SCRIPT = Path(__file__).with_name("client_script.py").read_text()
 # The program is the first line of standard input, so that the end of the input can stop it.
 COMMAND = ("python3", "-u", "-c", "import sys; exec(eval(sys.stdin.readline()))")
-AGENT = "waypoint-lab"  # user agent, which identifies these requests in an access log
-WORKERS = 8
 REQUEST_SECONDS = 15.0
 PROBE_SECONDS = 120.0
 SILENT_SECONDS = 15.0  # the Pod prints a line every second
 END_SECONDS = 30.0
 LOAD_MARGIN_SECONDS = 120.0  # for the waits after an update
-MOST_ROUNDS = 10_000_000
 
 
 class Answer(NamedTuple):
     """One answer, as the client script prints it.
 
     `status` is 0 and `error` the reason if no answer came. `identity` identifies the backend. `seconds` is the latency,
-    `at` the start of its round in seconds since 1970 by the Pod's clock, `group` the number of its group.
+    `at` the start of its round in seconds since 1970 by the Pod's clock, `group` the number of its group. `success` are
+    the statuses that count as success.
     """
 
     status: int
@@ -42,52 +44,17 @@ class Answer(NamedTuple):
     reconnected: bool = False
     at: float = 0.0
     group: int = 0
+    success: Ranges = ((200, 399),)
+
+    @property
+    def succeeded(self) -> bool:
+        """True for a status that counts as success."""
+        return within(self.status, self.success)
 
     @property
     def outcome(self) -> str:
         """The status as text, or the reason why no answer came."""
         return str(self.status) if self.status else self.error
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Requests to one Service: `host` is its name in the namespace; empty means the application's own."""
-
-    service: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    method: str = "GET"
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rounds of requests, each with one request to each endpoint.
-
-    The first `fresh_workers` of the `workers` open a new connection for each request. Each worker first waits up to
-    `warm_seconds` until all endpoints answer, and pauses `pause_seconds` after each round.
-    """
-
-    endpoints: tuple[Endpoint, ...] = (Endpoint(),)
-    rounds: int = MOST_ROUNDS
-    workers: int = WORKERS
-    fresh_workers: int = 0
-    pause_seconds: float = 0.0
-    warm_seconds: float = 0.0
-
-
-def _task(config: LabConfig, group: Group) -> dict[str, object]:
-    identity = [int(key) if key.isdigit() else key for key in config.app.identify.json.split(".")]
-    endpoints = [
-        {
-            "host": f"{one.service or config.app.service}.{config.app.namespace}",
-            "port": config.app.port,
-            "method": one.method,
-            "path": config.app.request.path,
-            "headers": {"user-agent": AGENT, **one.headers},
-            "identity": identity,
-        }
-        for one in group.endpoints
-    ]
-    return {**vars(group), "endpoints": endpoints}
 
 
 class Client:
@@ -107,8 +74,9 @@ class Client:
         Raises:
             KubectlError: kubectl is missing.
         """
-        spec = {"groups": [_task(config, one) for one in groups], "seconds": seconds}
+        spec = {"groups": [task(config, one) for one in groups], "seconds": seconds}
         spec |= {"request_seconds": request_seconds}
+        self._success = config.app.request.success_ranges
         self._where = f"{config.app.client.workload} in {config.app.client.namespace}"
         self._limit = time.monotonic() + seconds + request_seconds + END_SECONDS
         workload = ("-n", config.app.client.namespace, config.app.client.workload)
@@ -161,7 +129,7 @@ class Client:
         if found == "end":
             self._ended = True
             return None
-        return [tuple(Answer(*one) for one in answers) for answers in found]
+        return [tuple(Answer._make([*one, self._success]) for one in answers) for answers in found]
 
     def rest(self) -> list[tuple[Answer, ...]]:
         """Return all remaining rounds. Raises ProbeError as `read` does."""

@@ -10,16 +10,25 @@ connection that the other side closed between two requests is opened again once,
 """
 
 import http.client
+import itertools
 import json
 import os
 import threading
 import time
 
 WARM_REQUEST_SECONDS = 1.0
+NUMBERS = itertools.count()  # of the requests whose user agent identifies them in an access log
 REOPENED = ("RemoteDisconnected", "BrokenPipeError", "ConnectionResetError")
 
 
-def identity(body, path):
+def identity(answer, body, source):
+    """Return the value that identifies the backend: the one of a header, or the one in a JSON body."""
+    if "header" in source:
+        return answer.getheader(source["header"]) or "none"
+    return in_json(body, source["json"])
+
+
+def in_json(body, path):
     """Return the text at `path` (keys and indexes) in a JSON body; the last part may be missing: "none"."""
     try:
         value = json.loads(body)
@@ -34,12 +43,17 @@ def identity(body, path):
 
 def ask(connection, endpoint, limit):
     """Send one request; return [status, identity, proxied, seconds, error]."""
+    source, headers = endpoint["identity"], endpoint["headers"]
+    agent = source.get("agent", "")
+    if agent:
+        agent = f"{agent}-{next(NUMBERS)}"
+        headers = {**headers, "user-agent": agent}
     began = time.monotonic()
     try:
         connection.timeout = limit
         if connection.sock:
             connection.sock.settimeout(limit)
-        connection.request(endpoint["method"], endpoint["path"], headers=endpoint["headers"])
+        connection.request(endpoint["method"], endpoint["path"], headers=headers)
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, http.client.HTTPException) as error:
@@ -47,7 +61,8 @@ def ask(connection, endpoint, limit):
         return [0, "", False, time.monotonic() - began, type(error).__name__]
     seconds = time.monotonic() - began
     proxied = answer.getheader("server") == "istio-envoy"
-    return [answer.status, identity(body, endpoint["identity"]), proxied, seconds, ""]
+    named = agent if "agent" in source else identity(answer, body, source)
+    return [answer.status, named, proxied, seconds, ""]
 
 
 class Task:

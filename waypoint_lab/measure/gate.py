@@ -10,7 +10,8 @@ from waypoint_lab.config.traffic_models import GateSettings, PrometheusSettings
 from waypoint_lab.config.weights import shown
 from waypoint_lab.errors import GateError, KubectlError, NotSyncedError, ProbeError
 from waypoint_lab.measure import envoy_config, prometheus
-from waypoint_lab.measure.client import Answer, Group, send
+from waypoint_lab.measure.attribution import check_identities, send
+from waypoint_lab.measure.client import Answer, Group
 from waypoint_lab.measure.statistics import binomial_interval, quantile_interval
 from waypoint_lab.measure.verify import judge
 from waypoint_lab.pulumi_cli import SKIP_GATE
@@ -38,11 +39,6 @@ def record(config: LabConfig) -> dict[str, Any]:
         "cohort": str(config.canary_cohort or ""),
         "gate": config.canary.gate.document(),
     }
-
-
-def succeeded(answer: Answer) -> bool:
-    """Return True for the statuses that count as success."""
-    return 200 <= answer.status < 400
 
 
 def _success_rate(declared: float, measured: float, requests: int) -> str:
@@ -78,11 +74,14 @@ def failures(config: LabConfig, gate: GateSettings, answers: list[Answer]) -> li
         return [f"sample: declared at least {least}, measured {len(answers)}: no data is not a pass"]
     found = []
     if gate.success_rate is not None:
-        found.append(_success_rate(gate.success_rate / 100, sum(map(succeeded, answers)) / len(answers), len(answers)))
+        found.append(
+            _success_rate(gate.success_rate / 100, sum(one.succeeded for one in answers) / len(answers), len(answers))
+        )
     if gate.p99_seconds is not None:
         found.append(_p99(gate.p99_seconds, [one.seconds if one.status else math.inf for one in answers]))
     if gate.share:
-        expect = Expect("share", Measure.IDENTITY, config.app.identify.canary, config.canary.weight / 100)
+        check_identities(config, answers)
+        expect = Expect("share", Measure.IDENTITY, config.app.identify.value("canary"), config.canary.weight / 100)
         item = judge(expect, answers)
         if not item.passed:
             found.append(

@@ -178,7 +178,7 @@ def run_stage(stack: PulumiStack, row: Stage) -> StageResult:
 
 
 def _judge_load(result: StageResult, answers: list[Answer]) -> None:
-    failed = [answer for answer in answers if answer.status != 200]
+    failed = [answer for answer in answers if not answer.succeeded]
     again = sum(answer.reconnected for answer in answers)
     reopened = f", {again} on a kept connection that had to be opened again" if again else ""
     result.notes.append(f"{len(answers)} requests during the change, {len(failed)} failed{reopened}")

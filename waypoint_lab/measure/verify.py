@@ -9,7 +9,8 @@ from typing import Any
 
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.measure import access_log, envoy_config
-from waypoint_lab.measure.client import WORKERS, Answer, Endpoint, Group, send
+from waypoint_lab.measure.attribution import check_identities, send
+from waypoint_lab.measure.client import WORKERS, Answer, Endpoint, Group
 from waypoint_lab.measure.statistics import binomial_interval, median_interval
 from waypoint_lab.stages.expectations import CONFIDENCE, WITH_COOKIE, least_requests
 from waypoint_lab.stages.table import Expect, Measure
@@ -62,7 +63,7 @@ def _no_data(expect: Expect, why: str, requests: int = 0) -> Measurement:
 def _observed(answer: Answer, measure: Measure) -> str:
     if measure is Measure.PROXIED:
         return "yes" if answer.proxied else "no"
-    if measure is Measure.IDENTITY and answer.status == 200:
+    if measure is Measure.IDENTITY and answer.succeeded:
         return answer.identity
     return answer.outcome
 
@@ -108,7 +109,8 @@ def _verdict(wrong: str, inconclusive: str) -> Verdict:
 
 def _judge_share(expect: Expect, observed: Counter[str], inconclusive: str) -> Measurement:
     """Judge a share. `inconclusive` is the reason why the sample cannot pass, empty if it can."""
-    hits, requests, share = observed.get(expect.value, 0), observed.total(), expect.share
+    hits = sum(count for value, count in observed.items() if expect.met_by(value))
+    requests, share = observed.total(), expect.share
     interval = binomial_interval(hits, requests, CONFIDENCE)
     # A share of all or nothing has no spread: a single exception is one too many.
     holds = hits == round(share * requests) if share in (0.0, 1.0) else interval.holds(share)
@@ -188,6 +190,8 @@ def _by_answers(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measur
         for (method, headers), count in rounds.items()
     ]
     answers = dict(zip(rounds, send(config, groups), strict=True))
+    kinds = dict.fromkeys(_endpoint(one) for one in expects if one.measure is Measure.IDENTITY)
+    check_identities(config, [answer for kind in kinds for answer in answers[kind]])
     return {one: judge(one, answers[_endpoint(one)]) for one in expects}
 
 

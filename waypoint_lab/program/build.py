@@ -100,7 +100,7 @@ def _l7_policy(stack: Stack) -> None:
             "namespace": config.app.namespace,
             # The backends have the same Pods: a policy on the application's Service alone could be bypassed.
             "services": [config.app.service, *(backend.service for backend in config.app.backends.by_role.values())],
-            "rules": [{"methods": ["GET"]}],
+            "rules": [{"methods": [config.app.request.method]}],
             "kubeconfig": config.target.kubeconfig,
             "context": config.target.context,
         },

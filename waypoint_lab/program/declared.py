@@ -46,7 +46,7 @@ def _values(document: Any, *, inside: bool = False) -> list[str]:
         return [
             text
             for key, value in document.items()
-            for text in _values(value, inside=inside or key in _SECRET_FIELDS or key.endswith("Headers"))
+            for text in _values(value, inside=inside or key in _SECRET_FIELDS or key.lower().endswith("headers"))
         ]
     return [document] if inside and isinstance(document, str) and document else []
 

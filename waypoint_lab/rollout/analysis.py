@@ -68,9 +68,9 @@ class Evidence:
         self.route = Comparison(limits.margin, half, limits.bad_promoted)
 
     def is_failure(self, answer: Answer) -> bool:
-        """Return True for no answer, a status outside 200 to 399, or an answer beyond the latency limit."""
+        """Return True for no answer, a status that does not count as success, or an answer beyond the latency limit."""
         limit = self.thresholds.latency_limit_seconds
-        return not 200 <= answer.status < 400 or (limit > 0 and answer.seconds > limit)
+        return not answer.succeeded or (limit > 0 and answer.seconds > limit)
 
     def add(self, answers: Sequence[Answer]) -> None:
         """Add one round of answers: canary, baseline, route."""

@@ -105,7 +105,7 @@ class Migration:
         wanted = [*expectations.waypoint(config), *expectations.migration(config)]
         verdicts = measure(config, tuple(dict.fromkeys(wanted)))
         self._show(verdicts)
-        failed = Counter(row.outcome for row in rows if row.status != 200)
+        failed = Counter(row.outcome for row in rows if not row.succeeded)
         if failed or not rows:
             causes = f" ({', '.join(failed)})" if failed else ""
             return f"{failed.total()} of {len(rows)} requests failed while it was applied{causes}", verdicts

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.types import Ranges, within
 
 CONFIDENCE = 0.999  # a run judges several shares: at 99 % one run in twenty would fail by chance
 MOST_REQUESTS = 20_000  # for one share; a share that needs more is inconclusive
@@ -39,12 +40,23 @@ class Expect:
     measure: Measure
     value: str = ""
     share: float = 1.0
-    method: str = "GET"
+    method: str = ""  # empty means the application's own
     header: tuple[str, str] | None = None
     requests: int = ALL_REQUESTS
     low: float = 0.0
     high: float = 0.0
     through: str = ""  # the waypoint whose answers are measured, for ANSWERED
+    success: Ranges = ()  # the statuses that are met in place of `value`
+
+    def met_by(self, value: str) -> bool:
+        """Return True for an observed value that the expectation is about."""
+        if not self.success:
+            return value == self.value
+        return value.isdigit() and within(int(value), self.success)
+
+
+def _success(config: LabConfig) -> Ranges:
+    return config.app.request.success_ranges
 
 
 def _hit(config: LabConfig, header: tuple[str, str] | None) -> bool:
@@ -60,7 +72,7 @@ def _never_in_time(config: LabConfig) -> bool:
 
 
 def _failing(config: LabConfig, header: tuple[str, str] | None = None) -> float:
-    """Return the share of failures (0 to 1) among the GET requests that the fault can hit."""
+    """Return the share of failures (0 to 1) among the requests that the fault can hit."""
     if not config.stages.abort or not _hit(config, header):
         return 0.0
     share = config.fault.abort.percent / 100
@@ -83,7 +95,7 @@ def waypoint(config: LabConfig) -> tuple[Expect, ...]:
         return ()
     either = "either waypoint" if config.waypoint.canary else "the waypoint"
     return (
-        Expect("answered", Measure.STATUS, "200"),
+        Expect("answered", Measure.STATUS, success=_success(config)),
         Expect(f"through {either}", Measure.PROXIED, "yes"),
         *(migration(config) if config.waypoint.canary else ()),
     )
@@ -98,16 +110,24 @@ def migration(config: LabConfig) -> tuple[Expect, ...]:
     found = [Expect(f"through {name}", Measure.WAYPOINT, name, share, requests=requests)]
     if share and not (config.faulty or config.stages.retries):
         least = max(1, int(requests * share / 2))  # half of the expected number
-        found.append(Expect(f"answered by {name}", Measure.ANSWERED, "200", requests=least, through=name))
+        found.append(
+            Expect(f"answered by {name}", Measure.ANSWERED, requests=least, through=name, success=_success(config))
+        )
     return tuple(found)
 
 
 def l7_policy(config: LabConfig) -> tuple[Expect, ...]:
-    """Return the expectations of stage `l7Policy`: DELETE is refused."""
-    denied = Expect("DELETE refused", Measure.STATUS, "403", method="DELETE", requests=200)
+    """Return the expectations of stage `l7Policy`: only the method of the application's request is allowed."""
+    own, other = config.app.request.method, refused_method(config)
+    denied = Expect(f"{other} refused", Measure.STATUS, "403", method=other, requests=200)
     if config.stages.abort or config.stages.delay:
         return (denied,)
-    return (Expect("GET allowed", Measure.STATUS, "200", requests=200), denied)
+    return (Expect(f"{own} allowed", Measure.STATUS, success=_success(config), requests=200), denied)
+
+
+def refused_method(config: LabConfig) -> str:
+    """Return a method that the application's request does not have, and that stage `l7Policy` refuses."""
+    return "DELETE" if config.app.request.method != "DELETE" else "GET"
 
 
 def least_requests(share: float) -> int:
@@ -141,15 +161,15 @@ def _shares(config: LabConfig, what: str) -> tuple[Expect, ...]:
     return tuple(
         Expect(f"{what} to the {role}", Measure.IDENTITY, identity, share, requests=_sample(config, share))
         for role, identity, share in (
-            ("canary", config.app.identify.canary, canary),
-            ("baseline", config.app.identify.baseline, baseline),
+            ("canary", config.app.identify.value("canary"), canary),
+            ("baseline", config.app.identify.value("baseline"), baseline),
         )
     )
 
 
 def _no_failures(config: LabConfig) -> tuple[Expect, ...]:
     faulty = config.stages.abort or _never_in_time(config)
-    return () if faulty else (Expect("no failures", Measure.STATUS, "200"),)
+    return () if faulty else (Expect("no failures", Measure.STATUS, success=_success(config)),)
 
 
 def canary(config: LabConfig) -> tuple[Expect, ...]:
@@ -164,7 +184,7 @@ def _session_affinity(config: LabConfig) -> tuple[Expect, ...]:
         Expect(
             "with the cookie to the canary",
             Measure.IDENTITY,
-            config.app.identify.canary,
+            config.app.identify.value("canary"),
             header=WITH_COOKIE,
         ),
     )
@@ -174,7 +194,7 @@ def premium(config: LabConfig) -> tuple[Expect, ...]:
     """Return the expectations of stage `premium`: its cohort gets its backend, and others keep the split."""
     header, what = config.app.premium.pair, f"{config.app.premium.value} to premium"
     share = 1.0 if config.fault.at == "upstream" else _share(1 - _failing(config, header))
-    requests, identity = _sample(config, share), config.app.identify.premium
+    requests, identity = _sample(config, share), config.app.identify.value("premium")
     premium = Expect(what, Measure.IDENTITY, identity, share, header=header, requests=requests)
     return (premium, *_shares(config, "others"), *_no_failures(config))
 
@@ -206,16 +226,18 @@ def failures(config: LabConfig) -> tuple[Expect, ...]:
         requests = DELAY_REQUESTS if late == 1 else 400
         return (Expect("each try out of time", Measure.STATUS, "504", late, header=header, requests=requests),)
     if not config.stages.abort:
-        return (Expect("answered", Measure.STATUS, "200"),)
+        return (Expect("answered", Measure.STATUS, success=_success(config)),)
     share = _failing(config, header)
     status = str(config.fault.abort.status)
     failures = Expect("failures", Measure.STATUS, status, share, header=header, requests=_sample(config, share))
-    return (failures, Expect("no failures of others", Measure.STATUS, "200")) if header else (failures,)
+    return (
+        (failures, Expect("no failures of others", Measure.STATUS, success=_success(config))) if header else (failures,)
+    )
 
 
 def cleanup(config: LabConfig) -> tuple[Expect, ...]:
     """Return the expectations of a stack with no stage on: no waypoint carries the traffic."""
     return (
-        Expect("answered", Measure.STATUS, "200"),
+        Expect("answered", Measure.STATUS, success=_success(config)),
         Expect("not through a waypoint", Measure.PROXIED, "no"),
     )

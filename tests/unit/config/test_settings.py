@@ -32,6 +32,12 @@ def test_from_stack_ignores_other_projects_and_parses_json() -> None:
     assert LabConfig(canary=CanarySettings(weight=7)) == LabConfig.from_stack(given)
 
 
+METHOD = "use an HTTP method in upper case, such as GET"
+STATUSES = "use a list of statuses and ranges of statuses, such as [200-399, 404]"
+CANARY = {"waypoint": True, "canary": True}
+SHOP = {"canary": {"service": "shop-v2", "selector": {"app": "shop", "version": "v2"}}}
+
+
 @pytest.mark.parametrize(
     ("given", "line"),
     [
@@ -135,8 +141,36 @@ def test_from_stack_ignores_other_projects_and_parses_json() -> None:
         ),
         (
             {"app": {"service": "ratings"}},
-            "app.service: it is ratings, but the backends are those of reviews; set app.backends.baseline, "
-            "app.backends.premium, app.backends.canary",
+            "app.service: it is ratings, but app.backends and app.request are still of reviews; "
+            "set app.backends and app.request",
+        ),
+        ({"app": {"request": {"method": "get"}}}, f'app.request.method: "get" is not valid; {METHOD}'),
+        ({"app": {"request": {"success": []}}}, f"app.request.success: [] is not valid; {STATUSES}"),
+        ({"app": {"request": {"success": ["400-300"]}}}, f'app.request.success: ["400-300"] is not valid; {STATUSES}'),
+        ({"app": {"request": {"success": [99]}}}, f"app.request.success: [99] is not valid; {STATUSES}"),
+        (
+            {"app": {"identify": {"kind": "cookie"}}},
+            'app.identify.kind: "cookie" is not valid; use json or header or accessLog',
+        ),
+        (
+            {"app": {"identify": {"kind": "header", "values": {}}}},
+            "app.identify.name: it is missing; use the name of an HTTP header, such as end-user",
+        ),
+        (
+            {"app": {"identify": {"kind": "accessLog"}}, "stages": CANARY},
+            "app.identify.kind: accessLog needs stages.accessLog, which is off; turn it on, or use another kind",
+        ),
+        (
+            {"app": {"identify": {"values": {"baseline": "v1"}}}, "stages": CANARY},
+            "app.identify.values.canary: it is missing; add the value of this backend",
+        ),
+        (
+            {"app": {"identify": {"values": {"baseline": "v1", "canary": "v1"}}}, "stages": CANARY},
+            "app.identify.values: baseline, canary must differ; give each a value of its own",
+        ),
+        (
+            {"app": {"service": "shop", "backends": SHOP, "request": {"path": "/"}}, "stages": CANARY},
+            "app.identify: it is still of reviews; set app.identify, such as kind: accessLog",
         ),
         ({"waypoint": {"name": ""}}, f'waypoint.name: "" is not valid; {NAME}'),
         (
@@ -205,3 +239,18 @@ def test_seconds_reads_durations_above_zero(text: str, expected: float) -> None:
 
 def test_address_that_is_secret_is_valid() -> None:
     assert lab_config(notify={"webhook": "[secret]"}).notify.webhook == "[secret]"
+
+
+def test_request_counts_its_own_statuses_as_success() -> None:
+    request = lab_config(app={"request": {"success": [404, "200-299"]}}).app.request
+    assert [*map(request.succeeded, ("404", "204", "301", "503", "TimeoutError"))] == [True, True, False, False, False]
+
+
+def test_identify_by_json_keeps_the_default_path_beside_own_values() -> None:
+    identify = lab_config(app={"identify": {"values": {"baseline": "a", "canary": "b"}}}).app.identify
+    assert (identify.kind, identify.value("canary"), identify.value("premium")) == ("json", "b", "")
+
+
+def test_identify_by_access_log_has_the_backends_names() -> None:
+    config = lab_config("waypoint", "accessLog", "canary", app={"identify": {"kind": "accessLog"}})
+    assert config.app.identify.value("canary") == "canary"

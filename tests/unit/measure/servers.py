@@ -33,6 +33,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.connections = 0
         self.lock = threading.Lock()
         self.requests: Counter[int] = Counter()
+        self.agents: list[str] = []
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,6 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         with self.server.lock:
             self.server.requests[self.number] += 1
+            self.server.agents.append(self.headers.get("user-agent", ""))
         self.server.together.wait(20)
         answers = self.server.answers[: self.number]
         if answers and self.server.requests[self.number] > answers[-1]:
@@ -55,6 +57,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         body = b'{"reviews": [{"rating": {"color": "red"}}]}'
         self.send_response(200)
+        self.send_header("x-backend", "blue")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

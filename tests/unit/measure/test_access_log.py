@@ -13,7 +13,7 @@ from waypoint_lab.config.models import ExistingTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.measure import access_log
-from waypoint_lab.measure.client import AGENT
+from waypoint_lab.measure.request import AGENT
 
 
 def test_a_line_of_a_real_waypoint_says_all_that_is_wanted() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.measure.servers import install, serving
-from waypoint_lab.config.models import AppSettings
+from waypoint_lab.config.app_models import AppSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError, ProbeError
 from waypoint_lab.measure import client
@@ -17,7 +17,7 @@ from waypoint_lab.measure.client import Client, Endpoint, Group, Load, send
 def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the script here, and let the Service be on this machine."""
     install(tmp_path, monkeypatch)
-    task = client._task
+    task = client.task
 
     def near(config: LabConfig, group: Group) -> dict[str, object]:
         found = task(config, group)
@@ -25,7 +25,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             endpoint["host"] = "127.0.0.1"
         return found
 
-    monkeypatch.setattr(client, "_task", near)
+    monkeypatch.setattr(client, "task", near)
 
 
 @pytest.mark.usefixtures("local")

@@ -26,11 +26,16 @@ def stdin() -> Iterator[tuple[int, int]]:
 
 
 def send(
-    capsys: pytest.CaptureFixture[str], stdin: int, *groups: dict[str, Any], port: int, seconds: float = 20
+    capsys: pytest.CaptureFixture[str],
+    stdin: int,
+    *groups: dict[str, Any],
+    port: int,
+    seconds: float = 20,
+    identity: dict[str, Any] | None = None,
 ) -> list[list[Answer]]:
     """Run the script; return the rounds, flat, by group."""
-    endpoint = {"host": "127.0.0.1", "port": port, "method": "GET", "path": "/", "headers": {}}
-    endpoint["identity"] = ["reviews", 0, "rating", "color"]
+    endpoint: dict[str, Any] = {"host": "127.0.0.1", "port": port, "method": "GET", "path": "/", "headers": {}}
+    endpoint["identity"] = identity or {"json": ["reviews", 0, "rating", "color"]}
     given = [{**DEFAULTS, "endpoints": [endpoint] * group.pop("count", 1), **group} for group in groups]
     spec = {"groups": given, "seconds": seconds, "request_seconds": 5}
     client_script.main(spec, stdin)
@@ -138,4 +143,24 @@ def test_script_endpoint_that_never_answers_is_measured_after_the_warm_up(
     ],
 )
 def test_identity_is_read_from_the_body(body: str, want: str) -> None:
-    assert want == client_script.identity(body, ["reviews", 0, "rating", "color"])
+    assert want == client_script.in_json(body, ["reviews", 0, "rating", "color"])
+
+
+@pytest.mark.parametrize(("header", "want"), [("x-backend", "blue"), ("X-Backend", "blue"), ("x-other", "none")])
+def test_script_identifies_by_a_header(
+    capsys: pytest.CaptureFixture[str], stdin: tuple[int, int], header: str, want: str
+) -> None:
+    with serving() as server:
+        (answers,) = send(capsys, stdin[0], {"rounds": 2}, port=server.server_port, identity={"header": header})
+    assert [want] * 2 == [one.identity for one in answers]
+
+
+def test_script_gives_each_request_a_user_agent_of_its_own(
+    capsys: pytest.CaptureFixture[str], stdin: tuple[int, int]
+) -> None:
+    with serving() as server:
+        (answers,) = send(capsys, stdin[0], {"rounds": 20}, port=server.server_port, identity={"agent": "lab/1"})
+    agents = [one.identity for one in answers]
+    assert len(set(agents)) == 20
+    assert sorted(server.agents) == sorted(agents)
+    assert all(agent.startswith("lab/1-") for agent in agents)

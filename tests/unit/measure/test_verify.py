@@ -44,6 +44,13 @@ def test_a_single_exception_breaks_what_all_must_show() -> None:
     assert not judge(expect, answers(1999) + answers(1, status=503)).passed
 
 
+def test_judge_counts_the_statuses_that_are_a_success() -> None:
+    config = lab_config("waypoint", app={"request": {"success": [404]}})
+    (answered, _) = expectations(config)
+    assert judge(answered, answers(500, status=404)).passed
+    assert not judge(answered, answers(500)).passed
+
+
 def test_a_request_without_an_answer_counts_as_what_went_wrong() -> None:
     verdict = judge(Expect("all", Measure.STATUS, "200", requests=2), [*answers(1), Answer(0, error="TimeoutError")])
     assert not verdict.passed

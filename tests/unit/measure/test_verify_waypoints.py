@@ -37,7 +37,7 @@ def test_a_share_is_judged_under_a_fault_too_with_fewer_requests_where_each_is_l
 @pytest.mark.parametrize(("weight", "least"), [(20, 300), (100, 250), (1, 15)])
 def test_a_canary_with_a_share_must_answer_what_it_takes(weight: int, least: int) -> None:
     (found,) = [item for item in expects.migration(config(weight)) if item.measure is Measure.ANSWERED]
-    assert (found.what, found.value, found.share, found.through) == (f"answered by {NEXT}", "200", 1.0, NEXT)
+    assert (found.what, found.success, found.share, found.through) == (f"answered by {NEXT}", ((200, 399),), 1.0, NEXT)
     assert found.requests == least, "half of what its share gives"
 
 

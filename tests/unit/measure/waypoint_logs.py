@@ -10,7 +10,8 @@ from tests.unit.configs import lab_config
 from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.measure import access_log
-from waypoint_lab.measure.client import AGENT, Answer, Group
+from waypoint_lab.measure.client import Answer, Group
+from waypoint_lab.measure.request import AGENT
 
 ADDRESS = "10.96.232.83:9080"
 REAL = (

@@ -1,0 +1,159 @@
+"""Models of the settings object `app`. Bookinfo is its default and nothing more."""
+
+from typing import ClassVar
+
+import msgspec
+
+from waypoint_lab.config import types
+from waypoint_lab.config.models import Model
+
+
+class CohortSettings(Model, frozen=True):
+    """A group of users: requests with this header and this exact value."""
+
+    header: types.HeaderName
+    """Name of the header."""
+    value: types.Text
+    """Value of the header."""
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Name, in lower case, and value of the header."""
+        return self.header.lower(), self.value
+
+    def __str__(self) -> str:
+        """Return NAME=VALUE."""
+        return "=".join(self.pair)
+
+
+class ClientSettings(Model, frozen=True):
+    """The workload whose Pod sends the measured requests."""
+
+    namespace: types.Name = "bookinfo-frontends"
+    """Its namespace."""
+    workload: types.Text = "deploy/productpage-v1"
+    """The workload as `kubectl exec` takes it."""
+
+
+class BackendSettings(Model, frozen=True):
+    """A Service of one version, which the stack creates."""
+
+    service: types.Name
+    """Name of the Service."""
+    selector: dict[str, types.Text]
+    """Labels of the Pods behind it."""
+
+
+class BackendsSettings(Model, frozen=True):
+    """The backends of the Service's routes, by role."""
+
+    baseline: BackendSettings = BackendSettings(
+        service="reviews-baseline", selector={"app": "reviews", "version": "v1"}
+    )
+    """The version that serves production now."""
+    canary: BackendSettings = BackendSettings(service="reviews-stable", selector={"app": "reviews", "version": "v3"})
+    """The version that is being rolled out."""
+    premium: BackendSettings = BackendSettings(service="reviews-premium", selector={"app": "reviews", "version": "v2"})
+    """The version for the premium cohort."""
+
+    @property
+    def by_role(self) -> dict[str, BackendSettings]:
+        """The backends by role, in a fixed order."""
+        return {"baseline": self.baseline, "premium": self.premium, "canary": self.canary}
+
+    @property
+    def common_labels(self) -> dict[str, str]:
+        """Labels that the Pods of all backends have."""
+        first, *others = (backend.selector.items() for backend in self.by_role.values())
+        return dict(item for item in first if all(item in other for other in others))
+
+
+class RequestSettings(Model, frozen=True):
+    """The request that is sent in order to measure, and the answers that count as success."""
+
+    method: types.Method = "GET"
+    """Its method."""
+    path: types.Text = "/reviews/0"
+    """Its path, with the query if there is one."""
+    headers: dict[types.HeaderName, types.Text] = msgspec.field(default_factory=dict)
+    """Headers that it has."""
+    success: types.Statuses = ("200-399",)
+    """Statuses of the answers that count as success."""
+
+    @property
+    def success_ranges(self) -> types.Ranges:
+        """The first and the last status of each range that counts as success."""
+        return types.ranges(self.success)
+
+    def succeeded(self, status: str) -> bool:
+        """Return True for a status that counts as success; text that is no status does not."""
+        return status.isdigit() and types.within(int(status), self.success_ranges)
+
+
+class JsonIdentify(Model, frozen=True, tag_field="kind", tag="json"):
+    """A value in the answer's JSON names the backend."""
+
+    path: types.Text
+    """Path of the value: keys and indexes, separated by dots."""
+    values: dict[types.Name, types.Text]
+    """Value of each backend; none means that the value is missing."""
+    kind: ClassVar[str] = "json"
+
+    def value(self, backend: str) -> str:
+        """Return the value of a backend; empty if it has none."""
+        return self.values.get(backend, "")
+
+
+class HeaderIdentify(Model, frozen=True, tag_field="kind", tag="header"):
+    """A header of the answer names the backend."""
+
+    name: types.HeaderName
+    """Name of the header."""
+    values: dict[types.Name, types.Text]
+    """Value of each backend; none means that the header is missing."""
+    kind: ClassVar[str] = "header"
+
+    def value(self, backend: str) -> str:
+        """Return the value of a backend; empty if it has none."""
+        return self.values.get(backend, "")
+
+
+class AccessLogIdentify(Model, frozen=True, tag_field="kind", tag="accessLog"):
+    """The waypoint's access log names the backend of each request, by a user agent of its own. Any Service has it."""
+
+    kind: ClassVar[str] = "accessLog"
+
+    def value(self, backend: str) -> str:
+        """Return the name of the backend, which the log gives."""
+        return backend
+
+
+Identify = JsonIdentify | HeaderIdentify | AccessLogIdentify
+BOOKINFO_COLORS = JsonIdentify(
+    path="reviews.0.rating.color", values={"baseline": "none", "canary": "red", "premium": "black"}
+)
+
+
+class AppSettings(Model, frozen=True):
+    """The application whose traffic is managed."""
+
+    namespace: types.Name = "bookinfo-backends"
+    """Namespace of the Service; its traffic goes through the waypoint."""
+    service: types.Name = "reviews"
+    """The Service whose traffic is managed."""
+    port: types.Port = 9080
+    """Port of the Service."""
+    client: ClientSettings = ClientSettings()
+    """The workload whose Pod sends the measured requests."""
+    request: RequestSettings = RequestSettings()
+    """The request that is sent in order to measure, and the answers that count as success."""
+    identify: Identify = BOOKINFO_COLORS
+    """Property of an answer that names its backend."""
+    premium: CohortSettings = CohortSettings(header="end-user", value="premium-user")
+    """The cohort of stage `premium`."""
+    backends: BackendsSettings = BackendsSettings()
+    """The Services of single versions."""
+    request_timeout: types.OptionalDuration = ""
+    """Limit of a request with all its tries, while a route, a fault or retries are on; empty means none."""
+    deploy_bookinfo: bool | None = None
+    """Let the stack install bookinfo; not set means that it does so with target kind only."""
