@@ -151,7 +151,7 @@ class Enroll(StrEnum):
     """Objects that get the label that sends traffic through the waypoint."""
 
     NAMESPACE = "namespace"
-    """The namespace, and so every Service in it."""
+    """The namespaces that are named, or the waypoint's own, and so every Service in them."""
     SERVICES = "services"
     """The Services that are named."""
     NOTHING = "nothing"

@@ -37,7 +37,9 @@ class WaypointArgs(TypedDict):
     enroll: NotRequired[Enroll]
     """Objects to enroll: `namespace` (the default), `services` or `nothing`."""
     services: NotRequired[list[str]]
-    """The Services to enroll, with `enroll: services`; plain values."""
+    """The Services to enroll, with `enroll: services`: `NAME`, or `NAMESPACE/NAME` of another namespace. Plain."""
+    namespaces: NotRequired[list[str]]
+    """The namespaces to enroll, with `enroll: namespace`; the waypoint's own unless given. Plain."""
     access_log: NotRequired[bool]
     """Log each request to the waypoint's standard output, by the mesh's provider `envoy`."""
     replicas: NotRequired[int]
@@ -84,19 +86,14 @@ class Waypoint(pulumi.ComponentResource):
         scope = objects.choice(_KIND, "waypoint_for", args.get("waypoint_for", "service"), WaypointFor)
         enroll = objects.choice(_KIND, "enroll", args.get("enroll", "namespace"), Enroll)
         limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 180), 1, 3600)
-        services = args.get("services", [])
-        if enroll is Enroll.SERVICES:
-            services = objects.names(_KIND, "services", services)
-        elif services:
-            raise objects.refuse(_KIND, "services", services, "absent unless enroll is services")
+        services = waypoint_arguments.services(_KIND, args, enroll)
+        namespaces = waypoint_arguments.namespaces(_KIND, args, enroll)
         canary = waypoint_arguments.canary(_KIND, args.get("canary"), primary, enroll, scope)
-        revisions, labels = (
-            {primary: waypoint_arguments.revision(_KIND, args, "revision")},
-            {enrollment.PRIMARY: primary},
-        )
+        revisions = {primary: waypoint_arguments.revision(_KIND, args, "revision")}
+        labels, homes = {enrollment.PRIMARY: primary}, {enrollment.PRIMARY_HOME: namespace}
         if canary:
             revisions[canary["gateway"]] = waypoint_arguments.revision(_KIND, canary, "canary.revision")
-            labels[enrollment.CANARY] = canary["gateway"]
+            labels[enrollment.CANARY], homes[enrollment.CANARY_HOME] = canary["gateway"], namespace
         if not isinstance(log := args.get("access_log", False), bool):
             raise objects.refuse(_KIND, "access_log", log, "true or false")
         specs = waypoint_arguments.specs(_KIND, args, WaypointArgs)
@@ -107,7 +104,9 @@ class Waypoint(pulumi.ComponentResource):
         timeouts = pulumi.CustomTimeouts(create=f"{limit:g}s", update=f"{limit:g}s")
         gateways: list[objects.KubernetesObject] = []
         before_labels: list[pulumi.ResourceHook] = []
-        enrolled = None if enroll is Enroll.NOTHING else services
+        found = waypoint_arguments.places(enroll, namespace, services, namespaces)
+        places = [place.text for place in found if place.text]
+        enrolled = None if enroll is Enroll.NOTHING else places
         for gateway, revision in revisions.items():
             suffix = waypoint_arguments.suffix(gateway)
             collected = gateway_cleanup.hook(f"{name}-collected{suffix}", cluster, limit, enrolled, labels)
@@ -124,7 +123,7 @@ class Waypoint(pulumi.ComponentResource):
                 namespace, gateway, str(scope), revision, parameters.name if parameters else ""
             )
             gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, first))
-            before_labels.append(migration.rolled_out(f"{name}-rollout{suffix}", cluster, gateway, limit))
+            before_labels.append(migration.rolled_out(f"{name}-rollout{suffix}", cluster, namespace, gateway, limit))
         if log:
             # One for both, because istioctl reports two without a workload selector (IST0160).
             bound = pulumi.ResourceOptions(
@@ -132,13 +131,13 @@ class Waypoint(pulumi.ComponentResource):
             )
             telemetry = gateway_objects.telemetry(namespace, [*revisions])
             objects.KubernetesObject(f"{name}-access-log{waypoint_arguments.suffix(primary)}", telemetry, bound)
-        before_labels.append(migration.before_labels(f"{name}-drain", cluster, services, limit))
-        for suffix, place in waypoint_arguments.places(enroll, namespace, services).items():
+        before_labels.append(migration.before_labels(f"{name}-drain", cluster, namespace, places, limit))
+        for suffix, text, place, elsewhere in found:
             after: list[pulumi.ResourceHook] = []
             if scope is not WaypointFor.WORKLOAD:
                 # Of each Service's own patch, that Service alone: the others may not have their labels yet.
-                own = [suffix[1:]] if suffix else []
-                after.append(migration.after_labels(f"{name}-synced{suffix}", cluster, primary, own, limit))
+                own = [text] if text else []
+                after.append(migration.after_labels(f"{name}-synced{suffix}", cluster, namespace, primary, own, limit))
             # Before the label, not after the Gateway: a wait that failed is then repeated by the next up.
             hooks = pulumi.ResourceHookBinding(
                 before_create=[*before_labels],
@@ -147,12 +146,12 @@ class Waypoint(pulumi.ComponentResource):
                 after_update=[*after],
             )
             ready = pulumi.ResourceOptions(parent=self, depends_on=gateways, hooks=hooks)
-            document = waypoint_arguments.extended(place, "labels", labels)
+            document = waypoint_arguments.extended(place, "labels", labels, homes if elsewhere else {})
             labelled = objects.KubernetesObject(f"{name}-enrollment{suffix}", document, ready, patch=True)
             if canary:
                 # A patch of its own, after the label's: until it comes, the canary gets the Services at 0 %.
                 pair = (primary, canary["gateway"])
-                synced = migration.before_weight(f"{name}-weight{suffix}", cluster, pair, services, limit)
+                synced = migration.before_weight(f"{name}-weight{suffix}", cluster, namespace, pair, places, limit)
                 last = pulumi.ResourceOptions(
                     parent=self,
                     depends_on=[labelled],

@@ -7,7 +7,7 @@ from typing import Any
 Object = Mapping[str, Any]
 PRIMARY, CANARY = "istio.io/use-waypoint", "istio.io/use-waypoint-canary"
 WEIGHT = "istio.io/use-waypoint-canary-weight"
-_NAMESPACE = "istio.io/use-waypoint-namespace"
+PRIMARY_HOME, CANARY_HOME = "istio.io/use-waypoint-namespace", "istio.io/use-waypoint-canary-namespace"
 _WEIGHT = re.compile(r"[+-]?0{0,9}[0-9]{1,3}")  # as Go's Atoi reads it
 # Managers of fields that the Kubernetes provider writes as; its name has a random end for each patch.
 _PROVIDER = "pulumi-kubernetes"
@@ -22,14 +22,35 @@ def labels(item: Object | None) -> dict[str, str]:
 def waypoints(service: Object, namespace: Object) -> set[tuple[str, str]]:
     """Return namespace and name of the waypoints of a Service; its own label goes before the namespace's.
 
-    Source: istiod, getUseWaypoint.
+    Source: istiod, GetUseWaypoint and getUseWaypointCanary.
     """
     chosen = service if PRIMARY in labels(service) else namespace
-    home = (chosen["metadata"].get("labels") or {}).get(_NAMESPACE) or service["metadata"]["namespace"]
-    found = labels(chosen)
+    found, own = labels(chosen), chosen["metadata"].get("labels") or {}
     if found.get(PRIMARY, "none") == "none":
         return set()
-    return {(home, name) for name in found.values() if name != "none"}
+    homes = {PRIMARY: own.get(PRIMARY_HOME), CANARY: own.get(CANARY_HOME)}
+    here = service["metadata"]["namespace"]
+    return {(homes[label] or here, name) for label, name in found.items() if name != "none"}
+
+
+def every_label(item: Object) -> dict[str, str]:
+    """Return the labels of an object that name its waypoints and their namespaces."""
+    found = item["metadata"].get("labels") or {}
+    return {name: str(found[name]) for name in (PRIMARY, CANARY, PRIMARY_HOME, CANARY_HOME) if name in found}
+
+
+def grouped(places: Sequence[str], home: str) -> dict[str, list[str]]:
+    """Return the enrolled Services by namespace; an empty list is all Services of the namespace.
+
+    Args:
+        places: `NAME`, `NAMESPACE/NAME`, or `NAMESPACE/` for a whole namespace; none for the whole of `home`.
+        home: Namespace of the waypoint, which is that of a `NAME` alone.
+    """
+    found: dict[str, list[str]] = {} if places else {home: []}
+    for place in places:
+        namespace, _, name = place.rpartition("/")
+        found.setdefault(namespace or home, []).extend([name] if name else [])
+    return found
 
 
 def addressless(service: Object) -> bool:
@@ -84,7 +105,7 @@ def conflict(items: Iterable[Object], wanted: Mapping[str, str]) -> str:
     """
     for item in items:
         kind, meta = str(item["kind"]).lower(), item["metadata"]
-        for name, value in labels(item).items():
+        for name, value in every_label(item).items():
             owners = [
                 entry["manager"]
                 for entry in meta.get("managedFields") or []

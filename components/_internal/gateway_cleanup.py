@@ -43,7 +43,7 @@ async def wait(session: Session, gateway: str) -> None:
 
 
 def hook(
-    name: str, cluster: Access, limit: float, services: Sequence[str] | None, wanted: Mapping[str, str]
+    name: str, cluster: Access, limit: float, places: Sequence[str] | None, wanted: Mapping[str, str]
 ) -> pulumi.ResourceHook:
     """Return a hook before a Gateway is created.
 
@@ -51,15 +51,15 @@ def hook(
         name: Name of the hook.
         cluster: The cluster that kubectl asks.
         limit: Seconds that the wait may take.
-        services: The Services that will be enrolled; none for the namespace, and None where nothing is.
+        places: The Services and namespaces that will be enrolled; none for the waypoint's own, None where nothing is.
         wanted: The labels that they will get.
     """
 
     async def before(args: pulumi.ResourceHookArgs) -> None:
         metadata = (await waits.plain(args.new_inputs))["metadata"]
         session = Session(cluster, metadata["namespace"], limit, where=f"Gateway {metadata['namespace']}")
-        if services is not None:
-            await migration.check_labels(session, services, wanted)
+        if places is not None:
+            await migration.check_labels(session, places, wanted)
         await wait(session, metadata["name"])
 
     return pulumi.ResourceHook(name, before)

@@ -48,16 +48,23 @@ async def _lack(session: Session, wanted: set[str], gateway: str) -> str:
     return f"waypoint {gateway} does not have {', '.join(lacking)}" + (f"; it rejected: {reason}" if reason else "")
 
 
-async def sync(session: Session, gateway: str, services: Sequence[str] = ()) -> None:
-    """Wait until every Pod of a waypoint has the enrolled Services; the namespace's without `services`."""
+async def _expected(session: Session, places: Sequence[str]) -> set[str]:
+    """Return the enrolled Services that istiod sends to the waypoint; `places` as `enrollment.grouped` takes them."""
+    groups = enrollment.grouped(places, session.namespace)
+    listed = await asyncio.gather(*(session.get("services", namespace=namespace) for namespace in groups))
+    return set().union(*map(enrollment.expected, listed, groups.values()))
+
+
+async def sync(session: Session, gateway: str, places: Sequence[str] = ()) -> None:
+    """Wait until every Pod of a waypoint has the enrolled Services; the namespace's without `places`."""
 
     async def check() -> str:
-        return await _lack(session, enrollment.expected(await session.get("services"), services), gateway)
+        return await _lack(session, await _expected(session, places), gateway)
 
     await session.until(check)
 
 
-async def sync_canary(session: Session, primary: str, canary: str, services: Sequence[str] = ()) -> None:
+async def sync_canary(session: Session, primary: str, canary: str, places: Sequence[str] = ()) -> None:
     """Wait until every Pod of a canary has the Services that the primary has.
 
     A canary that istiod does not update is restarted, one Pod after the other: a proxy that connects gets everything.
@@ -66,7 +73,7 @@ async def sync_canary(session: Session, primary: str, canary: str, services: Seq
 
     async def check() -> str:
         nonlocal since, restarted
-        wanted = enrollment.expected(await session.get("services"), services)
+        wanted = await _expected(session, places)
         if why := await _lack(session, wanted, primary):
             return why  # there is nothing to compare the canary with
         if why := await _lack(session, wanted, canary):
@@ -145,18 +152,20 @@ def check_canary(gateway: str, enrolled: Sequence[Mapping[str, Any]]) -> None:
             )
 
 
-async def enrolled_objects(session: Session, services: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the objects that carry the labels: the `services`, or the namespace."""
-    names = [f"service/{service}" for service in services] or [f"namespace/{session.namespace}"]
-    found = await session.get(*names, "--show-managed-fields")
-    items: list[dict[str, Any]] = found.get("items", [found])
+async def enrolled_objects(session: Session, places: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the objects that carry the labels: Services and Namespaces."""
+    items: list[dict[str, Any]] = []
+    for namespace, services in enrollment.grouped(places, session.namespace).items():
+        names = [f"service/{service}" for service in services] or [f"namespace/{namespace}"]
+        found = await session.get(*names, "--show-managed-fields", namespace=namespace)
+        items += found.get("items", [found])
     return items
 
 
-async def check_labels(session: Session, services: Sequence[str], wanted: Mapping[str, str]) -> None:
+async def check_labels(session: Session, places: Sequence[str], wanted: Mapping[str, str]) -> None:
     """Raise RuntimeError if another tool has set a label to another value."""
     try:
-        items = await enrolled_objects(session, services)
+        items = await enrolled_objects(session, places)
     except Failed:
         raise
     except RuntimeError:
@@ -165,59 +174,58 @@ async def check_labels(session: Session, services: Sequence[str], wanted: Mappin
         raise Failed(why)
 
 
-async def _begin(args: pulumi.ResourceHookArgs, cluster: Access, limit: float) -> Session:
-    """Begin a session in the namespace of the object that is written, a Namespace or a Service."""
-    metadata = (await waits.plain(args.new_inputs))["metadata"]
-    space = str(metadata.get("namespace") or metadata["name"])
+async def _begin(home: pulumi.Input[str], cluster: Access, limit: float) -> Session:
+    """Begin a session in the namespace of the waypoint."""
+    space = str(await waits.plain(home))
     return Session(cluster, space, limit, where=f"namespace {space}")
 
 
-def before_labels(name: str, cluster: Access, services: Sequence[str], limit: float) -> pulumi.ResourceHook:
+def before_labels(
+    name: str, cluster: Access, home: pulumi.Input[str], places: Sequence[str], limit: float
+) -> pulumi.ResourceHook:
     """Return a hook before the labels change: check a new canary, and drain the waypoints that they name no more."""
 
     async def before(args: pulumi.ResourceHookArgs) -> None:
-        old, new = (
-            enrollment.labels(await waits.plain(args.old_inputs)),
-            enrollment.labels(await waits.plain(args.new_inputs)),
-        )
-        session = await _begin(args, cluster, limit)
-        await check_labels(session, services, new)
+        document = await waits.plain(args.new_inputs)
+        old, new = enrollment.labels(await waits.plain(args.old_inputs)), enrollment.labels(document)
+        session = await _begin(home, cluster, limit)
+        await check_labels(session, places, enrollment.every_label(document))
         if enrollment.CANARY in new and new[enrollment.CANARY] not in old.values():
-            check_canary(new[enrollment.CANARY], await enrolled_objects(session, services))
+            check_canary(new[enrollment.CANARY], await enrolled_objects(session, places))
         for gateway in sorted({*old.values()} - {*new.values()}):
-            session = await _begin(args, cluster, limit)
-            await drain(session, gateway, await enrolled_objects(session, services))
+            session = await _begin(home, cluster, limit)
+            await drain(session, gateway, await enrolled_objects(session, places))
 
     return pulumi.ResourceHook(name, before)
 
 
 def after_labels(
-    name: str, cluster: Access, gateway: str, services: Sequence[str], limit: float
+    name: str, cluster: Access, home: pulumi.Input[str], gateway: str, places: Sequence[str], limit: float
 ) -> pulumi.ResourceHook:
     """Return a hook after the labels have changed: the waypoint must have the enrolled Services."""
 
-    async def after(args: pulumi.ResourceHookArgs) -> None:
-        await sync(await _begin(args, cluster, limit), gateway, services)
+    async def after(_args: pulumi.ResourceHookArgs) -> None:
+        await sync(await _begin(home, cluster, limit), gateway, places)
 
     return pulumi.ResourceHook(name, after)
 
 
 def before_weight(
-    name: str, cluster: Access, pair: tuple[str, str], services: Sequence[str], limit: float
+    name: str, cluster: Access, home: pulumi.Input[str], pair: tuple[str, str], places: Sequence[str], limit: float
 ) -> pulumi.ResourceHook:
     """Return a hook before the weight changes: of `pair`, the canary must have the Services that the primary has."""
 
-    async def before(args: pulumi.ResourceHookArgs) -> None:
-        await sync_canary(await _begin(args, cluster, limit), *pair, services)
+    async def before(_args: pulumi.ResourceHookArgs) -> None:
+        await sync_canary(await _begin(home, cluster, limit), *pair, places)
 
     return pulumi.ResourceHook(name, before)
 
 
-def rolled_out(name: str, cluster: Access, gateway: str, limit: float) -> pulumi.ResourceHook:
+def rolled_out(name: str, cluster: Access, home: pulumi.Input[str], gateway: str, limit: float) -> pulumi.ResourceHook:
     """Return a hook before the labels change: the waypoint's Deployment must be rolled out."""
 
-    async def before(args: pulumi.ResourceHookArgs) -> None:
-        session = await _begin(args, cluster, limit)
+    async def before(_args: pulumi.ResourceHookArgs) -> None:
+        session = await _begin(home, cluster, limit)
 
         async def check() -> str:
             why = waits.rollout_problem(await session.get("deployment", gateway))

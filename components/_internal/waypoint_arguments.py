@@ -1,7 +1,7 @@
 """Checks of a waypoint's arguments, and the objects that they enroll."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pulumi
 
@@ -42,26 +42,88 @@ def canary(component: str, given: Any, primary: str, enroll: Enroll, scope: Wayp
     return found
 
 
-def places(enroll: Enroll, namespace: pulumi.Input[str], services: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the objects that get the labels, by the end of the name of each one's resource."""
+def services(component: str, args: Mapping[str, Any], enroll: Enroll) -> list[str]:
+    """Return the Services to enroll, as `NAME` or `NAMESPACE/NAME`. Raise RunError."""
+    given = args.get("services", [])
+    if enroll is not Enroll.SERVICES:
+        if given:
+            raise objects.refuse(component, "services", given, "absent unless enroll is services")
+        return []
+    found = objects.names(component, "services", given)
+    for name in found:
+        if not all(name.split("/")) or name.count("/") > 1:
+            raise objects.refuse(component, "services", name, "a name, or NAMESPACE/NAME for another namespace")
+    return found
+
+
+def namespaces(component: str, args: Mapping[str, Any], enroll: Enroll) -> list[str]:
+    """Return the namespaces to enroll; none means the waypoint's own. Raise RunError."""
+    given = args.get("namespaces")
+    if given is None:
+        return []
+    if enroll is not Enroll.NAMESPACE:
+        raise objects.refuse(component, "namespaces", given, "absent unless enroll is namespace")
+    found = objects.names(component, "namespaces", given)
+    for name in found:
+        if "/" in name:
+            raise objects.refuse(component, "namespaces", name, "the name of a namespace")
+    return found
+
+
+class Place(NamedTuple):
+    """An object that gets the labels."""
+
+    suffix: str
+    """End of the name of its resource."""
+    text: str
+    """`NAME`, `NAMESPACE/NAME`, or `NAMESPACE/`; empty for the waypoint's own namespace."""
+    document: dict[str, Any]
+    """The object without the labels."""
+    elsewhere: bool
+    """True where the labels have to name the waypoint's namespace."""
+
+
+def places(enroll: Enroll, home: pulumi.Input[str], services: list[str], namespaces: list[str]) -> list[Place]:
+    """Return the objects that get the labels.
+
+    Args:
+        enroll: Kind of the objects.
+        home: Namespace of the waypoint.
+        services: The Services, with `enroll: services`.
+        namespaces: The namespaces, with `enroll: namespace`; none means `home`.
+    """
     if enroll is Enroll.NAMESPACE:
-        return {"": {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}}
+        return [
+            Place(
+                "" if name in (home, "") else f"-{name}",
+                f"{name}/" if name else "",
+                _namespace(name or home),
+                name not in (home, ""),
+            )
+            for name in namespaces or [""]
+        ]
+    return [_service(home, service) for service in services]
+
+
+def _namespace(name: pulumi.Input[str]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _service(home: pulumi.Input[str], service: str) -> Place:
+    namespace, _, name = service.rpartition("/")
     # The provider's own wait for a Service takes ten seconds and more, and a label is there at once.
-    quick = {"annotations": {"pulumi.com/skipAwait": "true"}}
-    return {
-        f"-{service}": {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": service, "namespace": namespace, **quick},
-        }
-        for service in services
-    }
+    metadata = {"name": name, "namespace": namespace or home, "annotations": {**objects.SKIP_AWAIT}}
+    document = {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
+    return Place(f"-{service.replace('/', '.')}", service, document, namespace not in (home, ""))
 
 
-def extended(place: dict[str, Any], field: str, values: dict[str, str]) -> dict[str, Any]:
+def extended(document: dict[str, Any], field: str, *values: Mapping[str, pulumi.Input[str]]) -> dict[str, Any]:
     """Return the object with more labels or annotations."""
-    metadata = place["metadata"]
-    return {**place, "metadata": {**metadata, field: {**metadata.get(field, {}), **values}}}
+    metadata = document["metadata"]
+    found = {**metadata.get(field, {})}
+    for more in values:
+        found |= more
+    return {**document, "metadata": {**metadata, field: found}}
 
 
 def suffix(gateway: str) -> str:

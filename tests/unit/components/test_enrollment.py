@@ -27,6 +27,12 @@ def item(kind: str, labels: dict[str, str], manager: str = "") -> dict[str, Any]
         ({PRIMARY: "three"}, {PRIMARY: "one", CANARY: "two"}, {("shop", "three")}),
         ({PRIMARY: "one", CANARY: "none"}, {}, {("shop", "one")}),
         ({}, {PRIMARY: "one", HOME: "mesh"}, {("mesh", "one")}),
+        (
+            {},
+            {PRIMARY: "one", HOME: "mesh", CANARY: "two", enrollment.CANARY_HOME: "mesh"},
+            {("mesh", "one"), ("mesh", "two")},
+        ),
+        ({}, {PRIMARY: "one", HOME: "mesh", CANARY: "two"}, {("mesh", "one"), ("shop", "two")}),
     ],
 )
 def test_waypoints_of_a_service_are_its_own_labels_or_the_namespaces(
@@ -57,3 +63,15 @@ def test_conflict_with_another_tool_is_one_line_with_the_fix() -> None:
 )
 def test_conflict_with_the_same_value_or_the_providers_own_label_is_none(labels: dict[str, str], manager: str) -> None:
     assert enrollment.conflict([item("Namespace", labels, manager)], {PRIMARY: "waypoint"}) == ""
+
+
+def test_conflict_of_the_waypoints_namespace_is_found_too() -> None:
+    given = [item("Namespace", {PRIMARY: "waypoint", HOME: "other"}, "kubectl-label")]
+    found = enrollment.conflict(given, {PRIMARY: "waypoint", HOME: "mesh"})
+    assert found.startswith("namespace cart has the label istio.io/use-waypoint-namespace=other of kubectl-label")
+
+
+def test_grouped_returns_services_by_namespace() -> None:
+    assert enrollment.grouped([], "mesh") == {"mesh": []}
+    assert enrollment.grouped(["cart", "shop/till", "shop/web"], "mesh") == {"mesh": ["cart"], "shop": ["till", "web"]}
+    assert enrollment.grouped(["shop/", "mesh/"], "mesh") == {"shop": [], "mesh": []}

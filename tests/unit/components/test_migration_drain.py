@@ -225,7 +225,7 @@ def test_before_labels_drains_waypoints_that_they_name_no_more(
         there.then[f"scale deployment/{name}"] = lambda name=name: there.pods.pop(name)  # type: ignore[misc]
     services = ["cart", "till"]
     inputs = {"old_inputs": before, "new_inputs": after}
-    hooked(monkeypatch, there, lambda: before_labels("w-drain", Access(), services, 5), **inputs)
+    hooked(monkeypatch, there, lambda: before_labels("w-drain", Access(), "shop", services, 5), **inputs)
     assert [line for line in there.commands if line.startswith("scale")] == [
         f"scale deployment/{name} --replicas=0" for name in gone
     ]
@@ -238,7 +238,7 @@ def test_before_labels_of_a_waypoint_with_a_share_fails(monkeypatch: pytest.Monk
     there.objects = {"namespace/shop": enrolled(50)}
     inputs = {"old_inputs": labelled(waypoint="old", waypoint_canary="new"), "new_inputs": labelled(waypoint="new")}
     with pytest.raises(RuntimeError, match=r"^waypoint old still gets 50 % "):
-        hooked(monkeypatch, there, lambda: before_labels("w-drain", Access(), [], 5), **inputs)
+        hooked(monkeypatch, there, lambda: before_labels("w-drain", Access(), "shop", [], 5), **inputs)
     assert there.writes() == []
 
 
@@ -251,7 +251,7 @@ def test_before_labels_with_the_weight_of_another_canary_fails(
     there.objects = {"namespace/shop": enrolled(left)}
     inputs = {"old_inputs": before, "new_inputs": labelled(waypoint="new", waypoint_canary="third")}
     with pytest.raises(RuntimeError) as caught:
-        hooked(monkeypatch, there, lambda: before_labels("w", Access(), [], 5), **inputs)
+        hooked(monkeypatch, there, lambda: before_labels("w", Access(), "shop", [], 5), **inputs)
     assert str(caught.value) == (
         f"waypoint third would get {left} % of the new connections before it has the Services, because shop still "
         "has the weight of the canary before: remove that first, by an update without a canary"
@@ -272,7 +272,7 @@ def test_before_labels_without_an_effective_weight_passes(monkeypatch: pytest.Mo
         "old_inputs": labelled(waypoint="old"),
         "new_inputs": labelled(waypoint="old", waypoint_canary="new"),
     }
-    hooked(monkeypatch, there, lambda: before_labels("w", Access(), [], 5), **inputs)
+    hooked(monkeypatch, there, lambda: before_labels("w", Access(), "shop", [], 5), **inputs)
     assert set(there.commands) == {"get namespace/shop --show-managed-fields --output json"}
 
 
@@ -282,7 +282,7 @@ def test_before_weight_waits_for_the_enrolled_services(monkeypatch: pytest.Monke
     hooked(
         monkeypatch,
         there,
-        lambda: before_weight("w-weight", Access(), ("old", "new"), ["cart"], 5),
+        lambda: before_weight("w-weight", Access(), "shop", ("old", "new"), ["cart"], 5),
         **{"new_inputs": labelled()},
     )
     assert [line.split()[1] for line in there.commands if line.startswith("exec")] == ["old-1", "new-1"] * 2
@@ -294,11 +294,11 @@ def test_after_labels_waits_for_the_enrolled_services(
     there = Namespace(old=[Pod("old-1", [set(), {"cart.shop"}]), Pod("old-2", [{"cart.shop", "till.shop"}])])
     there.services = [service("cart"), service("till")]
     inputs = {"new_inputs": labelled()}
-    hooked(monkeypatch, there, lambda: after_labels("w-synced", Access(), "old", ["cart"], 5), **inputs)
+    hooked(monkeypatch, there, lambda: after_labels("w-synced", Access(), "shop", "old", ["cart"], 5), **inputs)
     assert [line.split()[1] for line in there.commands if line.startswith("exec")].count("old-1") == 2
     assert there.writes() == []
     with pytest.raises(RuntimeError, match=r"^namespace shop: waited 0.02 s: waypoint old does not have till.shop$"):
-        hooked(monkeypatch, there, lambda: after_labels("w-synced", Access(), "old", [], 0.02), **inputs)
+        hooked(monkeypatch, there, lambda: after_labels("w-synced", Access(), "shop", "old", [], 0.02), **inputs)
 
 
 @pytest.mark.parametrize("kind", ["create", "update"])
@@ -313,5 +313,5 @@ def test_before_labels_with_a_label_of_another_tool_fails(monkeypatch: pytest.Mo
         "new_inputs": labelled(waypoint="new"),
     }
     with pytest.raises(RuntimeError, match=r"kubectl label namespace shop istio.io/use-waypoint-$"):
-        hooked(monkeypatch, there, lambda: before_labels("w-drain", Access(), [], 5), **inputs)
+        hooked(monkeypatch, there, lambda: before_labels("w-drain", Access(), "shop", [], 5), **inputs)
     assert there.writes() == []

@@ -35,6 +35,32 @@ def test_waypoint_enrolls_named_services() -> None:
     }
 
 
+def test_waypoint_enrolls_services_of_another_namespace() -> None:
+    record = waypoint(enroll="services", services=["cart", "web/till"], canary={"gateway": "next", "weight": 5})
+    home = {"istio.io/use-waypoint-namespace": "shop", "istio.io/use-waypoint-canary-namespace": "shop"}
+    both = {"istio.io/use-waypoint": "waypoint", "istio.io/use-waypoint-canary": "next"}
+    metadata = record.inputs("w-enrollment-web.till")["metadata"]
+    assert (metadata["namespace"], metadata["name"], metadata["labels"]) == ("web", "till", {**both, **home})
+    assert record.inputs("w-enrollment-cart")["metadata"]["labels"] == both
+    assert record.inputs("w-weight-web.till")["metadata"]["namespace"] == "web"
+
+
+@pytest.mark.parametrize("home", ["shop", pulumi.Output.from_input("shop")])
+def test_waypoint_enrolls_other_namespaces(home: pulumi.Input[str]) -> None:
+    record = run(lambda: Waypoint("w", {"namespace": home, "namespaces": ["web"]}))
+    assert record.kinds() == {"w-gateway": "Gateway", "w-enrollment-web": "NamespacePatch"}
+    assert record.inputs("w-enrollment-web")["metadata"] == {
+        "name": "web",
+        "labels": {"istio.io/use-waypoint": "waypoint", "istio.io/use-waypoint-namespace": "shop"},
+    }
+
+
+def test_waypoint_enrolls_its_own_namespace_beside_another() -> None:
+    record = waypoint(namespaces=["shop", "web"])
+    assert record.inputs("w-enrollment")["metadata"]["labels"] == {"istio.io/use-waypoint": "waypoint"}
+    assert "w-enrollment-web" in record.made
+
+
 def test_waypoint_enrolls_nothing() -> None:
     assert waypoint(enroll="nothing").kinds() == {"w-gateway": "Gateway"}
 
@@ -63,6 +89,11 @@ def test_waypoint_outputs_are_name_address_and_class() -> None:
         ({"enroll": "all"}, 'enroll is "all": it must be namespace or services or nothing'),
         ({"enroll": "services"}, r"services is \[\]: it must be a list of different names"),
         ({"services": ["a"]}, r'services is \["a"\]: it must be absent unless enroll is services'),
+        ({"enroll": "services", "services": ["a/b/c"]}, 'services is "a/b/c": it must be a name, or NAMESPACE/NAME'),
+        ({"enroll": "services", "services": ["/b"]}, 'services is "/b": it must be a name, or NAMESPACE/NAME'),
+        ({"namespaces": []}, r"namespaces is \[\]: it must be a list of different names, at least one"),
+        ({"namespaces": ["a/b"]}, 'namespaces is "a/b": it must be the name of a namespace'),
+        ({"enroll": "nothing", "namespaces": ["a"]}, r'namespaces is \["a"\]: it must be absent unless enroll is'),
         ({"limit_seconds": 0}, "limit_seconds is 0: it must be a number from 1 to 3600"),
         ({"namespace": ""}, 'namespace is "": it must be text that is not empty'),
     ],
