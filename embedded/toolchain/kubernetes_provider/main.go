@@ -7,6 +7,10 @@ package main
 import (
 	"bytes"
 	_ "embed"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/provider"
 	"github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/version"
@@ -18,7 +22,26 @@ var schema []byte
 //go:embed terraform-mapping.json
 var terraformMapping []byte
 
+// removeTemporaryFiles gives this process a folder of its own for temporary files, and removes it when the engine ends
+// the process: the provider writes a copy of the kubeconfig there, and leaves it behind.
+func removeTemporaryFiles() {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGINT, syscall.SIGTERM) // first: an engine may end the process at once
+	folder, err := os.MkdirTemp("", "pulumi-kubernetes-")
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "pulumi-resource-kubernetes: %v; set TMPDIR to a folder that can be written\n", err)
+		os.Exit(1)
+	}
+	os.Setenv("TMPDIR", folder)
+	go func() {
+		<-ended
+		os.RemoveAll(folder)
+		os.Exit(0)
+	}()
+}
+
 func main() {
+	removeTemporaryFiles()
 	// A released schema names its version; the one in the module does not.
 	versioned := bytes.Replace(schema, []byte("{"), []byte(`{"version": "`+version.Version+`",`), 1)
 	provider.Serve("kubernetes", version.Version, versioned, terraformMapping)
