@@ -48,7 +48,7 @@ def test_get_failure_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("script", "want"), [("", []), ("echo '{\"a\": 1}'", [{"a": 1}]), ("echo '{\"items\": [{}]}'", [{}])]
 )
-def test_items_are_always_a_list(
+def test_items_of_any_answer_are_a_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, want: list[object]
 ) -> None:
     install(tmp_path, monkeypatch, f"#!/bin/sh\n{script}\n")

@@ -1,4 +1,4 @@
-"""What an edit of the stack's file leaves alone, and whose lock is taken away."""
+"""Edits of the stack's file, and updates beside a lock or a signal."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ encryptionsalt: v1:abc
 """
 
 
-def test_an_edit_changes_its_own_line_and_no_other() -> None:
+def test_edited_changes_its_own_lines_only() -> None:
     changed = pulumi_cli.edited(FILE, {"canary.weight": 0.1, "fault.start": "b"})
     assert set(FILE.splitlines()) - set(changed.splitlines()) == {"    weight: 20  # a fifth"}
     assert set(changed.splitlines()) - set(FILE.splitlines()) == {
@@ -42,13 +42,13 @@ def test_an_edit_changes_its_own_line_and_no_other() -> None:
 @pytest.mark.parametrize(
     "text", ["", "{}\n", "config: {waypoint-lab:canary: {weight: 5}, other:key: 1}\n", "config:\n"]
 )
-def test_a_file_written_in_another_way_keeps_its_settings(text: str) -> None:
+def test_edited_other_formats_keep_their_settings(text: str) -> None:
     before = (yaml.safe_load(text) or {}).get("config") or {}
     after = yaml.safe_load(pulumi_cli.edited(text, {"canary.weight": 7}))["config"]
     assert after == {**before, "waypoint-lab:canary": {"weight": 7}}
 
 
-def test_a_write_replaces_the_file_at_once_and_leaves_nothing_else(tmp_path: Path) -> None:
+def test_write_replaces_the_file_and_keeps_its_mode(tmp_path: Path) -> None:
     file = tmp_path / "Pulumi.dev.yaml"
     file.write_text("old")
     file.chmod(0o640)
@@ -80,7 +80,7 @@ def pulumi(folder: Path, monkeypatch: pytest.MonkeyPatch, lock_of: str, host: st
     return calls
 
 
-def test_a_lock_whose_process_is_gone_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_with_lock_of_ended_process_removes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     calls = pulumi(tmp_path, monkeypatch, str(gone.pid))
@@ -88,9 +88,7 @@ def test_a_lock_whose_process_is_gone_is_taken_away(tmp_path: Path, monkeypatch:
     assert calls.read_text().split() == ["up", "cancel", "up"]
 
 
-def test_a_lock_whose_process_lives_is_waited_for_and_never_taken_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_up_with_lock_of_running_process_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = pulumi(tmp_path, monkeypatch, str(os.getpid()))
     monkeypatch.setattr(pulumi_cli, "_is_pulumi", lambda _pid: True)
     with pytest.raises(PulumiError, match="the stack is currently locked"):
@@ -98,7 +96,7 @@ def test_a_lock_whose_process_lives_is_waited_for_and_never_taken_away(
     assert "cancel" not in calls.read_text().split()
 
 
-def test_a_lock_of_another_machine_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_with_lock_of_another_machine_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = pulumi(tmp_path, monkeypatch, "1", host="elsewhere")
     with pytest.raises(PulumiError, match="the stack is currently locked"):
         PulumiStack(tmp_path, "dev").up_unchecked()
@@ -113,7 +111,7 @@ while :; do sleep 0.05; done
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_what_interrupts_an_up_waits_until_pulumi_has_stopped_in_order(
+def test_up_interrupted_waits_for_pulumi(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     calls = pulumi(tmp_path, monkeypatch, "1")
@@ -124,17 +122,17 @@ def test_what_interrupts_an_up_waits_until_pulumi_has_stopped_in_order(
             time.sleep(0.01)
         os.kill(os.getpid(), number)
         time.sleep(0.1)
-        os.kill(os.getpid(), number)  # nobody is patient
+        os.kill(os.getpid(), number)  # a second signal changes nothing
 
-    told = threading.Thread(target=interrupt)
-    told.start()
+    sender = threading.Thread(target=interrupt)
+    sender.start()
     with pytest.raises(KeyboardInterrupt), handled(raise_interrupt, SIGNALS):
         PulumiStack(tmp_path, "dev").up_unchecked()
-    told.join()
+    sender.join()
     assert calls.read_text() == "state written\n"
 
 
-def test_an_up_that_does_not_end_is_stopped_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_past_the_limit_is_stopped_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = pulumi(tmp_path, monkeypatch, "1")
     (tmp_path / "pulumi").write_text(SLOW.format(calls=calls, folder=tmp_path))
     monkeypatch.setattr(pulumi_cli, "UP_SECONDS", 0.5)
@@ -143,7 +141,7 @@ def test_an_up_that_does_not_end_is_stopped_and_says_so(tmp_path: Path, monkeypa
     assert calls.read_text() == "state written\n"
 
 
-def test_the_line_that_says_why_an_up_failed_is_found() -> None:
+def test_reason_returns_the_line_of_the_cause() -> None:
     output = 'warning: x\n    error: update failed\n  error: before hook "g" failed: gate at 5 %: share\n'
     assert pulumi_cli.reason(output) == 'before hook "g" failed: gate at 5 %: share'
     assert pulumi_cli.reason("") == "no message"

@@ -13,11 +13,11 @@ def test_wait_ends_once_no_problem_is_left() -> None:
 
 
 @pytest.mark.parametrize("error", [WaitError, NotSyncedError])
-def test_wait_past_the_limit_says_what_is_missing(error: type[WaitError]) -> None:
+def test_wait_past_the_limit_names_the_problem(error: type[WaitError]) -> None:
     with pytest.raises(error, match=r"^the thing: not within 0\.01 s: it is gone$"):
         wait(lambda: "it is gone", "the thing", 0.01, 0.001, error)
 
 
-def test_polls_look_once_with_a_limit_of_nothing_and_last_after_the_limit() -> None:
+def test_polls_with_limit_0_poll_once_and_last_past_the_limit() -> None:
     assert len(list(polls(0, 0.001))) == 1
     assert list(polls(0.01, 0.004))[-1] >= 0.01

@@ -1,4 +1,4 @@
-"""What `lab promote` refuses, asks and prints."""
+"""Errors, questions and output of `lab canary promote`."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Pulumi mocks that remember every registration, so that the absence of one can be asserted too."""
+"""Pulumi mocks that record every registration."""
 
 import asyncio
 import atexit

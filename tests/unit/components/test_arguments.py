@@ -22,7 +22,7 @@ def test_read_with_right_types_returns_plain_python_values() -> None:
     assert "timeout" not in found
 
 
-def test_read_with_an_output_keeps_it_only_where_the_value_is_passed_on() -> None:
+def test_read_with_an_output_keeps_it_only_for_inputs() -> None:
     def program() -> None:
         output = pulumi.Output.from_input("n")
         found = arguments.read("C", {**ROUTE, "namespace": output}, CanaryRouteArgs)

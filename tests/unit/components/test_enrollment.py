@@ -35,7 +35,7 @@ def item(kind: str, labels: dict[str, str], manager: str = "") -> dict[str, Any]
         ({}, {PRIMARY: "one", HOME: "mesh", CANARY: "two"}, {("mesh", "one"), ("shop", "two")}),
     ],
 )
-def test_waypoints_of_a_service_are_its_own_labels_or_the_namespaces(
+def test_waypoints_of_a_service_come_from_its_or_the_namespaces_labels(
     service: dict[str, str], namespace: dict[str, str], found: set[tuple[str, str]]
 ) -> None:
     assert enrollment.waypoints(item("Service", service), item("Namespace", namespace)) == found
@@ -61,7 +61,7 @@ def test_conflict_with_another_tool_is_one_line_with_the_fix() -> None:
         ({}, ""),
     ],
 )
-def test_conflict_with_the_same_value_or_the_providers_own_label_is_none(labels: dict[str, str], manager: str) -> None:
+def test_conflict_with_same_value_or_own_label_is_none(labels: dict[str, str], manager: str) -> None:
     assert enrollment.conflict([item("Namespace", labels, manager)], {PRIMARY: "waypoint"}) == ""
 
 

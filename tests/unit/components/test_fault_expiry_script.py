@@ -1,4 +1,4 @@
-"""The Job's own program, against an API server of three lines."""
+"""The program of the expiry Job, with a small API server."""
 
 import copy
 from typing import Any
@@ -109,7 +109,7 @@ def test_step_whose_write_is_refused_backs_off_and_keeps_the_end(api: Api) -> No
     assert api.item["metadata"]["annotations"]["waypoint-lab/fault-until"] == "abc 1970-01-01T00:17:11Z"
 
 
-def test_step_after_the_end_ends_the_fault_although_the_end_was_never_written(api: Api) -> None:
+def test_step_after_an_unwritten_end_removes_the_fault(api: Api) -> None:
     state: dict[str, float] = {}
     api.refused = 403
     script.step(SPEC, state)

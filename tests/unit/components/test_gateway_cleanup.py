@@ -94,7 +94,7 @@ def created(monkeypatch: pytest.MonkeyPatch, services: list[str] | None, labels:
     return commands
 
 
-def test_gateway_for_a_namespace_with_a_label_of_another_tool_is_refused_before_it_is_made(
+def test_gateway_for_a_namespace_labelled_by_another_tool_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(RuntimeError, match=r"^namespace shop has the label istio.io/use-waypoint=other of "):
@@ -102,5 +102,5 @@ def test_gateway_for_a_namespace_with_a_label_of_another_tool_is_refused_before_
     assert len(created(monkeypatch, [], {"istio.io/use-waypoint": "waypoint"})) == 2
 
 
-def test_gateway_that_enrolls_nothing_looks_at_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gateway_that_enrolls_nothing_reads_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(created(monkeypatch, None, {"istio.io/use-waypoint": "other"})) == 1

@@ -69,7 +69,7 @@ def test_construct_of_a_chaos_rule_passes_delay_abort_and_retries() -> None:
     assert plain == {"match": [{"port": 80}], "route": rule["route"]}
 
 
-def test_a_hosted_policy_and_a_hosted_waypoint_get_all_their_inputs() -> None:
+def test_construct_of_policy_and_waypoint_passes_all_inputs() -> None:
     rules = [{"methods": ["GET"], "headers": {"X-Team": ["a", "b"]}, "namespaces": ["n"]}]
     made = construct("L7Policy", {"namespace": "n", "services": ["s"], "action": "DENY", "rules": rules})
     spec = made.inputs("given-policy")["spec"]
@@ -102,7 +102,7 @@ def test_construct_registers_the_same_as_an_import() -> None:
     assert hosted.made["given"].typ == imported.made["given"].typ == "waypoint-lab:index:CanaryRoute"
 
 
-def test_a_hosted_waypoint_gets_its_canary_as_an_imported_one_does() -> None:
+def test_construct_of_waypoint_canary_equals_an_import() -> None:
     hosted = construct(
         "Waypoint",
         {
@@ -144,7 +144,7 @@ GIVEN: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(("kind", "field"), [("CanaryRoute", "timeout"), ("Waypoint", "gateway")])
-def test_an_output_for_a_plain_value_is_refused_in_one_line(kind: str, field: str) -> None:
+def test_construct_with_output_for_plain_value_is_refused(kind: str, field: str) -> None:
     def program() -> None:
         inputs = {**GIVEN[kind], field: pulumi.Output.from_input("n")}
         package.Package().construct("given", f"waypoint-lab:index:{kind}", inputs)

@@ -86,7 +86,7 @@ def test_l7_policy_host_without_port_matches_any_port_too() -> None:
         ({"kubeconfig": 5}, "kubeconfig is 5: it must be text"),
     ],
 )
-def test_l7_policy_with_a_wrong_type_is_refused_before_anything_is_registered(args: dict[str, Any], said: str) -> None:
+def test_l7_policy_with_a_wrong_type_is_refused_before_registration(args: dict[str, Any], said: str) -> None:
     given: Any = {"namespace": "shop", "services": ["cart"], "rules": [{"methods": ["GET"]}], **args}
     with pytest.raises(pulumi.RunError, match=said):
         run(lambda: L7Policy("p", given))

@@ -120,7 +120,7 @@ def alone(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hosted(alone: Path) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
-    """The copy as the engine starts it: with an address that nobody listens on, without this project on PYTHONPATH."""
+    """The copy as the engine starts it: with an address without a listener, without this project on PYTHONPATH."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     said = alone.parent / "imports"
     with said.open("w") as errors:

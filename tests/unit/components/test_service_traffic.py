@@ -235,7 +235,7 @@ def guarded(**args: Any) -> Recording:
     return run(lambda: FailClosed("g", {"namespace": "shop", "labels": {"app": "cart"}, **args}))  # type: ignore[typeddict-item]
 
 
-def test_the_guard_lets_the_waypoints_identity_in_and_nobody_else() -> None:
+def test_fail_closed_allows_the_waypoints_identity_only() -> None:
     assert guarded().inputs("g-policy")["spec"] == {
         "selector": {"matchLabels": {"app": "cart"}},
         "action": "ALLOW",
@@ -243,12 +243,12 @@ def test_the_guard_lets_the_waypoints_identity_in_and_nobody_else() -> None:
     }
 
 
-def test_a_guard_of_all_pods_is_refused_as_it_would_shut_out_the_waypoint() -> None:
+def test_fail_closed_without_labels_is_refused() -> None:
     with pytest.raises(pulumi.RunError, match="at least one label"):
         guarded(labels={})
 
 
-def test_a_canary_waypoint_is_let_in_beside_the_primary() -> None:
+def test_fail_closed_allows_primary_and_canary_waypoint() -> None:
     spec = guarded(waypoint="blue", canary="green").inputs("g-policy")["spec"]
     (source,) = spec["rules"][0]["from"]
     wanted = ["cluster.local/ns/shop/sa/blue", "cluster.local/ns/shop/sa/green"]

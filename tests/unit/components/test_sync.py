@@ -163,7 +163,7 @@ def test_write_waits_for_status_and_every_pod_of_the_waypoint(mesh: Mesh) -> Non
     assert "other-1" not in asked
 
 
-def test_write_costs_two_looks_before_it_and_two_after_it(mesh: Mesh) -> None:
+def test_write_accepted_at_once_runs_five_commands(mesh: Mesh) -> None:
     write(policy("cart", "till"))
     assert [
         "exec",
@@ -203,7 +203,7 @@ def test_write_for_a_service_without_waypoint_is_refused_before_it(
     assert not [line for line in mesh.commands if "authorizationpolicy" in line]
 
 
-def test_write_for_a_service_whose_own_label_takes_it_out_is_refused(mesh: Mesh) -> None:
+def test_write_for_a_service_with_label_none_is_refused(mesh: Mesh) -> None:
     mesh.labels = {"shop": LABELS, "till": {"istio.io/use-waypoint": "none"}}
     assert "Service shop/till has no waypoint" in refused(policy("cart", "till"))
 
@@ -226,12 +226,12 @@ def test_write_that_envoy_rejects_fails_with_its_message(mesh: Mesh) -> None:
     )
 
 
-def test_write_that_envoy_rejects_first_and_takes_then_passes(mesh: Mesh) -> None:
+def test_write_that_envoy_rejects_first_then_accepts_passes(mesh: Mesh) -> None:
     mesh.stats = {"waypoint-1": [(3, 0), (4, 1)]}
     write(policy("cart"))
 
 
-def test_write_that_a_disconnected_envoy_does_not_receive_fails_after_the_limit(mesh: Mesh) -> None:
+def test_write_to_a_disconnected_envoy_fails_after_the_limit(mesh: Mesh) -> None:
     mesh.stats = {"waypoint-1": [(3, 0)]}
     mesh.connected = 0
     said = refused(policy("cart"))
@@ -244,14 +244,14 @@ def test_write_that_makes_no_difference_to_istiod_passes(mesh: Mesh, monkeypatch
     write(policy("cart"))
 
 
-def test_write_that_leaves_the_spec_alone_waits_for_no_update(mesh: Mesh) -> None:
+def test_write_with_unchanged_spec_waits_for_no_update(mesh: Mesh) -> None:
     mesh.stats = {"waypoint-1": [(3, 0)]}
     write(policy("cart"), generation=2, old=2)
     mesh.dump = {"configs": [{"dynamic_listeners": [{"error_state": {"details": "still bad"}}]}]}
     assert "still bad" in refused(policy("cart"), generation=2, old=2)
 
 
-def test_write_goes_on_where_a_pod_has_been_replaced(mesh: Mesh) -> None:
+def test_write_during_a_replaced_pod_continues(mesh: Mesh) -> None:
     mesh.stats = {"waypoint-1": [(3, 0)], "waypoint-0": [(5, 0)]}
     mesh.pods.append(("waypoint-0", "waypoint"))
 
@@ -266,7 +266,7 @@ def test_write_goes_on_where_a_pod_has_been_replaced(mesh: Mesh) -> None:
         write(policy("cart"))
 
 
-def test_write_without_the_right_to_ask_envoy_waits_for_the_status(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_without_the_right_to_read_envoy_waits_for_status(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
     warned: list[str] = []
     monkeypatch.setattr(pulumi, "warn", warned.append)
     mesh.failing = {"exec": 'Error from server (Forbidden): cannot create resource "pods/exec"'}

@@ -73,7 +73,7 @@ def test_header_values_are_literal_and_names_have_lower_case(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["CanaryRoute", "ServiceTraffic"])
-def test_names_and_header_values_may_be_outputs_and_secrets_stay_secret(kind: str) -> None:
+def test_names_and_header_values_as_outputs_keep_secrets(kind: str) -> None:
     def program() -> None:
         given = {
             **SERVICE,
@@ -140,13 +140,13 @@ def test_names_and_header_values_may_be_outputs_and_secrets_stay_secret(kind: st
         ("ServiceTraffic", {**ABORT, "duration": {"seconds": 9, "id": "x" * 50}}, "name of the fault's Job"),
     ],
 )
-def test_traffic_that_an_api_does_not_take_is_refused_in_one_line(kind: str, args: dict[str, Any], said: str) -> None:
+def test_traffic_that_an_api_rejects_is_refused_in_one_line(kind: str, args: dict[str, Any], said: str) -> None:
     with pytest.raises(pulumi.RunError, match=said) as caught:
         made(kind, **args)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_no_retries_at_all_have_no_further_field() -> None:
+def test_chaos_rule_with_0_attempts_has_no_other_retry_field() -> None:
     first, _ = spec("ChaosRule", retries={"attempts": 0})["http"]
     assert first["retries"] == {"attempts": 0}
 
@@ -156,7 +156,7 @@ def upstream() -> Recording:
     return made("ServiceTraffic", **SPLIT, **ABORT, fault_at="upstream", duration=duration)
 
 
-def test_the_failing_workload_adds_nothing_but_the_fault() -> None:
+def test_fault_upstream_adds_only_the_fault() -> None:
     config = json.loads(upstream().inputs("t-upstream-config")["data"]["envoy.json"])["static_resources"]
     manager = config["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     (route,) = manager["route_config"]["virtual_hosts"][0]["routes"]
@@ -174,7 +174,7 @@ def test_the_failing_workload_adds_nothing_but_the_fault() -> None:
 
 
 @pytest.mark.parametrize("name", ["t-upstream-deployment", "t-fault-expiry-job"])
-def test_our_pods_fit_the_restricted_level_of_pod_security(name: str) -> None:
+def test_pods_fit_the_restricted_pod_security_level(name: str) -> None:
     (container,) = upstream().inputs(name)["spec"]["template"]["spec"]["containers"]
     security = container["securityContext"]
     assert security["allowPrivilegeEscalation"] is False

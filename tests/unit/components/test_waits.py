@@ -136,7 +136,7 @@ def test_wait_past_the_limit_gives_object_and_problem() -> None:
         )
 
 
-def test_wait_without_kubectl_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_wait_without_kubectl_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="kubectl is not on PATH"):
         asyncio.run(waits.wait(Access(), waits.one("httproute", "n", "r"), _why, 1))

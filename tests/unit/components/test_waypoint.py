@@ -104,12 +104,12 @@ def test_waypoint_with_bad_arguments_is_refused(args: dict[str, Any], said: str)
 
 
 @pytest.mark.parametrize(("given", "seconds"), [({}, "180s"), ({"limit_seconds": 10}, "10s")])
-def test_waypoint_limit_is_that_of_the_providers_wait_too(given: dict[str, Any], seconds: str) -> None:
+def test_waypoint_limit_applies_to_the_providers_wait(given: dict[str, Any], seconds: str) -> None:
     timeouts = waypoint(**given).requests["w-gateway"].customTimeouts
     assert (timeouts.create, timeouts.update) == (seconds, seconds)
 
 
-def test_waypoint_services_are_waited_for_after_their_labels_one_by_one() -> None:
+def test_waypoint_services_are_waited_for_after_each_label() -> None:
     record = waypoint(enroll="services", services=["cart", "till"])
     assert list(record.requests["w-enrollment-cart"].hooks.after_create) == ["w-synced-cart"]
     assert list(record.requests["w-enrollment-till"].hooks.after_update) == ["w-synced-till"]
@@ -143,7 +143,7 @@ def test_waypoint_passes_outputs_on() -> None:
     assert record.inputs("w-enrollment")["metadata"]["name"] == "shop"
 
 
-def test_fail_closed_passes_outputs_on_and_waits_for_its_status() -> None:
+def test_fail_closed_passes_outputs_on_and_waits_for_status() -> None:
     def program() -> None:
         output = pulumi.Output.from_input
         FailClosed("f", {"namespace": output("shop"), "labels": {"app": output("cart")}, "waypoint": output("w")})
@@ -183,7 +183,7 @@ def test_l7_policy_is_bound_to_its_services() -> None:
     }
 
 
-def test_l7_policy_that_refuses_everything_needs_everything() -> None:
+def test_l7_policy_that_refuses_all_needs_everything_true() -> None:
     for args in ({"rules": []}, {"rules": [{}], "action": "DENY"}):
         with pytest.raises(pulumi.RunError, match="unless everything is true"):
             policy(**args)

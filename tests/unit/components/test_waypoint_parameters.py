@@ -29,7 +29,7 @@ def test_waypoint_without_parameters_has_no_config_map() -> None:
     assert "infrastructure" not in record.inputs("w-gateway")["spec"]
 
 
-def test_waypoint_gateway_refers_to_its_parameters_and_needs_them_first() -> None:
+def test_waypoint_gateway_depends_on_its_parameters() -> None:
     record = waypoint(replicas=2)
     name = record.inputs("w-parameters")["metadata"]["name"]
     assert record.inputs("w-gateway")["spec"]["infrastructure"] == {
@@ -39,7 +39,7 @@ def test_waypoint_gateway_refers_to_its_parameters_and_needs_them_first() -> Non
     assert overlays(record) == {"deployment": {"metadata": {"annotations": {STAMP: name}}, "spec": {"replicas": 2}}}
 
 
-def test_waypoint_parameters_get_a_new_name_with_new_content_only() -> None:
+def test_waypoint_parameters_name_follows_their_content() -> None:
     names = [waypoint(replicas=count).inputs("w-parameters")["metadata"]["name"] for count in (2, 2, 3)]
     assert names[0] == names[1]
     assert names[0] != names[2]
@@ -51,7 +51,7 @@ def test_waypoint_canary_gets_the_parameters_too() -> None:
     assert record.inputs("w-parameters-next")["metadata"]["name"].startswith("next-parameters-")
 
 
-def test_waypoint_parameters_are_those_that_istiod_merges() -> None:
+def test_waypoint_parameters_have_the_keys_of_istiod() -> None:
     found = overlays(
         waypoint(
             autoscaling={"min": 2, "max": 5, "cpu_percent": 70},
@@ -164,7 +164,7 @@ def test_without_replicas_keeps_the_rest() -> None:
 
 
 @pytest.mark.parametrize("data", [{}, {"deployment": "spec: {replicas: 2}"}, {"deployment": '{"spec": {}}'}])
-def test_without_replicas_is_none_where_the_number_is_not_set(data: dict[str, str]) -> None:
+def test_without_replicas_is_none_if_replicas_are_unset(data: dict[str, str]) -> None:
     assert waypoint_parameters.without_replicas(data) is None
 
 
@@ -236,7 +236,7 @@ def test_settle_deletes_the_autoscaler_of_earlier_parameters() -> None:
     assert cluster.writes == ["delete horizontalpodautoscaler w --ignore-not-found"]
 
 
-def test_settle_without_parameters_deletes_all_of_them_and_nothing_of_others() -> None:
+def test_settle_without_parameters_deletes_its_own_objects_only() -> None:
     cluster = Cluster(deployment=made(""), poddisruptionbudget=made("old"), horizontalpodautoscaler=made(""))
     asyncio.run(waypoint_deployment.settle(cluster.session(), "w", None))
     assert cluster.writes == ["delete poddisruptionbudget w --ignore-not-found"]

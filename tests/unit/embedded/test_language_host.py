@@ -17,7 +17,7 @@ class Aborted(Exception):
 
 
 class Context:
-    """A gRPC context: remembers why a call was refused."""
+    """A gRPC context whose `abort` raises the reason."""
 
     def __init__(self) -> None:
         self.callbacks: list[Callable[[], None]] = []
@@ -33,7 +33,7 @@ def info(folder: Path) -> Any:
     return language_pb2.ProgramInfo(root_directory=str(folder), program_directory=str(folder), entry_point=".")
 
 
-def test_what_a_requirements_file_asks_for_and_is_not_here_is_named() -> None:
+def test_missing_names_requirements_that_are_not_installed() -> None:
     text = f"""
 # a comment
 pulumi=={VERSION} \\
@@ -46,12 +46,12 @@ no-such-package-either ; python_version < "3"
     assert missing(text) == ["pulumi-kubernetes>=99", "no-such-package"]
 
 
-def test_a_line_that_is_no_requirement_is_an_error() -> None:
+def test_missing_with_an_invalid_requirement_raises() -> None:
     with pytest.raises(ValueError, match="Expected package name"):
         missing("--index-url somewhere")
 
 
-def test_a_plugin_whose_requirements_are_here_is_installed_and_another_is_refused(tmp_path: Path) -> None:
+def test_install_dependencies_without_the_requirements_is_refused(tmp_path: Path) -> None:
     request = language_pb2.InstallDependenciesRequest(info=info(tmp_path), is_plugin=True)
     with pytest.raises(
         Aborted, match=r"UNIMPLEMENTED: the language host of this project installs nothing: .*requirements.txt"
@@ -68,7 +68,7 @@ OFFICIAL = ["GeneratePackage", "Link", "Pack", "GenerateProgram", "GenerateProje
 
 
 @pytest.mark.parametrize("method", OFFICIAL)
-def test_what_takes_the_official_host_says_so_in_one_line(method: str) -> None:
+def test_unsupported_method_names_the_official_host(method: str) -> None:
     with pytest.raises(Aborted, match=r"^UNIMPLEMENTED: .* takes the official pulumi-language-python") as caught:
         getattr(Host(), method)(None, Context())
     assert "\n" not in str(caught.value)
@@ -83,7 +83,7 @@ sys.exit(3)
 """
 
 
-def test_a_plugin_gets_the_engines_arguments_folder_and_environment_alone(
+def test_run_plugin_passes_arguments_folder_and_environment_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OWN", "of the language host")
@@ -111,7 +111,7 @@ time.sleep(600)
 
 
 @pytest.mark.timeout(60)
-def test_what_a_plugin_says_is_passed_on_while_it_runs(tmp_path: Path) -> None:
+def test_run_plugin_streams_its_output(tmp_path: Path) -> None:
     (tmp_path / "__main__.py").write_text(LASTING)
     request = language_pb2.RunPluginRequest(pwd=str(tmp_path), info=info(tmp_path), env=["A=b"], kind="resource")
     host, context = Host(), Context()

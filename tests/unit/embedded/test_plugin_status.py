@@ -32,9 +32,7 @@ def test_plugins_of_the_project_have_the_versions_of_the_sdks(tmp_path: Path) ->
         assert Plugin(name, importlib.metadata.version(sdk), "this project") == found[name]
 
 
-def test_kubernetes_provider_of_the_toolchain_and_of_the_user_are_told_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kubernetes_provider_of_toolchain_or_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAYPOINT_LAB_CACHE", str(tmp_path / "cache"))
     built = add(tmp_path / "cache" / "toolchain-0" / "plugins", NAMES[1])
     own = add(tmp_path / "plugins" / "resource-kubernetes-v4.34.2", NAMES[1])

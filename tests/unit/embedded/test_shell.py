@@ -54,7 +54,7 @@ def test_stand_in_answers_from_any_folder(state: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"])
-def test_embedded_stacks_ignore_the_users_backend_and_say_so(
+def test_embedded_stacks_ignore_the_users_backend_with_a_notice(
     state: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "users-own")

@@ -1,4 +1,4 @@
-"""The toolchain's key and its refusals; the build itself is minutes long and proved by using it."""
+"""Key and errors of the toolchain; the build itself takes minutes and is not tested here."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def _go_that_says(folder: Path, version: str) -> str:
     return str(folder)
 
 
-def test_the_key_follows_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_changes_with_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     before = build.key()
     monkeypatch.setattr(build, "FLAGS", [*build.FLAGS, "-race"])
     assert before != build.key()
@@ -33,20 +33,20 @@ def _no_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_no_wheel")
-def test_a_missing_go_is_one_line_that_says_what_helps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_find_go_without_go_names_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(build.ToolchainError, match=r"go is not on PATH, .*install Go 1\.26\.6 or newer"):
         go.find_go()
 
 
 @pytest.mark.usefixtures("_no_wheel")
-def test_an_old_go_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_find_go_old_version_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", _go_that_says(tmp_path / "old", "go1.19.8") + ":/bin:/usr/bin")
     with pytest.raises(build.ToolchainError, match=r"go1\.19\.8 is too old"):
         go.find_go()
 
 
-def test_a_full_disk_is_said_before_the_build_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_build_on_a_full_disk_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WAYPOINT_LAB_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", _go_that_says(tmp_path / "new", "go1.27.3") + ":/bin:/usr/bin")
     monkeypatch.setattr(build, "DISK_NEEDED", 2**60)
@@ -55,18 +55,18 @@ def test_a_full_disk_is_said_before_the_build_starts(monkeypatch: pytest.MonkeyP
     assert not list(tmp_path.glob("*.part-*"))
 
 
-def test_a_new_go_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_find_go_new_version_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = _go_that_says(tmp_path / "new", "go1.27.3")
     monkeypatch.setenv("PATH", folder + ":/bin:/usr/bin")
     assert f"{folder}/go" == go.find_go()
 
 
-def test_the_lock_names_no_address() -> None:
+def test_requirements_name_no_registry() -> None:
     requirements = Path(build.HERE).parents[1] / "requirements.txt"
     assert "://" not in requirements.read_text()
 
 
-def test_the_provider_locks_the_versions_of_the_toolchain() -> None:
+def test_provider_locks_the_versions_of_the_toolchain() -> None:
     """Packages of the same version compile once; the provider needs an older engine library, which the recipe names."""
     main, provider = (
         dict(re.findall(r"^\t(\S+) (v\S+)", (folder / "go.mod").read_text().split("replace (")[0], re.MULTILINE))
@@ -121,7 +121,7 @@ def test_program_of_another_toolchain_is_not_the_users_own(monkeypatch: pytest.M
     assert installed.fitting("pulumi") is None
 
 
-def test_what_fits_on_path_is_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_leaves_out_programs_on_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _program(tmp_path / "bin", "pulumi", f"v{PULUMI}")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.setenv("WAYPOINT_LAB_CACHE", str(tmp_path / "cache"))

@@ -58,7 +58,7 @@ def test_signal_is_passed_on_once(tmp_path: Path, number: signal.Signals) -> Non
     assert f"the command was stopped: {number.name}" == result.problem
 
 
-def test_signal_is_dropped_where_it_is_not_to_be_passed_on(tmp_path: Path) -> None:
+def test_signal_with_forwarding_off_is_dropped(tmp_path: Path) -> None:
     file = tmp_path / "trace"
     thread = after(file, signal.SIGINT)
     result = command.run(["sh", "-c", f"echo ready >{file}; sleep 0.3"], 20, LINES.append, forward=False)

@@ -74,7 +74,7 @@ def test_failure_without_a_rollback_command_is_only_reported(cluster: Cluster) -
     assert (result.verdict, cluster.ran, result.restored) == (Verdict.FAILED, ["apply"], False)
 
 
-def test_failure_is_rolled_back_and_the_former_outcome_is_proven(cluster: Cluster) -> None:
+def test_failure_is_rolled_back_and_the_outcome_proven(cluster: Cluster) -> None:
     cluster.effects = {"apply": SILENT, "undo": GOOD}
     result = cluster.watch("undo")
     assert (result.verdict, cluster.ran, result.restored) == (Verdict.FAILED, ["apply", "undo"], True)
@@ -82,12 +82,12 @@ def test_failure_is_rolled_back_and_the_former_outcome_is_proven(cluster: Cluste
     assert result.document()["rollback"]["restored"] is True
 
 
-def test_rollback_without_effect_is_not_taken_for_a_restored_outcome(cluster: Cluster) -> None:
+def test_rollback_without_effect_is_reported(cluster: Cluster) -> None:
     cluster.effects = {"apply": SILENT}
     assert not cluster.watch("undo").restored
 
 
-def test_rollback_that_fails_is_not_taken_for_a_restored_outcome(cluster: Cluster) -> None:
+def test_rollback_that_fails_is_reported(cluster: Cluster) -> None:
     cluster.effects, cluster.results = {"apply": SILENT, "undo": GOOD}, {"undo": (3, "")}
     assert not cluster.watch("undo").restored
 
@@ -106,7 +106,7 @@ def test_command_that_was_interrupted_is_rolled_back(cluster: Cluster) -> None:
     assert (result.interrupted, cluster.ran) == (True, ["apply", "undo"])
 
 
-def test_signal_before_the_command_ends_the_guard_without_a_change(cluster: Cluster) -> None:
+def test_signal_before_the_command_ends_without_a_change(cluster: Cluster) -> None:
     cluster.signalled = "before"
     with pytest.raises(KeyboardInterrupt):
         cluster.watch("undo")

@@ -32,7 +32,7 @@ def test_route_to_a_cluster_that_envoy_does_not_know_is_broken() -> None:
     ]
 
 
-def test_answer_of_the_waypoint_itself_is_broken_where_it_is_an_error() -> None:
+def test_error_answered_by_the_waypoint_itself_is_broken() -> None:
     plain = [{"direct_response": {"status": status}} for status in (200, 500)]
     (found,) = routes.broken(list(routes.routes(dump("web", *plain))), {})
     assert "the waypoint answers 500" in found.why

@@ -1,4 +1,4 @@
-"""Which waypoint took the lab's requests, as the waypoints' access logs say."""
+"""Requests of each waypoint, from the access logs."""
 
 import time
 from collections import Counter
@@ -16,7 +16,7 @@ from waypoint_lab.measure import access_log
 from waypoint_lab.measure.request import AGENT
 
 
-def test_a_line_of_a_real_waypoint_says_all_that_is_wanted() -> None:
+def test_requests_real_line_has_all_fields() -> None:
     assert list(access_log.requests(REAL, ADDRESS)) == [
         {
             "method": "GET",
@@ -29,12 +29,12 @@ def test_a_line_of_a_real_waypoint_says_all_that_is_wanted() -> None:
     ]
 
 
-def test_a_failure_and_an_agent_of_several_words_are_read_too() -> None:
+def test_requests_failure_and_long_agent_are_read() -> None:
     (found,) = access_log.requests(line("Mozilla/5.0 (X11; Linux)", status="503", flags="UF,URX"), ADDRESS)
     assert (found["agent"], found["status"], found["flags"]) == ("Mozilla/5.0 (X11; Linux)", "503", "UF,URX")
 
 
-def test_what_is_no_request_to_the_service_is_left_out() -> None:
+def test_requests_lines_of_other_services_are_left_out() -> None:
     log = [
         "2026-11-24T10:12:19.543Z\tinfo\txdsproxy\tconnected to upstream XDS server: istiod.istio-system.svc:15012",
         line(address="10.96.232.8:9080"),
@@ -46,7 +46,7 @@ def test_what_is_no_request_to_the_service_is_left_out() -> None:
     assert [found["agent"] for found in access_log.requests("\n".join(log), ADDRESS)] == [MINE]
 
 
-def test_each_agent_is_the_labs_own_and_no_other_one() -> None:
+def test_agent_is_unique_and_has_the_labs_name() -> None:
     first, second = access_log.agent(), access_log.agent()
     assert first != second
     assert {first.split("/")[0], second.split("/")[0]} == {AGENT}
@@ -58,7 +58,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_each_waypoints_own_requests_are_counted_once_all_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_counts_own_requests_once_all_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     others = [line("curl/8"), line(AGENT), line(f"{AGENT}/ffffffff"), line(MINE + "0")]
     fake = use(
         monkeypatch,
@@ -73,7 +73,7 @@ def test_each_waypoints_own_requests_are_counted_once_all_are_logged(monkeypatch
 
 
 @pytest.mark.usefixtures("impatient")
-def test_requests_that_nobody_logs_are_waited_for_until_the_limit_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_missing_in_the_log_waits_until_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_log, "LIMIT_SECONDS", 0.02)
     fake = use(monkeypatch, waypoint=[[line()]], waypoint_next=[[]])
     began = time.monotonic()
@@ -82,7 +82,7 @@ def test_requests_that_nobody_logs_are_waited_for_until_the_limit_only(monkeypat
     assert len([command for command in fake.commands if command[0] == "logs"]) > 2
 
 
-def test_no_more_of_a_log_is_read_than_the_time_since_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_reads_the_log_since_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = use(monkeypatch, waypoint=[[line()]], waypoint_next=[[]])
     access_log.answers(TWO, MINE, 1, time.monotonic() - 60)
     windows = {next(word for word in command if word.startswith("--since=")) for command in fake.commands[1:]}
@@ -91,7 +91,7 @@ def test_no_more_of_a_log_is_read_than_the_time_since_the_first_request(monkeypa
     assert all("--tail=-1" in command for command in fake.commands[1:]), "kubectl shows ten lines by a selector"
 
 
-def test_traffic_of_others_is_counted_over_both_waypoints_without_the_labs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_traffic_counts_other_clients_of_both_waypoints(monkeypatch: pytest.MonkeyPatch) -> None:
     use(
         monkeypatch,
         waypoint=[[line("curl/8"), line("curl/8", status="503", flags="FI"), line(AGENT), line()]],
@@ -100,7 +100,7 @@ def test_traffic_of_others_is_counted_over_both_waypoints_without_the_labs_own(m
     assert blast_radius.traffic(TWO) == blast_radius.ObservedTraffic(3, 2)
 
 
-def test_the_cluster_that_the_stack_names_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_log_is_read_from_the_cluster_of_the_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(tmp_path, monkeypatch, '#!/bin/sh\necho "$@"\n')
     config = LabConfig(target=ExistingTarget(kubeconfig="/k", context="west"))
     want = "--kubeconfig=/k --context=west --request-timeout=30s logs --namespace bookinfo-backends "
@@ -115,7 +115,7 @@ def test_the_cluster_that_the_stack_names_is_asked(monkeypatch: pytest.MonkeyPat
         ("exit 0", "there is no Service bookinfo-backends/reviews; set waypoint-lab:app"),
     ],
 )
-def test_what_kubectl_refuses_is_one_line(
+def test_answers_failure_of_kubectl_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, said: str
 ) -> None:
     install(tmp_path, monkeypatch, f"#!/bin/sh\n{script}\n")

@@ -28,10 +28,10 @@ def test_probability_outside_the_range_is_none_or_all(x: float, expected: float)
 
 @pytest.mark.parametrize("p", [1e-6, 0.0005, 0.1, 0.5, 0.9, 0.9995])
 @pytest.mark.parametrize(("a", "b"), [(1, 1), (13.3, 300.2), (300.2, 1), (0.7, 20), (13_000, 30_000)])
-def test_quantile_is_the_inverse_of_the_probability(p: float, a: float, b: float) -> None:
+def test_quantile_inverts_the_probability(p: float, a: float, b: float) -> None:
     assert p == pytest.approx(beta.probability(beta.quantile(p, a, b), a, b), rel=1e-6)
 
 
 @pytest.mark.parametrize(("p", "freedom", "expected"), [(0.025, 10, 2.228139), (0.0005, 29, 3.6594), (0.25, 1, 1.0)])
-def test_student_quantile_is_that_of_the_tables(p: float, freedom: float, expected: float) -> None:
+def test_student_quantile_equals_the_tables(p: float, freedom: float, expected: float) -> None:
     assert expected == pytest.approx(beta.student_quantile(p, freedom), rel=1e-5)

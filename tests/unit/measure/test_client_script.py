@@ -121,7 +121,7 @@ def test_script_round_has_one_answer_of_each_endpoint(
     assert list(server.requests.values()) == [3, 3, 3], "one to warm each connection up, two that count"
 
 
-def test_script_endpoint_that_never_answers_is_measured_after_the_warm_up(
+def test_script_silent_endpoint_is_measured_after_the_warm_up(
     capsys: pytest.CaptureFixture[str], stdin: tuple[int, int]
 ) -> None:
     with Server() as server:

@@ -83,7 +83,7 @@ def test_since_after_a_restart_of_envoy_counts_the_new_counters_whole() -> None:
     assert {CANARY: Counts(4, 3, 1)} == after.since(before)
 
 
-def test_since_with_pods_and_endpoints_that_come_and_go_counts_new_ones_whole() -> None:
+def test_since_with_new_pods_and_endpoints_counts_them_whole() -> None:
     before = counters(one=answer(canary=[endpoint("a", 10), endpoint("b", 3)]), two=answer(canary=[endpoint("a", 8)]))
     after = counters(
         one=answer(canary=[endpoint("a", 11), endpoint("c", 4)]), three=answer(baseline=[endpoint("d", 2)])
@@ -104,7 +104,7 @@ def test_read_leaves_out_a_pod_whose_envoy_has_not_started(cluster: Cluster, sta
     assert list(cluster.read().pods) == ["w-1"]
 
 
-def test_read_leaves_out_a_pod_that_ends_while_it_is_asked(cluster: Cluster) -> None:
+def test_read_leaves_out_a_pod_that_ends_meanwhile(cluster: Cluster) -> None:
     def ending() -> KubectlError:
         cluster.states["w-2"] = {"state": {"terminated": {}}}
         return KubectlError("kubectl exec: container not found")

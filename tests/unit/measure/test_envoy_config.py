@@ -1,4 +1,4 @@
-"""When the client's traffic has gone over to the waypoints that are declared, with their shares."""
+"""Wait until the client's traffic uses the declared waypoints."""
 
 import pytest
 
@@ -20,7 +20,9 @@ def wait(given: LabConfig, limit_seconds: float = 5.0) -> None:
     envoy_config.wait_for_traffic(given, limit_seconds)
 
 
-def test_a_waypoint_without_a_share_must_get_nothing_any_more(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
+def test_wait_for_traffic_retries_until_idle_waypoint_gets_no_request(
+    monkeypatch: pytest.MonkeyPatch, sends: Sends
+) -> None:
     once = {"waypoint": [[line()] * 7, [line()] * 8], "waypoint_next": [[line()], []]}
     use(monkeypatch, **once)
     wait(config(0))
@@ -31,7 +33,7 @@ def test_a_waypoint_without_a_share_must_get_nothing_any_more(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("weight", "stray"), [(0, NEXT), (100, FIRST)])
-def test_requests_that_still_go_astray_are_said_with_their_way(
+def test_wait_for_traffic_names_the_idle_waypoint_with_requests(
     monkeypatch: pytest.MonkeyPatch, sends: Sends, weight: int, stray: str
 ) -> None:
     use(monkeypatch, **logged(4, 4))
@@ -42,7 +44,7 @@ def test_requests_that_still_go_astray_are_said_with_their_way(
     )
 
 
-def test_requests_that_are_not_logged_in_time_are_no_strays(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
+def test_wait_for_traffic_ignores_requests_not_yet_logged(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
     use(monkeypatch, **logged(0, 0))
     wait(config(0))
     assert len(sends.groups) == 1
@@ -56,7 +58,7 @@ def test_requests_that_are_not_logged_in_time_are_no_strays(monkeypatch: pytest.
         lab_config("waypoint", "accessLog"),
     ],
 )
-def test_without_an_idle_waypoint_that_logs_no_log_is_read(
+def test_wait_for_traffic_without_logging_idle_waypoint_reads_no_log(
     monkeypatch: pytest.MonkeyPatch, sends: Sends, given: LabConfig
 ) -> None:
     fake: Kubectl = use(monkeypatch)
@@ -64,9 +66,7 @@ def test_without_an_idle_waypoint_that_logs_no_log_is_read(
     assert (len(sends.groups), fake.commands) == (1, [])
 
 
-def test_requests_past_the_waypoint_are_said_without_a_look_into_logs(
-    monkeypatch: pytest.MonkeyPatch, sends: Sends
-) -> None:
+def test_wait_for_traffic_past_the_waypoint_reads_no_log(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
     fake = use(monkeypatch)
     sends.answer = Answer(200, "none", proxied=False)
     with pytest.raises(NotSyncedError, match=r"^requests go through .*: not within 0 s: 8 of 8 requests did not$"):

@@ -19,14 +19,14 @@ def cluster(service: str, weight: int = 1) -> dict[str, Any]:
     return {"name": f"inbound-vip|9080|http|{service}.bookinfo-backends.svc.cluster.local", "weight": weight}
 
 
-def test_shares_are_read_from_a_route() -> None:
+def test_weights_of_a_route_are_shares() -> None:
     route = {
         "route": {"weighted_clusters": {"clusters": [cluster("reviews-baseline", 80), cluster("reviews-stable", 20)]}}
     }
     assert weights(route) == {"reviews-baseline": 0.8, "reviews-stable": 0.2}
 
 
-def test_an_old_weight_is_not_live() -> None:
+def test_problem_old_weight_is_named() -> None:
     config = lab_config("waypoint", "canary", canary={"weight": 50})
     old = {
         "route": {"weighted_clusters": {"clusters": [cluster("reviews-baseline", 80), cluster("reviews-stable", 20)]}}
@@ -36,14 +36,14 @@ def test_an_old_weight_is_not_live() -> None:
     assert problem(config, manager(new)) == ""
 
 
-def test_a_fault_that_stays_is_not_live() -> None:
+def test_problem_remaining_fault_is_named() -> None:
     fault = {"envoy.filters.http.fault": {"abort": {"percentage": {"numerator": 50}}}}
     route = {"route": {"cluster": cluster("reviews")["name"]}, "typed_per_filter_config": fault}
     assert problem(lab_config("waypoint"), manager(route)) == "the waypoint aborts 50 %"
     assert problem(lab_config("waypoint", "abort"), manager(route)) == ""
 
 
-def test_a_policy_is_live_once_the_waypoint_has_its_rules() -> None:
+def test_problem_policy_needs_the_rules_of_the_waypoint() -> None:
     route = {"route": {"cluster": cluster("reviews")["name"]}}
     config = lab_config("waypoint", "l7Policy")
     assert problem(config, manager(route)) == "the waypoint has no authorization rule"
@@ -82,7 +82,7 @@ def test_problem_added_header_with_upper_case_is_in_sync(name: str) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "written"), [(0.1234, "0.123s"), (2.0, "2s"), (0.001, "0.001s")])
-def test_problem_delay_is_compared_in_milliseconds_as_it_is_written(seconds: float, written: str) -> None:
+def test_problem_delay_is_compared_in_milliseconds(seconds: float, written: str) -> None:
     config = lab_config("waypoint", "delay", fault={"delay": {"seconds": seconds}})
     route = {"route": {"cluster": cluster("reviews")["name"]}}
     delayed = {**route, "typed_per_filter_config": {FAULT: {"delay": {"fixed_delay": written}}}}
@@ -91,7 +91,7 @@ def test_problem_delay_is_compared_in_milliseconds_as_it_is_written(seconds: flo
 
 
 @pytest.mark.parametrize("weight", [50, 100])
-def test_problem_session_affinity_is_in_sync_by_the_cookie_that_the_route_sets(weight: int) -> None:
+def test_problem_session_affinity_compares_the_cookie(weight: int) -> None:
     config = lab_config("waypoint", "canary", canary={"weight": weight, "sessionAffinity": {"maxAgeSeconds": 60}})
     header = {"key": "set-cookie", "value": "waypoint-lab-backend=reviews-stable.4d2f; Path=/"}
     added = {"response_headers_to_add": [{"header": header}]}

@@ -1,4 +1,4 @@
-"""What the gate lets through, and what it says of what it does not."""
+"""Verdicts of the gate, its record, and its figures from Prometheus."""
 
 import json
 import threading
@@ -29,40 +29,40 @@ def failures(weight: float, settings: GateSettings, answers: list[Answer]) -> li
     return gate.failures(LabConfig(canary=CanarySettings(weight=weight)), settings, answers)
 
 
-def test_traffic_as_declared_passes() -> None:
+def test_failures_traffic_as_declared_has_none() -> None:
     assert failures(20, FULL, [GOOD] * 400 + [RED] * 100) == []
 
 
-def test_a_success_rate_below_the_threshold_says_declared_measured_interval_and_sample() -> None:
+def test_failures_low_success_rate_has_interval_and_sample() -> None:
     (line,) = failures(20, GateSettings(success_rate=99), [GOOD] * 470 + [FAILED] * 30)
     assert line == ("success rate: declared at least 99.00%, measured 94.00%, interval 89.71%-96.92%, 500 requests")
 
 
-def test_requests_without_an_answer_are_neither_a_success_nor_fast() -> None:
+def test_failures_requests_without_answer_fail_rate_and_p99() -> None:
     rate, p99 = failures(0, GateSettings(success_rate=99, p99_seconds=1), [GOOD] * 480 + [SILENT] * 20)
     assert "measured 96.00%" in rate
     assert "p99: declared at most 1 s, measured no answer" in p99
 
 
-def test_a_slow_hundredth_misses() -> None:
+def test_failures_slow_p99_is_named() -> None:
     (line,) = failures(0, GateSettings(p99_seconds=0.5), [GOOD] * 480 + [SLOW] * 20)
     assert line.startswith("p99: declared at most 0.5 s, measured 2.000 s, interval ")
     assert line.endswith("500 requests")
     assert failures(0, GateSettings(p99_seconds=0.5), [GOOD] * 496 + [SLOW] * 4) == []
 
 
-def test_a_share_outside_its_interval_misses() -> None:
+def test_failures_share_outside_its_interval_is_named() -> None:
     (line,) = failures(20, GateSettings(share=True), [GOOD] * 300 + [RED] * 200)
     assert line.startswith("share of the canary: declared 20.00%, measured 40.00%, interval ")
 
 
-def test_too_small_a_sample_is_never_a_pass() -> None:
+def test_failures_small_sample_never_passes() -> None:
     for rows in ([], [GOOD] * 499):
         (line,) = failures(20, GateSettings(success_rate=1), rows)
         assert line == (f"sample: declared at least 500 requests in 30 s, measured {len(rows)}: no data is not a pass")
 
 
-def test_a_probe_that_fails_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_failed_probe_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_args: object, **_more: object) -> None:
         raise ProbeError("the Pod is gone")
 
@@ -74,7 +74,7 @@ def test_a_probe_that_fails_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(error.value) == "waypoint-lab:canary.gate: not measured, and no data is not a pass: the Pod is gone"
 
 
-# The record of what passed.
+# The record of a passed gate.
 
 
 def gated(config: LabConfig) -> Recording:
@@ -89,11 +89,11 @@ def built(**canary: object) -> dict[str, object]:
     return record.inputs("reviews-gate")["metadata"]["annotations"] if "reviews-gate" in record.made else {}
 
 
-def test_without_a_gate_there_is_no_record() -> None:
+def test_record_without_a_gate_is_absent() -> None:
     assert built() == {}
 
 
-def test_the_record_changes_with_the_weight_and_with_the_gate_and_with_nothing_else() -> None:
+def test_record_changes_with_weight_cohort_and_gate_only() -> None:
     first = built(gate={"successRate": 99})
     assert built(gate={"successRate": "99"}, mirrorPercent=5) == first
     assert built(gate={"successRate": 99}, weight=30) != first
@@ -101,7 +101,7 @@ def test_the_record_changes_with_the_weight_and_with_the_gate_and_with_nothing_e
     assert built(gate={"successRate": 99}, cohort={"header": "end-user", "value": "me"}) != first
 
 
-def test_a_way_back_is_not_measured_and_records_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_record_of_a_rollback_has_no_hook_and_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     passed = built(gate={"successRate": 99})
     monkeypatch.setenv(SKIP_GATE, "1")
     config = lab_config("waypoint", "canary", canary={"gate": {"successRate": 99}})
@@ -112,7 +112,7 @@ def test_a_way_back_is_not_measured_and_records_no_pass(monkeypatch: pytest.Monk
     assert found != passed
 
 
-def test_a_gate_without_a_canary_has_nothing_to_gate() -> None:
+def test_record_without_a_canary_is_absent() -> None:
     config = lab_config("waypoint", "premium", canary={"gate": {"successRate": 99}})
     assert "reviews-gate" not in gated(config).made
 
@@ -120,17 +120,17 @@ def test_a_gate_without_a_canary_has_nothing_to_gate() -> None:
 # Weights below one percent.
 
 
-def test_weights_are_shown_as_people_write_them() -> None:
+def test_shown_weights_have_no_trailing_zeros() -> None:
     assert [shown(weight) for weight in (0, 0.1, 20.0, 12.5, 100)] == ["0", "0.1", "20", "12.5", "100"]
 
 
 @pytest.mark.parametrize("text", ["", "5,5", "5,1", "0,5", "5,101", "a", "nan", "1,,2", "0.00001"])
-def test_steps_that_do_not_rise_are_refused(text: str) -> None:
+def test_read_steps_that_do_not_rise_are_refused(text: str) -> None:
     with pytest.raises(StepsError, match="rising percentages"):
         read_steps(text)
 
 
-def test_a_cohort_goes_to_the_canary_before_all_others() -> None:
+def test_build_cohort_rule_precedes_all_others() -> None:
     config = LabConfig.from_mapping(
         {
             "stages": {"waypoint": True, "canary": True, "premium": True},
@@ -194,7 +194,7 @@ def asked(server: _Server, **answers: tuple[int, str]) -> list[str]:
     return gate.prometheus_failures(settings, settings.prometheus)
 
 
-def test_numbers_of_prometheus_within_the_thresholds_pass(server: _Server) -> None:
+def test_prometheus_within_the_thresholds_passes(server: _Server) -> None:
     assert asked(server) == []
     scalar = json.dumps({"status": "success", "data": {"resultType": "scalar", "result": [0, "99.9"]}})
     assert asked(server, rate=(200, scalar)) == []
@@ -217,15 +217,13 @@ def test_numbers_of_prometheus_within_the_thresholds_pass(server: _Server) -> No
         ({"rate": (200, "x" * ((1 << 20) + 1))}, "answers 'rate' with more than 1048576 bytes"),
     ],
 )
-def test_what_prometheus_does_not_say_is_one_line_and_no_pass(
-    server: _Server, answers: dict[str, tuple[int, str]], said: str
-) -> None:
+def test_prometheus_bad_answer_is_one_line(server: _Server, answers: dict[str, tuple[int, str]], said: str) -> None:
     (line,) = asked(server, **answers)
     assert said in line
     assert "\n" not in line
 
 
-def test_a_prometheus_that_is_not_there_is_a_miss_at_once() -> None:
+def test_prometheus_unreachable_fails_at_once() -> None:
     with HTTPServer(("127.0.0.1", 0), _Handler) as taken:
         port = taken.server_port
     settings = PrometheusSettings(url=f"http://127.0.0.1:{port}", requests="requests")
@@ -233,7 +231,7 @@ def test_a_prometheus_that_is_not_there_is_a_miss_at_once() -> None:
     assert line.startswith(f"Prometheus at http://127.0.0.1:{port} does not answer: ")
 
 
-def test_a_share_cannot_be_taken_from_prometheus() -> None:
+def test_prometheus_with_share_is_refused() -> None:
     source = {"url": "http://x", "requests": "sum(up)"}
     with pytest.raises(ConfigError, match="Prometheus cannot measure it"):
         lab_config(canary={"gate": {"share": True, "prometheus": source}})

@@ -1,4 +1,4 @@
-"""What a walk leaves behind, and what it says of a cluster that it changed."""
+"""The restored stack after a run of stages, and differences of the cluster."""
 
 import json
 import os
@@ -27,11 +27,11 @@ def taken(*, selector: str = "reviews", labels: dict[str, str] | None = None, ob
     }
 
 
-def test_a_cluster_that_is_as_it_was_has_no_differences() -> None:
+def test_differences_of_an_unchanged_cluster_are_none() -> None:
     assert snapshot.differences(taken(), taken()) == []
 
 
-def test_what_belongs_to_a_gateway_that_is_gone_waits_to_be_collected() -> None:
+def test_orphans_are_objects_of_deleted_gateways() -> None:
     gateway = {"kind": "Gateway", "metadata": {"name": "w", "uid": "1"}}
 
     def owned(name: str, kind: str, uid: str) -> dict[str, Any]:
@@ -43,24 +43,24 @@ def test_what_belongs_to_a_gateway_that_is_gone_waits_to_be_collected() -> None:
     assert snapshot.orphans(items) == ["Deployment gone"]
 
 
-def test_a_changed_selector_is_named_with_both_values() -> None:
+def test_differences_changed_selector_has_both_values() -> None:
     (line,) = snapshot.differences(taken(), taken(selector="other"))
     assert line.startswith("service reviews is not as it was: spec was ")
     assert '"reviews"' in line
     assert '"other"' in line
 
 
-def test_a_label_that_stays_is_a_difference() -> None:
+def test_differences_remaining_label_is_named() -> None:
     left = snapshot.differences(taken(), taken(labels={"istio.io/use-waypoint": "waypoint"}))
     assert [line.split(" is ")[0] for line in left] == ["namespace backends"]
 
 
-def test_objects_left_behind_and_gone_are_named() -> None:
+def test_differences_names_added_and_removed_objects() -> None:
     assert snapshot.differences(taken(), taken(objects=("httproute/reviews",))) == ["httproute/reviews is left behind"]
     assert snapshot.differences(taken(objects=("service/mine",)), taken()) == ["service/mine is gone"]
 
 
-def test_the_comparison_waits_for_what_is_collected_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_ends_once_objects_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [taken(objects=("service/waypoint",)), taken(objects=("service/waypoint",)), taken()]
     monkeypatch.setattr(snapshot, "take", lambda _config: answers.pop(0))
     monkeypatch.setattr(snapshot, "POLL_SECONDS", 0.001)
@@ -68,7 +68,7 @@ def test_the_comparison_waits_for_what_is_collected_later(monkeypatch: pytest.Mo
     assert answers == []
 
 
-def test_the_comparison_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_past_the_limit_names_the_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "take", lambda _config: taken(objects=("service/waypoint",)))
     monkeypatch.setattr(snapshot, "POLL_SECONDS", 0.001)
     assert snapshot.wait(LabConfig(), taken(), 0.02) == ["service/waypoint is left behind"]
@@ -97,7 +97,7 @@ def test_restored_after_a_signal_restores_the_file_and_the_resources(
 
 
 @pytest.mark.parametrize(("succeeds", "restores"), [(True, 0), (False, 1)])
-def test_restored_after_an_update_that_turned_nothing_off_restores_the_resources(
+def test_restored_after_a_failed_update_restores_the_resources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, succeeds: bool, restores: int
 ) -> None:
     ups: list[str] = []
@@ -121,10 +121,10 @@ def test_restored_after_an_update_that_turned_nothing_off_restores_the_resources
         ("encryptionsalt: v1:abc\n", ["other"], "{}\n"),
         ("encryptionsalt: v1:abc\n", ["dev"], "encryptionsalt: v1:abc\n"),
         ("config:\n  a:b:\n    secure: x\nencryptionsalt: v1:abc\n", [], None),
-        ("config: {}\n", None, None),  # nobody is asked
+        ("config: {}\n", None, None),  # pulumi is not called
     ],
 )
-def test_a_salt_is_forgotten_where_its_stack_is_gone_and_no_secret_needs_it(
+def test_selected_without_stack_removes_an_unused_salt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, stacks: list[str] | None, after: str | None
 ) -> None:
     file, listed = tmp_path / "Pulumi.dev.yaml", json.dumps([{"name": name} for name in stacks or []])
@@ -138,7 +138,7 @@ def test_a_salt_is_forgotten_where_its_stack_is_gone_and_no_secret_needs_it(
     assert file.read_text() == text
 
 
-def test_a_walk_that_pulumi_refuses_says_why_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selected_failure_of_pulumi_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pulumi").write_text("#!/bin/sh\necho 'error: no login' >&2\nexit 255\n")
     (tmp_path / "pulumi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -146,7 +146,7 @@ def test_a_walk_that_pulumi_refuses_says_why_in_one_line(tmp_path: Path, monkeyp
         pass
 
 
-def test_a_latency_of_the_few_that_were_answered_is_no_pass() -> None:
+def test_judge_latency_with_few_answers_fails() -> None:
     rows = [Answer(200, seconds=2.05)] + [Answer(0, error="TimeoutError", seconds=15.0)] * 59
     verdict = judge(Expect("2 s later", Measure.SECONDS, low=2.0, high=2.2, requests=60), rows)
     assert not verdict.passed

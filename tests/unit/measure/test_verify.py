@@ -17,28 +17,28 @@ def answers(count: int, *, status: int = 200, identity: str = "none", seconds: f
     return [Answer(status, identity, seconds=seconds)] * count
 
 
-def test_no_data_is_never_a_pass() -> None:
+def test_judge_without_data_never_passes() -> None:
     for measure in Measure:
         verdict = judge(Expect("nothing", measure, "200", share=0.0), [])
         assert not verdict.passed
         assert verdict.why in ("no data", "no answer")
 
 
-def test_fewer_requests_than_asked_for_are_a_miss() -> None:
+def test_judge_too_few_requests_fails() -> None:
     verdict = judge(Expect("short", Measure.STATUS, "200", requests=100), answers(99))
     assert not verdict.passed
     assert verdict.why == "only 99 of 100 requests were made"
 
 
 @pytest.mark.parametrize(("red", "passed"), [(400, True), (500, False), (300, False)])
-def test_the_default_sample_tells_20_percent_from_25(red: int, passed: bool) -> None:
+def test_judge_default_sample_separates_20_from_25_percent(red: int, passed: bool) -> None:
     seen = answers(red, identity="red") + answers(2000 - red)
     verdict = judge(Expect("red", Measure.IDENTITY, "red", 0.2, requests=2000), seen)
     assert verdict.passed is passed
     assert verdict.observed == {"red": red, "none": 2000 - red}
 
 
-def test_a_single_exception_breaks_what_all_must_show() -> None:
+def test_judge_one_exception_of_all_fails() -> None:
     expect = Expect("all", Measure.STATUS, "200", requests=2000)
     assert judge(expect, answers(2000)).passed
     assert not judge(expect, answers(1999) + answers(1, status=503)).passed
@@ -51,14 +51,14 @@ def test_judge_counts_the_statuses_that_are_a_success() -> None:
     assert not judge(answered, answers(500)).passed
 
 
-def test_a_request_without_an_answer_counts_as_what_went_wrong() -> None:
+def test_judge_request_without_answer_counts_as_its_error() -> None:
     verdict = judge(Expect("all", Measure.STATUS, "200", requests=2), [*answers(1), Answer(0, error="TimeoutError")])
     assert not verdict.passed
     assert verdict.observed == {"200": 1, "TimeoutError": 1}
 
 
 @pytest.mark.parametrize(("seconds", "passed"), [(2.05, True), (1.9, False), (2.3, False)])
-def test_a_delay_is_judged_by_its_median(seconds: float, passed: bool) -> None:
+def test_judge_delay_uses_the_median(seconds: float, passed: bool) -> None:
     expect = Expect("2 s later", Measure.SECONDS, low=2.0, high=2.2, requests=60)
     assert judge(expect, answers(60, seconds=seconds)).passed is passed
 
@@ -87,7 +87,7 @@ def test_judge_share_near_all_with_only_hits_is_inconclusive() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0005, 0.001, 0.01, 0.2, 0.5, 0.999])
-def test_least_requests_tell_a_share_from_none(share: float) -> None:
+def test_least_requests_separate_a_share_from_none(share: float) -> None:
     none = Expect("none", Measure.IDENTITY, "red", share, requests=1)
     value = "none" if share < 0.5 else "red"
     assert judge(none, answers(least_requests(share), identity=value)).verdict is Verdict.FAILED
@@ -97,13 +97,13 @@ def test_least_requests_tell_a_share_from_none(share: float) -> None:
 @pytest.mark.parametrize(
     ("weight", "requests"), [(20, 3000), (1, 3000), (0.1, 7598), (0.001, MOST_REQUESTS), (0, 500), (100, 500)]
 )
-def test_sample_is_sized_by_the_declared_weight(weight: float, requests: int) -> None:
+def test_expectations_sample_follows_the_weight(weight: float, requests: int) -> None:
     config = lab_config("waypoint", "canary", canary={"weight": weight})
     (found,) = [one for one in expectations(config) if one.what == "everyone to the canary"]
     assert found.requests == requests
 
 
-def test_expected_shares_are_clamped_and_rounded() -> None:
+def test_expectations_shares_are_clamped_and_rounded() -> None:
     fault = {"at": "upstream", "abort": {"percent": 100}}
     config = lab_config("waypoint", "canary", "abort", trafficApi="virtual-service", fault=fault)
     shares = {one.what: one.share for one in expectations(config)}
@@ -112,14 +112,14 @@ def test_expected_shares_are_clamped_and_rounded() -> None:
 
 
 @pytest.mark.parametrize("name", ["End-User", "end-user"])
-def test_fault_header_has_no_case(name: str) -> None:
+def test_expectations_fault_header_has_no_case(name: str) -> None:
     fault = {"header": {"name": name, "value": "premium-user"}, "abort": {"percent": 50}}
     config = lab_config("waypoint", "premium", "abort", trafficApi="virtual-service", fault=fault)
     (found,) = [one for one in expectations(config) if one.what == "premium-user to premium"]
     assert found.share == 0.5
 
 
-def test_measure_session_affinity_sends_the_cookie_of_the_current_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measure_session_affinity_sends_the_current_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, str]] = []
 
     def send(_config: LabConfig, groups: list[Group]) -> list[list[Answer]]:

@@ -1,4 +1,4 @@
-"""What two waypoints must show of their shares and of their answers, and how that is measured."""
+"""Expected shares and answers of two waypoints, and their measurement."""
 
 from collections import Counter
 
@@ -19,34 +19,34 @@ def share_of(given: LabConfig) -> Expect:
 
 
 @pytest.mark.parametrize(("weight", "requests"), [(0, 500), (20, 3000), (100, 500)])
-def test_the_canarys_share_is_expected_with_as_many_requests_as_tell_it(weight: int, requests: int) -> None:
+def test_migration_expects_the_share_with_a_sufficient_sample(weight: int, requests: int) -> None:
     item = share_of(config(weight))
     assert (item.what, item.value, item.share, item.requests) == (f"through {NEXT}", NEXT, weight / 100, requests)
 
 
-def test_without_a_canary_the_one_waypoint_is_expected_to_take_all() -> None:
+def test_migration_without_canary_expects_all_at_one_waypoint() -> None:
     item = share_of(lab_config("waypoint", "accessLog", waypoint={"name": NEXT}))
     assert (item.value, item.share, item.requests) == (NEXT, 1.0, 500)
 
 
-def test_a_share_is_judged_under_a_fault_too_with_fewer_requests_where_each_is_late() -> None:
+def test_migration_share_under_a_delay_needs_fewer_requests() -> None:
     assert share_of(config(20, "abort")).requests == 3000
     assert share_of(config(20, "delay")).requests == 400
 
 
 @pytest.mark.parametrize(("weight", "least"), [(20, 300), (100, 250), (1, 15)])
-def test_a_canary_with_a_share_must_answer_what_it_takes(weight: int, least: int) -> None:
+def test_migration_expects_answers_of_a_canary_with_share(weight: int, least: int) -> None:
     (found,) = [item for item in expects.migration(config(weight)) if item.measure is Measure.ANSWERED]
     assert (found.what, found.success, found.share, found.through) == (f"answered by {NEXT}", ((200, 399),), 1.0, NEXT)
     assert found.requests == least, "half of what its share gives"
 
 
-def test_answers_are_not_judged_where_none_come_or_a_fault_is_declared() -> None:
+def test_migration_expects_no_answers_at_0_percent_or_under_faults() -> None:
     for given in (config(0), config(20, "abort"), config(20, "delay"), config(20, "retries")):
         assert [item.measure for item in expects.migration(given)] == [Measure.WAYPOINT]
 
 
-def test_a_waypoint_expects_shares_only_where_there_are_two() -> None:
+def test_waypoint_expects_shares_of_two_waypoints_only() -> None:
     alone = lab_config("waypoint")
     assert [(item.what, item.measure) for item in expects.waypoint(alone)] == [
         ("answered", Measure.STATUS),
@@ -66,7 +66,7 @@ def judged(taken: dict[str, int], sent: int, share: float = 0.2, requests: int =
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize("taken", [{}, {FIRST: 0, NEXT: 0}])
-def test_what_no_waypoint_has_logged_is_no_pass(share: float, taken: dict[str, int]) -> None:
+def test_judge_waypoints_without_logged_requests_fails(share: float, taken: dict[str, int]) -> None:
     verdict = judged(taken, 3000, share)
     assert not verdict.passed
     assert verdict.why == "no data: no waypoint has logged these requests; is stages.accessLog on?"
@@ -74,20 +74,20 @@ def test_what_no_waypoint_has_logged_is_no_pass(share: float, taken: dict[str, i
 
 
 @pytest.mark.parametrize(("share", "taken"), [(0.2, (2399, 600)), (0.0, (2999, 0)), (1.0, (0, 2999))])
-def test_a_single_request_that_no_waypoint_logged_is_a_miss(share: float, taken: tuple[int, int]) -> None:
+def test_judge_waypoints_one_unlogged_request_fails(share: float, taken: tuple[int, int]) -> None:
     verdict = judged(dict(zip((FIRST, NEXT), taken, strict=True)), 3000, share)
     assert not verdict.passed
     assert verdict.why == "1 of 3000 requests are in no waypoint's log"
     assert verdict.requests == 2999
 
 
-def test_fewer_requests_than_asked_for_are_a_miss_also_where_the_share_holds() -> None:
+def test_judge_waypoints_too_few_requests_fails() -> None:
     verdict = judged({FIRST: 2400, NEXT: 599}, 2999)
     assert (verdict.passed, verdict.why) == (False, "only 2999 of 3000 requests were made")
 
 
 @pytest.mark.parametrize(("count", "passed"), [(600, True), (540, True), (500, False), (700, False), (750, False)])
-def test_a_share_passes_where_its_interval_holds_what_was_declared(count: int, passed: bool) -> None:
+def test_judge_waypoints_share_within_the_interval_passes(count: int, passed: bool) -> None:
     verdict = judged({FIRST: 3000 - count, NEXT: count}, 3000)
     assert verdict.passed is passed
     assert verdict.why == ("" if passed else f"declared 20.00%, measured {count} of 3000")
@@ -104,13 +104,13 @@ def test_a_share_passes_where_its_interval_holds_what_was_declared(count: int, p
         (1.0, {FIRST: 1, NEXT: 499}, False),
     ],
 )
-def test_of_none_or_all_a_single_exception_is_one_too_many(share: float, taken: dict[str, int], passed: bool) -> None:
+def test_judge_waypoints_one_exception_of_none_or_all_fails(share: float, taken: dict[str, int], passed: bool) -> None:
     verdict = judged(taken, 500, share, requests=500)
     assert verdict.passed is passed
     assert verdict.observed == taken
 
 
-def test_a_waypoint_that_took_nothing_is_not_among_what_was_seen() -> None:
+def test_judge_waypoints_idle_waypoint_is_not_observed() -> None:
     assert judged({FIRST: 500, NEXT: 0}, 500, 0.0, requests=500).observed == {FIRST: 500}
 
 
@@ -126,9 +126,7 @@ MIXED = (
 )
 
 
-def test_shares_of_waypoints_are_sent_apart_on_connections_of_their_own(
-    monkeypatch: pytest.MonkeyPatch, sends: Sends
-) -> None:
+def test_measure_shares_use_fresh_connections_of_their_own(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
     use(monkeypatch, **logged(2400, 600))
     assert [(item.what, item.passed, item.requests) for item in measure(TWO, MIXED)] == [
         ("answered", True, 500),
@@ -141,29 +139,25 @@ def test_shares_of_waypoints_are_sent_apart_on_connections_of_their_own(
     assert fresh.fresh_workers == fresh.workers == 8
 
 
-def test_a_measured_share_that_is_not_the_declared_one_is_a_miss(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
+def test_measure_undeclared_share_fails(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
     use(monkeypatch, **logged(3000, 0))
     assert [item.passed for item in measure(TWO, MIXED)] == [True, False, True]
 
 
-def test_requests_that_are_in_no_log_are_a_miss_of_the_share_alone(
-    monkeypatch: pytest.MonkeyPatch, sends: Sends
-) -> None:
+def test_measure_unlogged_request_fails_the_share_only(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
     use(monkeypatch, **logged(2399, 600))
     first, share, last = measure(TWO, MIXED)
     assert (first.passed, last.passed) == (True, True)
     assert (share.passed, share.why) == (False, "1 of 3000 requests are in no waypoint's log")
 
 
-def test_where_no_share_is_expected_no_log_is_read(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
+def test_measure_without_shares_reads_no_log(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
     fake = use(monkeypatch)
     assert [item.passed for item in measure(TWO, (MIXED[0], MIXED[2]))] == [True, True]
     assert (len(sends.groups), fake.commands) == (1, [])
 
 
-def test_late_answers_get_as_many_fresh_connections_at_once_as_they_are_sent_by(
-    monkeypatch: pytest.MonkeyPatch, sends: Sends
-) -> None:
+def test_measure_under_a_delay_uses_more_fresh_workers(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
     use(monkeypatch, **logged(320, 80))
     measure(config(20, "delay"), (Expect("share", Measure.WAYPOINT, NEXT, 0.2, requests=400),))
     assert sends.groups[-1][0].fresh_workers == sends.groups[-1][0].workers == 30
@@ -183,12 +177,12 @@ ANSWERED = Expect(f"answered by {NEXT}", Measure.ANSWERED, "200", requests=300, 
         ({}, f"no data: {NEXT} has logged none of these requests; is stages.accessLog on?"),
     ],
 )
-def test_a_single_answer_that_is_not_the_wanted_one_and_too_few_are_a_miss(statuses: dict[str, int], why: str) -> None:
+def test_judge_answers_one_other_or_too_few_fails(statuses: dict[str, int], why: str) -> None:
     verdict = judge_answers(ANSWERED, Counter(statuses))
     assert (verdict.passed, verdict.why, verdict.requests) == (not why, why, sum(statuses.values()))
 
 
-def test_shares_and_answers_are_decided_by_the_same_requests(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
+def test_measure_shares_and_answers_use_the_same_requests(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
     use(monkeypatch, **logged(2400, 600, failing=1))
     verdicts = measure(TWO, (ANSWERED, *MIXED))
     assert [item.passed for item in verdicts] == [False, True, True, True]

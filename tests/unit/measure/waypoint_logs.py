@@ -65,7 +65,7 @@ class Sends:
     """Stands in for the client: answers each request with `answer`, and keeps the groups of each call."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
-        """Sends instead of the `send` of `module`; nobody waits long."""
+        """Replace `send` of `module`, and shorten its waits."""
         self.answer = Answer(200, "none")
         self.groups: list[list[Group]] = []
         monkeypatch.setattr(module, "send", self)

@@ -1,4 +1,4 @@
-"""What the kubelet part does with a container that runs: it keeps its log and asks how it is."""
+"""Logs and probes of a container."""
 
 import asyncio
 from pathlib import Path

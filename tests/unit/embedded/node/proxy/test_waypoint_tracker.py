@@ -1,4 +1,4 @@
-"""When a Service's clients go over to a waypoint."""
+"""The time at which clients of a Service use a waypoint."""
 
 from typing import Any
 
