@@ -160,8 +160,9 @@ class PulumiStack:
             PulumiError: The update failed, a policy refused it, or it was stopped.
         """
         more = ["--expect-no-changes"] if expect_no_changes else []
-        pack = self.folder / POLICIES
-        if not (pack / "PulumiPolicy.yaml").exists():
+        above = [folder / POLICIES for folder in (self.folder, *self.folder.parents)]  # an example uses the clone's
+        pack = next((folder for folder in above if (folder / "PulumiPolicy.yaml").exists()), None)
+        if pack is None:
             return self._up("--skip-preview", *more)
         return self._up("--policy-pack", str(pack), *more)
 

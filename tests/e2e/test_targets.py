@@ -83,7 +83,8 @@ def test_run_on_an_existing_cluster_passes(existing: Scene) -> None:
 
 
 def test_up_on_a_cluster_that_lacks_something_names_it_and_changes_nothing(existing: Scene) -> None:
-    wanted = {"namespace": "default", "service": "nowhere", "port": "1", "backends.baseline.service": "nowhere-1"}
+    wanted = {"namespace": "default", "service": "nowhere", "port": "1", "request.path": "/"}
+    wanted |= {f"backends.{role}.service": f"nowhere-{role}" for role in ("baseline", "canary")}
     for name, value in wanted.items():
         existing.pulumi("config", "set", "--path", f"app.{name}", value)
     said = existing.apply().stdout

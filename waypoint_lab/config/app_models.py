@@ -36,34 +36,35 @@ class ClientSettings(Model, frozen=True):
 
 
 class BackendSettings(Model, frozen=True):
-    """A Service of one version, which the stack creates."""
+    """A Service of one version: an existing one, or one that the stack creates for the Pods with some labels."""
 
     service: types.Name
     """Name of the Service."""
-    selector: dict[str, types.Text]
-    """Labels of the Pods behind it."""
+    selector: dict[str, types.Text] = msgspec.field(default_factory=dict)
+    """Labels of the Pods behind it; empty means that the Service exists already."""
 
 
 class BackendsSettings(Model, frozen=True):
-    """The backends of the Service's routes, by role."""
+    """The backends of the Service's routes, by role. An object that is given has no default of its own."""
 
-    baseline: BackendSettings = BackendSettings(
-        service="reviews-baseline", selector={"app": "reviews", "version": "v1"}
-    )
+    whole: ClassVar[bool] = True
+
+    baseline: BackendSettings
     """The version that serves production now."""
-    canary: BackendSettings = BackendSettings(service="reviews-stable", selector={"app": "reviews", "version": "v3"})
+    canary: BackendSettings
     """The version that is being rolled out."""
-    premium: BackendSettings = BackendSettings(service="reviews-premium", selector={"app": "reviews", "version": "v2"})
-    """The version for the premium cohort."""
+    premium: BackendSettings | None = None
+    """The version for the premium cohort; stage `premium` needs it."""
 
     @property
     def by_role(self) -> dict[str, BackendSettings]:
-        """The backends by role, in a fixed order."""
-        return {"baseline": self.baseline, "premium": self.premium, "canary": self.canary}
+        """The backends that are set, by role, in a fixed order."""
+        every = {"baseline": self.baseline, "premium": self.premium, "canary": self.canary}
+        return {role: backend for role, backend in every.items() if backend}
 
     @property
     def common_labels(self) -> dict[str, str]:
-        """Labels that the Pods of all backends have."""
+        """Labels that the Pods of all backends have; empty if a backend has no selector."""
         first, *others = (backend.selector.items() for backend in self.by_role.values())
         return dict(item for item in first if all(item in other for other in others))
 
@@ -129,6 +130,11 @@ class AccessLogIdentify(Model, frozen=True, tag_field="kind", tag="accessLog"):
 
 
 Identify = JsonIdentify | HeaderIdentify | AccessLogIdentify
+BOOKINFO = BackendsSettings(
+    baseline=BackendSettings(service="reviews-baseline", selector={"app": "reviews", "version": "v1"}),
+    canary=BackendSettings(service="reviews-stable", selector={"app": "reviews", "version": "v3"}),
+    premium=BackendSettings(service="reviews-premium", selector={"app": "reviews", "version": "v2"}),
+)
 BOOKINFO_COLORS = JsonIdentify(
     path="reviews.0.rating.color", values={"baseline": "none", "canary": "red", "premium": "black"}
 )
@@ -151,7 +157,7 @@ class AppSettings(Model, frozen=True):
     """Property of an answer that names its backend."""
     premium: CohortSettings = CohortSettings(header="end-user", value="premium-user")
     """The cohort of stage `premium`."""
-    backends: BackendsSettings = BackendsSettings()
+    backends: BackendsSettings = BOOKINFO
     """The Services of single versions."""
     request_timeout: types.OptionalDuration = ""
     """Limit of a request with all its tries, while a route, a fault or retries are on; empty means none."""

@@ -32,6 +32,7 @@ def check(
     for why in (
         _stages(stages.on, exclusive=exclusive),
         _app(app),
+        _backends(stages, app, waypoint),
         _identify(stages, app),
         _canary(stages, canary),
         _gate(canary.gate) if canary.gate else "",
@@ -63,6 +64,21 @@ def _app(app: AppSettings) -> str:
     names = " and ".join(f"app.{name}" for name in same)
     verb = "are" if len(same) > 1 else "is"
     return f"app.service: it is {app.service}, but {names} {verb} still of {default.service}; set {names}"
+
+
+def _backends(stages: StagesSettings, app: AppSettings, waypoint: WaypointSettings) -> str:
+    if stages.premium and not app.backends.premium:
+        return "stages.premium: it needs app.backends.premium, which is not set; set it or turn premium off"
+    names = [app.service, *(backend.service for backend in app.backends.by_role.values())]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        return f"app.backends: Service {twice} is named twice; give the application and each backend one of its own"
+    if waypoint.fail_closed and not app.backends.common_labels:
+        return (
+            "waypoint.failClosed: it needs a label that the Pods of all backends have; "
+            "set app.backends with selectors that share one"
+        )
+    return ""
 
 
 def _identify(stages: StagesSettings, app: AppSettings) -> str:

@@ -105,6 +105,8 @@ def _object(model: type[msgspec.Struct], value: object, path: str, base: object)
         raise bad(path, value, expected(model))
     known = fields(model)
     required = {field.name for field in msgspec.structs.fields(model) if field.required}
+    if getattr(model, "whole", False):
+        base = None  # a part of the default beside a part of the user's own would belong to two applications
     if base is None and not required:
         base = model()
     found = {name: getattr(base, name) for name, _ in known.values()} if base is not None else {}

@@ -19,7 +19,7 @@ def without_requests(config: LabConfig) -> frozenset[str]:
     if not config.stages.canary and not config.stages.premium:
         routed = {config.app.service}
     else:
-        routed = {backends.premium.service} if config.stages.premium else set()
+        routed = {backends.premium.service} if config.stages.premium and backends.premium else set()
         if not config.stages.canary or config.canary.weight < 100:
             routed.add(backends.baseline.service)
         if config.stages.canary and (config.canary.weight or config.canary.cohort or config.canary.session_affinity):

@@ -64,8 +64,9 @@ def _wrong_shares(config: LabConfig, plain: Object, routes: list[Object]) -> str
         return f"the waypoint sends {100 * canary:g}% to {config.app.backends.canary.service}"
     if why := _wrong_cohort(config, routes):
         return why
+    backend = config.app.backends.premium
     premium = serving(routes, dict([config.app.premium.pair])) or {}
-    if (config.app.backends.premium.service in weights(premium)) != config.stages.premium:
+    if backend and (backend.service in weights(premium)) != config.stages.premium:
         return f"the waypoint sends {config.app.premium.value} to {', '.join(weights(premium))}"
     return ""
 

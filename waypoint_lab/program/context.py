@@ -68,10 +68,12 @@ class Stack:
         return pulumi.ResourceOptions(providers=self._providers, depends_on=[*self.after, *more])
 
     def versions(self) -> list[pulumi.Resource]:
-        """Register the backends once, and return them; the application's own Service keeps its selector."""
+        """Register the backends with a selector once, and return them; the application's own Service is not changed."""
         if not self._versions:
             app = self.config.app
             for backend in app.backends.by_role.values():
+                if not backend.selector:
+                    continue
                 name = backend.service
                 service = KubernetesObject(
                     name,

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from embedded.errors import ClusterError
 from embedded.identity import verify_identity
@@ -13,11 +12,11 @@ from waypoint_lab import kubectl
 from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError, KubectlError
+from waypoint_lab.program.backend_checks import ServicePort as ServicePort
+from waypoint_lab.program.backend_checks import service_port
 
 SECONDS = 30
 Missing = Callable[[LabConfig], Sequence[str]]
-ServicePort = dict[str, Any]
-COPIED = ("name", "port", "targetPort", "protocol", "appProtocol")
 
 
 class Preflight:
@@ -72,28 +71,6 @@ def embedded(config: LabConfig) -> ServicePort | None:
             raise ConfigError(f"{where}; set app.namespace and app.service ({error})") from None
         raise ConfigError(f"embedded cluster: {error}; check `lab status` and KUBECONFIG") from None
     return None
-
-
-def service_port(config: LabConfig) -> ServicePort:
-    """Return the port of the application's Service as the backends copy it.
-
-    Raises:
-        ConfigError: There is no such Service, or it has no such port.
-        KubectlError: The Service cannot be read.
-    """
-    app = config.app
-    found = kubectl.get(config.target, "service", app.service, "--namespace", app.namespace, limit_seconds=SECONDS)
-    if not found:
-        where = f"waypoint-lab:app: there is no Service {app.namespace}/{app.service}"
-        raise ConfigError(f"{where}; set app.namespace and app.service")
-    ports = (found.get("spec") or {}).get("ports") or []
-    for port in ports:
-        if port["port"] == app.port:
-            return {field: port[field] for field in COPIED if field in port}
-    known = ", ".join(str(port["port"]) for port in ports) or "none"
-    raise ConfigError(
-        f"waypoint-lab:app.port: Service {app.namespace}/{app.service} has no port {app.port}; its ports are {known}"
-    )
 
 
 def existing(config: LabConfig, missing: Sequence[str]) -> ServicePort | None:

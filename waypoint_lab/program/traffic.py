@@ -38,7 +38,7 @@ def _cohorts(config: LabConfig) -> list[Cohort]:
     if config.canary_cohort:
         header, value = config.canary_cohort.pair
         found.append({"header": header, "value": value, "backends": [{"name": config.app.backends.canary.service}]})
-    if config.stages.premium:
+    if config.stages.premium and config.app.backends.premium:
         backends: list[Backend] = [{"name": config.app.backends.premium.service}]
         found.append({"header": config.app.premium.pair[0], "value": config.app.premium.value, "backends": backends})
     return found

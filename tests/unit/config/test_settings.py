@@ -35,7 +35,8 @@ def test_from_stack_ignores_other_projects_and_parses_json() -> None:
 METHOD = "use an HTTP method in upper case, such as GET"
 STATUSES = "use a list of statuses and ranges of statuses, such as [200-399, 404]"
 CANARY = {"waypoint": True, "canary": True}
-SHOP = {"canary": {"service": "shop-v2", "selector": {"app": "shop", "version": "v2"}}}
+BASELINE, V2 = {"service": "shop-v1"}, {"service": "shop-v2", "selector": {"app": "shop", "version": "v2"}}
+SHOP = {"baseline": BASELINE, "canary": V2}
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,23 @@ SHOP = {"canary": {"service": "shop-v2", "selector": {"app": "shop", "version": 
             {"app": {"service": "shop", "backends": SHOP, "request": {"path": "/"}}, "stages": CANARY},
             "app.identify: it is still of reviews; set app.identify, such as kind: accessLog",
         ),
+        (
+            {"app": {"backends": {"canary": V2}}},
+            "app.backends.baseline: it is missing; use a map of settings",
+        ),
+        (
+            {"app": {"backends": SHOP}, "stages": {"waypoint": True, "premium": True}},
+            "stages.premium: it needs app.backends.premium, which is not set; set it or turn premium off",
+        ),
+        (
+            {"app": {"backends": {**SHOP, "baseline": {"service": "reviews"}}}},
+            "app.backends: Service reviews is named twice; give the application and each backend one of its own",
+        ),
+        (
+            {"app": {"backends": SHOP}, "waypoint": {"failClosed": True}},
+            "waypoint.failClosed: it needs a label that the Pods of all backends have; "
+            "set app.backends with selectors that share one",
+        ),
         ({"waypoint": {"name": ""}}, f'waypoint.name: "" is not valid; {NAME}'),
         (
             {"waypoint": {"revision": "1.31.0"}},
@@ -204,10 +222,15 @@ def test_from_mapping_bad_input_names_path_value_and_what_is_right(given: dict[s
 
 
 def test_from_mapping_partial_object_keeps_the_other_defaults() -> None:
-    app = lab_config(app={"premium": {"value": "jane"}, "backends": {"canary": {"service": "next"}}}).app
+    app = lab_config(app={"premium": {"value": "jane"}}).app
     assert app.premium.pair == ("end-user", "jane")
-    assert (app.backends.canary.service, app.backends.canary.selector) == ("next", {"app": "reviews", "version": "v3"})
     assert app.backends.common_labels == {"app": "reviews"}
+
+
+def test_from_mapping_own_backends_keep_none_of_the_defaults() -> None:
+    backends = lab_config(app={"backends": SHOP}).app.backends
+    assert ([*backends.by_role], backends.baseline.selector) == (["baseline", "canary"], {})
+    assert backends.common_labels == {}
 
 
 def test_header_names_compare_in_lower_case() -> None:

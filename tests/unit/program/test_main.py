@@ -1,3 +1,4 @@
+import json
 import runpy
 from pathlib import Path
 
@@ -15,8 +16,10 @@ GATED = {
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An embedded cluster whose kubectl answers everything with one Service."""
-    (tmp_path / "kubectl").write_text('#!/bin/sh\necho \'{"spec": {"ports": [{"port": 9080}]}}\'\n')
+    """An embedded cluster whose kubectl answers everything with one object: a Service, and the Pods."""
+    pods = [{"metadata": {"labels": {"app": "reviews", "version": version}}} for version in ("v1", "v3")]
+    answer = {"spec": {"ports": [{"port": 9080}]}, "items": pods}
+    (tmp_path / "kubectl").write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
     (tmp_path / "kubectl").chmod(0o755)
     make_credentials(tmp_path / "state", 16443)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

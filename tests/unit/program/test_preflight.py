@@ -1,5 +1,6 @@
 """Checks of the embedded target before anything is planned."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,13 @@ import pytest
 from embedded.control_plane.credentials import make_credentials
 from embedded.errors import ClusterError
 from tests.unit.configs import lab_config
+from waypoint_lab import kubectl
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import use_target
 from waypoint_lab.errors import ConfigError
+from waypoint_lab.program.backend_checks import service_port
 from waypoint_lab.program.preflight import Preflight
+from waypoint_lab.pulumi_cli import SKIP_GATE
 
 SERVICE = """{"spec": {"ports": [
 {"name": "http-web", "port": 80, "targetPort": 9080, "appProtocol": "http", "nodePort": 1},
@@ -83,3 +88,72 @@ def test_preflight_without_the_service_names_it(asked: Path, monkeypatch: pytest
 def test_command_without_an_embedded_cluster_does_not_use_another(asked: Path) -> None:
     with pytest.raises(ClusterError, match="run `lab up` first"):
         use_target(asked.parent / "state", lab_config())
+
+
+SHOP = {"baseline": {"service": "shop-v1"}, "canary": {"service": "shop-v2", "selector": {"app": "shop"}}}
+ROUTE = {"waypoint": True, "accessLog": True, "canary": True}
+SERVE = {"spec": {"ports": [{"name": "http", "port": 80}]}}
+DATABASE = {"spec": {"ports": [{"name": "mysql-db", "port": 80}]}}
+
+
+def shop(backend: Mapping[str, object] = SHOP["canary"], weight: int = 20) -> LabConfig:
+    app: dict[str, object] = {"namespace": "shop", "service": "shop", "port": 80, "request": {"path": "/"}}
+    app |= {"identify": {"kind": "accessLog"}, "backends": {**SHOP, "canary": backend}}
+    return LabConfig.from_mapping({"app": app, "stages": ROUTE, "canary": {"weight": weight}})
+
+
+class Cluster:
+    """Answers of kubectl: Services by name, and the labels of Pods."""
+
+    def __init__(self, services: Mapping[str, object], *pods: Mapping[str, str]) -> None:
+        self.services, self.pods = services, [{"metadata": {"labels": labels}} for labels in pods]
+
+    def __call__(self, _target: object, *what: str, **_more: object) -> object:
+        return {"items": self.pods} if what[0] == "pods" else self.services.get(what[1], {})
+
+
+@pytest.mark.parametrize(
+    ("config", "services", "line"),
+    [
+        (
+            shop(),
+            {"shop": SERVE, "shop-v1": SERVE},
+            "app.backends.canary.selector: no Pod in shop has the labels app=shop; "
+            "fix the selector, or deploy the canary first",
+        ),
+        (
+            shop(),
+            {"shop": SERVE},
+            "app.backends.baseline.service: there is no Service shop/shop-v1; create it, or set a selector",
+        ),
+        (
+            shop(),
+            {"shop": DATABASE},
+            "app.port: port 80 of Service shop/shop is mysql, which is not HTTP; "
+            "set another port, or the port's appProtocol to http",
+        ),
+        (
+            shop({"service": "shop-v2"}),
+            {"shop": SERVE, "shop-v1": SERVE, "shop-v2": {"spec": {"ports": [{"port": 8080}]}}},
+            "app.port: Service shop/shop-v2 has no port 80; its ports are 8080",
+        ),
+    ],
+)
+def test_service_port_with_a_backend_that_cannot_serve_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, config: LabConfig, services: Mapping[str, object], line: str
+) -> None:
+    monkeypatch.setattr(kubectl, "get", Cluster(services))
+    with pytest.raises(ConfigError) as caught:
+        service_port(config)
+    assert f"waypoint-lab:{line}" == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("weight", "pods", "skip"), [(20, [{"app": "shop", "x": "y"}], ""), (0, [], ""), (20, [], "1")]
+)
+def test_service_port_does_not_want_pods_without_need(
+    monkeypatch: pytest.MonkeyPatch, weight: int, pods: list[dict[str, str]], skip: str
+) -> None:
+    monkeypatch.setenv(SKIP_GATE, skip)
+    monkeypatch.setattr(kubectl, "get", Cluster({"shop": SERVE, "shop-v1": SERVE}, *pods))
+    assert service_port(shop(weight=weight)) == {"name": "http", "port": 80}

@@ -1,0 +1,82 @@
+"""Checks of the application's Service and of its backends before the first resource is registered."""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from waypoint_lab import kubectl
+from waypoint_lab.config.app_models import BackendSettings
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
+from waypoint_lab.pulumi_cli import SKIP_GATE
+
+SECONDS = 30
+ServicePort = dict[str, Any]
+COPIED = ("name", "port", "targetPort", "protocol", "appProtocol")
+# Source: https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/
+NOT_HTTP = ("https", "mongo", "mysql", "redis", "tcp", "tls", "udp")
+
+
+def service_port(config: LabConfig) -> ServicePort:
+    """Return the port of the application's Service as the backends copy it, once the backends are checked.
+
+    Raises:
+        ConfigError: A Service or a port does not exist, a port is not HTTP, or a selector matches no Pod.
+        KubectlError: A Service or the Pods cannot be read.
+    """
+    app = config.app
+    found = _port(config, app.service, "app: there is no Service {}; set app.namespace and app.service")
+    for role, backend in app.backends.by_role.items():
+        if not backend.selector:
+            missing = f"app.backends.{role}.service: there is no Service {{}}; create it, or set a selector"
+            _port(config, backend.service, missing)
+    # A rollback must not be refused because the Pods of the canary are gone.
+    used = {} if os.environ.get(SKIP_GATE) else used_backends(config)
+    selecting = [(role, backend) for role, backend in used.items() if backend.selector]
+    pods = _pods(config) if selecting else []
+    for role, backend in selecting:
+        if not any(backend.selector.items() <= labels.items() for labels in pods):
+            labels = ",".join(f"{key}={value}" for key, value in backend.selector.items())
+            raise ConfigError(
+                f"waypoint-lab:app.backends.{role}.selector: no Pod in {app.namespace} has the labels {labels}; "
+                f"fix the selector, or deploy the {role} first"
+            )
+    return {field: found[field] for field in COPIED if field in found}
+
+
+def used_backends(config: LabConfig) -> dict[str, BackendSettings]:
+    """Return the backends that the declared routes send requests to, by role."""
+    stages, canary = config.stages, config.canary
+    chosen = bool(canary.weight or canary.cohort or canary.mirror_percent)
+    used = {
+        "baseline": stages.premium or (stages.canary and canary.weight < 100),
+        "premium": stages.premium,
+        "canary": stages.canary and chosen,
+    }
+    return {role: backend for role, backend in config.app.backends.by_role.items() if used[role]}
+
+
+def _pods(config: LabConfig) -> Sequence[dict[str, str]]:
+    """Return the labels of the Pods in the application's namespace."""
+    pods = kubectl.items(config.target, "pods", "--namespace", config.app.namespace, limit_seconds=SECONDS)
+    return [pod.get("metadata", {}).get("labels") or {} for pod in pods]
+
+
+def _port(config: LabConfig, service: str, missing: str) -> ServicePort:
+    """Return the application's port of a Service. `missing` is the error about a Service that does not exist."""
+    app, where = config.app, f"{config.app.namespace}/{service}"
+    found = kubectl.get(config.target, "service", service, "--namespace", app.namespace, limit_seconds=SECONDS)
+    if not found:
+        raise ConfigError(f"waypoint-lab:{missing.format(where)}")
+    ports: Iterable[ServicePort] = (found.get("spec") or {}).get("ports") or []
+    for port in ports:
+        if port["port"] == app.port:
+            protocol = port.get("appProtocol") or port.get("name", "").split("-")[0]
+            if protocol in NOT_HTTP:
+                raise ConfigError(
+                    f"waypoint-lab:app.port: port {app.port} of Service {where} is {protocol}, which is not HTTP; "
+                    f"set another port, or the port's appProtocol to http"
+                )
+            return port
+    known = ", ".join(str(port["port"]) for port in ports) or "none"
+    raise ConfigError(f"waypoint-lab:app.port: Service {where} has no port {app.port}; its ports are {known}")
