@@ -30,7 +30,7 @@ class Decision(StrEnum):
     BAD = "bad"  # it fails more often
 
 
-def _mean(logs: list[float]) -> float:
+def mean(logs: list[float]) -> float:
     """Return the logarithm of the mean of numbers, which are given as logarithms."""
     top = max(logs)
     return top + math.log(sum([math.exp(item - top) for item in logs]) / len(logs))
@@ -74,7 +74,7 @@ class Comparison:
 
     def _evidence(self, gains: list[tuple[float, float, float]]) -> float:
         same = self.pairs - self.worse - self.better
-        return _mean([self.worse * up + self.better * down + same * even for up, down, even in gains])
+        return mean([self.worse * up + self.better * down + same * even for up, down, even in gains])
 
     @property
     def against_healthy(self) -> float:
