@@ -1,5 +1,7 @@
 """Check settings that depend on each other."""
 
+from collections.abc import Sequence
+
 from waypoint_lab.config.app_models import AccessLogIdentify, AppSettings
 from waypoint_lab.config.decode import PROJECT, fields
 from waypoint_lab.config.models import StagesSettings
@@ -35,7 +37,8 @@ def check(
         _backends(stages, app, waypoint),
         _identify(stages, app),
         _canary(stages, canary),
-        _gate(canary.gate) if canary.gate else "",
+        _evidence(stages, canary),
+        _gate(canary.gate, canary.evidence) if canary.gate else "",
         _waypoint(waypoint),
     ):
         if why:
@@ -112,13 +115,24 @@ def _canary(stages: StagesSettings, canary: CanarySettings) -> str:
     return f"canary.{found}: it needs stages.canary, which is off; turn it on" if found and not stages.canary else ""
 
 
-def _gate(gate: GateSettings) -> str:
+def _evidence(stages: StagesSettings, canary: CanarySettings) -> str:
+    gate = canary.gate
+    if ("prometheus" in canary.evidence) != bool(gate and gate.prometheus):
+        return "canary.evidence: prometheus goes with canary.gate.prometheus; set both or none"
+    if "traffic" in canary.evidence and gate and gate.p99_seconds is not None and not stages.access_log:
+        return (
+            "canary.gate.p99Seconds: with canary.evidence traffic it needs stages.accessLog, which is off; turn it on"
+        )
+    return ""
+
+
+def _gate(gate: GateSettings, evidence: Sequence[str]) -> str:
     if gate.success_rate is None and gate.p99_seconds is None and not gate.share:
         return "canary.gate: it has no threshold; set successRate, p99Seconds or share"
     source = gate.prometheus
     if source is None:
         return ""
-    if gate.share:
+    if gate.share and set(evidence) == {"prometheus"}:
         return "canary.gate.share: Prometheus cannot measure it; unset share or prometheus"
     if (gate.success_rate is None) != (not source.success_rate):
         return "canary.gate.prometheus.successRate: it goes with canary.gate.successRate; set both or none"

@@ -126,7 +126,9 @@ def _single(kind: Any, value: object, path: str) -> Any:
     meta = get_args(kind)[1] if get_origin(kind) is Annotated else None
     plain = get_args(kind)[0] if meta else kind
     given = value
-    if isinstance(value, str) and plain is not str:
+    if isinstance(value, str) and plain == tuple[str, ...]:
+        given = [value]
+    elif isinstance(value, str) and plain is not str:
         given = _typed(plain, value)
     elif plain is str and type(value) is int:
         given = str(value)  # `pulumi config set --path` keeps text of digits as a number

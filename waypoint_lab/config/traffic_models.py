@@ -12,7 +12,7 @@ TrafficApi = Literal["gateway-api", "virtual-service"]
 
 
 class PrometheusSettings(Model, frozen=True):
-    """A Prometheus that answers for the gate. Each query gives one number."""
+    """A Prometheus that answers for gate and promotion. Each query gives one number."""
 
     url: types.Address
     """Base address of the server."""
@@ -38,7 +38,7 @@ class GateSettings(Model, frozen=True):
     seconds: types.GateSeconds = 30.0
     """Most seconds that the measurement takes."""
     prometheus: PrometheusSettings | None = None
-    """A Prometheus that is queried in place of a probe."""
+    """The Prometheus of canary.evidence prometheus."""
 
     def document(self) -> dict[str, Any]:
         """Return the thresholds, for the record of a pass."""
@@ -61,6 +61,8 @@ class CanarySettings(Model, frozen=True):
     """Requests that all go to the canary, at any weight."""
     steps: types.Steps = (1, 5, 20, 50, 100)
     """Weights of a promotion, in order."""
+    evidence: types.Evidence = ("probe",)
+    """Sources that gate and promotion judge the canary by: requests of our own, those of users, or a Prometheus."""
     session_affinity: SessionAffinitySettings | None = None
     """Keep users that were sent to the canary there; not set means no affinity."""
     mirror_percent: types.Percent = 0

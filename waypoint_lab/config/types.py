@@ -76,6 +76,14 @@ Steps = Annotated[
         extra=_checked(weights.rising),
     ),
 ]
+EVIDENCE = ("probe", "traffic", "prometheus")
+Evidence = Annotated[
+    tuple[str, ...],
+    Meta(
+        description=f"{', '.join(EVIDENCE[:-1])} or {EVIDENCE[-1]}, or a list of them",
+        extra=_checked(lambda names: names and set(names) <= set(EVIDENCE) and len(set(names)) == len(names)),
+    ),
+]
 Name = Annotated[
     str, Meta(description="a Kubernetes name: lower-case letters, digits and -", extra=_checked(_NAME.fullmatch))
 ]
