@@ -164,7 +164,12 @@ def document(decision: StepDecision, state: PromotionState) -> dict[str, object]
     help="Percent of wrong decisions, at most.",
 )
 @click.option("--seconds", type=click.FloatRange(0, 86400), default=0.0, help="Measure each step at least this long.")
-@click.option("--requests", type=click.IntRange(0, 10_000_000), default=0, help="Measure at least so many rounds.")
+@click.option(
+    "--requests",
+    type=click.IntRange(0, 10_000_000),
+    default=0,
+    help="Measure at least so many rounds, or requests of users to the canary.",
+)
 @click.option(
     "--limit",
     type=click.FloatRange(0, 86400, min_open=True),

@@ -1,7 +1,5 @@
 """Check settings that depend on each other."""
 
-from collections.abc import Sequence
-
 from waypoint_lab.config.app_models import AccessLogIdentify, AppSettings
 from waypoint_lab.config.decode import PROJECT, fields
 from waypoint_lab.config.models import StagesSettings
@@ -38,7 +36,7 @@ def check(
         _identify(stages, app),
         _canary(stages, canary),
         _evidence(stages, canary),
-        _gate(canary.gate, canary.evidence) if canary.gate else "",
+        _gate(canary.gate) if canary.gate else "",
         _waypoint(waypoint),
     ):
         if why:
@@ -119,21 +117,25 @@ def _evidence(stages: StagesSettings, canary: CanarySettings) -> str:
     gate = canary.gate
     if ("prometheus" in canary.evidence) != bool(gate and gate.prometheus):
         return "canary.evidence: prometheus goes with canary.gate.prometheus; set both or none"
-    if "traffic" in canary.evidence and gate and gate.p99_seconds is not None and not stages.access_log:
-        return (
-            "canary.gate.p99Seconds: with canary.evidence traffic it needs stages.accessLog, which is off; turn it on"
-        )
+    if gate is None:
+        return ""
+    if gate.p99_ratio is not None and "traffic" not in canary.evidence:
+        return "canary.gate.p99Ratio: only traffic can measure it; unset it, or add traffic to canary.evidence"
+    timed = {"p99Seconds": gate.p99_seconds, "p99Ratio": gate.p99_ratio}
+    found = next((name for name, value in timed.items() if value is not None), "")
+    if found and "traffic" in canary.evidence and not stages.access_log:
+        return f"canary.gate.{found}: with canary.evidence traffic it needs stages.accessLog, which is off; turn it on"
+    if gate.share and "probe" not in canary.evidence:
+        return "canary.gate.share: only the probe can measure it; unset it, or add probe to canary.evidence"
     return ""
 
 
-def _gate(gate: GateSettings, evidence: Sequence[str]) -> str:
-    if gate.success_rate is None and gate.p99_seconds is None and not gate.share:
-        return "canary.gate: it has no threshold; set successRate, p99Seconds or share"
+def _gate(gate: GateSettings) -> str:
+    if gate.success_rate is None and gate.p99_seconds is None and gate.p99_ratio is None and not gate.share:
+        return "canary.gate: it has no threshold; set successRate, p99Seconds, p99Ratio or share"
     source = gate.prometheus
     if source is None:
         return ""
-    if gate.share and set(evidence) == {"prometheus"}:
-        return "canary.gate.share: Prometheus cannot measure it; unset share or prometheus"
     if (gate.success_rate is None) != (not source.success_rate):
         return "canary.gate.prometheus.successRate: it goes with canary.gate.successRate; set both or none"
     if (gate.p99_seconds is None) != (not source.p99):

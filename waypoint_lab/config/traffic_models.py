@@ -31,6 +31,8 @@ class GateSettings(Model, frozen=True):
     """Least success rate of all requests, in percent."""
     p99_seconds: types.P99Seconds | None = None
     """Most seconds of the 99th percentile."""
+    p99_ratio: types.P99Ratio | None = None
+    """Most times of the baseline's 99th percentile that the canary's may have; by evidence traffic, and logs."""
     share: bool = False
     """Require the weight to lie within the interval of the canary's measured share."""
     minimum_requests: types.GateRequests = 500

@@ -14,11 +14,10 @@ from waypoint_lab.waiting import polls
 LIMIT_SECONDS = 15.0  # pilot-agent has Envoy write its log every second
 POLL_SECONDS = 0.2
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
-# The text format of istiod: response flags, duration, user agent, request, upstream cluster, and the Service's own
-# address.
+# The text format of istiod: response flags, duration, user agent, upstream cluster, and the Service's own address.
 _LINE = re.compile(
     r'^\[[^]]*] "(?P<method>\S+) [^"]*" (?P<status>\d+) (?P<flags>\S+) .*? \d+ \d+ (?P<milliseconds>\d+) \S+ "[^"]*" '
-    r'"(?P<agent>[^"]*)" "(?P<id>[^"]*)" "[^"]*" "[^"]*" (?P<cluster>\S+) \S+ (?P<local>\S+) '
+    r'"(?P<agent>[^"]*)" "[^"]*" "[^"]*" "[^"]*" (?P<cluster>\S+) \S+ (?P<local>\S+) '
 )
 
 

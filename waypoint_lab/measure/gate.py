@@ -2,23 +2,25 @@
 
 import math
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.config.traffic_models import GateSettings, PrometheusSettings
 from waypoint_lab.config.weights import shown
 from waypoint_lab.errors import GateError, KubectlError, NotSyncedError, ProbeError
-from waypoint_lab.measure import envoy_config, prometheus
+from waypoint_lab.measure import envoy_config, prometheus, traffic
 from waypoint_lab.measure.attribution import check_identities, send
 from waypoint_lab.measure.client import Answer, Group
 from waypoint_lab.measure.statistics import binomial_interval, quantile_interval
+from waypoint_lab.measure.unpaired import Outcomes
 from waypoint_lab.measure.verify import judge
 from waypoint_lab.pulumi_cli import SKIP_GATE
 from waypoint_lab.stages.expectations import CONFIDENCE, MOST_REQUESTS, Expect, Measure, least_requests
 from waypoint_lab.waiting import polls
 
 POLL_SECONDS = 1.0
+P99_REQUESTS = 100  # to each backend, where the ratio of the two 99th percentiles is judged
 
 
 def wanted() -> bool:
@@ -52,10 +54,14 @@ def _success_rate(declared: float, measured: float, requests: int) -> str:
     )
 
 
+def _quantile99(times: Sequence[float]) -> float:
+    return sorted(times)[math.ceil(len(times) * 0.99) - 1]
+
+
 def _p99(declared: float, times: Sequence[float]) -> str:
     """Return the reason why a 99th percentile in seconds fails; empty if it passes. No answer counts as infinite."""
     ordered = sorted(times)
-    measured = ordered[math.ceil(len(ordered) * 0.99) - 1]
+    measured = _quantile99(ordered)
     if measured <= declared:
         return ""
     ends = quantile_interval(ordered, 0.99, CONFIDENCE)
@@ -70,8 +76,7 @@ def _p99(declared: float, times: Sequence[float]) -> str:
 def failures(config: LabConfig, gate: GateSettings, answers: list[Answer]) -> list[str]:
     """Judge answers by the gate. Return one line for each threshold that fails; too few answers fail as well."""
     if len(answers) < gate.minimum_requests:
-        least = f"{gate.minimum_requests} requests in {gate.seconds:g} s"
-        return [f"sample: declared at least {least}, measured {len(answers)}: no data is not a pass"]
+        return [f"{_few(gate)}, measured {len(answers)}: no data is not a pass"]
     found = []
     if gate.success_rate is not None:
         found.append(
@@ -91,16 +96,52 @@ def failures(config: LabConfig, gate: GateSettings, answers: list[Answer]) -> li
     return [why for why in found if why]
 
 
+class PrometheusNumbers(NamedTuple):
+    """The numbers of a Prometheus.
+
+    Attributes:
+        requests: Number of requests.
+        success_rate: 0 to 1; None where no threshold needs it, or there are too few requests.
+        p99_seconds: The 99th percentile; None likewise.
+    """
+
+    requests: float
+    success_rate: float | None = None
+    p99_seconds: float | None = None
+
+
+def prometheus_numbers(gate: GateSettings, source: PrometheusSettings) -> PrometheusNumbers:
+    """Ask a Prometheus for all numbers that the gate needs. Raises PrometheusError."""
+    requests = prometheus.number(source.url, source.requests)
+    if requests < gate.minimum_requests:
+        return PrometheusNumbers(requests)
+    percent = prometheus.number(source.url, source.success_rate) if gate.success_rate is not None else None
+    if percent is not None and not 0 <= percent <= 100:
+        raise prometheus.PrometheusError(f"{source.success_rate!r} gives {percent:g}: it must give percent, 0 to 100")
+    p99 = prometheus.number(source.url, source.p99) if gate.p99_seconds is not None else None
+    return PrometheusNumbers(requests, None if percent is None else percent / 100, p99)
+
+
+def judge_prometheus(gate: GateSettings, numbers: PrometheusNumbers) -> list[str]:
+    """Judge the numbers of a Prometheus. Return one line for each threshold that fails."""
+    found = []
+    if gate.success_rate is not None and numbers.success_rate is not None:
+        found.append(_success_rate(gate.success_rate / 100, numbers.success_rate, int(numbers.requests)))
+    if gate.p99_seconds is not None and numbers.p99_seconds is not None and numbers.p99_seconds > gate.p99_seconds:
+        measured = f"measured {numbers.p99_seconds:.3f} s, {int(numbers.requests)} requests"
+        found.append(f"p99: declared at most {gate.p99_seconds:g} s, {measured}")
+    return [why for why in found if why]
+
+
 def prometheus_failures(gate: GateSettings, source: PrometheusSettings) -> list[str]:
     """Judge the numbers of a Prometheus, once it has seen enough requests or the gate's time is over."""
     why = ""
     for _ in polls(gate.seconds, POLL_SECONDS):
         try:
-            requests = prometheus.number(source.url, source.requests)
-            if requests >= gate.minimum_requests:
-                return _judge_prometheus(gate, source, int(requests))
-            least = f"{gate.minimum_requests} requests in {gate.seconds:g} s"
-            why = f"sample: declared at least {least}, Prometheus has {requests:g}: no data is not a pass"
+            numbers = prometheus_numbers(gate, source)
+            if numbers.requests >= gate.minimum_requests:
+                return judge_prometheus(gate, numbers)
+            why = f"{_few(gate)}, Prometheus has {numbers.requests:g}: no data is not a pass"
         except prometheus.NoDataError as error:
             why = str(error)
         except prometheus.PrometheusError as error:
@@ -108,18 +149,45 @@ def prometheus_failures(gate: GateSettings, source: PrometheusSettings) -> list[
     return [why]
 
 
-def _judge_prometheus(gate: GateSettings, source: PrometheusSettings, requests: int) -> list[str]:
+def traffic_failures(config: LabConfig, gate: GateSettings) -> list[str]:
+    """Judge the requests of users to canary and baseline, once enough have ended or the gate's time is over.
+
+    Raises:
+        KubectlError: The waypoints cannot be read.
+    """
+    reader = traffic.TrafficReader(config)
+    tries, logged = Outcomes(), {role: list[traffic.LoggedRequest]() for role in traffic.ROLES}
+    timed = gate.p99_seconds is not None or gate.p99_ratio is not None
+    for _ in polls(gate.seconds, POLL_SECONDS):
+        if block := reader.read():
+            for role in traffic.ROLES:
+                tries = tries.plus(block.tries[role])
+                logged[role] += (block.logged or {}).get(role, [])
+        sample = min(tries.requests, sum(map(len, logged.values()))) if timed else tries.requests
+        if sample >= gate.minimum_requests and (gate.p99_ratio is None or _least(logged) >= P99_REQUESTS):
+            break
+    else:
+        most = f"measured {sample} of users"
+        if sample >= gate.minimum_requests:
+            most = f"measured {_least(logged)} of users to one backend, of at least {P99_REQUESTS}"
+        return [f"{_few(gate)}, {most}: no data is not a pass"]
     found = []
     if gate.success_rate is not None:
-        percent = prometheus.number(source.url, source.success_rate)
-        if not 0 <= percent <= 100:
-            return [f"{source.success_rate!r} gives {percent:g}: it must give percent, 0 to 100"]
-        found.append(_success_rate(gate.success_rate / 100, percent / 100, requests))
+        found.append(_success_rate(gate.success_rate / 100, 1 - tries.failed / tries.requests, tries.requests))
+    seconds = {role: [one.seconds for one in requests] for role, requests in logged.items()}
     if gate.p99_seconds is not None:
-        seconds = prometheus.number(source.url, source.p99)
-        if seconds > gate.p99_seconds:
-            found.append(f"p99: declared at most {gate.p99_seconds:g} s, measured {seconds:.3f} s, {requests} requests")
+        found.append(_p99(gate.p99_seconds, [one for times in seconds.values() for one in times]))
+    if gate.p99_ratio is not None:
+        found.append(_p99(gate.p99_ratio * max(_quantile99(seconds["baseline"]), 0.001), seconds["canary"]))
     return [why for why in found if why]
+
+
+def _least(logged: Mapping[str, Sequence[object]]) -> int:
+    return min(map(len, logged.values()))
+
+
+def _few(gate: GateSettings) -> str:
+    return f"sample: declared at least {gate.minimum_requests} requests in {gate.seconds:g} s"
 
 
 def _sample(gate: GateSettings, share: float) -> int:
@@ -138,12 +206,15 @@ def check(config: LabConfig) -> None:
     assert gate
     try:
         envoy_config.wait(config)
-        envoy_config.wait_for_traffic(config)
-        if gate.prometheus:
-            found = prometheus_failures(gate, gate.prometheus)
-        else:
+        found: list[str] = []
+        if "probe" in config.canary.evidence:
+            envoy_config.wait_for_traffic(config)
             group = Group(rounds=_sample(gate, config.canary.weight / 100))
-            found = failures(config, gate, send(config, [group], seconds=gate.seconds)[0])
+            found += failures(config, gate, send(config, [group], seconds=gate.seconds)[0])
+        if "traffic" in config.canary.evidence and not found:
+            found += traffic_failures(config, gate)
+        if gate.prometheus and not found:
+            found += prometheus_failures(gate, gate.prometheus)
     except (ProbeError, KubectlError, NotSyncedError) as error:
         raise GateError(f"{where}: not measured, and no data is not a pass: {error}") from None
     if found:

@@ -9,9 +9,10 @@ A block is compared with two null hypotheses about the mean failure rates c and 
 The gain of a block is the likelihood of an alternative, divided by that of the nearest rates that the null hypothesis
 allows: "nearest" minimises the Kullback-Leibler divergence of the whole block. Null hypotheses are convex, so the gain
 of such a ratio is at most 1 on average under each of them, for every number of requests. Alternatives depend on earlier
-blocks only. So the product of the gains, the evidence, ever reaches 1/a with a probability of at most a (Ville's
-inequality): at any time of looking and stopping, for every rate, and for rates that change from block to block. The
-gain's logarithm is concave in the rate of each request, so rates may differ between the requests of a block as well.
+blocks only, and a small part of the evidence is not bet. So the product of the gains, the evidence, ever reaches 1/a
+with a probability of at most a (Ville's inequality): at any time of looking and stopping, for every rate, and for rates
+that change from block to block. The gain's logarithm is concave in the rate of each request, so rates may differ
+between the requests of a block as well.
 
 Assumptions: given the past, the requests of one block fail independently, and how many there are says nothing about
 how many fail. A null hypothesis is taken to hold in each block.
@@ -36,6 +37,7 @@ from waypoint_lab.measure.statistics import Interval
 DIFFERENCES = (0.02, 0.06, 0.2, 0.9)
 RATES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 HIGHEST = 0.999
+KEPT = 0.01  # part of the evidence that no block can cost, so that one unlikely block does not decide
 PRIOR_FAILURES, PRIOR_REQUESTS = 0.05, 10.0  # so that a rate is taken for 0.5 % before the first block
 STEPS = 40  # of a bisection
 MOST_REQUESTS = 10**9
@@ -60,10 +62,18 @@ class Outcomes(NamedTuple):
         return min(near, key=lambda rate: abs(math.log(rate / found)))
 
 
+NO_REQUESTS = Outcomes()
+
+
 def _gain(outcomes: Outcomes, rate: float, null: float) -> float:
     """Return the logarithm of the ratio of two likelihoods."""
     fine = outcomes.requests - outcomes.failed
     return outcomes.failed * math.log(rate / null) + fine * math.log((1 - rate) / (1 - null))
+
+
+def _mixed(gain: float) -> float:
+    """Return a gain of which a part is kept from the bet."""
+    return math.log(KEPT) if gain < -100 else gain + math.log(1 - KEPT + KEPT * math.exp(-gain))
 
 
 @lru_cache(maxsize=4096)
@@ -95,8 +105,8 @@ class UnpairedComparison:
     healthy_found_bad: float
     bad_found_healthy: float
     reference: Interval | None = None
-    canary: Outcomes = Outcomes()
-    baseline: Outcomes = Outcomes()
+    canary: Outcomes = NO_REQUESTS
+    baseline: Outcomes = NO_REQUESTS
     decision: Decision = Decision.OPEN
     _bad: list[float] = field(default_factory=lambda: [0.0] * len(DIFFERENCES))
     _healthy: float = 0.0
@@ -130,19 +140,19 @@ class UnpairedComparison:
             for number, difference in enumerate(DIFFERENCES):
                 c = min(b + difference, HIGHEST)
                 null = (canary.requests * c + baseline.requests * b) / total
-                self._bad[number] += _gain(canary, c, null) + _gain(baseline, b, null)
+                self._bad[number] += _mixed(_gain(canary, c, null) + _gain(baseline, b, null))
         if canary.requests:
             rate = self._shared
             null = _nearest(canary.requests, baseline.requests, rate, self.margin)
-            self._healthy += _gain(canary, rate, null + self.margin) + _gain(baseline, rate, null)
+            self._healthy += _mixed(_gain(canary, rate, null + self.margin) + _gain(baseline, rate, null))
 
     def _add_alone(self, canary: Outcomes, reference: Interval) -> None:
         highest = min(max(reference.high, RATES[0]), HIGHEST)
         for number, difference in enumerate(DIFFERENCES):
             if highest + difference < 1:
-                self._bad[number] += _gain(canary, highest + difference, highest)
+                self._bad[number] += _mixed(_gain(canary, highest + difference, highest))
         if (null := reference.low + self.margin) < 1:
-            self._healthy += _gain(canary, min(self._shared, null - self.margin / 2), null)
+            self._healthy += _mixed(_gain(canary, min(self._shared, null - self.margin / 2), null))
 
     @property
     def _shared(self) -> float:

@@ -30,8 +30,9 @@ class Thresholds:
         healthy_rolled_back: Probability, at most, that a healthy canary is rolled back at this step.
         min_success: Share of the canary's requests that must succeed, 0 to 1, whatever the baseline does.
         latency_limit_seconds: An answer that takes longer counts as failed; 0 means no limit.
+        p99_ratio: Most times of the baseline's p99 that the canary's p99 may have; 0 means no limit.
         min_seconds: Seconds that a step is measured in any case.
-        min_rounds: Rounds that a step is measured in any case.
+        min_rounds: Rounds, or requests to the canary, that a step is measured in any case.
         limit_seconds: Seconds after which an inconclusive analysis pauses the promotion.
     """
 
@@ -40,14 +41,15 @@ class Thresholds:
     healthy_rolled_back: float
     min_success: float = 0.9
     latency_limit_seconds: float = 0.0
+    p99_ratio: float = 0.0
     min_seconds: float = 0.0
     min_rounds: int = 0
     limit_seconds: float = 120.0
 
 
 @dataclass
-class Evidence:
-    """Evidence of one step: two sequential comparisons with the baseline.
+class ProbeEvidence:
+    """Evidence of one step by the probe: two sequential comparisons with the baseline.
 
     The first compares the canary's own Service, so that a weight of 0.1 % is decided as fast as one of 50 %. The second
     compares the route that users call, and sees failures that only the route has. The two share the probability that a
@@ -97,7 +99,7 @@ class Evidence:
         compared = ((self.canary, CANARY), (self.route, ROUTE))
         for comparison, backend in compared:
             if comparison.decision is Decision.BAD:
-                why = f"{self._failures(backend)}: evidence {_odds(comparison.against_healthy)} that more fail"
+                why = f"{self._failures(backend)}: evidence {odds(comparison.against_healthy)} that more fail"
                 return StepDecision.ROLL_BACK, why
         expired = elapsed_seconds >= limits.limit_seconds
         if elapsed_seconds < limits.min_seconds or self.rounds < limits.min_rounds:
@@ -111,8 +113,8 @@ class Evidence:
         if success < limits.min_success:
             why = f"{self._failures(CANARY)}: {success:.1%} succeed, below the minimum of {limits.min_success:.1%}"
             return StepDecision.PAUSE, why
-        odds = _odds(min(self.canary.against_bad, self.route.against_bad))
-        return StepDecision.PROMOTE, f"{self._failures(CANARY)}: evidence {odds} against {limits.margin:.1%} more"
+        least = odds(min(self.canary.against_bad, self.route.against_bad))
+        return StepDecision.PROMOTE, f"{self._failures(CANARY)}: evidence {least} against {limits.margin:.1%} more"
 
     def _failures(self, backend: int) -> str:
         source = "of the canary" if backend == CANARY else "through the route"
@@ -124,7 +126,7 @@ class Evidence:
     def document(self) -> dict[str, Any]:
         """Return the evidence as the journal keeps it."""
         return {
-            "rounds": self.rounds,
+            "requests": dict.fromkeys(BACKENDS, self.rounds),
             "failed": dict(zip(BACKENDS, self.failed, strict=True)),
             "margin": self.thresholds.margin,
             "healthy_rolled_back": self.thresholds.healthy_rolled_back,
@@ -136,7 +138,8 @@ class Evidence:
         }
 
 
-def _odds(evidence: float) -> str:
+def odds(evidence: float) -> str:
+    """Return evidence as text."""
     return f"{evidence:.0f} to 1" if evidence < 1e6 else "of more than a million to 1"
 
 

@@ -35,10 +35,9 @@ def promotion(records: Sequence[Record]) -> Iterator[Sample]:
     failures: Counter[str] = Counter()
     for record in records:
         evidence = record.get("evidence") if record["promotion"] == state.promotion else None
-        if record["kind"] == "decision" and evidence:
-            for backend, failed in evidence["failed"].items():
-                requests[backend] += evidence["rounds"]
-                failures[backend] += failed
+        for source in evidence.values() if record["kind"] == "decision" and evidence else ():
+            requests.update(source["requests"])
+            failures.update(source["failed"])
     for name, counts in (("requests_total", requests), ("failures_total", failures)):
         yield from ((name, {"backend": backend}, count) for backend, count in sorted(counts.items()))
 

@@ -7,21 +7,20 @@ from typing import Any
 
 from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import KubectlError, LabError, ProbeError, RolloutError
+from waypoint_lab.errors import KubectlError, LabError, RolloutError
 from waypoint_lab.measure import envoy_config
-from waypoint_lab.measure.client import Client, Endpoint, Group
+from waypoint_lab.measure.traffic import TrafficReader
 from waypoint_lab.pulumi_cli import PulumiStack
-from waypoint_lab.rollout.analysis import Evidence, StepDecision, Thresholds
+from waypoint_lab.rollout.analysis import StepDecision, Thresholds
 from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState, current_state, plan
+from waypoint_lab.rollout.step_analysis import StepAnalysis
+from waypoint_lab.rollout.traffic_analysis import BaselineBefore
 
 POLL_SECONDS = 0.2
 API_SECONDS = 300.0  # a rollback waits this long for an API server that does not answer
 ROLLBACK_TRIES = 3  # of an update, while the API server answers
 FAILURES = LabError
-WORKERS = 4
-REQUEST_SECONDS = 5.0
-WARM_SECONDS = 5.0  # a Service that was just created answers after a moment
 
 
 @dataclass(frozen=True)
@@ -72,18 +71,24 @@ class Promotion:
             The new state; None where no step is left.
 
         Raises:
-            RolloutError: The update of the unchanged stack failed.
+            RolloutError: The update of the unchanged stack failed, or the waypoints cannot be read.
         """
         config = self.stack.config()
         first = CanaryStep.declared(config)
         steps = plan(first, weights, cohort)
         if not steps:
             return None
+        if "traffic" in config.canary.evidence:
+            try:
+                TrafficReader(config)
+            except KubectlError as error:
+                raise RolloutError(f"no promotion was started: {error}") from None
         self.operator.report(f"applying {first}, which the stack declares, before the first step")
         try:
             self.stack.up()
             envoy_config.wait(config)
-            envoy_config.wait_for_traffic(config)
+            if "probe" in config.canary.evidence:
+                envoy_config.wait_for_traffic(config)
         except FAILURES as error:
             raise RolloutError(
                 f"the update of the unchanged stack failed, so no promotion was started: {error}"
@@ -117,7 +122,7 @@ class Promotion:
     def _step(self, state: PromotionState) -> StepDecision:
         step = state.steps[state.passed]
         began = time.monotonic()
-        evidence: Evidence | None = None
+        analysis: StepAnalysis | None = None
         try:
             decision, why = self._approve(state, step)
             if decision is StepDecision.PROMOTE:
@@ -127,15 +132,16 @@ class Promotion:
                 envoy_config.wait(config)
                 self._record("measure", state, **step.document(), up_seconds=round(up_seconds, 2))
                 self.operator.report(f"{step}: applied in {up_seconds:.1f} s, measuring")
-                evidence = Evidence(self._thresholds(state, config))
-                decision, why = self._measure(config, step, evidence)
+                limits, before = self._thresholds(state, config), self._before(state)
+                analysis = StepAnalysis(config, step, limits, before, self.operator.stop_requested)
+                decision, why = analysis.run()
         except FAILURES as error:
             if isinstance(error, RolloutError):
                 raise
             decision, why = StepDecision.ROLL_BACK, str(error)
         if signal := self.operator.stop_requested():
             decision, why = StepDecision.ROLL_BACK, f"stopped by {signal}"
-        found = {"evidence": evidence.document()} if evidence else {}
+        found = {"evidence": analysis.document()} if analysis else {}
         seconds = round(time.monotonic() - began, 2)
         self._record("decision", state, **step.document(), decision=decision, why=why, seconds=seconds, **found)
         self.operator.report(f"{step}: {decision}: {why}")
@@ -163,26 +169,17 @@ class Promotion:
             limits = replace(limits, min_success=gate.success_rate / 100)
         if gate and gate.p99_seconds is not None:
             limits = replace(limits, latency_limit_seconds=gate.p99_seconds)
+        if gate and gate.p99_ratio is not None:
+            limits = replace(limits, p99_ratio=gate.p99_ratio)
         return limits
 
-    def _measure(self, config: LabConfig, step: CanaryStep, evidence: Evidence) -> tuple[StepDecision, str]:
-        began = time.monotonic()
-        name, _, value = step.cohort.partition("=")
-        backends = config.app.backends
-        route = Endpoint(headers={name: value} if name else {})
-        endpoints = (Endpoint(backends.canary.service), Endpoint(backends.baseline.service), route)
-        group = Group(endpoints, workers=WORKERS, warm_seconds=WARM_SECONDS)
-        with Client(config, [group], self.thresholds.limit_seconds + 30, REQUEST_SECONDS) as client:
-            while True:
-                rounds = client.read(POLL_SECONDS)
-                if rounds is None:
-                    raise ProbeError("the probe ended before the analysis did")
-                for one in rounds:
-                    evidence.add(one)
-                if found := evidence.decide(time.monotonic() - began):
-                    return found
-                if signal := self.operator.stop_requested():
-                    return StepDecision.ROLL_BACK, f"stopped by {signal}"
+    def _before(self, state: PromotionState) -> BaselineBefore | None:
+        """Return the baseline's requests of users at the last step that sent it any."""
+        for record in reversed(self.journal.records()):
+            found = record.get("evidence", {}).get("traffic") if record["kind"] == "decision" else None
+            if found and record["promotion"] == state.promotion and record["weight"] < 100:
+                return BaselineBefore.read(found)
+        return None
 
     def roll_back(self, state: PromotionState) -> PromotionState:
         """Apply the last healthy step again, once the API server answers.

@@ -10,6 +10,8 @@ from waypoint_lab.errors import ConfigError
 WEIGHT = "use a number: whole from 0 to 100, or below 1 with at most 4 decimals"
 NAME = "use a Kubernetes name: lower-case letters, digits and -"
 
+PROMETHEUS = {"evidence": "prometheus"}
+
 
 def test_from_mapping_text_of_numbers_reads_as_numbers() -> None:
     given = {"stages": {"waypoint": "true", "canary": True}, "canary": {"weight": "0.1", "steps": ["0.5", 5]}}
@@ -93,7 +95,7 @@ SHOP = {"baseline": BASELINE, "canary": V2}
         ),
         (
             {"canary": {"gate": {"seconds": 10}}},
-            "canary.gate: it has no threshold; set successRate, p99Seconds or share",
+            "canary.gate: it has no threshold; set successRate, p99Seconds, p99Ratio or share",
         ),
         (
             {"canary": {"gate": {"successRate": 0}}},
@@ -113,8 +115,29 @@ SHOP = {"baseline": BASELINE, "canary": V2}
             "canary.gate.prometheus.requests: it is missing; use printable text that is not empty",
         ),
         (
-            {"canary": {"gate": {"successRate": 9, "prometheus": {"url": "http://x", "requests": "up"}}}},
+            {"canary": {**PROMETHEUS, "gate": {"successRate": 9, "prometheus": {"url": "http://x", "requests": "up"}}}},
             "canary.gate.prometheus.successRate: it goes with canary.gate.successRate; set both or none",
+        ),
+        (
+            {"canary": {"evidence": ["probe", "guess"]}},
+            'canary.evidence: ["probe", "guess"] is not valid; use probe, traffic or prometheus, or a list of them',
+        ),
+        (
+            {"canary": {"evidence": []}},
+            "canary.evidence: [] is not valid; use probe, traffic or prometheus, or a list of them",
+        ),
+        ({"canary": PROMETHEUS}, "canary.evidence: prometheus goes with canary.gate.prometheus; set both or none"),
+        (
+            {"canary": {"gate": {"p99Ratio": 2}}},
+            "canary.gate.p99Ratio: only traffic can measure it; unset it, or add traffic to canary.evidence",
+        ),
+        (
+            {"canary": {"evidence": "traffic", "gate": {"p99Seconds": 2}}},
+            "canary.gate.p99Seconds: with canary.evidence traffic it needs stages.accessLog, which is off; turn it on",
+        ),
+        (
+            {"canary": {"evidence": "traffic", "gate": {"share": True}}},
+            "canary.gate.share: only the probe can measure it; unset it, or add probe to canary.evidence",
         ),
         ({"canary": {"mirrorPercent": 5}}, "canary.mirrorPercent: it needs stages.canary, which is off; turn it on"),
         (

@@ -24,7 +24,6 @@ def test_requests_real_line_has_all_fields() -> None:
             "flags": "-",
             "milliseconds": "5",
             "agent": "exp",
-            "id": "10eec155-dfc0-4e81-8fe7-5d7f487b63bb",
             "cluster": "inbound-vip|9080|http|reviews.bookinfo-backends.svc.cluster.local",
             "local": ADDRESS,
         }

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -14,8 +15,10 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.traffic_models import CanarySettings, GateSettings, PrometheusSettings
 from waypoint_lab.config.weights import StepsError, read_steps, shown
 from waypoint_lab.errors import ConfigError, GateError, ProbeError
-from waypoint_lab.measure import envoy_config, gate
+from waypoint_lab.measure import envoy_config, gate, traffic
 from waypoint_lab.measure.client import Answer
+from waypoint_lab.measure.traffic import TrafficBlock
+from waypoint_lab.measure.unpaired import Outcomes
 from waypoint_lab.program import build
 from waypoint_lab.program.context import GateCheck
 from waypoint_lab.pulumi_cli import SKIP_GATE
@@ -231,7 +234,76 @@ def test_prometheus_unreachable_fails_at_once() -> None:
     assert line.startswith(f"Prometheus at http://127.0.0.1:{port} does not answer: ")
 
 
-def test_prometheus_with_share_is_refused() -> None:
+def test_share_without_the_probe_is_refused() -> None:
     source = {"url": "http://x", "requests": "sum(up)"}
-    with pytest.raises(ConfigError, match="Prometheus cannot measure it"):
-        lab_config(canary={"gate": {"share": True, "prometheus": source}})
+    with pytest.raises(ConfigError, match="only the probe can measure it"):
+        lab_config(canary={"evidence": "prometheus", "gate": {"share": True, "prometheus": source}})
+
+
+# Requests of users.
+
+
+class Blocks:
+    """A reader of traffic with these blocks in turn, and then empty ones."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *blocks: TrafficBlock | None) -> None:
+        self.left = list(blocks)
+        monkeypatch.setattr(traffic, "TrafficReader", lambda _config: self)
+        monkeypatch.setattr(gate, "POLL_SECONDS", 0.001)
+
+    def read(self) -> TrafficBlock | None:
+        return self.left.pop(0) if self.left else TrafficBlock(dict.fromkeys(traffic.ROLES, Outcomes()))
+
+
+def users(canary: Outcomes, baseline: Outcomes, *, slow: int = 0, fast: int = 400) -> TrafficBlock:
+    requests = [traffic.LoggedRequest(200, 900)] * slow + [traffic.LoggedRequest(200, 20)] * fast
+    logged = {"canary": requests, "baseline": [traffic.LoggedRequest(200, 20)] * 400}
+    return TrafficBlock({"canary": canary, "baseline": baseline}, logged)
+
+
+def judged(**thresholds: Any) -> list[str]:
+    return gate.traffic_failures(LabConfig(), GateSettings(minimum_requests=500, seconds=0.01, **thresholds))
+
+
+def test_users_requests_within_the_thresholds_pass_once_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = users(Outcomes(50, 1), Outcomes(250, 1))
+    Blocks(monkeypatch, block, None, block)
+    assert judged(success_rate=99, p99_seconds=1, p99_ratio=2) == []
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "said"),
+    [
+        ({"success_rate": 99}, "success rate: declared at least 99.00%, measured 97.50%, interval 95."),
+        ({"p99_seconds": 0.5}, "p99: declared at most 0.5 s, measured 0.900 s"),
+        ({"p99_ratio": 3}, "p99: declared at most 0.06 s, measured 0.900 s"),
+    ],
+)
+def test_users_requests_beyond_a_threshold_fail(
+    monkeypatch: pytest.MonkeyPatch, thresholds: dict[str, float], said: str
+) -> None:
+    Blocks(monkeypatch, users(Outcomes(100, 20), Outcomes(700), slow=20))
+    (line,) = judged(**thresholds)
+    assert line.startswith(said)
+
+
+def test_too_few_requests_of_users_are_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    Blocks(monkeypatch, users(Outcomes(10), Outcomes(489)))
+    assert judged(success_rate=1) == [
+        "sample: declared at least 500 requests in 0.01 s, measured 499 of users: no data is not a pass"
+    ]
+    block = users(Outcomes(500), Outcomes(500), fast=49)
+    Blocks(monkeypatch, block, block)
+    (line,) = judged(p99_ratio=2)
+    assert "measured 98 of users to one backend, of at least 100" in line
+
+
+def test_check_by_traffic_alone_sends_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_args: object, **_more: object) -> None:
+        raise AssertionError("a request was sent")
+
+    monkeypatch.setattr(envoy_config, "wait", lambda _config: 0)
+    monkeypatch.setattr(envoy_config, "wait_for_traffic", refused)
+    monkeypatch.setattr(gate, "send", refused)
+    Blocks(monkeypatch, users(Outcomes(100), Outcomes(400)))
+    gate.check(LabConfig(canary=CanarySettings(evidence=("traffic",), gate=GateSettings(success_rate=99))))

@@ -1,9 +1,11 @@
 """Decisions on the measurement of a step."""
 
+import random
+
 import pytest
 
 from waypoint_lab.measure.client import Answer
-from waypoint_lab.rollout.analysis import Evidence, StepDecision, Thresholds
+from waypoint_lab.rollout.analysis import ProbeEvidence, StepDecision, Thresholds
 
 OK, BAD = Answer(200, seconds=0.01), Answer(503, seconds=0.01)
 SLOW, NONE = Answer(200, seconds=3.0), Answer(0, error="x")
@@ -12,14 +14,14 @@ RULES = Thresholds(0.02, 0.01, 0.01)
 
 def evidence_of(
     rules: Thresholds, rounds: int, canary: Answer = OK, baseline: Answer = OK, users: Answer = OK
-) -> Evidence:
-    evidence = Evidence(rules)
+) -> ProbeEvidence:
+    evidence = ProbeEvidence(rules)
     for number in range(rounds):
         evidence.add(tuple(answer._replace(at=float(number)) for answer in (canary, baseline, users)))
     return evidence
 
 
-def verdict(evidence: Evidence, seconds: float = 1.0) -> StepDecision | None:
+def verdict(evidence: ProbeEvidence, seconds: float = 1.0) -> StepDecision | None:
     found = evidence.decide(seconds)
     return found[0] if found else None
 
@@ -41,6 +43,16 @@ def test_decide_failures_on_the_route_only_roll_back() -> None:
     assert found
     assert found[0] is StepDecision.ROLL_BACK
     assert "requests through the route failed" in found[1]
+
+
+def test_decide_route_that_fails_beyond_the_margin_is_promoted_no_more_often_than_stated() -> None:
+    source, promoted, runs = random.Random(7), 0, 200
+    for _ in range(runs):
+        evidence = ProbeEvidence(RULES)
+        while evidence.rounds < 600 and not (found := evidence.decide(1.0)):
+            evidence.add((OK, OK, BAD if source.random() < 0.03 else OK))
+        promoted += bool(found) and found[0] is StepDecision.PROMOTE
+    assert promoted <= 0.01 * runs + 3  # of 2 that are expected at most
 
 
 def test_decide_failures_of_the_baseline_too_pause() -> None:

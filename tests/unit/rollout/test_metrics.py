@@ -17,7 +17,8 @@ def journal(folder: Path) -> Journal:
 
 
 def decided(made: Journal, failed: int) -> None:
-    evidence = {"rounds": 100, "failed": {"canary": failed, "baseline": 1, "route": 0}}
+    requests = dict.fromkeys(("canary", "baseline", "route"), 100)
+    evidence = {"probe": {"requests": requests, "failed": {"canary": failed, "baseline": 1, "route": 0}}}
     made.append("apply", "p", **STEPS[0])
     made.append("decision", "p", **STEPS[0], decision="promote", why="w", evidence=evidence)
 

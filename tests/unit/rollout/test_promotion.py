@@ -12,7 +12,7 @@ from waypoint_lab.errors import ProbeError, PulumiError, RolloutError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.client import Answer
 from waypoint_lab.pulumi_cli import PulumiStack
-from waypoint_lab.rollout import promotion
+from waypoint_lab.rollout import promotion, step_analysis
 from waypoint_lab.rollout.analysis import StepDecision, Thresholds
 from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.rollout.promotion import Operator, Promotion
@@ -54,7 +54,7 @@ class Scene:
                     raise ProbeError("the Pod is gone")
                 return [(self.answer, OK, OK)] * 50
 
-        monkeypatch.setattr(promotion, "Client", Client)
+        monkeypatch.setattr(step_analysis, "Client", Client)
         monkeypatch.setattr(envoy_config, "wait", lambda _config: 0.0)
         monkeypatch.setattr(envoy_config, "wait_for_traffic", lambda _config: 0.0)
         monkeypatch.setattr(promotion, "POLL_SECONDS", 0.001)
@@ -105,8 +105,8 @@ def test_promotion_of_failing_canary_rolls_back_with_evidence(scene: Scene) -> N
     assert scene.promote() is StepDecision.ROLL_BACK
     assert scene.applied == ["0 %", "1 %", "5 %", "20 %", "5 %"]
     (bad,) = [record for record in scene.journal.records() if record.get("decision") == "roll back"]
-    assert bad["evidence"]["failed"] == {"canary": 50, "baseline": 0, "route": 0}
-    assert bad["evidence"]["canary"]["decision"] == "bad"
+    assert bad["evidence"]["probe"]["failed"] == {"canary": 50, "baseline": 0, "route": 0}
+    assert bad["evidence"]["probe"]["canary"]["decision"] == "bad"
 
 
 def test_promotion_failed_update_or_probe_rolls_back(scene: Scene) -> None:

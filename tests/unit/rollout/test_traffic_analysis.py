@@ -1,0 +1,143 @@
+"""Decisions of a step by the requests of users."""
+
+from dataclasses import replace
+
+import pytest
+
+from waypoint_lab.measure.traffic import LoggedRequest, TrafficBlock
+from waypoint_lab.measure.unpaired import Outcomes
+from waypoint_lab.rollout.analysis import StepDecision, Thresholds
+from waypoint_lab.rollout.traffic_analysis import BaselineBefore, TrafficEvidence
+
+LIMITS = Thresholds(0.02, 0.01, 0.01)
+
+
+def block(canary: Outcomes, baseline: Outcomes) -> TrafficBlock:
+    return TrafficBlock({"canary": canary, "baseline": baseline})
+
+
+def logged(canary: list[LoggedRequest], baseline: list[LoggedRequest]) -> TrafficBlock:
+    tries = {"canary": Outcomes(len(canary)), "baseline": Outcomes(len(baseline))}
+    return TrafficBlock(tries, {"canary": canary, "baseline": baseline})
+
+
+def evidence(
+    *blocks: TrafficBlock,
+    limits: Thresholds = LIMITS,
+    weight: float = 20,
+    before: BaselineBefore | None = None,
+    logs: bool = False,
+) -> TrafficEvidence:
+    found = TrafficEvidence(limits, weight, before, logs=logs)
+    for one in blocks:
+        found.add(one)
+    return found
+
+
+def answers(count: int, milliseconds: int = 20, status: int = 200) -> list[LoggedRequest]:
+    return [LoggedRequest(status, milliseconds, failed=status >= 400)] * count
+
+
+def test_decide_with_enough_healthy_requests_promotes() -> None:
+    found = evidence(block(Outcomes(500), Outcomes(2000))).decide(1.0)
+    assert found
+    assert found[0] is StepDecision.PROMOTE
+    assert found[1].startswith("0 of 500 requests of users to the canary failed, 0 of 2000 to the baseline: evidence ")
+
+
+def test_decide_with_a_failing_canary_rolls_back_at_once() -> None:
+    limits = replace(LIMITS, min_seconds=60)
+    found = evidence(block(Outcomes(40, 4), Outcomes(4000)), limits=limits).decide(1.0)
+    assert found
+    assert found[0] is StepDecision.ROLL_BACK
+
+
+def test_decide_with_too_few_requests_measures_on_and_then_pauses_with_the_number_needed() -> None:
+    few = evidence(block(Outcomes(10), Outcomes(990)), weight=1)
+    assert few.decide(1.0) is None
+    found = few.decide(LIMITS.limit_seconds)
+    assert found
+    assert found[0] is StepDecision.PAUSE
+    assert "too few in 120 s, which is not a pass; about 253 to the canary are needed if it is healthy" in found[1]
+
+
+def test_decide_without_any_request_pauses() -> None:
+    for weight, logs in ((0, False), (1, True), (100, False)):
+        limits = replace(LIMITS, latency_limit_seconds=1, p99_ratio=2)
+        found = evidence(limits=limits, weight=weight, logs=logs).decide(LIMITS.limit_seconds)
+        assert found
+        assert found[0] is StepDecision.PAUSE
+
+
+def test_decide_with_failures_that_the_baseline_shares_pauses() -> None:
+    # Retries hide these failures from the probe's clients, but not from the counters.
+    found = evidence(*[block(Outcomes(2000, 1000), Outcomes(8000, 4000))] * 12).decide(1.0)
+    assert found
+    assert found[0] is StepDecision.PAUSE
+    assert "50.0% succeed, below the minimum of 90.0%" in found[1]
+
+
+def test_decide_waits_for_the_least_number_of_requests() -> None:
+    limits = replace(LIMITS, min_rounds=1000)
+    assert evidence(block(Outcomes(500), Outcomes(2000)), limits=limits).decide(1.0) is None
+    found = evidence(block(Outcomes(500), Outcomes(2000)), limits=limits).decide(LIMITS.limit_seconds)
+    assert found == (StepDecision.PAUSE, "only 500 of 1000 requests to the canary in 120 s")
+
+
+@pytest.mark.parametrize(
+    ("failed", "decision"), [(0, StepDecision.PROMOTE), (60, StepDecision.ROLL_BACK), (12, StepDecision.PAUSE)]
+)
+def test_decide_at_100_percent_uses_the_baseline_of_the_steps_before(failed: int, decision: StepDecision) -> None:
+    before = BaselineBefore(Outcomes(4000, 4))
+    found = evidence(block(Outcomes(1000, failed), Outcomes()), weight=100, before=before).decide(120.0)
+    assert found
+    assert found[0] is decision
+    assert "the baseline is taken to have 0." in found[1]
+
+
+def test_decide_at_100_percent_without_a_step_before_uses_the_minimum_of_success() -> None:
+    for failed, decision in ((0, StepDecision.PROMOTE), (300, StepDecision.ROLL_BACK)):
+        found = evidence(block(Outcomes(1000, failed), Outcomes()), weight=100).decide(1.0)
+        assert found
+        assert found[0] is decision
+
+
+def test_answers_that_only_the_log_shows_roll_back() -> None:
+    # Answers of Envoy itself, and those below 500, are no errors of an endpoint.
+    found = evidence(logged(answers(60, status=404), answers(600)), logs=True).decide(1.0)
+    assert found
+    assert found[0] is StepDecision.ROLL_BACK
+    assert found[1].startswith("60 of 60 requests of users to the canary were answered with a failure, 0 of 600 ")
+
+
+def test_p99_beyond_the_limit_rolls_back() -> None:
+    limits = replace(LIMITS, latency_limit_seconds=0.5)
+    slow = logged(answers(15, 900) + answers(85), answers(400))
+    found = evidence(slow, limits=limits, logs=True).decide(1.0)
+    assert found
+    assert found[0] is StepDecision.ROLL_BACK
+    assert found[1].startswith("15 of 100 requests of users to the canary were too slow")
+    fast = evidence(logged(answers(1000), answers(4000)), limits=limits, logs=True).decide(1.0)
+    assert fast
+    assert fast[0] is StepDecision.PROMOTE
+
+
+@pytest.mark.parametrize("weight", [20, 100])
+def test_three_times_the_p99_of_the_baseline_rolls_back(weight: float) -> None:
+    limits = replace(LIMITS, p99_ratio=2)
+    before = BaselineBefore(Outcomes(4000), Outcomes(4000), 0.02)
+    for milliseconds, decision in ((60, StepDecision.ROLL_BACK), (30, StepDecision.PROMOTE)):
+        baseline = answers(4000) if weight < 100 else []
+        blocks = [logged(answers(500, milliseconds), baseline)] * 3
+        found = evidence(*blocks, limits=limits, weight=weight, before=before, logs=True).decide(1.0)
+        assert found
+        assert found[0] is decision, found
+
+
+def test_document_has_requests_statuses_and_latencies_and_is_read_as_the_baseline_before() -> None:
+    found = evidence(logged(answers(100, 30, 503), answers(400)), logs=True).document()
+    assert found["requests"] == {"canary": 100, "baseline": 400}
+    assert found["statuses"] == {"canary": {"5xx": 100}, "baseline": {"2xx": 400}}
+    assert found["latency"]["canary"] == {"p50": 0.03, "p99": 0.03}
+    assert BaselineBefore.read(found) == BaselineBefore(Outcomes(400), Outcomes(400), 0.02)
+    assert BaselineBefore.read(evidence().document()) == BaselineBefore(Outcomes())

@@ -1,0 +1,130 @@
+"""Read the requests of users to canary and baseline, from waypoints: by counters, and by access logs where they are on.
+
+No request is sent.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import KubectlError
+from waypoint_lab.measure import access_log, endpoint_counters
+from waypoint_lab.measure.endpoint_counters import REFUSED, Counts, Destination
+from waypoint_lab.measure.unpaired import Outcomes
+
+ROLES = ("canary", "baseline")
+UNREADABLE_SECONDS = 20.0  # a Pod that is replaced, or an API server that is busy
+OVERLAP_SECONDS = 5  # of two readings of a log, whose lines are written some time after the answer
+
+
+class LoggedRequest(NamedTuple):
+    """A request in an access log: its final answer, after all retries.
+
+    Attributes:
+        status: The HTTP status; 0 where the client got no answer.
+        milliseconds: The latency, rounded down.
+        failed: True where the status does not count as success.
+    """
+
+    status: int
+    milliseconds: int
+    failed: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """The latency; infinite where the client got no answer."""
+        return self.milliseconds / 1000 if self.status else math.inf
+
+
+@dataclass(frozen=True)
+class TrafficBlock:
+    """Requests that ended in one interval, by role.
+
+    Attributes:
+        tries: Tries at the endpoints, by the counters of Envoy; failures are errors of the server.
+        logged: Requests to the Service, by access logs; None where these are off.
+    """
+
+    tries: Mapping[str, Outcomes]
+    logged: Mapping[str, list[LoggedRequest]] | None = None
+
+
+@dataclass
+class LogReader:
+    """Reader of the requests in access logs that are new since its last call."""
+
+    config: LabConfig
+    _address: str = ""
+    _seen: set[str] = field(default_factory=set)
+    _last: float = field(default_factory=time.monotonic)
+
+    def __call__(self) -> dict[str, list[LoggedRequest]]:
+        """Return the new requests by role. Raises KubectlError."""
+        self._address = self._address or access_log.address(self.config)
+        now = time.monotonic()
+        window = int(now - self._last) + OVERLAP_SECONDS
+        lines = [line for name in self.config.waypoints for line in self._lines(name, window)]
+        new = "\n".join(line for line in lines if line not in self._seen)
+        self._seen, self._last = set(lines), now
+        found: dict[str, list[LoggedRequest]] = {role: [] for role in ROLES}
+        for one in access_log.requests(new, self._address):
+            where = endpoint_counters.destination(one["cluster"])
+            if where and (role := role_of(self.config, where)):
+                failed = not self.config.app.request.succeeded(one["status"])
+                found[role].append(LoggedRequest(int(one["status"]), int(one["milliseconds"]), failed))
+        return found
+
+    def _lines(self, waypoint: str, seconds: int) -> list[str]:
+        return access_log.log(self.config, waypoint, seconds).splitlines()
+
+
+def role_of(config: LabConfig, where: Destination) -> str:
+    """Return the role of a destination: one of ROLES, or empty."""
+    for role in ROLES:
+        service = config.app.backends.by_role[role].service
+        if where.host.startswith(f"{service}.{config.app.namespace}.") and where.port == config.app.port:
+            return role
+    return ""
+
+
+class TrafficReader:
+    """Reader of the requests since its last call."""
+
+    def __init__(self, config: LabConfig) -> None:
+        """Read the counters for the first time.
+
+        Raises:
+            KubectlError: The counters or the logs cannot be read.
+        """
+        self._config = config
+        self._log = LogReader(config) if config.stages.access_log else None
+        if self._log:
+            self._log()
+        self._last, self._at = self._counters(), time.monotonic()
+
+    def _counters(self) -> endpoint_counters.EndpointCounters:
+        return endpoint_counters.read(self._config.target, self._config.app.namespace, list(self._config.waypoints))
+
+    def read(self) -> TrafficBlock | None:
+        """Return the new requests; None where the waypoints do not answer now: the next block has these requests.
+
+        Raises:
+            KubectlError: A permission is missing, or nothing could be read for UNREADABLE_SECONDS.
+        """
+        try:
+            now = self._counters()
+            logged = self._log() if self._log else None
+        except KubectlError as error:
+            if REFUSED in str(error) or time.monotonic() - self._at > UNREADABLE_SECONDS:
+                raise
+            return None
+        counts = dict.fromkeys(ROLES, Counts())
+        for where, change in now.since(self._last).items():
+            if role := role_of(self._config, where):
+                counts[role] = counts[role].plus(change)
+        self._last, self._at = now, time.monotonic()
+        tries = {role: Outcomes(found.completed, found.errors) for role, found in counts.items()}
+        return TrafficBlock(tries, logged)

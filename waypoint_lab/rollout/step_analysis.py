@@ -1,0 +1,145 @@
+"""Analyse one canary step by the sources of `canary.evidence`, one after the other."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ProbeError
+from waypoint_lab.measure.client import Client, Endpoint, Group
+from waypoint_lab.measure.traffic import TrafficReader
+from waypoint_lab.rollout.analysis import ProbeEvidence, StepDecision, Thresholds
+from waypoint_lab.rollout.prometheus_analysis import PrometheusEvidence
+from waypoint_lab.rollout.state import CanaryStep
+from waypoint_lab.rollout.traffic_analysis import BaselineBefore, TrafficEvidence
+
+ORDER = ("probe", "traffic", "prometheus")  # the probe is fast, and would be counted as traffic if it ran beside it
+POLL_SECONDS = 0.2
+INTERVAL_SECONDS = 1.0  # of reading counters, logs and Prometheus
+WORKERS = 4
+REQUEST_SECONDS = 5.0
+WARM_SECONDS = 5.0  # a Service that was just created answers after a moment
+Decided = tuple[StepDecision, str]
+
+
+class StepEvidence(Protocol):
+    """Evidence of one source."""
+
+    def decide(self, elapsed_seconds: float) -> Decided | None:
+        """Return the decision and its reason; None while more has to be measured."""
+
+    def document(self) -> dict[str, Any]:
+        """Return the evidence as the journal keeps it."""
+
+
+class StepAnalysis:
+    """The analysis of one step."""
+
+    def __init__(
+        self,
+        config: LabConfig,
+        step: CanaryStep,
+        thresholds: Thresholds,
+        before: BaselineBefore | None,
+        stop_requested: Callable[[], str],
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            config: Config of the stack, which declares the step.
+            step: The step.
+            thresholds: Limits of the analysis of this step.
+            before: The baseline's requests at earlier steps; None where they are not known.
+            stop_requested: Returns the name of a signal that asks to stop, or an empty text.
+        """
+        self._config, self._step, self._thresholds, self._before = config, step, thresholds, before
+        self._stop_requested = stop_requested
+        self._evidence: dict[str, StepEvidence] = {}
+
+    def document(self) -> dict[str, Any]:
+        """Return the evidence by source."""
+        return {name: one.document() for name, one in self._evidence.items()}
+
+    def run(self) -> Decided:
+        """Measure until each source has promoted the step, or one has not.
+
+        Returns:
+            The decision and its reason in one line.
+
+        Raises:
+            KubectlError: The waypoints cannot be read.
+            ProbeError: The probe ended.
+            PrometheusError: Prometheus does not answer.
+        """
+        sources = {"probe": self._probe, "traffic": self._traffic, "prometheus": self._prometheus}
+        reasons = []
+        for name in ORDER:
+            if name not in self._config.canary.evidence:
+                continue
+            with ExitStack() as stack:
+                decision, why = self._until_decided(*sources[name](stack))
+            if decision is not StepDecision.PROMOTE:
+                return decision, why
+            reasons.append(why)
+        return StepDecision.PROMOTE, "; ".join(reasons)
+
+    def _until_decided(self, evidence: StepEvidence, collect: Callable[[], None]) -> Decided:
+        began = time.monotonic()
+        while True:
+            collect()
+            if found := evidence.decide(time.monotonic() - began):
+                return found
+            if signal := self._stop_requested():
+                return StepDecision.ROLL_BACK, f"stopped by {signal}"
+
+    def _probe(self, stack: ExitStack) -> tuple[StepEvidence, Callable[[], None]]:
+        found = self._evidence["probe"] = ProbeEvidence(self._thresholds)
+        name, _, value = self._step.cohort.partition("=")
+        backends = self._config.app.backends
+        route = Endpoint(headers={name: value} if name else {})
+        endpoints = (Endpoint(backends.canary.service), Endpoint(backends.baseline.service), route)
+        group = Group(endpoints, workers=WORKERS, warm_seconds=WARM_SECONDS)
+        client = stack.enter_context(
+            Client(self._config, [group], self._thresholds.limit_seconds + 30, REQUEST_SECONDS)
+        )
+
+        def collect() -> None:
+            rounds = client.read(POLL_SECONDS)
+            if rounds is None:
+                raise ProbeError("the probe ended before the analysis did")
+            for one in rounds:
+                found.add(one)
+
+        return found, collect
+
+    def _traffic(self, _stack: ExitStack) -> tuple[StepEvidence, Callable[[], None]]:
+        logs = self._config.stages.access_log
+        found = self._evidence["traffic"] = TrafficEvidence(
+            self._thresholds, self._step.weight, self._before, logs=logs
+        )
+        reader = TrafficReader(self._config)
+
+        def collect() -> None:
+            self._pause()
+            if block := reader.read():
+                found.add(block)
+
+        return found, collect
+
+    def _prometheus(self, _stack: ExitStack) -> tuple[StepEvidence, Callable[[], None]]:
+        gate = self._config.canary.gate
+        assert gate
+        found = self._evidence["prometheus"] = PrometheusEvidence(gate, self._thresholds)
+
+        def collect() -> None:
+            self._pause()
+            found.read()
+
+        return found, collect
+
+    def _pause(self) -> None:
+        """Wait for the next interval, or for a request to stop."""
+        until = time.monotonic() + INTERVAL_SECONDS
+        while time.monotonic() < until and not self._stop_requested():
+            time.sleep(min(POLL_SECONDS, INTERVAL_SECONDS))
