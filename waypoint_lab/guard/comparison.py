@@ -66,14 +66,13 @@ def compare(before: Observation, after: Observation, rules: Rules) -> list[Diffe
         needed = significance.fewer_needed(tail, differences.HALF)
         text = "no destination had a request before the change"
         found.append(Difference("traffic", Kind.RATE, Verdict.INCONCLUSIVE, text, needed))
-    refused = after.state.refused - before.state.refused
-    if refused > 0:
-        note = f"; authorization policies refused {refused} requests"
-        failed = Verdict.FAILED
-        found = [
-            replace(item, evidence=item.evidence + note) if item.kind is Kind.RATE and item.verdict is failed else item
-            for item in found
-        ]
+    note = _note(before, after)
+    found = [
+        replace(item, evidence=item.evidence + note)
+        if item.kind is Kind.RATE and item.verdict is Verdict.FAILED
+        else item
+        for item in found
+    ]
     verdicts, kinds = [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED], [*Kind]
     return sorted(found, key=lambda item: (verdicts.index(item.verdict), not item.suspicious, kinds.index(item.kind)))
 
@@ -84,6 +83,14 @@ def verdict(found: Sequence[Difference]) -> Verdict:
         return Verdict.FAILED
     judged = any(item.verdict is Verdict.PASSED for item in found)
     return Verdict.PASSED if judged and not any(item.suspicious for item in found) else Verdict.INCONCLUSIVE
+
+
+def _note(before: Observation, after: Observation) -> str:
+    """Return what became of requests that reach no endpoint."""
+    refused = after.state.refused - before.state.refused
+    texts = [f"authorization policies refused {refused} requests"] if refused > 0 else []
+    texts += [f"the waypoint answered {answer} to {count}" for answer, count in (after.answers or {}).items()]
+    return "".join(f"; {text}" for text in texts)
 
 
 def _configuration(before: Observation, after: Observation, silent: frozenset[str]) -> Iterator[Difference]:

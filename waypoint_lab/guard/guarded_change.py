@@ -48,6 +48,7 @@ class GuardResult:
         rollback: The rollback command; None where it did not run.
         after_rollback: Comparisons of the time before the change with the time after the rollback.
         interrupted: True if a signal ended the command or the observation after it.
+        not_measured: Kinds that could not be compared.
     """
 
     verdict: Verdict
@@ -56,6 +57,7 @@ class GuardResult:
     rollback: CommandResult | None = None
     after_rollback: Sequence[Difference] = field(default_factory=list)
     interrupted: bool = False
+    not_measured: Sequence[Kind] = ()
 
     @property
     def restored(self) -> bool:
@@ -69,6 +71,7 @@ class GuardResult:
             "verdict": self.verdict,
             "passed": self.verdict is Verdict.PASSED,
             "differences": [item.document() for item in self.differences],
+            "not_measured": list(self.not_measured),
             "command": self.command.document(),
             "rollback": self.rollback
             and {
@@ -97,9 +100,13 @@ def watch(source: Source, change: Change, report: Report) -> GuardResult:
     """
     with handled(interrupt):
         before = observe(source, change.before_seconds, "before", report)
+    if before.answers is None:
+        report("latency is not measured, because no access log of the waypoints has a request")
     report(f"run {' '.join(change.command)}")
     command = run(change.command, change.limit_seconds, report, stdout=change.stdout)
     result = _judged(source, change, before, command, report)
+    if before.answers is None:
+        result = replace(result, not_measured=[Kind.LATENCY])
     if result.verdict is not Verdict.FAILED or not change.rollback:
         return result
     for item in result.differences:

@@ -62,11 +62,13 @@ class Observation:
         seconds: Length of each interval.
         series: The requests to each destination.
         state: Configuration of the waypoints at the end.
+        answers: Requests that reached no endpoint, by the waypoint's own answer; None where no access log is written.
     """
 
     seconds: Sequence[float]
     series: Mapping[Destination, Series]
     state: WaypointState = WaypointState()
+    answers: Mapping[str, int] | None = None
 
     def of(self, destination: Destination) -> Series:
         """Return the requests to a destination; zeros where it had none."""

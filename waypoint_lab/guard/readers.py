@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from waypoint_lab.guard import access_logs
 from waypoint_lab.guard.sampling import Source
 from waypoint_lab.guard.waypoints import Waypoints
 from waypoint_lab.measure import endpoint_counters
@@ -27,4 +28,5 @@ class CounterReader:
 
 def source(waypoints: Waypoints) -> Source:
     """Return the readers of the waypoints of a namespace."""
-    return Source(CounterReader(waypoints), waypoints.updates, waypoints.state)
+    reader = CounterReader(waypoints)
+    return Source(reader, waypoints.updates, waypoints.state, lambda seconds: access_logs.read(waypoints, seconds))

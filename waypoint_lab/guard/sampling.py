@@ -1,11 +1,12 @@
 """Observe the traffic of waypoints over a time, by the counters of their Envoys."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from waypoint_lab.errors import KubectlError
+from waypoint_lab.guard.access_logs import LoggedTraffic
 from waypoint_lab.guard.observation import Observation, Series, WaypointState
 from waypoint_lab.measure.endpoint_counters import Destination
 from waypoint_lab.waiting import polls
@@ -44,7 +45,7 @@ class Source:
 
     Attributes:
         counts: Return the requests to each destination since the last call.
-        latencies: Return the seconds of the requests since the last call, or None where they are not measured.
+        log: Return the requests of the access logs over the last intervals; None where there is no log.
         processed: Return the number of configuration updates that each Pod has processed.
         state: Return the configuration.
     """
@@ -52,7 +53,7 @@ class Source:
     counts: Callable[[], Mapping[Destination, Counted]]
     processed: Callable[[], Mapping[str, object]]
     state: Callable[[], WaypointState]
-    latencies: Callable[[], Mapping[Destination, list[float]] | None] = lambda: None
+    log: Callable[[Sequence[float]], LoggedTraffic | None] = lambda _seconds: None
 
 
 def observe(source: Source, seconds: float, what: str, report: Report) -> Observation:
@@ -84,16 +85,19 @@ def observe(source: Source, seconds: float, what: str, report: Report) -> Observ
             reported = now
             requests = sum(item.requests for counts in counted for item in counts.values())
             report(f"{what}: {now - began:.0f} of {seconds:g} s, {requests} requests")
-    series = {where: _series(where, counted) for where in sorted({name for counts in counted for name in counts})}
-    return Observation(times, series, retried(source.state))
+    log = retried(lambda: source.log(times))
+    known = sorted({name for counts in counted for name in counts})
+    series = {where: _series(where, counted, log) for where in known}
+    return Observation(times, series, retried(source.state), log.answers if log else None)
 
 
-def _series(where: Destination, counted: list[Mapping[Destination, Counted]]) -> Series:
+def _series(where: Destination, counted: list[Mapping[Destination, Counted]], log: LoggedTraffic | None) -> Series:
     items = [counts.get(where) for counts in counted]
     return Series(
         [item.requests if item else 0 for item in items],
         [item.successes if item else 0 for item in items],
         [item.errors if item else 0 for item in items],
+        log.latencies.get(where) if log else None,
     )
 
 

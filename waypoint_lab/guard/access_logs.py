@@ -1,0 +1,80 @@
+"""Latencies, and answers that a waypoint gives itself, from the access logs of a namespace's waypoints."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+
+from waypoint_lab import kubectl
+from waypoint_lab.guard.waypoints import Waypoints
+from waypoint_lab.measure.endpoint_counters import GATEWAY_LABEL, Destination, destination
+
+SPARE_SECONDS = 5  # kubectl counts whole seconds, by the node's clock
+# The text format of istiod: start, status, flags, duration in milliseconds, upstream host and upstream cluster.
+_LINE = re.compile(
+    r'^\[(?P<start>[^]]+)Z] "[^"]*" (?P<status>\d+) (?P<flags>\S+) \S+ \S+ "[^"]*" \d+ \d+ (?P<duration>\d+) \S+ '
+    r'"[^"]*" "[^"]*" "[^"]*" "[^"]*" "(?P<upstream>[^"]*)" (?P<cluster>\S+) '
+)
+
+
+@dataclass(frozen=True)
+class LoggedTraffic:
+    """Requests in the access logs.
+
+    Attributes:
+        latencies: Seconds of the requests to each destination, by interval.
+        answers: Number of the requests that reached no endpoint, by status and Envoy's response flags.
+    """
+
+    latencies: dict[Destination, list[list[float]]]
+    answers: Counter[str]
+
+
+def parsed(text: str, seconds: Sequence[float]) -> LoggedTraffic | None:
+    """Return the newest requests in a log.
+
+    Args:
+        text: Lines of all Pods.
+        seconds: Lengths of the intervals; the last one ends with the newest line.
+
+    Returns:
+        The requests; None where no line is a request.
+    """
+    lines = [found for line in text.splitlines() if (found := _LINE.match(line))]
+    times = [datetime.fromisoformat(found["start"]).timestamp() for found in lines]
+    if not times:
+        return None
+    ends = list(accumulate(seconds))
+    began = max(times) - ends[-1]
+    latencies: dict[Destination, list[list[float]]] = defaultdict(lambda: [[] for _ in seconds])
+    answers: Counter[str] = Counter()
+    for found, start in zip(lines, times, strict=True):
+        if start < began:
+            continue
+        where = destination(found["cluster"])
+        if found["upstream"] == "-" or where is None:
+            answers[f"{found['status']} {found['flags']}".removesuffix(" -")] += 1
+        else:
+            interval = next((index for index, end in enumerate(ends) if start - began <= end), len(ends) - 1)
+            latencies[where][interval].append(int(found["duration"]) / 1000)
+    return LoggedTraffic(dict(latencies), answers)
+
+
+def read(waypoints: Waypoints, seconds: Sequence[float]) -> LoggedTraffic | None:
+    """Return the requests of the last `seconds`; None where the waypoints write no access log.
+
+    Args:
+        waypoints: The waypoints.
+        seconds: Lengths of the intervals, up to now.
+
+    Raises:
+        KubectlError: A log cannot be read.
+    """
+    since = round(sum(seconds)) + SPARE_SECONDS
+    selector = f"--selector={GATEWAY_LABEL} in ({','.join(waypoints.names)})"
+    # Without --tail, kubectl prints ten lines of each Pod that a selector finds.
+    more = ("--tail=-1", "--max-log-requests=50", f"--since={since}s")
+    text = kubectl.run(waypoints.target, "logs", "--namespace", waypoints.namespace, selector, *more)
+    return parsed(text, seconds)
