@@ -10,11 +10,11 @@ import pytest
 from tests.e2e.scene import NAMESPACE, Scene, lab, until
 
 SERVICE = f"reviews.{NAMESPACE}.svc.cluster.local"
-# Users: 40 requests a second, until standard input ends or two minutes and a half are over.
+# Users: at most 100 requests a second, until standard input ends or two minutes and a half are over.
 USERS = f"""
 import http.client, select, sys, time
 end, connection = time.time() + 150, None
-while time.time() < end and not select.select([sys.stdin], [], [], 0.025)[0]:
+while time.time() < end and not select.select([sys.stdin], [], [], 0.01)[0]:
     try:
         connection = connection or http.client.HTTPConnection("{SERVICE}", 9080, timeout=2)
         connection.request("GET", "/reviews/0")
@@ -82,7 +82,7 @@ def busy(scene: Scene) -> Iterator[Scene]:
 
 def guard(scene: Scene, given: str, *options: str) -> tuple[int, dict[str, Any]]:
     """Guard the application of an object. Return the exit status and the document."""
-    seconds = ("--seconds", "5", "--stack", scene.stack, "--json")
+    seconds = ("--seconds", "6", "--stack", scene.stack, "--json")
     done = scene.run(*lab("guard", *seconds, *options, "--", "sh", "-c", shell(given)))
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
@@ -103,14 +103,14 @@ def remove(scene: Scene, kind: str) -> None:
 def test_guard_passes_a_harmless_change(busy: Scene) -> None:
     status, result = guard(busy, http_route("reviews", filters=[header("harmless")]))
     remove(busy, "httproute")
-    assert (status, failed(result)) == (0, {})
+    assert (status, failed(result)) == (0, {}), result
 
 
 def test_guard_rolls_back_a_route_to_a_service_without_endpoints(busy: Scene) -> None:
     undo = f"kubectl delete httproute guarded --namespace {NAMESPACE}"
     status, result = guard(busy, http_route("empty"), "--rollback", undo)
     found = failed(result)
-    assert status == 1
+    assert status == 1, result
     assert "went silent" in found["rate", "reviews:9080"]
     assert f"empty.{NAMESPACE}.svc.cluster.local:9080, which has no healthy endpoint" in found["route", "reviews:9080"]
     assert result["rollback"]["restored"] is True
@@ -119,7 +119,7 @@ def test_guard_rolls_back_a_route_to_a_service_without_endpoints(busy: Scene) ->
 def test_guard_catches_a_misspelt_service(busy: Scene) -> None:
     status, result = guard(busy, MISSPELT)
     remove(busy, "virtualservice")
-    assert status == 1
+    assert status == 1, result
     assert "went silent" in failed(result)["rate", "reviews:9080"]
     assert "reviewz" in failed(result)["route", "reviews:9080"]
 
@@ -127,7 +127,7 @@ def test_guard_catches_a_misspelt_service(busy: Scene) -> None:
 def test_guard_catches_a_policy_that_refuses_everything(busy: Scene) -> None:
     status, result = guard(busy, REFUSING)
     remove(busy, "authorizationpolicy")
-    assert status == 1
+    assert status == 1, result
     assert "went silent" in failed(result)["rate", "reviews:9080"]
     assert "authorization policies refused" in failed(result)["rate", "reviews:9080"]
 
@@ -135,7 +135,7 @@ def test_guard_catches_a_policy_that_refuses_everything(busy: Scene) -> None:
 def test_guard_catches_a_header_value_that_envoy_rejects(busy: Scene) -> None:
     status, result = guard(busy, http_route("reviews", filters=[header("%NOT_A_FORMATTER%")]))
     remove(busy, "httproute")
-    assert status == 1
+    assert status == 1, result
     ((kind, pod),) = failed(result)
     assert kind == "configuration"
     assert "NOT_A_FORMATTER" in failed(result)[kind, pod]
