@@ -82,7 +82,7 @@ def busy(scene: Scene) -> Iterator[Scene]:
 
 def guard(scene: Scene, given: str, *options: str) -> tuple[int, dict[str, Any]]:
     """Guard the application of an object. Return the exit status and the document."""
-    seconds = ("--seconds", "6", "--stack", scene.stack, "--json")
+    seconds = ("--seconds", "5", "--stack", scene.stack, "--json")
     done = scene.run(*lab("guard", *seconds, *options, "--", "sh", "-c", shell(given)))
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
