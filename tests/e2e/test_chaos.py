@@ -13,7 +13,7 @@ JANE = {"name": "end-user", "value": "jane"}
 pytestmark = pytest.mark.timeout(360)
 
 
-def test_canary_cohort_and_fault_in_one_virtual_service_are_as_declared(scene: Scene) -> None:
+def test_virtual_service_with_canary_cohort_and_fault_has_declared_shares(scene: Scene) -> None:
     settings = {"trafficApi": "virtual-service", "canary": FIFTH, "fault": {"abort": {"percent": 12.5}}}
     scene.up("canary", "premium", "abort", **settings)
     declared = {name: round(item["declared"], 4) for name, item in scene.verdicts().items()}
@@ -38,7 +38,7 @@ def test_change_of_the_traffic_api_loses_no_request(scene: Scene) -> None:
     assert all(one.proxied for one in answers)
 
 
-def test_fault_with_a_duration_expires_and_is_not_injected_again(scene: Scene) -> None:
+def test_fault_with_a_duration_expires_once(scene: Scene) -> None:
     settings: dict[str, Any] = {"trafficApi": "virtual-service", "canary": {"weight": 100}}
     fault = {"abort": {"percent": 100}, "durationSeconds": 15}
     scene.up("canary", "abort", **settings, fault=fault)
@@ -57,7 +57,7 @@ def test_fault_with_a_duration_expires_and_is_not_injected_again(scene: Scene) -
     assert scene.share(503, 20) == 1.0
 
 
-def test_expiry_may_change_one_object_only_and_keeps_a_weight_that_moves(scene: Scene) -> None:
+def test_expiry_changes_its_object_only_and_keeps_a_new_weight(scene: Scene) -> None:
     fault = {"abort": {"percent": 100}, "durationSeconds": 12, "at": "upstream"}
     common: dict[str, Any] = {"trafficApi": "virtual-service", "fault": fault}
     scene.up("canary", "abort", canary=FIFTH, **common)
@@ -72,7 +72,7 @@ def test_expiry_may_change_one_object_only_and_keeps_a_weight_that_moves(scene: 
     assert 0.33 < canary < 0.47
 
 
-def test_fault_for_a_header_hits_no_others_and_check_names_a_route_that_hides_it(scene: Scene) -> None:
+def test_fault_for_a_header_hits_no_others_unless_hidden(scene: Scene) -> None:
     scene.up("abort", fault={"abort": {"percent": 12.5}, "header": JANE})
     check = scene.lab("chaos", "check")
     assert check.returncode == 0, check.stdout + check.stderr
@@ -114,7 +114,7 @@ def test_check_counts_requests_of_other_clients_that_are_hit(scene: Scene) -> No
     until(counted, 20, "seven requests are in the access log")
 
 
-def test_retries_repeat_writes_only_if_declared_and_keep_to_their_budget(scene: Scene) -> None:
+def test_retries_repeat_declared_writes_within_their_budget(scene: Scene) -> None:
     fault = {"at": "upstream", "abort": {"percent": 50}}
     scene.up("abort", "retries", fault=fault)
     assert scene.share(503, 500) < 0.15
@@ -125,7 +125,7 @@ def test_retries_repeat_writes_only_if_declared_and_keep_to_their_budget(scene: 
     assert scene.share(503, 1000, workers=40) > 0.2, "three retries at a time are not enough for forty clients"
 
 
-def test_per_try_timeout_ends_slow_tries_and_request_timeout_all_of_them(scene: Scene) -> None:
+def test_timeouts_end_slow_tries_and_requests(scene: Scene) -> None:
     slow = {"at": "upstream", "delay": {"seconds": 3}}
     scene.up("delay", "retries", fault=slow, retries={"attempts": 1, "perTryTimeout": "300ms"})
     answers = scene.send(40, workers=20)
@@ -174,7 +174,7 @@ def test_mirror_headers_and_session_affinity_are_as_declared(scene: Scene, api: 
     assert again.count("red") < 10, "a cookie of an earlier rollout is ignored"
 
 
-def test_fail_closed_policy_is_accepted_for_ztunnel_and_warned_of_without_one(scene: Scene) -> None:
+def test_fail_closed_policy_is_accepted_and_warns_without_ztunnel(scene: Scene) -> None:
     said = scene.up(waypoint={"failClosed": True})
     assert "the cluster has no ztunnel to enforce it" in said
     what = ("kubectl", "get", "authorizationpolicy", "reviews-fail-closed", "-n", NAMESPACE, "-o", "json")

@@ -101,9 +101,7 @@ def test_up_with_a_missed_gate_fails_until_the_traffic_is_healthy(
     scene.assert_unchanged()
 
 
-def test_promotion_of_a_healthy_canary_reaches_100_percent_and_loses_no_request(
-    scene: Scene, start: Start, kubectl: Kubectl
-) -> None:
+def test_promotion_of_healthy_canary_loses_no_request(scene: Scene, start: Start, kubectl: Kubectl) -> None:
     load = scene.load()
     try:
         said = end(start("promote", "--steps", "0.1,20,100", "--header", TESTER), 0)
@@ -113,8 +111,8 @@ def test_promotion_of_a_healthy_canary_reaches_100_percent_and_loses_no_request(
     assert not failures(answers)
     assert "Promoted; at 100 %" in said
     assert live_weight(kubectl) == 100
-    walked = [(record["weight"], record["cohort"]) for record in records(scene, "decision")]
-    assert walked == [*((weight, TESTER) for weight in (0, 0.1, 20, 100)), (100, "")]
+    steps = [(record["weight"], record["cohort"]) for record in records(scene, "decision")]
+    assert steps == [*((weight, TESTER) for weight in (0, 0.1, 20, 100)), (100, "")]
     text = scene.file.read_text()
     assert text.startswith(COMMENT)
     assert yaml.safe_load(text)["config"]["waypoint-lab:canary"]["weight"] == 100
@@ -124,7 +122,7 @@ def test_promotion_of_a_healthy_canary_reaches_100_percent_and_loses_no_request(
     assert live_weight(kubectl) == 0
 
 
-def test_promotion_of_a_canary_that_fails_5_percent_rolls_back_before_20_percent(
+def test_promotion_of_canary_failing_5_percent_rolls_back(
     scene: Scene, start: Start, kubectl: Kubectl, failing: Callable[[float], None]
 ) -> None:
     failing(5)
@@ -152,9 +150,7 @@ def test_promotion_of_a_canary_that_fails_5_percent_rolls_back_before_20_percent
     assert set(failures(answers)) <= {"503"}, "lost by the mesh"
 
 
-def test_promotion_stopped_by_a_signal_rolls_back_and_no_other_runs_beside_it(
-    scene: Scene, start: Start, kubectl: Kubectl
-) -> None:
+def test_promotion_stopped_by_a_signal_rolls_back(scene: Scene, start: Start, kubectl: Kubectl) -> None:
     first = start("promote", "--steps", "20,100", "--seconds", "60")
     until(lambda: records(scene, "measure"), 90, "the first step is measured")
     assert live_weight(kubectl) == 20

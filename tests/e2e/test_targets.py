@@ -82,7 +82,7 @@ def test_run_on_an_existing_cluster_passes(existing: Scene) -> None:
     assert stages == {"waypoint": True, "l7-policy": True, "canary": True, "cleanup": True}
 
 
-def test_up_on_a_cluster_that_lacks_something_names_it_and_changes_nothing(existing: Scene) -> None:
+def test_up_on_an_incomplete_cluster_names_what_is_missing(existing: Scene) -> None:
     wanted = {"namespace": "default", "service": "nowhere", "port": "1", "request.path": "/"}
     wanted |= {f"backends.{role}.service": f"nowhere-{role}" for role in ("baseline", "canary")}
     for name, value in wanted.items():
@@ -211,7 +211,7 @@ def test_kind_cluster_is_created_once_and_deleted_by_destroy(kind: Scene, standi
     assert (standins.calls(), standins.clusters) == (DELETED, [])
 
 
-def test_kind_cluster_that_failed_half_way_continues_there(kind: Scene, standins: StandIns) -> None:
+def test_kind_cluster_creation_that_failed_is_resumed(kind: Scene, standins: StandIns) -> None:
     standins.switch("fails", on=True)
     assert "could not pull the node image" in kind.apply().stdout
     assert len(standins.calls()) == 1
@@ -237,9 +237,7 @@ def test_kind_cluster_interrupted_during_creation_is_deleted(kind: Scene, standi
     standins.switch("slow", on=False)
 
 
-def test_kind_with_a_taken_name_or_without_runtime_is_refused_before_any_change(
-    kind: Scene, standins: StandIns
-) -> None:
+def test_kind_with_used_name_or_without_runtime_is_refused(kind: Scene, standins: StandIns) -> None:
     standins.switch("clusters/lab-test", on=True)
     said = kind.apply().stdout
     assert "waypoint-lab:target.name: kind has a cluster lab-test already, not of this stack; set another name" in said

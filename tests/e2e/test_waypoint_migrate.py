@@ -70,7 +70,7 @@ def test_migration_under_load_loses_no_request(first: Scene) -> None:
     assert "through waypoint-next: all checks passed" in first.lab("waypoint", "history").stdout
 
 
-def test_migration_waits_for_requests_that_outlast_the_grace_period_of_a_pod(first: Scene) -> None:
+def test_migration_waits_for_requests_beyond_the_grace_period(first: Scene) -> None:
     slow = {"delay": {"seconds": 8}, "at": "upstream"}  # the grace period of a waypoint's Pod is five seconds
     first.up("delay", waypoint=second(0), fault=slow)
     sending = first.load(120, workers=4, fresh_workers=0)  # on connections of the first waypoint, which are kept
@@ -84,7 +84,7 @@ def test_migration_waits_for_requests_that_outlast_the_grace_period_of_a_pod(fir
     assert first.gateways() == ["waypoint-next"]
 
 
-def test_migration_to_a_waypoint_that_refuses_rolls_back_at_its_first_share(first: Scene, kubectl: Kubectl) -> None:
+def test_migration_to_refusing_waypoint_rolls_back_at_first_share(first: Scene, kubectl: Kubectl) -> None:
     first.up("l7Policy")  # without it, the refusing policy would be the first one, and be seen before any traffic
     kubectl("apply", "-f", "-", given=json.dumps(DENY))
     try:

@@ -25,7 +25,7 @@ def pods(scene: Scene, gateway: str = "waypoint") -> list[dict[str, Any]]:
     return [item for item in found if "deletionTimestamp" not in item["metadata"]]
 
 
-def test_waypoint_parameters_are_in_force_after_each_update_and_gone_after_the_last(scene: Scene) -> None:
+def test_waypoint_parameters_apply_at_each_update_until_removed(scene: Scene) -> None:
     scene.clear()
     replicas = {"replicas": 2, "disruptionBudget": {"minAvailable": 1}, "podLabels": {"team": "edge"}}
     limits = {"resources": {"limits": {"memory": "512Mi"}}}
