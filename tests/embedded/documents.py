@@ -41,7 +41,7 @@ def deployment(name: str, image: str = IMAGE, **annotations: str) -> dict[str, A
 
 
 def unready_deployment(name: str) -> dict[str, Any]:
-    """Its Pod runs and is never ready; nobody waits for it."""
+    """A Deployment whose Pod runs and is never ready."""
     document = deployment(name, skipAwait="true")
     document["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = {"exec": {"command": ["false"]}}
     return document

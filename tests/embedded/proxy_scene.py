@@ -167,7 +167,7 @@ async def refusal(scene: Scene) -> None:
     scene.write()
     await until("a Service without endpoints", "", OUTSIDE)
     await until("a waypoint without endpoints", "", INSIDE)
-    assert (await inside.ask(), await outside.ask()) == (BACKENDS[1], BACKENDS[0]), "what is under way goes on"
+    assert (await inside.ask(), await outside.ask()) == (BACKENDS[1], BACKENDS[0]), "open connections continue"
     scene.objects["slices"] = before
     scene.write()
     await until("endpoints came back", BACKENDS[0], OUTSIDE)
@@ -175,7 +175,7 @@ async def refusal(scene: Scene) -> None:
 
 
 async def leaving(scene: Scene) -> None:
-    """Without its label, or without its Gateway, a waypoint is not used; a connection under way goes on."""
+    """Without its label, or without its Gateway, a waypoint is not used; open connections continue."""
     line = await Line.open(INSIDE)
     assert await line.ask() == BACKENDS[1]
     gateways = scene.objects["gateways"]

@@ -77,7 +77,7 @@ class Program:
         (self.folder / "resources.json").write_text(json.dumps(document))
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """A pulumi command that goes on in the background."""
+        """Start a pulumi command in the background."""
         return subprocess.Popen(
             ["pulumi", *arguments, "--non-interactive"],
             cwd=self.folder,

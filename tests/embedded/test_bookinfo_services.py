@@ -87,7 +87,7 @@ def reviews_json(port: int) -> Any:
     return json.loads(body)
 
 
-def test_reviews_v1_has_no_stars_v2_black_ones_and_v3_red_ones() -> None:
+def test_reviews_versions_have_no_black_and_red_stars() -> None:
     with running("ratings") as ratings:
         for version, color in (("v1", None), ("v2", "black"), ("v3", "red")):
             with running("reviews", version, **hosts(ratings=ratings)) as port:
@@ -99,18 +99,18 @@ def test_reviews_v1_has_no_stars_v2_black_ones_and_v3_red_ones() -> None:
             assert [row.get("rating") for row in body["reviews"]] == expected
 
 
-def test_reviews_without_ratings_still_answers_and_says_what_is_missing() -> None:
+def test_reviews_without_ratings_answers_with_an_error_field() -> None:
     with running("reviews", "v2", **hosts(ratings=free_port())) as port:
         ratings = [row["rating"] for row in reviews_json(port)["reviews"]]
     assert ratings == [{"error": "Ratings service is currently unavailable"}] * 2
 
 
-def test_a_delete_that_reaches_reviews_is_answered_with_200() -> None:
+def test_reviews_delete_returns_200() -> None:
     with running("reviews") as port:
         assert get(port, "/reviews/0", "DELETE")[0] == 200
 
 
-def test_many_requests_go_over_one_connection() -> None:
+def test_reviews_keeps_one_connection_for_many_requests() -> None:
     with running("reviews") as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         try:
@@ -125,14 +125,14 @@ def test_many_requests_go_over_one_connection() -> None:
             connection.close()
 
 
-def test_details_and_ratings_refuse_ids_that_are_no_numbers() -> None:
+def test_details_and_ratings_invalid_id_returns_400() -> None:
     with running("details") as details, running("ratings") as ratings:
         assert json.loads(get(details, "/details/0")[1])["author"] == "William Shakespeare"
         assert json.loads(get(ratings, "/ratings/0")[1]) == {"id": 0, "ratings": {"Reviewer1": 5, "Reviewer2": 4}}
         assert [get(details, "/details/x")[0], get(ratings, "/ratings/x")[0]] == [400, 400]
 
 
-def test_a_port_that_is_taken_is_one_clear_line() -> None:
+def test_service_with_a_used_port_fails_in_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
@@ -143,7 +143,7 @@ def test_a_port_that_is_taken_is_one_clear_line() -> None:
     assert done.stderr == f"cannot listen on port {port}: Address already in use\n"
 
 
-def test_the_productpage_signs_in_draws_the_stars_and_sends_the_user_on() -> None:
+def test_productpage_signs_in_and_forwards_the_user() -> None:
     with contextlib.ExitStack() as stack:
         ratings = stack.enter_context(running("ratings"))
         reviews = stack.enter_context(running("reviews", "v3", **hosts(ratings=ratings)))
@@ -165,7 +165,7 @@ def test_the_productpage_signs_in_draws_the_stars_and_sends_the_user_on() -> Non
         assert body["reviews"][0]["rating"] == {"stars": 5, "color": "red"}
 
 
-def test_the_productpage_shows_an_error_box_where_reviews_fail() -> None:
+def test_productpage_without_reviews_shows_an_error() -> None:
     nobody = free_port()
     with running("productpage", **hosts(reviews=nobody, details=nobody, ratings=nobody)) as port:
         status, page, _ = get(port, "/productpage")
@@ -174,20 +174,20 @@ def test_the_productpage_shows_an_error_box_where_reviews_fail() -> None:
         assert get(port, "/api/v1/products/0/reviews")[0] == 500
 
 
-def test_a_cookie_is_worth_what_its_signature_is() -> None:
+def test_sessions_forged_cookie_has_no_user() -> None:
     mine, other = Sessions(b"key"), Sessions(b"other")
     assert mine.user(mine.issue("jason")) == "jason"
     assert [mine.user(forged) for forged in (other.issue("jason"), None, "", "6a.x", "zz.00", "a.b.c")] == [None] * 6
 
 
-def test_what_comes_from_elsewhere_is_escaped_on_the_page() -> None:
+def test_productpage_escapes_values_of_other_services() -> None:
     evil = "<script>"
     reviews = {"podname": evil, "reviews": [{"reviewer": evil, "text": evil, "rating": {"stars": 9, "color": evil}}]}
     page = productpage({"title": "t", "descriptionHtml": ""}, {"error": evil}, reviews, evil)
     assert evil not in page
 
 
-def test_the_one_file_has_the_lab_and_enrols_nothing_in_a_waypoint() -> None:
+def test_bookinfo_file_enrolls_nothing_in_a_waypoint() -> None:
     items = list(yaml.safe_load_all((ROOT / "embedded" / "bookinfo" / "bookinfo.yaml").read_text()))
     deployments = {item["metadata"]["name"] for item in items if item["kind"] == "Deployment"}
     assert deployments == {"productpage-v1", "reviews-v1", "reviews-v2", "reviews-v3", "ratings-v1", "details-v1"}
@@ -200,14 +200,14 @@ def test_the_one_file_has_the_lab_and_enrols_nothing_in_a_waypoint() -> None:
 
 
 @pytest.mark.parametrize("service", ["reviews", "productpage"])
-def test_an_unknown_version_is_refused_before_anything_starts(service: str) -> None:
+def test_service_unknown_version_is_a_usage_error(service: str) -> None:
     argv = [sys.executable, "-m", "embedded.bookinfo", service, "--version", "v9"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert "v9" in done.stderr
 
 
-def test_reviews_fail_as_many_requests_as_they_are_told_to_and_keep_their_body() -> None:
+def test_reviews_fail_percent_returns_503_with_the_body() -> None:
     with (
         running("ratings") as ratings,
         running("reviews", "v3", REVIEWS_FAIL_PERCENT="100", **hosts(ratings=ratings)) as port,
@@ -217,7 +217,7 @@ def test_reviews_fail_as_many_requests_as_they_are_told_to_and_keep_their_body()
     assert json.loads(body)["reviews"][0]["rating"]["color"] == "red"
 
 
-def test_a_share_of_failures_that_is_no_percentage_is_one_line() -> None:
+def test_reviews_invalid_fail_percent_is_one_line() -> None:
     for text in ("101", "-1", "half", "nan"):
         argv = [sys.executable, "-m", "embedded.bookinfo", "reviews", "--port", str(free_port())]
         environment = {**os.environ, "REVIEWS_FAIL_PERCENT": text}

@@ -71,7 +71,7 @@ def wait_until_ready(state: Path, unlike: int, since: float) -> None:
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_killed_process_is_back_within_thirty_seconds_and_no_data_is_lost(
+def test_killed_process_restarts_within_30_seconds_without_data_loss(
     cluster_state: Path, kubectl: Kubectl, process: str
 ) -> None:
     name = "kept-" + "".join(letter for letter in process.lower() if letter.isalpha())
@@ -91,7 +91,7 @@ def test_status_names_each_process_by_the_id_that_kill_takes(cluster_state: Path
         assert pid_of(cluster_state, process) == found[name]
 
 
-def test_status_says_at_once_that_a_killed_process_does_not_run(cluster_state: Path) -> None:
+def test_status_reports_a_killed_process_at_once(cluster_state: Path) -> None:
     wait_until_ready(cluster_state, 0, time.monotonic())
     victim, since = pid_of(cluster_state, "scheduler"), time.monotonic()
     os.kill(victim, signal.SIGKILL)
@@ -170,7 +170,7 @@ def test_environment_reaches_the_cluster_and_a_private_backend(
     assert kubectl("get", "node", "-o", "name").stdout.split() == ["node/waypoint-lab"]
 
 
-def test_official_plugins_of_the_user_come_before_the_stand_ins(
+def test_environment_prefers_the_users_official_plugins(
     cluster_state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for version in ("4.9.0", "4.32.0"):

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def two_free_ports() -> tuple[int, int]:
-    """Return two different ports of 127.0.0.1 that nobody listens on."""
+    """Return two different free ports of 127.0.0.1."""
     with socket.socket() as one, socket.socket() as two:
         one.bind(("127.0.0.1", 0))
         two.bind(("127.0.0.1", 0))
@@ -85,7 +85,7 @@ def uid(state: Path) -> str:
 
 
 class Trace:
-    """Whatever a running cluster could leave behind on the machine."""
+    """Processes, mounts and files of a cluster, which must be gone after its end."""
 
     def __init__(self, state: Path) -> None:
         """Remember the processes and namespaces of the cluster in `state`."""
@@ -109,10 +109,10 @@ class Trace:
                 socket.create_connection(("127.0.0.1", port), timeout=2)
 
 
-def test_second_cluster_lives_beside_the_first_survives_its_watchdog_and_leaves_nothing(
+def test_second_cluster_is_independent_and_leaves_nothing(
     cluster_state: Path, second: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "grpc_proxy"):  # nobody listens there
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "grpc_proxy"):  # without a listener
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     api, http = two_free_ports()
     cluster.up(second, api, http, print)
@@ -126,7 +126,7 @@ def test_second_cluster_lives_beside_the_first_survives_its_watchdog_and_leaves_
     os.kill(parent, signal.SIGKILL)
     trace.assert_nothing_left(10)
     assert cluster.status(second) == cluster.ClusterStatus(False, [])
-    # After another boot, the process ids in these files belong to somebody else: us.
+    # After another boot, these files have process ids of other processes, here of the test.
     for name in ("watchdog", "supervisor"):
         (second / "run" / name).write_text(f"{os.getpid()}:1")
     cluster.up(second, api, http, print)
@@ -161,7 +161,7 @@ def test_full_disk_does_not_end_the_cluster(second: Path) -> None:
         subprocess.run(["umount", str(second)], check=True)
 
 
-def test_interrupted_up_leaves_nothing(second: Path) -> None:
+def test_up_interrupted_leaves_nothing(second: Path) -> None:
     api, http = two_free_ports()
     argv = [
         sys.executable,

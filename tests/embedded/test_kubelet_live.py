@@ -1,4 +1,4 @@
-"""The kubelet part, seen through kubectl on a running cluster."""
+"""The kubelet, through kubectl on a running cluster."""
 
 import json
 import os
@@ -75,12 +75,12 @@ def test_init_containers_run_in_order_before_the_others(kubectl: Kubectl) -> Non
     assert inside(kubectl, "all", "main", "pwd; cat order").stdout == "/shared\none\ntwo\n"
 
 
-def test_a_container_has_its_environment_and_volumes(kubectl: Kubectl) -> None:
+def test_container_has_its_environment_and_volumes(kubectl: Kubectl) -> None:
     got = inside(kubectl, "all", "main", "echo $PORT $POD $PW; cd /opt/brand/new; cat password d/labels; test -s token")
     assert got.stdout == '8000 all s3cret\ns3cretapp="all"'
 
 
-def test_a_read_only_mount_and_the_machines_own_folders_cannot_be_written(kubectl: Kubectl) -> None:
+def test_container_cannot_write_read_only_mounts_and_machine_folders(kubectl: Kubectl) -> None:
     for path in ("/opt/brand/new/x", "/usr/x", str(Path(dns.__file__).with_name("x"))):
         got = inside(kubectl, "all", "main", f"touch {path}", check=False)
         assert (got.returncode, "Read-only file system" in got.stderr) == (1, True), path
@@ -93,7 +93,7 @@ def test_container_secrets_of_the_cluster_are_hidden(kubectl: Kubectl, cluster_s
     assert inside(kubectl, "all", "main", "mount -o remount,rw,bind /usr", check=False).returncode != 0
 
 
-def test_container_environment_of_over_a_megabyte_is_taken(kubectl: Kubectl) -> None:
+def test_container_environment_over_a_megabyte_is_accepted(kubectl: Kubectl) -> None:
     maps = [
         {
             "apiVersion": "v1",
@@ -133,12 +133,12 @@ def test_ephemeral_container_is_refused_in_its_status(kubectl: Kubectl) -> None:
     until("its status says so", lambda: "not supported on this node" in kubectl(*statuses).stdout)
 
 
-def test_the_service_account_token_is_the_pods_own(kubectl: Kubectl) -> None:
+def test_service_account_has_the_namespace_of_the_pod(kubectl: Kubectl) -> None:
     script = "cat /var/run/secrets/kubernetes.io/serviceaccount/namespace"
     assert inside(kubectl, "all", "main", script).stdout == NAMESPACE
 
 
-def test_a_changed_config_map_is_seen_inside(kubectl: Kubectl) -> None:
+def test_config_map_change_reaches_the_container(kubectl: Kubectl) -> None:
     kubectl("patch", "configmap", "-n", NAMESPACE, "cm", "-p", '{"data":{"greeting":"changed"}}')
     until("the container prints it", lambda: "changed" in log(kubectl, "all", "side", "--tail=1"))
 
@@ -147,7 +147,7 @@ def log(kubectl: Kubectl, name: str, which: str, *options: str) -> str:
     return kubectl("logs", "-n", NAMESPACE, name, "-c", which, *options).stdout
 
 
-def test_exec_hands_through_streams_and_exit_code(kubectl: Kubectl) -> None:
+def test_exec_returns_streams_and_exit_code(kubectl: Kubectl) -> None:
     got = inside(kubectl, "all", "main", "cat; echo bad >&2; exit 3", given="x" * 300_000, check=False)
     assert (got.returncode, len(got.stdout)) == (3, 300_000)
     assert got.stderr.splitlines()[0] == "bad"
@@ -186,18 +186,18 @@ sys.exit(os.waitstatus_to_exitcode(status))"""
     assert "/dev/" in got.stdout
 
 
-def test_logs_follow_until_the_end_and_tell_times(kubectl: Kubectl) -> None:
+def test_logs_follow_until_the_end_with_timestamps(kubectl: Kubectl) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z \w+\n", log(kubectl, "all", "side", "--tail=1", "--timestamps"))
     assert log(kubectl, "all", "side", "--since=1s").count("\n") <= 7
     job = kubectl("logs", "-n", NAMESPACE, "job/once", "-f")
     assert job.stdout == "done\n"
 
 
-def test_a_job_completes(kubectl: Kubectl) -> None:
+def test_job_completes(kubectl: Kubectl) -> None:
     kubectl("wait", "-n", NAMESPACE, "job/once", "--for=condition=Complete", "--timeout=20s")
 
 
-def test_containers_that_end_at_once_take_no_others_with_them(kubectl: Kubectl) -> None:
+def test_containers_that_end_at_once_do_not_fail_others(kubectl: Kubectl) -> None:
     shell = {"name": "c", "image": "python:3.11", "command": ["sh", "-c", "echo done"]}
     spec = {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [shell]}}}
     meta = [{"name": f"short-{number}", "namespace": NAMESPACE, "labels": {"short": "yes"}} for number in range(20)]
@@ -212,7 +212,7 @@ def test_containers_that_end_at_once_take_no_others_with_them(kubectl: Kubectl) 
     assert [status.get("failed", 0) for status in ended()] == [0] * len(jobs)
 
 
-def test_a_crashing_container_backs_off_and_keeps_its_last_words(kubectl: Kubectl) -> None:
+def test_crashing_container_backs_off_and_keeps_its_previous_log(kubectl: Kubectl) -> None:
     def waiting() -> bool:
         state: str = container(kubectl, "crash", "c")["state"].get("waiting", {}).get("reason", "")
         return state == "CrashLoopBackOff"
@@ -222,7 +222,7 @@ def test_a_crashing_container_backs_off_and_keeps_its_last_words(kubectl: Kubect
     assert kubectl("logs", "-n", NAMESPACE, "crash", "--previous").stdout == "bye\n"
 
 
-def test_an_unknown_image_is_an_event_and_a_reason(kubectl: Kubectl) -> None:
+def test_unknown_image_has_an_event_and_a_reason(kubectl: Kubectl) -> None:
     reasons = ("ErrImagePull", "ImagePullBackOff")
     until("it waits", lambda: container(kubectl, "unknown", "c")["state"]["waiting"]["reason"] in reasons)
     selector = "involvedObject.name=unknown,reason=Failed"
@@ -232,7 +232,7 @@ def test_an_unknown_image_is_an_event_and_a_reason(kubectl: Kubectl) -> None:
     )
 
 
-def test_a_container_waits_for_its_config_map_and_is_killed_after_its_grace_period(kubectl: Kubectl) -> None:
+def test_container_waits_for_config_map_and_ends_after_grace_period(kubectl: Kubectl) -> None:
     until(
         "it waits",
         lambda: container(kubectl, "waits", "c")["state"]["waiting"]["reason"] == "CreateContainerConfigError",
@@ -244,14 +244,14 @@ def test_a_container_waits_for_its_config_map_and_is_killed_after_its_grace_peri
     assert 1.0 <= time.monotonic() - started < 5.0
 
 
-def test_an_unwell_container_is_restarted(kubectl: Kubectl) -> None:
+def test_container_with_failing_probe_is_restarted(kubectl: Kubectl) -> None:
     before = container(kubectl, "all", "side")["restartCount"]
     inside(kubectl, "all", "side", "touch /tmp/bad")
     until("it is restarted", lambda: container(kubectl, "all", "side")["restartCount"] > before)
     until("it is well again", lambda: ready(kubectl, "all") == "true true")
 
 
-def test_a_deployment_scales_and_replaces_a_deleted_pod(kubectl: Kubectl) -> None:
+def test_deployment_scales_and_replaces_a_deleted_pod(kubectl: Kubectl) -> None:
     kubectl("scale", "-n", NAMESPACE, "deploy/web", "--replicas=3")
     kubectl("rollout", "status", "-n", NAMESPACE, "deploy/web", "--timeout=20s")
     names = kubectl("get", "pods", "-n", NAMESPACE, "-l", "app=web", "-o", "name").stdout.split()
@@ -262,7 +262,7 @@ def test_a_deployment_scales_and_replaces_a_deleted_pod(kubectl: Kubectl) -> Non
     until("two are gone", lambda: len(kubectl(*listing).stdout.split()) == 1)
 
 
-def test_a_killed_process_comes_back(kubectl: Kubectl, cluster_state: Path) -> None:
+def test_container_whose_process_is_killed_is_restarted(kubectl: Kubectl, cluster_state: Path) -> None:
     before = container(kubectl, "all", "main")["restartCount"]
     (victim,) = servers(cluster_state)
     os.kill(victim, signal.SIGKILL)
@@ -270,9 +270,7 @@ def test_a_killed_process_comes_back(kubectl: Kubectl, cluster_state: Path) -> N
     until("it is ready", lambda: ready(kubectl, "all") == "true true")
 
 
-def test_after_a_kill_of_the_node_agent_all_pods_run_again_and_nothing_is_left_twice(
-    kubectl: Kubectl, cluster_state: Path
-) -> None:
+def test_node_agent_killed_restarts_each_pod_once(kubectl: Kubectl, cluster_state: Path) -> None:
     old = servers(cluster_state)
     (agent,) = [one.pid for one in cluster.status(cluster_state).components if one.name == "node-agent"]
     before = container(kubectl, "all", "main")["restartCount"]

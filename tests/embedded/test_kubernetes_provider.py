@@ -17,7 +17,7 @@ def managers(kubectl: Kubectl, kind: str, name: str) -> set[tuple[str, str]]:
 # Previews and diffs.
 
 
-def test_a_preview_is_a_dry_run_on_the_server(program: Program, kubectl: Kubectl) -> None:
+def test_preview_is_a_dry_run_on_the_server(program: Program, kubectl: Kubectl) -> None:
     program.write(row("a", config_map("dry", {"k": "v"})))
     (step,) = program.preview()
     assert step["op"] == "create"
@@ -27,7 +27,7 @@ def test_a_preview_is_a_dry_run_on_the_server(program: Program, kubectl: Kubectl
     assert "spec.ports[0].targetPort: Invalid value: 70000" in said
 
 
-def test_a_diff_names_exactly_the_fields_that_change(program: Program) -> None:
+def test_diff_names_exactly_the_changed_fields(program: Program) -> None:
     program.write(row("a", service("diff", 80, labels={"old": "x", "same": "y"})))
     program.up()
     program.write(row("a", service("diff", 81, labels={"new": "x", "same": "y"})))
@@ -43,7 +43,7 @@ def test_a_diff_names_exactly_the_fields_that_change(program: Program) -> None:
     assert "2 unchanged" in program.up("--expect-no-changes")
 
 
-def test_what_must_be_new_is_replaced_and_a_fixed_name_is_freed_first(program: Program, kubectl: Kubectl) -> None:
+def test_immutable_field_replaces_an_object_of_a_fixed_name(program: Program, kubectl: Kubectl) -> None:
     program.write(row("a", config_map("fixed", {"k": "1"})))
     program.up()
     before = live(kubectl, "configmap", "fixed")["metadata"]["uid"]
@@ -57,7 +57,7 @@ def test_what_must_be_new_is_replaced_and_a_fixed_name_is_freed_first(program: P
     assert after["metadata"]["uid"] != before
 
 
-def test_a_name_is_made_up_once_and_replaced_side_by_side(program: Program, kubectl: Kubectl) -> None:
+def test_generated_name_is_kept_until_a_replacement(program: Program, kubectl: Kubectl) -> None:
     document = config_map("x", {"k": "1"})
     del document["metadata"]["name"]
     program.write(row("auto", document))
@@ -75,7 +75,7 @@ def test_a_name_is_made_up_once_and_replaced_side_by_side(program: Program, kube
 # Ownership.
 
 
-def test_another_managers_field_is_a_conflict_until_it_is_forced(program: Program, kubectl: Kubectl) -> None:
+def test_field_of_another_manager_conflicts_unless_forced(program: Program, kubectl: Kubectl) -> None:
     program.write(row("a", service("owned", labels={"tier": "one"})))
     program.up()
     manager = program.state()["a"]["outputs"]["__fieldManager"]
@@ -92,9 +92,7 @@ def test_another_managers_field_is_a_conflict_until_it_is_forced(program: Progra
     assert live(kubectl, "service", "owned")["metadata"]["labels"] == {"tier": "three"}
 
 
-def test_an_object_that_exists_with_other_values_is_refused_and_stays_as_it_was(
-    program: Program, kubectl: Kubectl
-) -> None:
+def test_existing_object_with_other_values_is_refused_and_unchanged(program: Program, kubectl: Kubectl) -> None:
     kubectl("create", "configmap", "mine", "-n", NAMESPACE, "--from-literal=k=mine")
     program.write(row("a", config_map("mine", {"k": "theirs"})))
     said = program.up(fails=True)
@@ -104,7 +102,7 @@ def test_an_object_that_exists_with_other_values_is_refused_and_stays_as_it_was(
     assert live(kubectl, "configmap", "mine")["data"] == {"k": "mine"}
 
 
-def test_a_patch_owns_its_fields_alone_and_gives_them_up(program: Program, kubectl: Kubectl) -> None:
+def test_patch_owns_its_fields_only_and_removes_them(program: Program, kubectl: Kubectl) -> None:
     kubectl("create", "configmap", "patched", "-n", NAMESPACE, "--from-literal=k=v")
     kubectl("label", "configmap", "patched", "-n", NAMESPACE, "own=stays")
     document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("patched", labels={"lab": "yes"})}
@@ -122,7 +120,7 @@ def test_a_patch_owns_its_fields_alone_and_gives_them_up(program: Program, kubec
 # Waiting.
 
 
-def test_an_unmet_wait_is_remembered_and_waited_for_again(program: Program, kubectl: Kubectl) -> None:
+def test_unmet_wait_is_repeated_by_the_next_update(program: Program, kubectl: Kubectl) -> None:
     wait = {"pulumi.com/waitFor": "jsonpath={.data.ready}=yes", "pulumi.com/timeoutSeconds": "1"}
     program.write(row("a", config_map("waits", {"k": "v"}, annotations=wait)))
     said = program.up(fails=True)
@@ -136,7 +134,7 @@ def test_an_unmet_wait_is_remembered_and_waited_for_again(program: Program, kube
     assert "initErrors" not in program.state()["a"]
 
 
-def test_conditions_and_rollouts_are_waited_for(program: Program, kubectl: Kubectl) -> None:
+def test_update_waits_for_conditions_and_rollouts(program: Program, kubectl: Kubectl) -> None:
     program.write(
         row("plain", deployment("plain")),
         row("condition", deployment("condition", waitFor="condition=Available")),
@@ -160,7 +158,7 @@ def test_services_of_one_namespace_keep_their_own_state(program: Program, kubect
         assert {name: expected[name] for name in names} == kept, f"attempt {attempt}"
 
 
-def test_a_deletion_waits_until_the_object_is_gone(program: Program, kubectl: Kubectl) -> None:
+def test_deletion_waits_until_the_object_is_gone(program: Program, kubectl: Kubectl) -> None:
     program.write(row("a", config_map("held", {}, finalizers=["example.com/hold"])))
     program.up()
     going = program.start("destroy", "--yes", "--skip-preview")

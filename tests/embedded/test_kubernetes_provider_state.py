@@ -12,7 +12,7 @@ from tests.embedded.pulumi_program import Program
 CANARY = "s3cr3t-canary-value"
 
 
-def test_the_state_has_the_official_providers_fields(program: Program) -> None:
+def test_state_has_inputs_field_manager_and_uid(program: Program) -> None:
     program.write(row("a", config_map("facts", {"k": "v"})))
     program.up()
     kept = program.state()["a"]
@@ -27,7 +27,7 @@ def test_the_state_has_the_official_providers_fields(program: Program) -> None:
 # Refresh.
 
 
-def test_a_refresh_sees_what_others_changed_and_the_next_up_puts_it_back(program: Program, kubectl: Kubectl) -> None:
+def test_refresh_reads_drift_and_next_update_reverts_it(program: Program, kubectl: Kubectl) -> None:
     forced = {"pulumi.com/skipAwait": "true", "pulumi.com/patchForce": "true"}
     program.write(row("a", service("drift", labels={"tier": "one"}, annotations=forced)))
     program.up()
@@ -42,7 +42,7 @@ def test_a_refresh_sees_what_others_changed_and_the_next_up_puts_it_back(program
     assert live(kubectl, "service", "drift")["metadata"]["labels"] == {"tier": "one"}
 
 
-def test_a_refresh_forgets_what_is_gone_and_the_next_up_makes_it_again(program: Program, kubectl: Kubectl) -> None:
+def test_refresh_drops_a_deleted_object_and_next_update_creates_it(program: Program, kubectl: Kubectl) -> None:
     program.write(row("a", config_map("lost", {"k": "v"})))
     program.up()
     kubectl("delete", "configmap", "lost", "-n", NAMESPACE)
@@ -55,7 +55,7 @@ def test_a_refresh_forgets_what_is_gone_and_the_next_up_makes_it_again(program: 
 # Import and get.
 
 
-def test_an_object_is_imported_as_it_is_and_then_managed(program: Program, kubectl: Kubectl) -> None:
+def test_import_keeps_the_object_and_manages_it(program: Program, kubectl: Kubectl) -> None:
     kubectl("create", "configmap", "adopted", "-n", NAMESPACE, "--from-literal=k=v")
     uid = live(kubectl, "configmap", "adopted")["metadata"]["uid"]
     program.write(row("a", config_map("adopted", {"k": "v"}), import_=f"{NAMESPACE}/adopted"))
@@ -69,7 +69,7 @@ def test_an_object_is_imported_as_it_is_and_then_managed(program: Program, kubec
     assert now["metadata"]["labels"] == {"ours": "yes"}
 
 
-def test_an_import_that_differs_from_the_program_is_refused(program: Program, kubectl: Kubectl) -> None:
+def test_import_that_differs_from_the_program_is_refused(program: Program, kubectl: Kubectl) -> None:
     kubectl("create", "configmap", "differs", "-n", NAMESPACE, "--from-literal=k=v")
     program.write(row("a", config_map("differs", {"k": "other"}), import_=f"{NAMESPACE}/differs"))
     said = program.pulumi("up", "--yes", "--skip-preview", fails=True)
@@ -78,7 +78,7 @@ def test_an_import_that_differs_from_the_program_is_refused(program: Program, ku
     assert live(kubectl, "configmap", "differs")["data"] == {"k": "v"}
 
 
-def test_an_object_that_is_only_read_stays_when_the_stack_goes(program: Program, kubectl: Kubectl) -> None:
+def test_read_object_remains_after_destroy(program: Program, kubectl: Kubectl) -> None:
     kubectl("create", "configmap", "read", "-n", NAMESPACE, "--from-literal=k=v")
     program.write(row("a", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("read")}, id=f"{NAMESPACE}/read"))
     program.up()
@@ -88,7 +88,7 @@ def test_an_object_that_is_only_read_stays_when_the_stack_goes(program: Program,
     assert live(kubectl, "configmap", "read")["data"] == {"k": "v"}
 
 
-def test_reading_what_is_not_there_is_an_error(program: Program) -> None:
+def test_read_of_a_missing_object_fails(program: Program) -> None:
     document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("nowhere")}
     program.write(row("a", document, id=f"{NAMESPACE}/nowhere"))
     assert "nowhere" in program.up(fails=True)
@@ -97,7 +97,7 @@ def test_reading_what_is_not_there_is_an_error(program: Program) -> None:
 # Secrets.
 
 
-def test_secrets_reach_the_cluster_and_nothing_else(program: Program, kubectl: Kubectl) -> None:
+def test_secrets_reach_the_cluster_only(program: Program, kubectl: Kubectl) -> None:
     program.pulumi("config", "set", "--secret", "password", CANARY)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta("hidden"), "stringData": {"p": "config:password"}}
     marked = config_map("marked", {"open": "yes", "p": "config:password"})
@@ -119,7 +119,7 @@ def test_secrets_reach_the_cluster_and_nothing_else(program: Program, kubectl: K
 # Cancellation.
 
 
-def test_an_interrupted_wait_ends_soon_and_the_object_stays_in_the_state(program: Program, kubectl: Kubectl) -> None:
+def test_interrupted_wait_keeps_the_object_in_the_state(program: Program, kubectl: Kubectl) -> None:
     wait = {"pulumi.com/waitFor": "jsonpath={.data.ready}=yes"}
     program.write(row("a", config_map("stopped", {"k": "v"}, annotations=wait)))
     running = program.start("up", "--yes", "--skip-preview")
@@ -134,7 +134,7 @@ def test_an_interrupted_wait_ends_soon_and_the_object_stays_in_the_state(program
 # Errors.
 
 
-def test_a_cluster_that_cannot_be_used_is_an_error(program: Program, tmp_path: Path) -> None:
+def test_unusable_cluster_fails(program: Program, tmp_path: Path) -> None:
     resource = row("a", config_map("never", {}))
     program.write(resource, provider={"context": "no-such-context"})
     assert 'context "no-such-context" does not exist' in program.up(fails=True)
@@ -149,7 +149,7 @@ def test_a_cluster_that_cannot_be_used_is_an_error(program: Program, tmp_path: P
 # Policy packs.
 
 
-def test_a_policy_pack_stops_a_preview_before_anything_changes(program: Program, kubectl: Kubectl) -> None:
+def test_policy_pack_stops_preview_and_update(program: Program, kubectl: Kubectl) -> None:
     refs = [{"name": "one", "port": 80, "weight": 80}, {"name": "two", "port": 80, "weight": 30}]
     route = {
         "apiVersion": "gateway.networking.k8s.io/v1",

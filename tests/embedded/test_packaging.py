@@ -56,7 +56,7 @@ def run(installed: Path, folder: Path, *arguments: str) -> "subprocess.Completed
     )
 
 
-def test_wheel_holds_every_data_file_of_the_sources(installed: Path) -> None:
+def test_wheel_has_every_data_file_of_the_sources(installed: Path) -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=CLONE, capture_output=True, text=True, check=True).stdout.split()
     sources = {file for file in tracked if file.split("/")[0] in SOURCES and "/" in file and (CLONE / file).exists()}
     left_out = {file for file in sources if not (installed / file).exists()}
@@ -77,7 +77,7 @@ def test_lab_runs_from_the_wheel(
 
 
 @pytest.mark.parametrize(("below", "expected"), [("", "project"), ("deep/er", "project"), ("../other", "other")])
-def test_default_state_is_in_the_project_that_holds_the_current_folder(
+def test_default_state_is_in_the_project_of_the_current_folder(
     installed: Path, tmp_path: Path, below: str, expected: str
 ) -> None:
     project = tmp_path / "project"

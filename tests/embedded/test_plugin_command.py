@@ -1,4 +1,4 @@
-"""The Command plugin with the real engine: what programs that run local commands may count on."""
+"""The Command plugin with the real engine."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def kept(program: Program) -> dict[str, Any]:
     return program.resources("command:")["c"]
 
 
-def test_a_command_runs_once_and_its_outputs_are_kept(program: Program, tmp_path: Path) -> None:
+def test_command_runs_once_and_its_outputs_are_kept(program: Program, tmp_path: Path) -> None:
     log = tmp_path / "log"
     row = command(
         create=f"echo made >> {log}; echo out; echo err >&2", delete=f"echo gone-$PULUMI_COMMAND_STDOUT >> {log}"
@@ -38,7 +38,7 @@ def test_a_command_runs_once_and_its_outputs_are_kept(program: Program, tmp_path
     assert log.read_text().split() == ["made", "gone-out"]
 
 
-def test_a_change_updates_and_a_trigger_replaces(program: Program, tmp_path: Path) -> None:
+def test_command_change_updates_and_trigger_replaces(program: Program, tmp_path: Path) -> None:
     log = tmp_path / "log"
     texts = {name: f"echo {name} >> {log}" for name in ("create", "update", "delete")}
     program.write(command(**texts, environment={"A": "1"}, triggers=[1]))
@@ -54,7 +54,7 @@ def test_a_change_updates_and_a_trigger_replaces(program: Program, tmp_path: Pat
     assert log.read_text().split() == ["create", "update", "create", "delete"]
 
 
-def test_without_an_update_command_the_first_one_runs_again_and_sees_its_last_output(program: Program) -> None:
+def test_command_without_update_runs_create_with_last_output(program: Program) -> None:
     text = 'echo "was:$PULUMI_COMMAND_STDOUT dir:$(basename "$PWD")"; cat'
     program.write(command(create=text, stdin="one", dir=str(program.folder)))
     program.up()
@@ -64,7 +64,7 @@ def test_without_an_update_command_the_first_one_runs_again_and_sees_its_last_ou
     assert kept(program)["outputs"]["stdout"] == "was:was: dir:program\none dir:program\ntwo"
 
 
-def test_a_failure_shows_what_was_said_and_leaves_nothing_in_the_state(program: Program, tmp_path: Path) -> None:
+def test_command_failure_shows_output_and_leaves_no_state(program: Program, tmp_path: Path) -> None:
     program.write(command(create="echo why >&2; exit 3", delete=f"touch {tmp_path}/deleted"))
     said = program.up(fails=True)
     assert "exit status 3: running 'echo why >&2; exit 3':\n    why" in said
@@ -73,7 +73,7 @@ def test_a_failure_shows_what_was_said_and_leaves_nothing_in_the_state(program: 
     assert not (tmp_path / "deleted").exists()
 
 
-def test_a_command_that_takes_too_long_is_ended_with_all_its_children(program: Program, tmp_path: Path) -> None:
+def test_command_past_its_timeout_is_killed_with_its_children(program: Program, tmp_path: Path) -> None:
     row = command(create=f"sleep 300 & echo $! > {tmp_path}/child; wait")
     program.write({**row, "options": {"custom_timeouts": {"create": "1s"}}})
     assert "not done after 1 s: running" in program.up(fails=True)
@@ -82,7 +82,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_its_children(program: P
     assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_an_interrupted_command_may_clean_up(program: Program, tmp_path: Path) -> None:
+def test_command_interrupted_can_clean_up(program: Program, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     os.mkfifo(ready)
     program.write(command(create=f"trap 'touch {tmp_path}/cleaned; exit 1' INT; echo > {ready}; sleep 300 & wait"))
@@ -94,7 +94,7 @@ def test_an_interrupted_command_may_clean_up(program: Program, tmp_path: Path) -
     assert (tmp_path / "cleaned").exists()
 
 
-def test_a_secret_in_the_environment_reaches_the_command_and_not_the_state(program: Program) -> None:
+def test_command_secret_environment_is_not_in_the_state(program: Program) -> None:
     program.pulumi("config", "set", "--secret", "password", CANARY)
     program.write(command(create='printf %s "$P" | wc -c', environment={"P": "config:password"}))
     said = program.up("--diff")
@@ -109,6 +109,6 @@ def test_a_secret_in_the_environment_reaches_the_command_and_not_the_state(progr
         {"name": "r", "type": "command:remote:Command", "properties": {"create": "true"}},
     ],
 )
-def test_what_is_not_supported_names_the_official_plugin(program: Program, row: dict[str, Any]) -> None:
+def test_unsupported_resource_names_the_official_plugin(program: Program, row: dict[str, Any]) -> None:
     program.write(row)
     assert OFFICIAL in program.up(fails=True)

@@ -140,10 +140,10 @@ def untouched() -> Iterator[Case]:
     yield name, step(served("20"), enrolled()), {}, ""
     yield name, step((), enrolled(primary="w")), {}, ""
     yield name, snapshot(enrolled(primary="w"), error="unreachable"), {}, ""
-    # What is served by nobody is not lost.
+    # A share of no waypoint is not lost.
     for before in (served("half"), served(primary="w", canary="w"), served(primary="w", canary="away")):
         yield name, step(before, enrolled(primary="w-c")), {}, ""
-    # What somebody else set stays where the stack no longer names it.
+    # Labels of others remain after the stack drops them.
     yield name, step(served("20"), enrolled(primary="w"), applied=(enrolled(primary="w"),)), {}, ""
     whole = enrolled(primary="w", patch=False)
     yield name, step(served("20"), whole, applied=(whole,)), {}, ""

@@ -27,7 +27,7 @@ PAST = "is bound to Gateway n/w, but not to its canary n/w-b: requests through t
 POLICY_SAID = f"AuthorizationPolicy n/p: {PAST}"
 PLACE_SAID = f"NamespacePatch n: AuthorizationPolicy n/p {PAST}"
 BOUND = authorization("p", GET, **at("w"))
-SERVED = enrolled(**BOTH, weight="20", patch=False)  # by somebody else
+SERVED = enrolled(**BOTH, weight="20", patch=False)  # not by the stack
 
 
 def elsewhere(item: Resource, place: str = "m") -> Resource:
@@ -139,7 +139,7 @@ def owners() -> Iterator[Case]:
     yield NAME, snapshot(enrolled(**BOTH), service("s"), service("t"), live=(BOUND,)), {}, PLACE_SAID
     said = PLACE_SAID.replace("NamespacePatch n:", "ServicePatch n/s:")
     yield NAME, snapshot(enrolled("s", canary="w-b"), live=(enrolled(primary="w", patch=False), BOUND)), {}, said
-    # What is wrong between two objects of others is not the stack's to mend.
+    # A conflict between two objects of others is not reported.
     yield NAME, snapshot(service("s"), live=(SERVED, BOUND)), {}, ""
     yield NAME, snapshot(enrolled(primary="w"), live=(SERVED, BOUND)), {}, ""
     # A patch has the last word, of one field only.

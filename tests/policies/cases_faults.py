@@ -133,16 +133,16 @@ def gateways() -> Iterator[Case]:
 def tools() -> Iterator[Case]:
     name = "istio-analysis"
 
-    def told(code: str, level: str, origin: str = "VirtualService n/v") -> ClusterSnapshot:
+    def analysis(code: str, level: str, origin: str = "VirtualService n/v") -> ClusterSnapshot:
         messages = [{"code": code, "level": level, "origin": origin, "message": "no"}]
         return ClusterSnapshot((virtual_service(),), messages=messages)
 
-    yield name, told("IST0109", "Error"), {}, "VirtualService n/v: Error IST0109: no"
-    yield name, told("IST0109", "Error"), {"suppress": ["IST010*"]}, ""
-    yield name, told("IST0101", "Error"), {}, ""
-    yield name, told("IST0130", "Warning"), {}, ""
-    yield name, told("IST0130", "Warning"), {"minimumLevel": "Warning"}, "VirtualService n/v: Warning IST0130: no"
-    yield name, told("IST0109", "Error", "VirtualService n/somebody-elses"), {}, ""
+    yield name, analysis("IST0109", "Error"), {}, "VirtualService n/v: Error IST0109: no"
+    yield name, analysis("IST0109", "Error"), {"suppress": ["IST010*"]}, ""
+    yield name, analysis("IST0101", "Error"), {}, ""
+    yield name, analysis("IST0130", "Warning"), {}, ""
+    yield name, analysis("IST0130", "Warning"), {"minimumLevel": "Warning"}, "VirtualService n/v: Warning IST0130: no"
+    yield name, analysis("IST0109", "Error", "VirtualService n/other"), {}, ""
     name = "cluster-readable"
     yield name, snapshot(), {}, ""
     yield name, snapshot(error="kubectl is not on PATH"), {}, "Cluster: kubectl is not on PATH"

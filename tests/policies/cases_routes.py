@@ -43,7 +43,7 @@ def jumps() -> Iterator[Case]:
     said = "HTTPRoute n/r: rule 1 sends 90 % to reviews-next; the live route sends 5 %: a jump of 85"
     yield name, snapshot(route(ninety), live=(route(five),)), {}, said
     yield name, snapshot(route(ninety), live=(route(five),)), {"maxPoints": 85}, ""
-    yield name, snapshot(route(five), live=(route(ninety),)), {}, ""  # the way back
+    yield name, snapshot(route(five), live=(route(ninety),)), {}, ""  # a rollback
     yield name, snapshot(route(ninety), live=(route(five),)), {"baselines": ["*-next"]}, ""
     yield name, snapshot(route(ninety)), {}, ""  # nothing to compare with
     # What the API server makes of a rule without matches is the same rule.
@@ -95,7 +95,7 @@ def owners() -> Iterator[Case]:
     yield name, snapshot(virtual_service(), live=(route(rule(1)),)), {}, said
     said = "HTTPRoute n/r: VirtualService n/v routes Service n/reviews, too, and would have no effect"
     yield name, snapshot(route(rule(1)), live=(virtual_service(),)), {}, said
-    yield name, snapshot(service(), live=(route(rule(1)), virtual_service())), {}, ""  # not this stack's to mend
+    yield name, snapshot(service(), live=(route(rule(1)), virtual_service())), {}, ""  # not of this stack
     at_ingress = thing("VirtualService", "v", {"hosts": ["reviews"], "gateways": ["front"]})
     yield name, snapshot(route(rule(1)), at_ingress), {}, ""
 

@@ -1,4 +1,4 @@
-"""Pulumi programs for tests of the pack, short to write, and what the pack says of them."""
+"""Pulumi programs for tests of the pack, and the violations that it reports."""
 
 import json
 import shutil
@@ -80,7 +80,7 @@ def patch(name: str, place: str, weight: str = "", **labels: str) -> dict[str, A
 
 
 def two_waypoints(kubectl: Kubectl, place: str, *labels: str, weight: str = "") -> None:
-    """A namespace with the Gateways `old` and `new`, of a class of nobody's: they need not run to be named."""
+    """A namespace with the Gateways `old` and `new`, of a class without a controller: they need not run."""
     kubectl("create", "namespace", place)
     for name in ("old", "new"):
         gateway = waypoint(name, 15008, place, gatewayClassName="nobodys")["document"]
@@ -121,7 +121,7 @@ def preview(
     found = []
     for line in events.read_text().splitlines():
         if event := json.loads(line).get("policyEvent"):
-            told = event["message"].strip()
-            assert told.splitlines()[-1] in said, "a violation that the user is not shown"
-            found.append(ReportedViolation(event["policyName"], event["enforcementLevel"], told))
+            message = event["message"].strip()
+            assert message.splitlines()[-1] in said, "a violation that the user is not shown"
+            found.append(ReportedViolation(event["policyName"], event["enforcementLevel"], message))
     return found

@@ -33,7 +33,7 @@ from tests.policies.programs import (
 )
 
 pytestmark = pytest.mark.cluster
-MOVING = "policy-moving"  # a namespace that somebody moves from one waypoint to another
+MOVING = "policy-moving"  # a namespace that another owner moves to another waypoint
 ADVISORY = {row.name for row in TABLE if row.level is EnforcementLevel.ADVISORY}
 GET = [{"to": [{"operation": {"methods": ["GET"]}}]}]
 FIVE_PERCENT = canary(5)
@@ -136,7 +136,7 @@ def program(
 
 @pytest.fixture(scope="module")
 def blocked(program: Program) -> list[ReportedViolation]:
-    """What the pack says of the bad program, which must not pass."""
+    """Return the violations of the bad program, which must not pass."""
     return preview(program, BAD, fails=True)
 
 

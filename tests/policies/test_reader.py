@@ -180,8 +180,8 @@ def test_run_with_missing_or_slow_command_raises_query_error(
 
 
 def test_analyzed_passes_plain_resources_to_istioctl(commands: Commands) -> None:
-    told = [{"code": "IST0109", "level": "Error", "origin": "Service n/s", "message": "no"}]
-    commands.add("istioctl", json.dumps(told), "\t* error processing -[0]: not this\n")
+    reported = [{"code": "IST0109", "level": "Error", "origin": "Service n/s", "message": "no"}]
+    commands.add("istioctl", json.dumps(reported), "\t* error processing -[0]: not this\n")
     given = thing("Service", "s", {"ports": [{"port": 80.0, "weight": 0.5, "nothing": None}], "__fieldManager": "m"})
     given = type(given)("Service", {**given.properties, "apiVersion": "v1"})
     found = analyzed(snapshot(given, namespace(patch=True)))
@@ -199,7 +199,7 @@ def test_analyzed_without_istioctl_is_empty_and_with_failing_one_raises(commands
         analyzed(snapshot(given))
 
 
-def test_pods_are_read_where_a_selector_changes_and_only_once(commands: Commands) -> None:
+def test_with_pods_changed_selector_reads_pods_once(commands: Commands) -> None:
     commands.add("kubectl", listed({"kind": "Pod", "metadata": {"name": "p", "namespace": "n"}}))
     live = thing("Service", "s", {"selector": {"app": "old"}})
     changed = snapshot(thing("Service", "s", {"selector": {"app": "new"}}), live=(live,))
@@ -211,14 +211,14 @@ def test_pods_are_read_where_a_selector_changes_and_only_once(commands: Commands
     assert "get pods --namespace=n" in call
 
 
-def test_pods_are_not_read_where_selectors_are_as_before(commands: Commands) -> None:
+def test_with_pods_unchanged_selector_reads_none(commands: Commands) -> None:
     same = thing("Service", "s", {"selector": {"app": "old"}})
     unchanged = snapshot(same, live=(same,))
     assert pod_namespaces(unchanged) == set()
     assert SnapshotReader().with_pods(unchanged, HERE, set()).live == [same]
 
 
-def test_pods_that_cannot_be_read_are_an_error(commands: Commands) -> None:
+def test_with_pods_failing_query_raises(commands: Commands) -> None:
     commands.add("kubectl", "", "error: pods is forbidden", 1)
     with pytest.raises(QueryError, match="pods is forbidden"):
         SnapshotReader().with_pods(snapshot(), HERE, {"n"})

@@ -29,12 +29,12 @@ def test_rule_with_case_returns_expected_violation(
     assert [line for _urn, line in row.violations(snapshot, parameters)] == ([f"{said}; {row.fix}"] if said else [])
 
 
-def test_rules_all_have_a_passing_and_a_failing_case() -> None:
+def test_rule_has_a_passing_and_a_failing_case() -> None:
     seen = {(name, bool(said)) for name, _scene, _settings, said in CASES}
     assert seen == {(row.name, broken) for row in TABLE for broken in (True, False)}
 
 
-def test_parameters_all_occur_in_a_case() -> None:
+def test_parameter_occurs_in_a_case() -> None:
     changed = {(name, key) for name, _scene, settings, _said in CASES for key in settings}
     assert changed == {(row.name, key) for row in TABLE for key in row.parameters}
 

@@ -32,19 +32,19 @@ def verdicts(traffic: tuple[Traffic, ...], after: Traffic | None, rules: Rules, 
     return found
 
 
-def test_ordinary_variance_fails_no_more_often_than_stated() -> None:
+def test_ordinary_variance_fails_at_most_as_stated() -> None:
     found = verdicts(MODELS, None, Rules(error_rate=0.01), RUNS, "ordinary")
     assert found[Verdict.FAILED] <= 0.01 * RUNS
     assert found[Verdict.INCONCLUSIVE] <= 0.05 * RUNS
 
 
-def test_error_rate_is_that_of_the_tests_and_not_only_of_the_tolerance() -> None:
+def test_error_rate_without_tolerance_is_as_stated() -> None:
     runs = 1_000
     found = verdicts(MODELS, None, Rules(error_rate=0.05, share=0.0, failures=0.0), runs, "no tolerance")
     assert found[Verdict.FAILED] <= 0.05 * runs
 
 
-def test_independent_requests_in_place_of_the_dispersion_would_fail_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comparison_without_dispersion_fails_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("waypoint_lab.guard.dispersion._dispersion", lambda residuals: 1.0)
     monkeypatch.setattr("waypoint_lab.guard.dispersion.allowance", lambda tail, intervals: 1.0)
     found = verdicts(MODELS[4:], None, Rules(error_rate=0.01, share=0.0), 200, "naive")
@@ -59,7 +59,7 @@ def test_independent_requests_in_place_of_the_dispersion_would_fail_too_often(mo
         pytest.param(Traffic(SHARES, 10, failures={"baseline": 0.15, "canary": 0.02}), id="success"),
     ],
 )
-def test_change_of_the_outcome_is_seen(after: Traffic) -> None:
+def test_change_of_the_outcome_fails(after: Traffic) -> None:
     found = verdicts(MODELS[1:3], after, Rules(), 100, "changed")
     assert found[Verdict.PASSED] == 0
     assert found[Verdict.FAILED] >= 90

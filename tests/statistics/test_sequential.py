@@ -1,4 +1,4 @@
-"""The sequential test keeps its promises: shown by simulating whole tests, 10,000 for each kind of canary."""
+"""Error rates of the sequential test, from 10,000 simulated tests for each kind of canary."""
 
 import math
 import random
@@ -34,16 +34,16 @@ def share(decision: Decision, canary: float, baseline: float) -> float:
 
 
 @pytest.mark.parametrize(("canary", "baseline"), [(0.001, 0.001), (0.01, 0.01), (0.02, 0.02), (0.01, 0.03)])
-def test_a_healthy_canary_is_rolled_back_no_more_often_than_stated(canary: float, baseline: float) -> None:
+def test_comparison_of_healthy_canary_is_bad_at_most_as_stated(canary: float, baseline: float) -> None:
     assert share(Decision.BAD, canary, baseline) <= ERROR
 
 
 @pytest.mark.parametrize(("canary", "baseline"), [(0.02, 0.0), (0.05, 0.0), (0.03, 0.01), (0.3, 0.1)])
-def test_a_bad_canary_is_let_through_no_more_often_than_stated(canary: float, baseline: float) -> None:
+def test_comparison_of_bad_canary_is_healthy_at_most_as_stated(canary: float, baseline: float) -> None:
     assert share(Decision.HEALTHY, canary, baseline) <= ERROR
 
 
-def test_the_simulation_sees_a_test_that_breaks_its_promise() -> None:
+def test_simulation_detects_a_test_with_a_higher_error_rate() -> None:
     random_ = random.Random(7)
     careless = 0
     for _ in range(RUNS):
@@ -55,7 +55,7 @@ def test_the_simulation_sees_a_test_that_breaks_its_promise() -> None:
     assert careless / RUNS > 10 * ERROR
 
 
-def test_a_canary_without_failures_is_healthy_after_a_few_hundred_pairs() -> None:
+def test_comparison_without_failures_is_healthy_within_400_pairs() -> None:
     test = Comparison(MARGIN, ERROR, ERROR)
     while test.add(canary_failed=False, baseline_failed=False) is Decision.OPEN:
         assert test.pairs < 400
@@ -63,27 +63,27 @@ def test_a_canary_without_failures_is_healthy_after_a_few_hundred_pairs() -> Non
     assert test.against_bad >= 1 / ERROR
 
 
-def test_a_canary_that_always_fails_is_bad_after_a_few_pairs() -> None:
+def test_comparison_of_failing_canary_is_bad_within_12_pairs() -> None:
     test = Comparison(MARGIN, ERROR, ERROR)
     while test.add(canary_failed=True, baseline_failed=False) is Decision.OPEN:
         assert test.pairs < 12
     assert test.decision is Decision.BAD
 
 
-def test_a_fault_that_both_share_is_no_evidence_against_the_canary() -> None:
+def test_comparison_with_failures_of_both_is_not_bad() -> None:
     test = Comparison(MARGIN, ERROR, ERROR)
     for _ in range(LONGEST):
         test.add(canary_failed=True, baseline_failed=True)
     assert test.decision is not Decision.BAD
 
 
-def test_no_pairs_decide_nothing() -> None:
+def test_comparison_without_pairs_is_open() -> None:
     test = Comparison(MARGIN, ERROR, ERROR)
     assert test.add_same(0) is Decision.OPEN
     assert test.against_bad == pytest.approx(1)
 
 
-def test_a_canary_that_was_healthy_and_turns_bad_is_still_found_bad() -> None:
+def test_comparison_of_healthy_canary_that_fails_turns_bad() -> None:
     test = Comparison(MARGIN, ERROR, ERROR)
     assert test.add_same(LONGEST) is Decision.HEALTHY
     for _ in range(20):
@@ -91,14 +91,14 @@ def test_a_canary_that_was_healthy_and_turns_bad_is_still_found_bad() -> None:
     assert test.decision is Decision.BAD
 
 
-def test_a_canary_that_was_bad_stays_so() -> None:
+def test_comparison_once_bad_remains_bad() -> None:
     test = Comparison(MARGIN, ERROR, ERROR)
     for _ in range(20):
         test.add(canary_failed=True, baseline_failed=False)
     assert test.add_same(LONGEST) is Decision.BAD
 
 
-def test_pairs_at_once_and_one_by_one_come_to_the_same() -> None:
+def test_add_same_equals_single_pairs() -> None:
     at_once, one_by_one = Comparison(MARGIN, ERROR, ERROR), Comparison(MARGIN, ERROR, ERROR)
     for gap in (30, 10, 0, 120):
         at_once.add_same(gap)
@@ -110,12 +110,12 @@ def test_pairs_at_once_and_one_by_one_come_to_the_same() -> None:
 
 
 @pytest.mark.parametrize("margin", [0.0, 1.0, -0.1, float("nan")])
-def test_a_margin_out_of_range_is_refused(margin: float) -> None:
+def test_comparison_margin_out_of_range_raises(margin: float) -> None:
     with pytest.raises(ValueError, match="margin must be between 0 and 1"):
         Comparison(margin, ERROR, ERROR)
 
 
-def test_simulating_a_whole_test_is_fast_enough_to_be_done_in_every_run() -> None:
+def test_simulation_of_200_tests_takes_less_than_5_seconds() -> None:
     random_, began = random.Random(1), time.monotonic()
     for _ in range(200):
         simulated(random_, 0.05, 0.05)
