@@ -136,7 +136,7 @@ def untouched() -> Iterator[Case]:
     same = (enrolled(**BOTH), enrolled(weight="20"))
     yield name, step(served("20"), *same), {}, ""
     yield name, step(served("20"), enrolled(**BOTH), enrolled(weight="100")), {}, ""
-    yield name, step(served("20"), enrolled(primary="none")), {}, ""  # the whole enrolment goes
+    yield name, step(served("20"), enrolled(primary="none")), {}, ""  # the whole enrollment goes
     yield name, step(served("20"), enrolled()), {}, ""
     yield name, step((), enrolled(primary="w")), {}, ""
     yield name, snapshot(enrolled(primary="w"), error="unreachable"), {}, ""

@@ -11,8 +11,8 @@ from tests.policies.programs import CANARY, USE, pack, packed, patch, preview, t
 
 pytestmark = pytest.mark.cluster
 PLACE = "policy-takeover"
-BOTH = patch("enrolment", PLACE, **{USE: "old", CANARY: "new"})
-ONLY_OLD, ONLY_NEW = patch("enrolment", PLACE, **{USE: "old"}), patch("enrolment", PLACE, **{USE: "new"})
+BOTH = patch("enrollment", PLACE, **{USE: "old", CANARY: "new"})
+ONLY_OLD, ONLY_NEW = patch("enrollment", PLACE, **{USE: "old"}), patch("enrollment", PLACE, **{USE: "new"})
 STAYS = "new still gets 20 % of new connections: set the weight to 0 before taking it away"
 
 
