@@ -123,7 +123,8 @@ class Waypoint(pulumi.ComponentResource):
                 namespace, gateway, str(scope), revision, parameters.name if parameters else ""
             )
             gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, first))
-            before_labels.append(migration.rolled_out(f"{name}-rollout{suffix}", cluster, namespace, gateway, limit))
+            rolled_out = f"{name}-rollout{suffix}"
+            before_labels.append(migration.rolled_out(rolled_out, cluster, namespace, gateway, parameters, limit))
         if log:
             # One for both, because istioctl reports two without a workload selector (IST0160).
             bound = pulumi.ResourceOptions(

@@ -15,6 +15,7 @@ import pulumi
 from . import enrollment, envoy, waits, waypoint_deployment
 from .sync import GATEWAY
 from .waits import Access, Failed, Session
+from .waypoint_parameters import Parameters
 
 # istiod of 1.31 sends only the primary the news that a Service has a canary; the canary's Envoy gets it when it
 # connects again, or with any other change that all waypoints get. Source: istiod's PushXdsAddress and
@@ -221,8 +222,10 @@ def before_weight(
     return pulumi.ResourceHook(name, before)
 
 
-def rolled_out(name: str, cluster: Access, home: pulumi.Input[str], gateway: str, limit: float) -> pulumi.ResourceHook:
-    """Return a hook before the labels change: the waypoint's Deployment must be rolled out."""
+def rolled_out(
+    name: str, cluster: Access, home: pulumi.Input[str], gateway: str, parameters: Parameters | None, limit: float
+) -> pulumi.ResourceHook:
+    """Return a hook before the labels change: the waypoint's Deployment must have its parameters and be rolled out."""
 
     async def before(_args: pulumi.ResourceHookArgs) -> None:
         session = await _begin(home, cluster, limit)
@@ -231,6 +234,6 @@ def rolled_out(name: str, cluster: Access, home: pulumi.Input[str], gateway: str
             why = waits.rollout_problem(await session.get("deployment", gateway))
             return f"waypoint {gateway}: {why}" if why else ""
 
-        await session.until(check)
+        await (waypoint_deployment.settle(session, gateway, parameters) if parameters else session.until(check))
 
     return pulumi.ResourceHook(name, before)

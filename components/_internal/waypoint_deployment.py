@@ -40,6 +40,10 @@ async def settle(session: Session, gateway: str, wanted: Parameters | None) -> N
         return f"Deployment {gateway}: {why}" if why else ""
 
     await session.until(check)
+
+
+async def report_metrics(session: Session, gateway: str, wanted: Parameters | None) -> None:
+    """Warn where an autoscaler has no metrics of CPU to decide by."""
     if wanted and wanted.bounds and (await session.done("get", "--raw=/apis/metrics.k8s.io/v1beta1")).returncode:
         pulumi.warn(
             f"waypoint {gateway}: the cluster has no metrics of CPU (metrics.k8s.io), so its autoscaler keeps "
@@ -80,7 +84,9 @@ def hooks(name: str, cluster: Access, wanted: Parameters | None, limit: float) -
         if not wanted and not ((old or {}).get("spec") or {}).get("infrastructure"):
             return
         space, gateway = document["metadata"]["namespace"], document["metadata"]["name"]
-        await settle(Session(cluster, space, limit, where=f"Gateway {space}/{gateway}"), gateway, wanted)
+        session = Session(cluster, space, limit, where=f"Gateway {space}/{gateway}")
+        await settle(session, gateway, wanted)
+        await report_metrics(session, gateway, wanted)
 
     last = pulumi.ResourceHook(name, after)
     return pulumi.ResourceHookBinding(after_create=[last] if wanted else [], after_update=[last])

@@ -1,10 +1,12 @@
 """Gate and promotion on the embedded cluster, with backends that fail."""
 
+import http.server
 import json
 import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -101,16 +103,48 @@ def test_up_with_a_missed_gate_fails_until_the_traffic_is_healthy(
     scene.assert_unchanged()
 
 
-def test_promotion_of_healthy_canary_loses_no_request(scene: Scene, start: Start, kubectl: Kubectl) -> None:
+@pytest.fixture
+def posted() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Serve an address that answers 200, and return it with the documents that it gets."""
+    documents: list[dict[str, Any]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            documents.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/secret", documents
+        server.shutdown()
+
+
+def test_promotion_of_healthy_canary_loses_no_request(
+    scene: Scene, start: Start, kubectl: Kubectl, posted: tuple[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    url, documents = posted
+    scene.pulumi("config", "set", "--path", "notify.webhook", url, "--secret")
+    watched = ("--metrics", str(tmp_path / "lab.prom"), "--approve-url", url)
     load = scene.load()
     try:
-        said = end(start("promote", "--steps", "0.1,20,100", "--header", TESTER), 0)
+        said = end(start("promote", "--steps", "0.1,20,100", "--header", TESTER, *watched), 0)
     finally:
         answers = load.stop()
     assert len(answers) >= 1000
     assert not failures(answers)
     assert "Promoted; at 100 %" in said
     assert live_weight(kubectl) == 100
+    assert "/secret" not in said + scene.file.read_text()
+    events = [document["event"] for document in documents if "event" in document]
+    assert events == ["start", *["step"] * 5, "promotion"]
+    assert len(documents) - len(events) == 5  # approvals
+    metrics = (tmp_path / "lab.prom").read_text()
+    assert 'waypoint_lab_promotion_phase{stack="dev",phase="Promoted"} 1\n' in metrics
+    assert 'waypoint_lab_promotion_steps_passed{stack="dev"} 5\n' in metrics
     steps = [(record["weight"], record["cohort"]) for record in records(scene, "decision")]
     assert steps == [*((weight, TESTER) for weight in (0, 0.1, 20, 100)), (100, "")]
     text = scene.file.read_text()

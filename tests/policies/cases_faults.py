@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from components._internal import waypoint_parameters
 from components._internal.fault_upstream import envoy_config
 from components._internal.traffic import FaultSettings
 from policies.pack.resources import ClusterSnapshot, Resource
@@ -121,6 +122,12 @@ def gateways() -> Iterator[Case]:
     yield name, snapshot(tuned, thing("ConfigMap", "c", data={"deployment": "spec: {}"}), stack="prod"), {}, said
     scaled = thing("ConfigMap", "c", data={"horizontalPodAutoscaler": "spec: {minReplicas: 2, maxReplicas: 5}"})
     yield name, snapshot(tuned, scaled, stack="prod"), {}, ""
+    for given in ({"replicas": 2}, {"autoscaling": {"min": 2, "max": 3}}):  # as the component Waypoint writes them
+        made = waypoint_parameters.build(waypoint_parameters.check("Waypoint", given), "w")
+        assert made
+        refers = gateway(infrastructure={"parametersRef": {"group": "", "kind": "ConfigMap", "name": made.name}})
+        data = thing("ConfigMap", made.name, data=made.config_map("n")["data"])
+        yield name, snapshot(refers, data, stack="prod"), {}, ""
     yield name, snapshot(gateway(), thing("DeploymentPatch", "w", {"replicas": 2}), stack="prod"), {}, ""
     scaler = {"minReplicas": 2, "scaleTargetRef": {"kind": "Deployment", "name": "w"}}
     yield name, snapshot(gateway(), live=(thing("HorizontalPodAutoscaler", "h", scaler),), stack="prod"), {}, ""

@@ -11,7 +11,6 @@ from components import Waypoint
 from components._internal import waits, waypoint_deployment, waypoint_parameters
 from components._internal.waits import Access, Session
 from components._internal.waypoint_parameters import STAMP
-from policies.pack.rules import waypoints as rules
 from tests.unit.components.recording import Recording, run
 
 
@@ -168,21 +167,6 @@ def test_without_replicas_is_none_if_replicas_are_unset(data: dict[str, str]) ->
     assert waypoint_parameters.without_replicas(data) is None
 
 
-def test_policy_reads_the_replicas_of_the_parameters() -> None:
-    made = [
-        waypoint_parameters.build(waypoint_parameters.check("W", args), "w")
-        for args in ({"replicas": 3}, {"autoscaling": {"min": 2, "max": 4}})
-    ]
-    read = [
-        max(
-            rules._overlay(one.config_map("shop")["data"].get(key, ""), field) for key, field in rules._OVERLAYS.items()
-        )
-        for one in made
-        if one
-    ]
-    assert read == [3, 2]
-
-
 class Cluster:
     """Objects by kind, as istiod would create them; `writes` are the commands that change something."""
 
@@ -250,15 +234,17 @@ def test_settle_waits_for_the_least_replicas_of_the_autoscaler(monkeypatch: pyte
         asyncio.run(waypoint_deployment.settle(cluster.session(), "w", scaled))
 
 
-def test_settle_reports_a_cluster_without_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("metrics", "count"), [(False, 1), (True, 0)])
+def test_report_metrics_warns_where_the_autoscaler_has_none(
+    monkeypatch: pytest.MonkeyPatch, metrics: bool, count: int
+) -> None:
     lines: list[str] = []
     monkeypatch.setattr(pulumi, "warn", lines.append)
-    scaled = wanted(autoscaling={"min": 2, "max": 3})
-    cluster = Cluster(deployment=made(scaled.name, 2), horizontalpodautoscaler=made(scaled.name))
-    cluster.metrics = False
-    asyncio.run(waypoint_deployment.settle(cluster.session(), "w", scaled))
-    (line,) = lines
-    assert line.startswith("waypoint w: the cluster has no metrics of CPU")
+    cluster = Cluster()
+    cluster.metrics = metrics
+    asyncio.run(waypoint_deployment.report_metrics(cluster.session(), "w", wanted(autoscaling={"min": 2, "max": 3})))
+    asyncio.run(waypoint_deployment.report_metrics(cluster.session(), "w", wanted(replicas=2)))
+    assert [line.split(" (")[0] for line in lines] == ["waypoint w: the cluster has no metrics of CPU"] * count
 
 
 def test_release_sets_the_replicas_in_the_parameters_to_zero() -> None:
