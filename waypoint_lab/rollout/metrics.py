@@ -16,7 +16,7 @@ _HELP = {
     "steps_passed": "Steps that were measured healthy.",
     "weight_percent": "Weight of the canary that is declared, in percent.",
     "phase": "Phase: 1 for the present one, 0 for the others.",
-    "requests_total": "Requests of the analyses of all steps that were decided, by backend.",
+    "requests_total": "Requests of the analyses of all steps that were decided, by source of the evidence and backend.",
     "failures_total": "Failed requests of these, by backend.",
 }
 Sample = tuple[str, Mapping[str, str], float]  # name, labels and value
@@ -31,15 +31,17 @@ def promotion(records: Sequence[Record]) -> Iterator[Sample]:
     yield "steps_passed", {}, state.passed
     yield "weight_percent", {}, state.current.weight
     yield from _phases(state.phase)
-    requests: Counter[str] = Counter()
-    failures: Counter[str] = Counter()
+    counts: dict[str, Counter[tuple[str, str]]] = {"requests": Counter(), "failed": Counter()}
     for record in records:
-        evidence = record.get("evidence") if record["promotion"] == state.promotion else None
-        for source in evidence.values() if record["kind"] == "decision" and evidence else ():
-            requests.update(source["requests"])
-            failures.update(source["failed"])
-    for name, counts in (("requests_total", requests), ("failures_total", failures)):
-        yield from ((name, {"backend": backend}, count) for backend, count in sorted(counts.items()))
+        if record["promotion"] != state.promotion or record["kind"] != "decision":
+            continue
+        for source, evidence in record.get("evidence", {}).items():
+            for kind, found in counts.items():
+                for backend, count in evidence[kind].items():
+                    found[source, backend] += count
+    for name, found in (("requests_total", counts["requests"]), ("failures_total", counts["failed"])):
+        for (source, backend), count in sorted(found.items()):
+            yield name, {"source": source, "backend": backend}, count
 
 
 def migration(records: Sequence[Record]) -> Iterator[Sample]:

@@ -41,8 +41,8 @@ def test_file_has_the_state_after_each_record(tmp_path: Path) -> None:
         'waypoint_lab_promotion_phase{stack="dev",phase="Progressing"} 1',
         'waypoint_lab_promotion_phase{stack="dev",phase="RolledBack"} 0',
         "# TYPE waypoint_lab_promotion_requests_total counter",
-        'waypoint_lab_promotion_requests_total{stack="dev",backend="canary"} 100',
-        'waypoint_lab_promotion_failures_total{stack="dev",backend="canary"} 3',
+        'waypoint_lab_promotion_requests_total{stack="dev",source="probe",backend="canary"} 100',
+        'waypoint_lab_promotion_failures_total{stack="dev",source="probe",backend="canary"} 3',
     } <= set(lines)
     assert len([line for line in lines if line.startswith("# TYPE")]) == 6
 
