@@ -19,7 +19,7 @@ from pathlib import Path
 
 from waypoint_lab.config import deployed
 from waypoint_lab.config.paths import Settings, put
-from waypoint_lab.config.settings import PROJECT, LabConfig
+from waypoint_lab.config.settings import PROJECT, SKIP_GATE, LabConfig
 from waypoint_lab.config.target import stack_config
 from waypoint_lab.errors import PulumiError
 from waypoint_lab.signals import ignored
@@ -27,7 +27,6 @@ from waypoint_lab.signals import ignored
 POLICIES = "policies"
 POLL_SECONDS = 0.05
 _GENERAL = ("error: update failed", "error: preview failed")  # the reason is in another line
-SKIP_GATE = "WAYPOINT_LAB_SKIP_GATE"  # set in the environment of an update that must not be measured
 NO_PULUMI = 'pulumi is not on PATH; in this clone: eval "$(.venv/bin/lab env)"'
 COMMAND_SECONDS = 300.0
 LOCK_SECONDS = 120.0

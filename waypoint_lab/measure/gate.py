@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from waypoint_lab.config.settings import PROJECT, LabConfig
+from waypoint_lab.config.settings import PROJECT, SKIP_GATE, LabConfig
 from waypoint_lab.config.traffic_models import GateSettings, PrometheusSettings
 from waypoint_lab.config.weights import shown
 from waypoint_lab.errors import GateError, KubectlError, NotSyncedError, ProbeError
@@ -15,7 +15,6 @@ from waypoint_lab.measure.client import Answer, Group
 from waypoint_lab.measure.statistics import binomial_interval, quantile_interval
 from waypoint_lab.measure.unpaired import Outcomes
 from waypoint_lab.measure.verify import judge
-from waypoint_lab.pulumi_cli import SKIP_GATE
 from waypoint_lab.stages.expectations import CONFIDENCE, MOST_REQUESTS, Expect, Measure, least_requests
 from waypoint_lab.waiting import polls
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from waypoint_lab import kubectl
 from waypoint_lab.config.app_models import BackendSettings
-from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.settings import SKIP_GATE, LabConfig
 from waypoint_lab.errors import ConfigError
-from waypoint_lab.pulumi_cli import SKIP_GATE
 
 SECONDS = 30
 ServicePort = dict[str, Any]

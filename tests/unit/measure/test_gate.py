@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.components.recording import Recording, run
 from tests.unit.configs import lab_config
-from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.settings import SKIP_GATE, LabConfig
 from waypoint_lab.config.traffic_models import CanarySettings, GateSettings, PrometheusSettings
 from waypoint_lab.config.weights import StepsError, read_steps, shown
 from waypoint_lab.errors import ConfigError, GateError, ProbeError
@@ -21,7 +21,6 @@ from waypoint_lab.measure.traffic import TrafficBlock
 from waypoint_lab.measure.unpaired import Outcomes
 from waypoint_lab.program import build
 from waypoint_lab.program.context import GateCheck
-from waypoint_lab.pulumi_cli import SKIP_GATE
 
 GOOD, RED, FAILED = Answer(200, "none"), Answer(200, "red"), Answer(503, "unknown")
 SILENT, SLOW = Answer(0, error="TimeoutError", seconds=15.0), Answer(200, "none", seconds=2.0)

@@ -9,12 +9,11 @@ from embedded.control_plane.credentials import make_credentials
 from embedded.errors import ClusterError
 from tests.unit.configs import lab_config
 from waypoint_lab import kubectl
-from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.settings import SKIP_GATE, LabConfig
 from waypoint_lab.config.target import use_target
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.program.backend_checks import service_port
 from waypoint_lab.program.preflight import Preflight
-from waypoint_lab.pulumi_cli import SKIP_GATE
 
 SERVICE = """{"spec": {"ports": [
 {"name": "http-web", "port": 80, "targetPort": 9080, "appProtocol": "http", "nodePort": 1},
