@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from unittest.mock import patch
 
 from embedded.node.kubelet import mounts, security
 from embedded.node.launcher import system
 from embedded.node.launcher.client import LauncherClient
 from embedded.node.launcher.process import Command, LaunchError, Process, read_pipe
 
+_socketpair = socket.socketpair
 ENV = {"PATH": mounts.SYSTEM_PATH}
 
 
@@ -23,14 +26,14 @@ class LauncherScene:
         self.folder, self.launcher, self.pause = folder, launcher, pause
         self.state = folder / "state" / "node"
 
-    async def run(self, script: str, env: dict[str, str] | None = None) -> tuple[int, str]:
-        """Run a shell script as a container; return its exit code and its output."""
+    async def run(self, script: str, env: dict[str, str] | None = None, *, shell: bool = True) -> tuple[int, str]:
+        """Run a shell script, or a program, as a container; return its exit code and its output."""
         read, write = os.pipe()
         null = os.open("/dev/null", os.O_RDONLY)
         root = self.folder / "root"
         root.mkdir(exist_ok=True)
         plan = mounts.plan({}, mounts.hidden_folders(str(self.state)))
-        command = Command(["sh", "-c", script], env or ENV, "/", security.capabilities({}))
+        command = Command(["sh", "-c", script] if shell else [script], env or ENV, "/", security.capabilities({}))
         try:
             process = await self.launcher.run(self.pause, command, str(root), plan, [null, write, write])
         finally:
@@ -100,6 +103,15 @@ async def big(scene: LauncherScene) -> None:
     assert not scene.launcher.gone.is_set()
 
 
+async def small_buffers(scene: LauncherScene) -> None:
+    """With the least buffers of a kernel, as with a small net.core.wmem_max, nothing changes, nor with long errors."""
+    await big(scene)
+    with contextlib.suppress(LaunchError):
+        await scene.run("\U0001f600" * 500, shell=False)
+        raise AssertionError("a program that does not exist was started")
+    assert await scene.run("echo alive") == (0, "alive\n")
+
+
 async def signals(scene: LauncherScene) -> None:
     """No signal is ignored or blocked in a container, but for those that the C library keeps for itself."""
     status = await scene.output("grep -E 'SigIgn|SigBlk' /proc/self/status")
@@ -122,14 +134,23 @@ async def old_kernel(scene: LauncherScene) -> None:
 
 
 SCENES: dict[str, Callable[[LauncherScene], Awaitable[None]]] = {
-    scene.__name__: scene for scene in (hidden, limited, big, signals, old_kernel)
+    scene.__name__: scene for scene in (hidden, limited, big, small_buffers, signals, old_kernel)
 }
+
+
+def _least_buffers(*kind: int) -> tuple[socket.socket, socket.socket]:
+    """Return a pair with the kernel's least buffers, 4.5 KiB: net.core.wmem_max is the whole machine's."""
+    pair = _socketpair(*kind)
+    for end in pair:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    return pair
 
 
 async def play(name: str, folder: Path) -> None:
     """Start a launcher and a Pod, play the scene, and end both."""
     launcher = LauncherClient()
-    await launcher.start()
+    with patch.object(socket, "socketpair", _least_buffers if name == small_buffers.__name__ else _socketpair):
+        await launcher.start()
     try:
         await SCENES[name](LauncherScene(folder, launcher, await launcher.pause("pod")))
     finally:

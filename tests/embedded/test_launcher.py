@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     "user", [pytest.param([], id="as-root"), pytest.param(["--user", "--map-root-user"], id="as-user")]
 )
-@pytest.mark.parametrize("scene", ["hidden", "limited", "big", "signals", "old_kernel"])
+@pytest.mark.parametrize("scene", ["hidden", "limited", "big", "small_buffers", "signals", "old_kernel"])
 def test_launcher_container_is_confined(scene: str, user: list[str], tmp_path: Path) -> None:
     unshare = ["unshare", *user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if not user and subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode:

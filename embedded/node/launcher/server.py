@@ -22,7 +22,14 @@ from embedded.node.launcher import system
 from embedded.node.launcher.container import become_container, become_pause
 
 MSG_CMSG_CLOEXEC = 0x40000000
-ERROR_CHARACTERS = 1000
+ERROR_BYTES = 2000  # of the answer; a longer message than the socket's buffer, 4.5 KiB at least, cannot be sent
+
+
+def _shortened(text: str) -> str:
+    """Return a start of `text` that takes at most ERROR_BYTES as JSON."""
+    while len(json.dumps(text)) > ERROR_BYTES:
+        text = text[: len(text) // 2]
+    return text
 
 
 class LauncherServer:
@@ -99,9 +106,9 @@ class LauncherServer:
             else:
                 answer["pid"] = self._start(order, handles[1:])
         except OSError as error:
-            answer |= {"error": (error.strerror or str(error))[:ERROR_CHARACTERS], "errno": error.errno}
+            answer |= {"error": _shortened(error.strerror or str(error)), "errno": error.errno}
         except Exception as error:
-            answer["error"] = f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS]
+            answer["error"] = _shortened(f"{type(error).__name__}: {error}")
         finally:
             for handle in handles:
                 os.close(handle)
