@@ -2,6 +2,7 @@
 .PHONY: help toolchain lab check test soak bench down clean
 
 PYTHON ?= python3
+PROPERTIES = tests/unit/test_answers.py $(wildcard tests/*/test_properties.py tests/*/*/test_properties.py)
 
 help: ## Show what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -34,7 +35,8 @@ check: .venv/.installed-dev ## Check format, style, types, the order of imports,
 test: toolchain check ## Run `check`, and every test on a cluster
 	.venv/bin/pytest -q -m "not unit and not soak"
 
-soak: toolchain .venv/.installed-dev ## Run the tests that take long or kill processes at random moments
+soak: toolchain .venv/.installed-dev ## Run the tests that take long or kill processes at random moments, and 115,000 cases of properties
+	WAYPOINT_LAB_SOAK_CASES=5000 .venv/bin/pytest -q -s $(PROPERTIES)
 	.venv/bin/pytest -q -s -m soak
 
 bench: toolchain ## Time a weight step beside an unchanged update, an empty program and kubectl; sum up the cluster's idle memory

@@ -1,11 +1,10 @@
 """Policy that lets backends accept connections from their waypoint only."""
 
-from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import objects, sync, waits
+from ._internal import arguments, http_text, objects, sync, waits
 
 _KIND = "FailClosed"
 
@@ -46,22 +45,22 @@ class FailClosed(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: FailClosedArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Register the policy."""
-        namespace = objects.passed_on(_KIND, "namespace", args["namespace"])
+        args = arguments.read(_KIND, args, FailClosedArgs)
+        namespace = http_text.label(_KIND, "namespace", args["namespace"])
         labels = args["labels"]
-        if not isinstance(labels, Mapping) or not labels:
+        if not labels:
             raise objects.refuse(_KIND, "labels", labels, "at least one label: all Pods would include the waypoint's")
-        for label, value in labels.items():
-            objects.passed_on(_KIND, f"labels.{label}", value)
-        accounts = [objects.passed_on(_KIND, "waypoint", args.get("waypoint", "waypoint"))]
+        http_text.object_labels(_KIND, "labels", labels)
+        accounts = [http_text.label(_KIND, "waypoint", args.get("waypoint", "waypoint"))]
         if "canary" in args:
-            accounts.append(objects.passed_on(_KIND, "canary", args["canary"]))
-        place = objects.passed_on(_KIND, "waypoint_namespace", args.get("waypoint_namespace", namespace))
-        domain = objects.passed_on(_KIND, "trust_domain", args.get("trust_domain", "cluster.local"))
-        principals = [pulumi.Output.format("{0}/ns/{1}/sa/{2}", domain, place, account) for account in accounts]
+            accounts.append(http_text.label(_KIND, "canary", args["canary"]))
+        place = http_text.label(_KIND, "waypoint_namespace", args.get("waypoint_namespace", namespace))
+        domain = http_text.trust_domain(_KIND, "trust_domain", args.get("trust_domain", "cluster.local"))
         limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 60), 1, 3600)
         cluster = waits.access(_KIND, args)
         hooks = sync.hooks(f"{name}-fail-closed", cluster, limit, waits.condition_problem("ZtunnelAccepted"))
         super().__init__(f"waypoint-lab:index:{_KIND}", name, {**args}, opts)
+        principals = [pulumi.Output.format("{0}/ns/{1}/sa/{2}", domain, place, account) for account in accounts]
         policy = objects.KubernetesObject(
             f"{name}-policy",
             {

@@ -5,7 +5,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import l7_rules, objects, sync, waits
+from ._internal import arguments, http_text, l7_rules, objects, sync, waits
 
 _KIND = "L7Policy"
 _MAX_TARGETS = 16  # Source: AuthorizationPolicy, spec.targetRefs
@@ -74,21 +74,20 @@ class L7Policy(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: L7PolicyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Register the policy."""
-        namespace = objects.passed_on(_KIND, "namespace", args["namespace"])
+        args = arguments.read(_KIND, args, L7PolicyArgs)
+        namespace = http_text.label(_KIND, "namespace", args["namespace"])
         services = args["services"]
-        if not isinstance(services, list) or not 1 <= len(services) <= _MAX_TARGETS:
+        if not 1 <= len(services) <= _MAX_TARGETS:
             raise objects.refuse(_KIND, "services", services, f"a list of 1 to {_MAX_TARGETS} Services")
-        services = [objects.passed_on(_KIND, "services", service) for service in services]
+        services = [http_text.label(_KIND, f"services[{i}]", service) for i, service in enumerate(services)]
         if known := [service for service in services if isinstance(service, str)]:
             objects.names(_KIND, "services", known)
         action = objects.choice(_KIND, "action", args.get("action", "ALLOW"), Action)
         given = args["rules"]
-        if not isinstance(given, list) or len(given) > _MAX_RULES:
+        if len(given) > _MAX_RULES:
             raise objects.refuse(_KIND, "rules", given, f"a list of at most {_MAX_RULES} rules")
         rules = [l7_rules.rule(number, rule) for number, rule in enumerate(given, 1)]
         everything = args.get("everything", False)
-        if not isinstance(everything, bool):
-            raise objects.refuse(_KIND, "everything", everything, "true or false")
         refuses_all = not rules if action is Action.ALLOW else {} in rules
         if refuses_all and not everything:
             raise objects.refuse(

@@ -5,9 +5,11 @@ from typing import NotRequired, TypedDict
 import pulumi
 
 from ._internal import (
+    arguments,
     enrollment,
     gateway_cleanup,
     gateway_objects,
+    http_text,
     migration,
     objects,
     sync,
@@ -81,8 +83,9 @@ class Waypoint(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: WaypointArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Register the Gateways, the enrollment, the canary's weight, and the access logs."""
-        namespace = objects.passed_on(_KIND, "namespace", args["namespace"])
-        primary = objects.text(_KIND, "gateway", args.get("gateway", waypoint_arguments.DEFAULT))
+        args = arguments.read(_KIND, args, WaypointArgs)
+        namespace = http_text.label(_KIND, "namespace", args["namespace"])
+        primary = http_text.label(_KIND, "gateway", args.get("gateway", waypoint_arguments.DEFAULT))
         scope = objects.choice(_KIND, "waypoint_for", args.get("waypoint_for", "service"), WaypointFor)
         enroll = objects.choice(_KIND, "enroll", args.get("enroll", "namespace"), Enroll)
         limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 180), 1, 3600)
@@ -94,8 +97,7 @@ class Waypoint(pulumi.ComponentResource):
         if canary:
             revisions[canary["gateway"]] = waypoint_arguments.revision(_KIND, canary, "canary.revision")
             labels[enrollment.CANARY], homes[enrollment.CANARY_HOME] = canary["gateway"], namespace
-        if not isinstance(log := args.get("access_log", False), bool):
-            raise objects.refuse(_KIND, "access_log", log, "true or false")
+        log = args.get("access_log", False)
         specs = waypoint_arguments.specs(_KIND, args, WaypointArgs)
         cluster = waits.access(_KIND, args)
         super().__init__("waypoint-lab:index:Waypoint", name, {**args}, opts)

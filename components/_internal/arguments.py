@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import math
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -13,6 +14,7 @@ import pulumi
 
 from . import objects
 
+_SURROGATE = re.compile("[\ud800-\udfff]")  # no text of JSON or YAML has these letters alone
 _NAMES = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -67,7 +69,9 @@ def _value(component: str, path: str, value: Any, kind: Any) -> Any:
             raise objects.refuse(component, path, value, f"a list of {_name(inner[0])}")
         return [_value(component, f"{path}[{number}]", item, inner[0]) for number, item in enumerate(value)]
     if typing.get_origin(kind) is dict:
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        if not isinstance(value, Mapping) or not all(
+            isinstance(key, str) and not _SURROGATE.search(key) for key in value
+        ):
             raise objects.refuse(component, path, value, f"an object whose values are {_name(inner[1])}")
         return {key: _value(component, f"{path}.{key}", item, inner[1]) for key, item in value.items()}
     if issubclass(kind, StrEnum):
@@ -77,12 +81,12 @@ def _value(component: str, path: str, value: Any, kind: Any) -> Any:
 
 def _plain(component: str, path: str, value: Any, kind: type) -> Any:
     if kind in (int, float):
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
         # A component host gives each whole number as a float.
         whole = number and value == int(value)
         if number and (whole or kind is float):
             return int(value) if whole else value
-    elif isinstance(value, kind):
+    elif isinstance(value, kind) and not (kind is str and _SURROGATE.search(str(value))):
         return value
     raise objects.refuse(component, path, value, _name(kind))
 
@@ -90,4 +94,6 @@ def _plain(component: str, path: str, value: Any, kind: type) -> Any:
 def _name(kind: Any) -> str:
     if typing.get_origin(kind) in (typing.Union, UnionType):
         kind = typing.get_args(kind)[0]
+    if typing.get_origin(kind) is list:
+        return f"lists of {_name(typing.get_args(kind)[0])}"
     return _NAMES.get(kind) or f"objects with the fields of {kind.__name__}"

@@ -11,6 +11,10 @@ from . import objects
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # Source: RFC 9110, 5.6.2; Gateway API, HTTPHeaderName
 _MAX_VALUE = 4096  # Source: Gateway API, HTTPHeader.value
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # Source: RFC 1123
+_PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+LABEL_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_PART}")  # of an object's label or annotation
+LABEL_VALUE = re.compile(f"({_PART})?")
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")  # Source: SPIFFE-ID, 2.1
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _MAX_HOURS = 9999
@@ -32,6 +36,23 @@ def label(component: str, field: str, value: Any) -> Any:
     if isinstance(value, str) and not _LABEL.fullmatch(value):
         raise objects.refuse(component, field, value, "a DNS label: at most 63 of a-z, 0-9 and -")
     return value
+
+
+def trust_domain(component: str, field: str, value: Any) -> Any:
+    """Return `value` if it is an output, or a trust domain of SPIFFE."""
+    if isinstance(value, str) and not _TRUST_DOMAIN.fullmatch(value):
+        raise objects.refuse(component, field, value, "a trust domain: at most 255 of a-z, 0-9, point, - and _")
+    return value
+
+
+def object_labels(component: str, field: str, given: Mapping[str, Any]) -> None:
+    """Raise RunError where a label of objects has a name, or a value that is text, that Kubernetes refuses."""
+    for name, value in given.items():
+        if not LABEL_KEY.fullmatch(name):
+            raise objects.refuse(component, f"a name in {field}", name, "a name as Kubernetes allows it, such as team")
+        if isinstance(value, str) and not LABEL_VALUE.fullmatch(value):
+            want = "at most 63 letters, digits and ._-, with a letter or digit at both ends"
+            raise objects.refuse(component, f"{field}.{name}", value, want)
 
 
 def domain(component: str, field: str, value: str) -> str:

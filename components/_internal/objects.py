@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import pulumi
 from pulumi_kubernetes import _utilities
 
+_SHOWN = 200
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
@@ -62,7 +63,16 @@ def refuse(component: str, field: str, value: object, want: str) -> pulumi.RunEr
     if isinstance(value, pulumi.Output):
         want = "known when the program runs: give the value itself, and depends_on for the order"
         return pulumi.RunError(f"{component}: {field} is an output: it must be {want}")
-    return pulumi.RunError(f"{component}: {field} is {json.dumps(value, default=str)}: it must be {want}")
+    return pulumi.RunError(f"{component}: {field} is {_json(value)}: it must be {want}")
+
+
+def _json(value: object) -> str:
+    """Return a value as the error shows it: JSON, cut after 200 characters."""
+    try:
+        text = json.dumps(value, default=str)
+    except (TypeError, ValueError):  # keys that are no text, or a number of thousands of digits
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def shown(field: str) -> str:

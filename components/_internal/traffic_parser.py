@@ -49,6 +49,9 @@ class _Parser:
             if timeout and limit > timeout:
                 raise self._refuse(where, http_text.duration(limit), f"at most timeout, {http_text.duration(timeout)}")
         declared, backends = self._split(split_only)
+        cohorts = [self._cohort(f"cohorts[{i}]", cohort) for i, cohort in enumerate(given.get("cohorts", []))]
+        groups = [f"{cohort['header']}: {cohort['value']}" for cohort in cohorts]
+        objects.distinct(self._component, "cohorts", groups)  # a second one of the same requests gets none
         return Traffic(
             component=self._component,
             namespace=self._label("namespace", given["namespace"]),
@@ -57,7 +60,7 @@ class _Parser:
             domain=http_text.domain(self._component, "cluster_domain", given.get("cluster_domain", "cluster.local")),
             split=bool(declared),
             backends=backends,
-            cohorts=[self._cohort(f"cohorts[{i}]", cohort) for i, cohort in enumerate(given.get("cohorts", []))],
+            cohorts=cohorts,
             headers=http_text.exact_headers(self._component, "headers", given.get("headers", {})),
             mirrors=[self._mirror(f"mirrors[{i}]", mirror) for i, mirror in enumerate(given.get("mirrors", []))],
             changes={

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import pulumi
 
 from ..types import CanaryWaypoint, Enroll, WaypointFor
-from . import arguments, objects, waypoint_parameters
+from . import arguments, http_text, objects, waypoint_parameters
 
 DEFAULT = "waypoint"  # name of the Gateway
 
 
 def revision(component: str, args: Mapping[str, Any], field: str) -> pulumi.Input[str]:
     """Return the revision in `args`, empty where there is none. Raise RunError."""
-    return objects.passed_on(component, field, args["revision"]) if args.get("revision", "") != "" else ""
+    return http_text.label(component, field, args["revision"]) if args.get("revision", "") != "" else ""
 
 
 def specs(component: str, args: Mapping[str, Any], shape: Any) -> dict[str, dict[str, Any]]:
@@ -26,11 +26,7 @@ def canary(component: str, given: Any, primary: str, enroll: Enroll, scope: Wayp
     """Return the canary with its weight filled in; None where there is none. Raise RunError."""
     if given is None:
         return None
-    if not isinstance(given, Mapping):
-        raise objects.refuse(component, "canary", given, "an object with gateway and weight")
-    for field in set(given) - CanaryWaypoint.__annotations__.keys():
-        raise objects.refuse(component, "a field of canary", field, ", ".join(CanaryWaypoint.__annotations__))
-    gateway = objects.text(component, "canary.gateway", given.get("gateway"))
+    gateway = http_text.label(component, "canary.gateway", given["gateway"])
     if gateway == primary:
         raise objects.refuse(component, "canary.gateway", gateway, "another name than the primary's")
     if enroll is Enroll.NOTHING:
@@ -53,6 +49,8 @@ def services(component: str, args: Mapping[str, Any], enroll: Enroll) -> list[st
     for name in found:
         if not all(name.split("/")) or name.count("/") > 1:
             raise objects.refuse(component, "services", name, "a name, or NAMESPACE/NAME for another namespace")
+        for part in name.split("/"):
+            http_text.label(component, "services", part)
     return found
 
 
@@ -65,8 +63,7 @@ def namespaces(component: str, args: Mapping[str, Any], enroll: Enroll) -> list[
         raise objects.refuse(component, "namespaces", given, "absent unless enroll is namespace")
     found = objects.names(component, "namespaces", given)
     for name in found:
-        if "/" in name:
-            raise objects.refuse(component, "namespaces", name, "the name of a namespace")
+        http_text.label(component, "namespaces", name)
     return found
 
 

@@ -33,8 +33,9 @@ def check(
         _stages(stages.on, exclusive=exclusive),
         _app(app),
         _backends(stages, app, waypoint),
+        _gateways(app, waypoint),
         _identify(stages, app),
-        _canary(stages, canary),
+        _canary(stages, app, canary),
         _evidence(stages, canary),
         _gate(canary.gate) if canary.gate else "",
         _waypoint(waypoint),
@@ -102,7 +103,20 @@ def _identify(stages: StagesSettings, app: AppSettings) -> str:
     return ""
 
 
-def _canary(stages: StagesSettings, canary: CanarySettings) -> str:
+def _gateways(app: AppSettings, waypoint: WaypointSettings) -> str:
+    """Return the problem if a Gateway, which has a Service of its name, has the name of another one."""
+    owners = {backend.service: f"app.backends.{role}" for role, backend in app.backends.by_role.items()}
+    owners[app.service] = "app.service"
+    if waypoint.name in owners:
+        return f"waypoint.name: {waypoint.name} is {owners[waypoint.name]}, too; use another name"
+    owners[waypoint.name] = "waypoint.name"
+    if waypoint.canary and waypoint.canary.name in owners:
+        name = waypoint.canary.name
+        return f"waypoint.canary.name: {name} is {owners[name]}, too; use another name"
+    return ""
+
+
+def _canary(stages: StagesSettings, app: AppSettings, canary: CanarySettings) -> str:
     extras = {
         "mirrorPercent": canary.mirror_percent,
         "requestHeaders": canary.request_headers,
@@ -110,7 +124,11 @@ def _canary(stages: StagesSettings, canary: CanarySettings) -> str:
         "sessionAffinity": canary.session_affinity,
     }
     found = next((name for name, value in extras.items() if value), "")
-    return f"canary.{found}: it needs stages.canary, which is off; turn it on" if found and not stages.canary else ""
+    if found and not stages.canary:
+        return f"canary.{found}: it needs stages.canary, which is off; turn it on"
+    if stages.canary and stages.premium and canary.cohort and canary.cohort.pair == app.premium.pair:
+        return f"canary.cohort: {canary.cohort} is app.premium, too; use another header or value"
+    return ""
 
 
 def _evidence(stages: StagesSettings, canary: CanarySettings) -> str:
@@ -144,8 +162,6 @@ def _gate(gate: GateSettings) -> str:
 
 
 def _waypoint(waypoint: WaypointSettings) -> str:
-    if waypoint.canary and waypoint.canary.name == waypoint.name:
-        return f"waypoint.canary.name: {waypoint.name} is waypoint.name, too; use another name"
     scaler, budget = waypoint.autoscaling, waypoint.disruption_budget
     if scaler and waypoint.replicas:
         return "waypoint.replicas: it excludes waypoint.autoscaling, which chooses the number; unset one of both"

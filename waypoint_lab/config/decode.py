@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import types as python
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -12,6 +13,7 @@ import msgspec
 from waypoint_lab.errors import ConfigError
 
 PROJECT = "waypoint-lab"
+_SURROGATE = re.compile("[\ud800-\udfff]")  # no text has these letters alone
 
 
 def _printable(text: str) -> str:
@@ -125,6 +127,8 @@ def _single(kind: Any, value: object, path: str) -> Any:
     """Read a value that is not a map. Pulumi keeps decimals, and all values set without --path, as text."""
     meta = get_args(kind)[1] if get_origin(kind) is Annotated else None
     plain = get_args(kind)[0] if meta else kind
+    if isinstance(value, str) and _SURROGATE.search(value):
+        raise bad(path, value, expected(kind))
     given = value
     if isinstance(value, str) and plain == tuple[str, ...]:
         given = [value]

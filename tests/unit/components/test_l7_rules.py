@@ -21,8 +21,8 @@ def policy(**rule: Any) -> list[dict[str, Any]]:
     [
         ({"methods": ["delete"]}, 'methods of rule 1 is "delete": it must be DELETE: methods are compared letter'),
         ({"methods": ["GE T"]}, "an HTTP method"),
-        ({"methods": "PUT"}, 'methods of rule 1 is "PUT": it must be a list'),
-        ({"methods": [5]}, "methods of rule 1 is 5: it must be text"),
+        ({"methods": "PUT"}, r'rules\[0\].methods is "PUT": it must be a list'),
+        ({"methods": [5]}, r"rules\[0\].methods\[0\] is 5: it must be text"),
         ({"methods": ["GET", "GET"]}, "a list of different names"),
         ({"paths": ["admin"]}, 'paths of rule 1 is "admin": it must be a path with its leading slash, such as /admin'),
         ({"paths": ["/a/*/b"]}, r"one \* at most, at its start or its end"),
@@ -38,10 +38,10 @@ def policy(**rule: Any) -> list[dict[str, Any]]:
         ({"namespaces": ["Shop"]}, "the name of a namespace, in lower case"),
         ({"headers": {"host": ["x"]}}, "Envoy knows Host as :authority; use hosts"),
         ({"headers": {":path": ["x"]}}, "the name of a header"),
-        ({"headers": {"x": "1"}}, 'headers of rule 1, x is "1": it must be a list'),
+        ({"headers": {"x": "1"}}, r'rules\[0\].headers.x is "1": it must be a list'),
         ({"headers": {"x": [" 1"]}}, "without spaces at its ends"),
         ({"headers": {"x": ["a*b"]}}, r"one \* at most"),
-        ({"headers": ["x"]}, "an object with a list of values for each header"),
+        ({"headers": ["x"]}, "an object whose values are lists of text"),
     ],
 )
 def test_l7_policy_with_a_value_that_never_matches_is_refused(rule: dict[str, Any], said: str) -> None:
@@ -76,11 +76,11 @@ def test_l7_policy_host_without_port_matches_any_port_too() -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ({"services": "web"}, 'services is "web": it must be a list of 1 to 16 Services'),
+        ({"services": "web"}, 'services is "web": it must be a list of text'),
         ({"services": ["a", "a"]}, "services is"),
         ({"services": [f"s{number}" for number in range(17)]}, "a list of 1 to 16 Services"),
         ({"rules": {}}, r"rules is \{\}: it must be a list"),
-        ({"rules": ["GET"]}, 'rule 1 is "GET": it must be an object with methods'),
+        ({"rules": ["GET"]}, r'rules\[0\] is "GET": it must be an object with the fields of L7Rule'),
         ({"everything": "yes"}, 'everything is "yes": it must be true or false'),
         ({"limit_seconds": 0}, "limit_seconds is 0"),
         ({"kubeconfig": 5}, "kubeconfig is 5: it must be text"),

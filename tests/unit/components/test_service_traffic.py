@@ -253,5 +253,5 @@ def test_fail_closed_allows_primary_and_canary_waypoint() -> None:
     (source,) = spec["rules"][0]["from"]
     wanted = ["cluster.local/ns/shop/sa/blue", "cluster.local/ns/shop/sa/green"]
     assert wanted == source["source"]["principals"]
-    with pytest.raises(pulumi.RunError, match='FailClosed: canary is "": it must be text that is not empty'):
+    with pytest.raises(pulumi.RunError, match='FailClosed: canary is "": it must be a DNS label'):
         guarded(canary="")

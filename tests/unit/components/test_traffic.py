@@ -11,6 +11,7 @@ from tests.unit.components.recording import Recording, run
 
 SERVICE: dict[str, Any] = {"namespace": "shop", "service": "cart", "port": 80}
 SPLIT = {"baseline": "old", "canary": "new", "weight": 20}
+COHORT = {"header": "x-team", "value": "testers", "backends": [{"name": "new"}]}
 ABORT = {"abort": {"status": 503}}
 KINDS: dict[str, Any] = {"CanaryRoute": CanaryRoute, "ChaosRule": ChaosRule, "ServiceTraffic": ServiceTraffic}
 
@@ -126,6 +127,7 @@ def test_names_and_header_values_as_outputs_keep_secrets(kind: str) -> None:
         ("CanaryRoute", {**SPLIT, "request_headers": {"set": {"Host": "x"}}}, "another header"),
         ("CanaryRoute", {**SPLIT, "request_headers": {"set": {"x-a": "1"}, "remove": ["X-A"]}}, "different names"),
         ("CanaryRoute", {**SPLIT, "session_affinity": {"backend": "other"}}, "the name of a backend"),
+        ("CanaryRoute", {**SPLIT, "cohorts": [COHORT, {**COHORT, "header": "X-Team"}]}, "a list of different names"),
         (
             "CanaryRoute",
             {**SPLIT, "cohorts": [{"header": ":path", "value": "v", "backends": [{"name": "new"}]}]},

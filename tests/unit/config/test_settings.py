@@ -139,7 +139,18 @@ SHOP = {"baseline": BASELINE, "canary": V2}
             {"canary": {"evidence": "traffic", "gate": {"share": True}}},
             "canary.gate.share: only the probe can measure it; unset it, or add probe to canary.evidence",
         ),
+        (
+            {"waypoint": {"name": "reviews-stable"}},
+            "waypoint.name: reviews-stable is app.backends.canary, too; use another name",
+        ),
         ({"canary": {"mirrorPercent": 5}}, "canary.mirrorPercent: it needs stages.canary, which is off; turn it on"),
+        (
+            {
+                "stages": {"waypoint": True, "canary": True, "premium": True},
+                "canary": {"cohort": {"header": "End-User", "value": "premium-user"}},
+            },
+            "canary.cohort: end-user=premium-user is app.premium, too; use another header or value",
+        ),
         (
             {"canary": {"requestHeaders": {"a b": "c"}}},
             'canary.requestHeaders: "a b" is not valid; use the name of an HTTP header, such as end-user',
