@@ -1,13 +1,15 @@
 """A guard keeps its false-alarm rate on traffic that varies more than independent requests, and sees real changes."""
 
+import math
 import random
 from collections import Counter
 
 import pytest
 
-from tests.statistics.guard_traffic import Traffic
+from tests.statistics.guard_traffic import INTERVALS, Traffic, destination
 from waypoint_lab.guard.comparison import Rules, compare, verdict
 from waypoint_lab.guard.differences import Kind
+from waypoint_lab.guard.observation import Observation, Series
 from waypoint_lab.measure.verify import Verdict
 
 RUNS = 10_000
@@ -42,6 +44,29 @@ def test_error_rate_without_tolerance_is_as_stated() -> None:
     runs = 1_000
     found = verdicts(MODELS, None, Rules(error_rate=0.05, share=0.0, failures=0.0), runs, "no tolerance")
     assert found[Verdict.FAILED] <= 0.05 * runs
+
+
+def slow_times(random_: random.Random, factor: float = 1.0) -> Observation:
+    """Return an observation whose latencies have a long tail, and are slower in some seconds than in others."""
+    times = []
+    for _ in range(INTERVALS):
+        level = math.exp(random_.gauss(0, 0.15))
+        times.append([factor * level * random_.lognormvariate(-4, 0.6) for _ in range(40)])
+    counts = [len(found) for found in times]
+    return Observation([1.0] * INTERVALS, {destination("web"): Series(counts, counts, [0] * INTERVALS, times)})
+
+
+def test_latency_with_slow_seconds_fails_no_more_often_than_stated() -> None:
+    random_, runs = random.Random("slow"), 500
+    found = Counter(verdict(compare(slow_times(random_), slow_times(random_), Rules())) for _ in range(runs))
+    assert found[Verdict.FAILED] <= 0.01 * runs
+
+
+def test_latency_of_three_times_the_former_one_is_seen() -> None:
+    random_ = random.Random("slower")
+    found = [verdict(compare(slow_times(random_), slow_times(random_, 3.0), Rules())) for _ in range(50)]
+    assert Verdict.PASSED not in found
+    assert found.count(Verdict.FAILED) >= 45
 
 
 def test_comparison_without_dispersion_fails_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
