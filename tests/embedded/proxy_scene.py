@@ -73,7 +73,7 @@ class Scene:
         self.files.write(resources(snapshot, self.settings, self.tracker))
 
     def through_waypoint(self) -> list[str]:
-        """What the waypoint saw: `identity target` per tunnel that has ended."""
+        """Return `identity target` of each tunnel of the waypoint that has ended."""
         return self.log.read_text().split("\n")[:-1] if self.log.exists() else []
 
 
@@ -133,7 +133,7 @@ async def until(what: str, wanted: str, source: str) -> None:
 
 
 async def paths(_scene: Scene) -> None:
-    """Who goes through the waypoint, who past it, and who nowhere."""
+    """Each client goes through the waypoint, past it, or is refused, by its enrollment."""
     assert await once(INSIDE) == BACKENDS[1]
     assert await once(OUTSIDE) == BACKENDS[0]
     assert await once("10.244.0.1") == BACKENDS[0]

@@ -72,7 +72,7 @@ class Program:
         self.pulumi("stack", "init", "test")
 
     def write(self, *resources: Object, provider: Object | None = None) -> None:
-        """What the program registers from now on."""
+        """Set the resources that the program registers."""
         document = {"provider": provider or {}, "resources": resources}
         (self.folder / "resources.json").write_text(json.dumps(document))
 

@@ -85,7 +85,7 @@ def test_killed_process_restarts_within_30_seconds_without_data_loss(
     kubectl("delete", "configmap", name, "-n", "default")
 
 
-def test_status_names_each_process_by_the_id_that_kill_takes(cluster_state: Path) -> None:
+def test_status_has_the_process_ids_of_this_machine(cluster_state: Path) -> None:
     found = {component.name: component.pid for component in cluster.status(cluster_state).components}
     for name, process in (("etcd", "etcd"), ("istiod", "istiod"), ("supervisor", "supervisor")):
         assert pid_of(cluster_state, process) == found[name]

@@ -111,7 +111,7 @@ def preview(
     fails: bool,
     provider: Config | None = None,
 ) -> list[ReportedViolation]:
-    """What the pack says of these resources."""
+    """Return the violations of these resources that the pack reports."""
     program.write(*rows, provider=provider)
     events, settings = program.folder / "events.json", program.folder / "policies.json"
     events.unlink(missing_ok=True)

@@ -53,7 +53,7 @@ def share(decision: Decision, sizes: tuple[int, int], *rates: Rates) -> float:
         (HALF, [(0.001, 0.001), (0.06, 0.06)]),
     ],
 )
-def test_healthy_canary_is_found_bad_no_more_often_than_stated(sizes: tuple[int, int], rates: list[Rates]) -> None:
+def test_comparison_of_healthy_canary_is_bad_at_most_as_stated(sizes: tuple[int, int], rates: list[Rates]) -> None:
     assert share(Decision.BAD, sizes, *rates) <= ERROR
 
 
@@ -64,12 +64,12 @@ def test_healthy_canary_is_found_bad_no_more_often_than_stated(sizes: tuple[int,
         (HALF, [(0.021, 0.001), (0.08, 0.06)]),
     ],
 )
-def test_bad_canary_is_found_healthy_no_more_often_than_stated(sizes: tuple[int, int], rates: list[Rates]) -> None:
+def test_comparison_of_bad_canary_is_healthy_at_most_as_stated(sizes: tuple[int, int], rates: list[Rates]) -> None:
     # The simulation has a standard error of 0.1 %.
     assert share(Decision.HEALTHY, sizes, *rates) <= ERROR + 0.001
 
 
-def test_canary_that_fails_5_percent_is_found_bad_at_a_weight_of_1_percent() -> None:
+def test_canary_failing_5_percent_is_bad_at_weight_1() -> None:
     assert share(Decision.BAD, ONE_PERCENT, (0.05, 0.0)) >= 0.99
 
 
@@ -83,7 +83,7 @@ def test_healthy_canary_is_found_healthy_after_the_needed_requests() -> None:
 
 
 @pytest.mark.parametrize(("canary", "baseline"), [(0, 0), (0, 10**6), (3, 0)])
-def test_no_requests_to_a_backend_decide_nothing(canary: int, baseline: int) -> None:
+def test_comparison_without_requests_to_a_backend_is_open(canary: int, baseline: int) -> None:
     test = UnpairedComparison(MARGIN, ERROR, ERROR)
     assert test.add(Outcomes(canary, canary), Outcomes(baseline)) is Decision.OPEN
     assert test.needed(99.0) > 0
@@ -104,7 +104,7 @@ def test_canary_that_was_healthy_and_turns_bad_is_found_bad() -> None:
 @pytest.mark.parametrize(
     ("rate", "wrong"), [(0.01, Decision.BAD), (0.03, Decision.HEALTHY), (0.001, Decision.BAD), (0.2, Decision.HEALTHY)]
 )
-def test_reference_in_place_of_the_baseline_errs_no_more_often_than_stated(rate: float, wrong: Decision) -> None:
+def test_reference_errs_at_most_as_stated(rate: float, wrong: Decision) -> None:
     source, errors = random.Random(f"{rate}"), 0
     truth = min(rate, 0.01)
     for _ in range(RUNS // 4):

@@ -156,7 +156,7 @@ READERS: dict[str, tuple[Any, Callable[[str], None]]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_reader_of_an_answer_of_any_shape_returns_or_fails_in_one_line(name: str) -> None:
+def test_reader_of_any_answer_returns_or_raises_one_line(name: str) -> None:
     sample, read = READERS[name]
 
     def check(random: Random) -> None:

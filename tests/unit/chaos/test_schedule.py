@@ -32,7 +32,7 @@ HEALTH = "health: {url: 'http://127.0.0.1:1/'}\n"
         ),
     ],
 )
-def test_load_bad_schedule_names_its_place_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_load_bad_schedule_names_the_entry(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "schedule.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=said):

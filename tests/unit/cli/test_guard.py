@@ -89,7 +89,7 @@ def test_rules_of_a_stack_come_from_its_deployment(watched: Watched, monkeypatch
     assert {"reviews", "reviews-premium"} == rules.may_be_silent
 
 
-def test_share_of_the_user_comes_before_that_of_the_stack(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_share_of_the_options_overrides_that_of_the_stack(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}})
     monkeypatch.setattr(guard.PulumiStack, "deployed", lambda stack: config)
     run("--expect", "reviews-stable=70", "--", "true")

@@ -74,7 +74,7 @@ def test_promote_bad_approval_is_a_usage_error(
     assert said in capsys.readouterr().err
 
 
-def test_promote_says_one_line_where_the_stack_has_no_config(tmp_path: Path) -> None:
+def test_promote_without_a_stack_file_is_one_line(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",

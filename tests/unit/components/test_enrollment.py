@@ -35,7 +35,7 @@ def item(kind: str, labels: dict[str, str], manager: str = "") -> dict[str, Any]
         ({}, {PRIMARY: "one", HOME: "mesh", CANARY: "two"}, {("mesh", "one"), ("shop", "two")}),
     ],
 )
-def test_waypoints_of_a_service_come_from_its_or_the_namespaces_labels(
+def test_waypoints_of_a_service_follow_its_or_namespace_labels(
     service: dict[str, str], namespace: dict[str, str], found: set[tuple[str, str]]
 ) -> None:
     assert enrollment.waypoints(item("Service", service), item("Namespace", namespace)) == found

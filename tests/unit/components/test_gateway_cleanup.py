@@ -44,7 +44,7 @@ def test_uncollected_is_what_a_deleted_gateway_owned(items: list[dict[str, Any]]
 
 
 def waited(*answers: list[dict[str, Any]] | str, limit_seconds: float = 5.0) -> int:
-    """How often the cluster was asked: each time with the next answer, the last one again and again."""
+    """Return the number of queries; each has the next answer, and the last one repeats."""
     asked = 0
 
     def look(command: list[str]) -> "subprocess.CompletedProcess[str]":

@@ -12,7 +12,7 @@ from tests.unit.components.recording import Recording, run
 
 
 def construct(kind: str, inputs: dict[str, Any]) -> Recording:
-    """What the package registers for inputs as they arrive from the engine, numbers as floats."""
+    """Return the resources of inputs as the engine sends them, with numbers as floats."""
     arrived = json.loads(json.dumps(inputs), parse_int=float)
     return run(lambda: package.Package().construct("given", f"waypoint-lab:index:{kind}", arrived))
 

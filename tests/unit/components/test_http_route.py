@@ -43,7 +43,7 @@ def test_canary_route_with_mirrors_and_header_changes_has_filters() -> None:
     }
 
 
-def test_session_affinity_adds_a_rule_by_cookie_and_the_canary_sets_it() -> None:
+def test_session_affinity_routes_by_a_cookie_of_the_canary() -> None:
     first, last = rules(session_affinity={"backend": "new", "cookie": "backend", "max_age_seconds": 60})
     (match,) = first["matches"][0]["headers"]
     assert (match["name"], match["value"]) == ("cookie", r"(.*;\s*)?backend=new\.4d2f(;.*)?")

@@ -19,7 +19,7 @@ from components._internal import http_text
         ("1ms", 1, "1ms"),
     ],
 )
-def test_duration_is_written_as_the_gateway_api_takes_it(text: str, milliseconds: int, written: str) -> None:
+def test_duration_has_the_format_of_the_gateway_api(text: str, milliseconds: int, written: str) -> None:
     assert http_text.milliseconds("C", "timeout", text) == milliseconds
     assert http_text.duration(milliseconds) == written
     # Source: GEP-2257

@@ -66,7 +66,7 @@ def accepted() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_component_arguments_of_any_shape_are_rendered_or_refused_in_one_line(component: Any) -> None:
+def test_component_arguments_of_any_shape_render_or_raise_one_line(component: Any) -> None:
     taken = 0
 
     def check(random: Random) -> None:

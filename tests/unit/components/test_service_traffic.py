@@ -43,7 +43,7 @@ def test_backend_with_weight_0_is_left_out() -> None:
     assert shares(rule) == {"new": None}
 
 
-def test_cohorts_come_first_and_get_the_fault() -> None:
+def test_cohort_rules_precede_others_and_have_the_fault() -> None:
     cohorts = [{"header": "End-User", "value": "jane", "backends": [{"name": "x"}]}]
     first, last = rules(traffic(**BACKENDS, **ABORT, cohorts=cohorts))
     assert first["match"] == [{"headers": {"end-user": {"exact": "jane"}}, "port": 80}]
@@ -98,7 +98,7 @@ def annotations(record: Recording) -> dict[str, str]:
     return dict(record.inputs("t-rule")["metadata"]["annotations"])
 
 
-def test_fault_with_a_duration_has_a_job_with_rights_on_one_rule() -> None:
+def test_fault_with_a_duration_has_a_job_limited_to_its_rule() -> None:
     record = traffic(**ABORT, duration={"seconds": 30, "id": "abc"})
     seen = annotations(record)
     assert (seen["waypoint-lab/fault"], seen["waypoint-lab/fault-seconds"]) == ("abc", "30")
@@ -159,7 +159,7 @@ def test_chaos_rule_with_a_duration_has_a_job() -> None:
     ("status", "said"),
     [({"ready": 1}, ""), ({"succeeded": 1}, "ended this fault already"), ({}, "does not run yet")],
 )
-def test_running_problem_without_a_ready_job_says_why(status: dict[str, int], said: str) -> None:
+def test_running_problem_without_a_ready_job_has_the_reason(status: dict[str, int], said: str) -> None:
     found = running_problem({"status": status})
     assert (said in found) if said else not found
 
@@ -190,7 +190,7 @@ def test_mirrors_and_header_changes_are_on_every_rule() -> None:
         assert rule["headers"] == {"response": {"set": {"x-lab": "yes"}}}
 
 
-def test_session_affinity_adds_a_rule_by_cookie_and_the_canary_sets_it() -> None:
+def test_session_affinity_routes_by_a_cookie_of_the_canary() -> None:
     first, last = rules(
         traffic(**BACKENDS, session_affinity={"backend": "new", "cookie": "backend", "max_age_seconds": 60})
     )

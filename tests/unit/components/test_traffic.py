@@ -55,7 +55,7 @@ def test_weight_with_decimals_becomes_whole_weights(kind: str, weight: float, wa
         ),
     ],
 )
-def test_every_rule_of_a_virtual_service_matches_the_declared_port_only(kind: str, args: dict[str, Any]) -> None:
+def test_virtual_service_rules_match_the_declared_port_only(kind: str, args: dict[str, Any]) -> None:
     rules = spec(kind, **args)["http"]
     assert rules
     assert {80} == {match["port"] for rule in rules for match in rule["match"]}

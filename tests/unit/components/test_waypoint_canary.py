@@ -144,7 +144,7 @@ def test_waypoint_outputs_are_those_of_the_primary() -> None:
 
 
 def refused(**args: Any) -> tuple[list[str], Recording]:
-    """What was said, and what was registered nevertheless."""
+    """Return the error, and the resources that were registered before it."""
     said: list[str] = []
 
     def program() -> None:

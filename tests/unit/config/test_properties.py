@@ -10,7 +10,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
 
 
-def test_from_mapping_values_of_any_shape_are_read_or_refused_in_one_line() -> None:
+def test_from_mapping_any_shape_is_read_or_refused_in_one_line() -> None:
     taken = 0
 
     def check(random: Random) -> None:

@@ -62,7 +62,7 @@ def test_certificate_is_renewed_before_it_expires(state: Path, name: str) -> Non
     assert left > datetime.timedelta(days=pki.LEAF_DAYS - 1)
 
 
-def test_expired_authority_takes_its_certificates_with_it(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_authority_renews_its_certificates_too(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(state)
     monkeypatch.setattr(pki, "RENEW_DAYS", pki.CA_DAYS + 1)
     pki.Authority(state / "pki", "ca", "waypoint-lab")

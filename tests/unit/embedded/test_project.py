@@ -10,7 +10,7 @@ CLONE = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(("below", "expected"), [("", "project"), ("deep/er", "project")])
-def test_project_of_the_current_folder_comes_first(tmp_path: Path, below: str, expected: str) -> None:
+def test_project_of_the_current_folder_is_preferred(tmp_path: Path, below: str, expected: str) -> None:
     project = tmp_path / "project"
     (project / below).mkdir(parents=True)
     (project / "Pulumi.yaml").write_text("name: waypoint-lab\nruntime: python\n")

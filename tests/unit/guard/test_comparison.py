@@ -58,7 +58,7 @@ def test_needed_requests_are_enough() -> None:
     assert FAILED is not verdict(compare(observed(web=needed // 2), observed(web=0), Rules()))
 
 
-def test_no_request_at_all_is_inconclusive() -> None:
+def test_comparison_without_requests_is_inconclusive() -> None:
     found = compare(observed(), observed(), Rules())
     assert INCONCLUSIVE is verdict(found)
     assert found[0].needed > 0

@@ -48,7 +48,7 @@ def test_services_that_no_route_names_may_be_silent(given: LabConfig, routed: se
     assert ALL - routed == declared.without_requests(given)
 
 
-def test_fault_at_the_upstream_takes_the_requests_of_all() -> None:
+def test_services_with_a_fault_at_the_upstream_may_be_silent() -> None:
     stages = {"waypoint": True, "abort": True}
     given = LabConfig.from_mapping({"stages": stages, "fault": {"at": "upstream"}})
     assert declared.without_requests(given) == ALL

@@ -16,7 +16,7 @@ def test_longer_interval_has_more_requests_without_dispersion() -> None:
     assert dispersion.of_rate([10, 20, 10, 20], [1.0, 2.0, 1.0, 2.0]) == 1.0
 
 
-def test_no_requests_have_no_dispersion() -> None:
+def test_dispersion_without_requests_is_1() -> None:
     assert (dispersion.of_rate([0, 0], [1.0, 1.0]), dispersion.of_share([0, 0], [0, 0])) == (1.0, 1.0)
 
 

@@ -49,7 +49,7 @@ def test_interval_that_cannot_be_read_is_joined_with_the_next(clock: Clock) -> N
     assert pytest.approx(30, abs=1.5) == sum(seen.seconds)
 
 
-def test_counters_that_stay_unreadable_are_an_error(clock: Clock) -> None:
+def test_counters_that_remain_unreadable_raise(clock: Clock) -> None:
     with pytest.raises(KubectlError, match="busy"):
         sampling.observe(FakeSource(errors=1000).readers(), 30, "before", quiet)
     assert pytest.approx(sampling.UNREADABLE_SECONDS) == clock.now

@@ -45,7 +45,7 @@ def test_decide_failures_on_the_route_only_roll_back() -> None:
     assert "requests through the route failed" in found[1]
 
 
-def test_decide_route_that_fails_beyond_the_margin_is_promoted_no_more_often_than_stated() -> None:
+def test_decide_route_beyond_the_margin_promotes_at_most_as_stated() -> None:
     source, promoted, runs = random.Random(7), 0, 200
     for _ in range(runs):
         evidence = ProbeEvidence(RULES)

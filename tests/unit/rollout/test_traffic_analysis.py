@@ -52,7 +52,7 @@ def test_decide_with_a_failing_canary_rolls_back_at_once() -> None:
     assert found[0] is StepDecision.ROLL_BACK
 
 
-def test_decide_with_too_few_requests_measures_on_and_then_pauses_with_the_number_needed() -> None:
+def test_decide_with_too_few_requests_pauses_at_the_limit() -> None:
     few = evidence(block(Outcomes(10), Outcomes(990)), weight=1)
     assert few.decide(1.0) is None
     found = few.decide(LIMITS.limit_seconds)
@@ -69,7 +69,7 @@ def test_decide_without_any_request_pauses() -> None:
         assert found[0] is StepDecision.PAUSE
 
 
-def test_decide_with_failures_that_the_baseline_shares_pauses() -> None:
+def test_decide_with_failures_of_the_baseline_too_pauses() -> None:
     # Retries hide these failures from the probe's clients, but not from the counters.
     found = evidence(*[block(Outcomes(2000, 1000), Outcomes(8000, 4000))] * 12).decide(1.0)
     assert found
@@ -95,7 +95,7 @@ def test_decide_at_100_percent_uses_the_baseline_of_the_steps_before(failed: int
     assert "the baseline is taken to have 0." in found[1]
 
 
-def test_decide_at_100_percent_without_a_step_before_uses_the_minimum_of_success() -> None:
+def test_decide_at_100_percent_without_former_baseline_uses_the_minimum() -> None:
     for failed, decision in ((0, StepDecision.PROMOTE), (300, StepDecision.ROLL_BACK)):
         found = evidence(block(Outcomes(1000, failed), Outcomes()), weight=100).decide(1.0)
         assert found
@@ -134,7 +134,7 @@ def test_three_times_the_p99_of_the_baseline_rolls_back(weight: float) -> None:
         assert found[0] is decision, found
 
 
-def test_document_has_requests_statuses_and_latencies_and_is_read_as_the_baseline_before() -> None:
+def test_document_has_figures_and_is_read_as_former_baseline() -> None:
     found = evidence(logged(answers(100, 30, 503), answers(400)), logs=True).document()
     assert found["requests"] == {"canary": 100, "baseline": 400}
     assert found["statuses"] == {"canary": {"5xx": 100}, "baseline": {"2xx": 400}}

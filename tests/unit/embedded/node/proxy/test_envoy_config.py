@@ -80,7 +80,7 @@ def snapshot(**changes: Any) -> Snapshot:
 
 
 def resources(snapshot: Snapshot, settings: ProxySettings) -> EnvoyResources:
-    """What the proxy starts with in this snapshot."""
+    """Return the configuration of the proxy for this snapshot."""
     tracker = WaypointTracker()
     tracker.update(snapshot, 0)
     return build(snapshot, settings, tracker)

@@ -81,7 +81,7 @@ def test_tracker_binding_to_another_waypoint_is_ignored() -> None:
     assert tracker.waypoint(KEY) == "shop/two"
 
 
-def test_tracker_removed_waypoint_is_left_at_once() -> None:
+def test_tracker_removed_waypoint_is_unused_at_once() -> None:
     tracker = WaypointTracker()
     tracker.update(snapshot("one", "shop/one"), 0)
     assert tracker.update(snapshot(None, "shop/one"), 1) is None
@@ -142,7 +142,7 @@ def test_tracker_pending_canary_lowered_to_0_percent_stops_waiting() -> None:
 
 
 @pytest.mark.parametrize("weight", [0, 20, 100])
-def test_tracker_removed_canary_is_left_at_once(weight: int) -> None:
+def test_tracker_removed_canary_is_unused_at_once(weight: int) -> None:
     tracker = WaypointTracker()
     tracker.update(with_canary(weight), 0)
     assert tracker.update(snapshot("one", "shop/one"), 1) is None
