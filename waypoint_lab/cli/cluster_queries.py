@@ -30,12 +30,23 @@ MIGRATION_NEEDS = [
     ("", "pods/exec", ("create",)),
     ("apps", "deployments/scale", ("patch",)),
 ]
+# Needed for parameters of a waypoint's Pods as well.
+PARAMETER_NEEDS = [
+    ("", "configmaps", ("get",)),
+    ("autoscaling", "horizontalpodautoscalers", ("list", "delete")),
+    ("policy", "poddisruptionbudgets", ("list", "delete")),
+]
 # Needed by istiod for a waypoint and its routes. Source: Istio, manifests/charts/istio-control, clusterrole.yaml
 ISTIOD_NEEDS = [
     ("apps", "deployments", ("create", "patch")),
     ("", "services", ("create", "patch")),
     ("", "serviceaccounts", ("create", "patch")),
     ("gateway.networking.k8s.io", "httproutes/status", ("patch",)),
+]
+ISTIOD_PARAMETER_NEEDS = [
+    ("", "configmaps", ("list",)),
+    ("autoscaling", "horizontalpodautoscalers", ("create", "patch")),
+    ("policy", "poddisruptionbudgets", ("create", "patch")),
 ]
 
 
@@ -100,6 +111,8 @@ def _review(namespace: str, user: str, group: str, resource: str, verb: str) -> 
 
 def _permissions(config: LabConfig, user: str = "") -> list[Check]:
     rows = ISTIOD_NEEDS if user else [*NEEDED, *(MIGRATION_NEEDS if config.waypoint.canary else [])]
+    if config.waypoint.has_parameters:
+        rows = [*rows, *(ISTIOD_PARAMETER_NEEDS if user else PARAMETER_NEEDS)]
     wanted = [_review(config.app.namespace, user, group, kind, verb) for group, kind, verbs in rows for verb in verbs]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
     try:
@@ -114,6 +127,18 @@ def _istiod(config: LabConfig) -> list[Check]:
     return _permissions(config, "system:serviceaccount:istio-system:istiod")
 
 
+def _metrics(config: LabConfig) -> list[Check]:
+    what, scaler = "metrics of CPU", config.waypoint.autoscaling
+    if scaler is None:
+        return []
+    try:
+        kubectl.run(config.target, "get", "--raw=/apis/metrics.k8s.io/v1beta1", limit_seconds=SECONDS)
+    except KubectlError:
+        found = f"there are none, so the autoscaler keeps {scaler.min} replicas"
+        return [Check(what, State.UNKNOWN, found, "install metrics-server")]
+    return [Check(what, State.OK, "there")]
+
+
 def examine(config: LabConfig) -> list[Check]:
     """Check everything that `config` needs of its cluster; only the API server if that does not answer."""
     context = config.target.context or "the current context"
@@ -125,6 +150,7 @@ def examine(config: LabConfig) -> list[Check]:
         fix = "set waypoint-lab:target.kubeconfig and target.context, or KUBECONFIG"
         return [Check("API server", State.MISSING, f"{context} cannot be used: {error}", fix)]
     checks = {"CRDs": _crds, "Istio": _mesh, "your permissions": _permissions, "istiod's permissions": _istiod}
+    checks["metrics of CPU"] = _metrics
     if not config.installs_bookinfo:  # otherwise the stack creates them
         checks |= {"namespaces": _namespaces, "Service": _service, "client": _client}
     found = [Check("API server", State.OK, f"{context}, Kubernetes {version}")]

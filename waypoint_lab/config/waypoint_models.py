@@ -78,3 +78,9 @@ class WaypointSettings(Model, frozen=True):
     """More annotations of its Pods."""
     canary: WaypointCanarySettings | None = None
     """A second waypoint; not set means none."""
+
+    @property
+    def has_parameters(self) -> bool:
+        """True where a setting of the waypoint's Pods is set."""
+        own = (self.replicas, self.autoscaling, self.disruption_budget, self.pod_labels, self.pod_annotations)
+        return any(own) or self.resources != ResourcesSettings()
