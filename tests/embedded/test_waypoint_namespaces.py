@@ -70,7 +70,7 @@ def test_waypoint_of_another_namespace_enforces_and_migrates(program: Program, k
     write(program)
     program.up()
     assert labels(kubectl) == {"istio.io/use-waypoint": "waypoint", "istio.io/use-waypoint-namespace": SHARED}
-    assert answers(kubectl) == ["200 yes", "403 None"]
+    assert answers(kubectl) == ["200 yes", "403 yes"]
     program.up("--expect-no-changes")
 
     write(program, canary={"gateway": "next", "weight": 100})
@@ -78,7 +78,7 @@ def test_waypoint_of_another_namespace_enforces_and_migrates(program: Program, k
     write(program, gateway="next")
     program.up()
     assert labels(kubectl) == {"istio.io/use-waypoint": "next", "istio.io/use-waypoint-namespace": SHARED}
-    assert answers(kubectl) == ["200 yes", "403 None"]
+    assert answers(kubectl) == ["200 yes", "403 yes"]
 
     program.destroy()
     assert labels(kubectl) == {}
