@@ -19,7 +19,7 @@ def settings(random: Random) -> dict[str, object]:
     return {**found, "target": {}, "stages": stages, "trafficApi": "virtual-service"}
 
 
-def test_program_with_settings_of_any_shape_registers_plain_json_or_fails_in_one_line() -> None:
+def test_program_with_settings_of_any_shape_renders_or_fails() -> None:
     taken = 0
 
     def check(random: Random) -> None:
