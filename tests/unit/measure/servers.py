@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,13 @@ class Server(http.server.ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.requests: Counter[int] = Counter()
         self.agents: list[str] = []
+
+    def wait_for(self, requests: int) -> None:
+        """Wait until at least this number of requests has arrived."""
+        until = time.monotonic() + 30
+        while len(self.agents) < requests:
+            assert time.monotonic() < until, f"{len(self.agents)} of {requests} requests after 30 s"
+            time.sleep(0.01)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -54,7 +54,7 @@ def test_client_streams_rounds_and_ends_with_its_context() -> None:
 def test_load_lasts_until_it_is_stopped() -> None:
     with serving() as server:
         load = Load(LabConfig(app=AppSettings(port=server.server_port)), 600, workers=2, fresh_workers=1)
-        time.sleep(0.5)
+        server.wait_for(20)
         found = load.stop()
     assert len(found) > 5
     assert {"200"} == {one.outcome for one in found}
