@@ -2,14 +2,17 @@
 
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from embedded.project import PROJECT_FOLDER
-from tests.e2e.scene import Scene
+from tests.conftest import Kubectl
+from tests.e2e.promotions import Start, kill
+from tests.e2e.scene import Scene, lab
 
 COPIED = ("Pulumi.yaml", "__main__.py")
 LINKED = ("components", "embedded", "policies", "waypoint_lab")
@@ -46,3 +49,33 @@ def scene(project: Path, cluster_environment: dict[str, str]) -> Iterator[Scene]
     made.pulumi("destroy", "--yes", "--skip-preview")
     assert made.objects() == []
     assert made.enrollment() == {}
+
+
+@pytest.fixture
+def start(scene: Scene) -> Iterator[Start]:
+    """Start `lab canary` commands on a stack with a canary of 0 %; kill those that still run in the end."""
+    started: list[subprocess.Popen[str]] = []
+    scene.journal.file.unlink(missing_ok=True)
+    scene.up("canary", canary={"weight": 0})
+
+    def start(*arguments: str) -> "subprocess.Popen[str]":
+        started.append(scene.start(*lab("canary", *arguments, "--stack", scene.stack)))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            kill(process, descendants=True)
+
+
+@pytest.fixture
+def failing(kubectl: Kubectl) -> Iterator[Callable[[float], None]]:
+    """Let the canary's backend answer 503 to so many percent of the requests."""
+    backend = ("deploy/reviews-v3", "-n", "bookinfo-backends")
+
+    def fail(percent: float) -> None:
+        kubectl("set", "env", *backend, f"REVIEWS_FAIL_PERCENT={percent:g}" if percent else "REVIEWS_FAIL_PERCENT-")
+        kubectl("rollout", "status", *backend, "--timeout=50s")
+
+    yield fail
+    fail(0)

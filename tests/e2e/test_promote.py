@@ -8,81 +8,23 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from embedded import cluster, processes
+from embedded import cluster
 from tests.conftest import Kubectl
-from tests.e2e.scene import COMMENT, Scene, failures, lab, until
+from tests.e2e.promotions import Start, end, kill, live_weight, records
+from tests.e2e.scene import COMMENT, Scene, failures, until
 from waypoint_lab.rollout.state import Phase, current_state
 
 STEPS = (1, 5, 20, 50, 100)
 TESTER = "end-user=tester"
-Start = Callable[..., "subprocess.Popen[str]"]
 pytestmark = pytest.mark.timeout(480)
-
-
-@pytest.fixture
-def start(scene: Scene) -> Iterator[Start]:
-    """Start `lab canary` commands on a stack with a canary of 0 %; kill those that still run in the end."""
-    started: list[subprocess.Popen[str]] = []
-    scene.journal.file.unlink(missing_ok=True)
-    scene.up("canary", canary={"weight": 0})
-
-    def start(*arguments: str) -> "subprocess.Popen[str]":
-        started.append(scene.start(*lab("canary", *arguments, "--stack", scene.stack)))
-        return started[-1]
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            kill(process, descendants=True)
-
-
-def end(process: "subprocess.Popen[str]", code: int, seconds: float = 200) -> str:
-    """Wait for a command and check its exit status; return its standard error."""
-    out, errors = process.communicate(timeout=seconds)
-    assert process.returncode == code, out + errors
-    return errors
-
-
-@pytest.fixture
-def failing(kubectl: Kubectl) -> Iterator[Callable[[float], None]]:
-    """Let the canary's backend answer 503 to so many percent of the requests."""
-    backend = ("deploy/reviews-v3", "-n", "bookinfo-backends")
-
-    def fail(percent: float) -> None:
-        kubectl("set", "env", *backend, f"REVIEWS_FAIL_PERCENT={percent:g}" if percent else "REVIEWS_FAIL_PERCENT-")
-        kubectl("rollout", "status", *backend, "--timeout=50s")
-
-    yield fail
-    fail(0)
-
-
-def live_weight(kubectl: Kubectl) -> float:
-    """Return the weight of the canary in percent, as the cluster has it."""
-    found = kubectl("get", "httproute", "reviews", "-n", "bookinfo-backends", "-o", "json")
-    refs = {ref["name"]: ref["weight"] for ref in json.loads(found.stdout)["spec"]["rules"][-1]["backendRefs"]}
-    return float(100 * refs.get("reviews-stable", 0) / sum(refs.values()))
-
-
-def records(scene: Scene, kind: str) -> list[dict[str, Any]]:
-    """Return the records of one kind in the stack's journal."""
-    return [record for record in scene.journal.records() if record["kind"] == kind]
-
-
-def kill(process: "subprocess.Popen[str]", *, descendants: bool) -> None:
-    """Kill a command, alone or with all that it started."""
-    for pid in [process.pid, *(processes.descendants(process.pid) if descendants else [])]:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.communicate()
 
 
 def test_up_with_a_missed_gate_fails_until_the_traffic_is_healthy(
