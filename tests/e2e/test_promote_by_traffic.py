@@ -119,6 +119,7 @@ def test_promotion_by_traffic_of_a_canary_that_fails_5_percent_rolls_back_before
 def test_promotion_by_traffic_without_users_pauses(scene: Scene, start: Start) -> None:
     by_traffic(scene)
     said = end(start("promote", "--steps", "20,100", "--limit", "3"), 3)
-    assert "too few in 3 s, which is not a pass; about 3" in said
+    assert "0 of 0 requests of users to the canary failed" in said
+    assert "which is not a pass; about 391 to the canary are needed if it is healthy" in said
     assert "Paused at 20 %" in said
     end(start("rollback"), 0)

@@ -27,6 +27,7 @@ from waypoint_lab.signals import StopRequest
 EXIT_CODES = {StepDecision.PROMOTE: 0, StepDecision.ROLL_BACK: 1, StepDecision.PAUSE: 3}
 ANSWERS = {"y": StepDecision.PROMOTE, "n": StepDecision.PAUSE, "b": StepDecision.ROLL_BACK}
 POLL_SECONDS = 0.2
+DECIDE_SECONDS = 30.0  # to decide after the least time of a step
 report = output.reporter("promote")
 
 
@@ -214,7 +215,12 @@ def promote(
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack, stop)
     rate = error_rate / 100
     thresholds = Thresholds(
-        margin / 100, rate, rate, min_seconds=seconds, min_rounds=requests, limit_seconds=max(limit, seconds + 30)
+        margin / 100,
+        rate,
+        rate,
+        min_seconds=seconds,
+        min_rounds=requests,
+        limit_seconds=max(limit, seconds + DECIDE_SECONDS) if seconds else limit,
     )
     use_target(invocation.state, pulumi_stack.config())
     journal = Journal(PROJECT_FOLDER, stack)
