@@ -79,7 +79,8 @@ def _tagged_rows(models: list[type[msgspec.Struct]], path: str, default: Any) ->
     """Return the rows of an object that is one of several models, each row with its `kind`."""
     tags = [str(model.__struct_config__.tag) for model in models]
     texts = " ".join(f"{tag}: {(model.__doc__ or '').splitlines()[0]}" for tag, model in zip(tags, models, strict=True))
-    found = [(f"`{path}kind`", " or ".join(tags), f'`"{type(default).__struct_config__.tag}"`', texts)]
+    first = next((tag for tag, model in zip(tags, models, strict=True) if isinstance(default, model)), tags[0])
+    found = [(f"`{path}kind`", " or ".join(tags), f'`"{first}"`', texts)]
     for tag, model in zip(tags, models, strict=True):
         rows = _rows(model, path, default if isinstance(default, model) else None)
         found += [(name, values, shown, f"{text} Kind {tag}.") for name, values, shown, text in rows]

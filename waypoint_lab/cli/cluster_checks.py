@@ -138,7 +138,7 @@ def ambient(classes: list[Object], workloads: list[Object], wanted: tuple[int, i
 def enrolled(config: LabConfig, namespaces: Mapping[str, Object]) -> list[Check]:
     """Check that the namespaces of the application and the client exist and are enrolled in the mesh."""
     found = []
-    for name in dict.fromkeys((config.app.namespace, config.app.client.namespace)):
+    for name in dict.fromkeys((config.app.namespace, config.client.namespace)):
         labels = namespaces.get(name, {}).get("metadata", {}).get("labels", {})
         if name not in namespaces:
             found.append(_missing(f"namespace {name}", "does not exist", f"kubectl create namespace {name}"))
@@ -165,8 +165,9 @@ def service(config: LabConfig, item: Object | None) -> Check:
 def permissions(reviews: list[Object]) -> list[Check]:
     """Check the answers of access reviews for the user and for istiod."""
     found = []
-    for kind in dict.fromkeys(item["kind"] for item in reviews):
-        own = [item for item in reviews if item["kind"] == kind]
+    places = [(item["kind"], item["spec"]["resourceAttributes"]["namespace"]) for item in reviews]
+    for kind, namespace in dict.fromkeys(places):
+        own = [item for item, place in zip(reviews, places, strict=True) if place == (kind, namespace)]
         denied = []
         for item in own:
             if not item.get("status", {}).get("allowed"):
@@ -175,7 +176,6 @@ def permissions(reviews: list[Object]) -> list[Check]:
                 denied.append(f"{asked['verb']} {asked['resource']}{subresource}")
         user = kind == "SelfSubjectAccessReview"
         what, fix = ("your permissions", "ask for a Role with them") if user else ("istiod's permissions", AMBIENT)
-        namespace = own[0]["spec"]["resourceAttributes"]["namespace"]
         if denied:
             found.append(_missing(what, f"not allowed in {namespace}: {', '.join(denied)}", fix))
         else:

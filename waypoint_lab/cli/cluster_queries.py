@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from waypoint_lab import kubectl
 from waypoint_lab.cli import cluster_checks
 from waypoint_lab.cli.cluster_checks import Check, State
+from waypoint_lab.config.app_models import PodClient
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.kubectl import Object
 
 SECONDS = 20
 BUNDLE = r"{.metadata.annotations.gateway\.networking\.k8s\.io/bundle-version}"
+Need = tuple[str, str, tuple[str, ...]]
 # (group, resource, verbs) that the stages need in the Service's namespace
-NEEDED = [
+NEEDED: list[Need] = [
     ("gateway.networking.k8s.io", "gateways", ("create", "patch", "delete", "list")),
     ("gateway.networking.k8s.io", "httproutes", ("create", "patch", "delete")),
     ("networking.istio.io", "virtualservices", ("create", "patch", "delete")),
@@ -25,25 +27,28 @@ NEEDED = [
     ("", "namespaces", ("patch",)),
 ]
 # Needed for a migration as well: read the config of Envoy, and end the waypoint that was drained.
-MIGRATION_NEEDS = [
+MIGRATION_NEEDS: list[Need] = [
     ("", "pods", ("list",)),
     ("", "pods/exec", ("create",)),
     ("apps", "deployments/scale", ("patch",)),
 ]
 # Needed for parameters of a waypoint's Pods as well.
-PARAMETER_NEEDS = [
+PARAMETER_NEEDS: list[Need] = [
     ("", "configmaps", ("get",)),
     ("autoscaling", "horizontalpodautoscalers", ("list", "delete")),
     ("policy", "poddisruptionbudgets", ("list", "delete")),
 ]
+# Needed in the client's namespace: a probe Pod, or the exec into a workload.
+EXEC_NEEDS: list[Need] = [("", "pods/exec", ("create",))]
+POD_NEEDS: list[Need] = [("", "pods", ("create", "delete", "get")), *EXEC_NEEDS]
 # Needed by istiod for a waypoint and its routes. Source: Istio, manifests/charts/istio-control, clusterrole.yaml
-ISTIOD_NEEDS = [
+ISTIOD_NEEDS: list[Need] = [
     ("apps", "deployments", ("create", "patch")),
     ("", "services", ("create", "patch")),
     ("", "serviceaccounts", ("create", "patch")),
     ("gateway.networking.k8s.io", "httproutes/status", ("patch",)),
 ]
-ISTIOD_PARAMETER_NEEDS = [
+ISTIOD_PARAMETER_NEEDS: list[Need] = [
     ("", "configmaps", ("list",)),
     ("autoscaling", "horizontalpodautoscalers", ("create", "patch")),
     ("policy", "poddisruptionbudgets", ("create", "patch")),
@@ -78,7 +83,7 @@ def _mesh(config: LabConfig) -> list[Check]:
 
 
 def _namespaces(config: LabConfig) -> list[Check]:
-    names = dict.fromkeys((config.app.namespace, config.app.client.namespace))
+    names = dict.fromkeys((config.app.namespace, config.client.namespace))
     there = {item["metadata"]["name"]: item for item in kubectl.items(config.target, "namespaces", *names)}
     return cluster_checks.enrolled(config, there)
 
@@ -89,13 +94,16 @@ def _service(config: LabConfig) -> list[Check]:
 
 
 def _client(config: LabConfig) -> list[Check]:
-    what = f"client {config.app.client.namespace}/{config.app.client.workload}"
-    fix = "set waypoint-lab:app.client.namespace and app.client.workload"
-    kind, slash, name = config.app.client.workload.partition("/")
-    arguments = (kind, name) if slash else ("pod", kind)
-    if not kubectl.items(config.target, *arguments, "--namespace", config.app.client.namespace):
-        return [Check(what, State.MISSING, "does not exist", fix)]
-    return [Check(what, State.OK, "there")]
+    client = config.client
+    if isinstance(client, PodClient):
+        what, arguments = f"ServiceAccount {client.namespace}/{client.service_account}", ("sa", client.service_account)
+        fix = "set waypoint-lab:app.client.serviceAccount"
+    else:
+        what, fix = f"client {client.namespace}/{client.workload}", "set waypoint-lab:app.client"
+        kind, slash, name = client.workload.partition("/")
+        arguments = (kind, name) if slash else ("pod", kind)
+    there = kubectl.items(config.target, *arguments, "--namespace", client.namespace)
+    return [Check(what, State.OK, "there") if there else Check(what, State.MISSING, "does not exist", fix)]
 
 
 def _review(namespace: str, user: str, group: str, resource: str, verb: str) -> Object:
@@ -109,12 +117,13 @@ def _review(namespace: str, user: str, group: str, resource: str, verb: str) -> 
     return {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": {"resourceAttributes": asked, **more}}
 
 
-def _permissions(config: LabConfig, user: str = "") -> list[Check]:
-    rows = ISTIOD_NEEDS if user else [*NEEDED, *(MIGRATION_NEEDS if config.waypoint.canary else [])]
-    if config.waypoint.has_parameters:
-        rows = [*rows, *(ISTIOD_PARAMETER_NEEDS if user else PARAMETER_NEEDS)]
-    wanted = [_review(config.app.namespace, user, group, kind, verb) for group, kind, verbs in rows for verb in verbs]
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
+def _allowed(namespace: str, needs: list[Need], user: str = "") -> list[Object]:
+    """Return the questions if a user may do something in a namespace; without a name, the user of kubectl."""
+    return [_review(namespace, user, group, kind, verb) for group, kind, verbs in needs for verb in verbs]
+
+
+def _reviewed(config: LabConfig, user: str, questions: list[Object]) -> list[Check]:
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": questions})
     try:
         answer = _documents(kubectl.run(config.target, "create", "--filename=-", "--output=json", stdin=text))
     except KubectlError as error:
@@ -123,8 +132,17 @@ def _permissions(config: LabConfig, user: str = "") -> list[Check]:
     return cluster_checks.permissions(answer)
 
 
+def _permissions(config: LabConfig) -> list[Check]:
+    needs = [*NEEDED, *(MIGRATION_NEEDS if config.waypoint.canary else [])]
+    needs += PARAMETER_NEEDS if config.waypoint.has_parameters else []
+    client = POD_NEEDS if isinstance(config.client, PodClient) else EXEC_NEEDS
+    return _reviewed(config, "", _allowed(config.app.namespace, needs) + _allowed(config.client.namespace, client))
+
+
 def _istiod(config: LabConfig) -> list[Check]:
-    return _permissions(config, "system:serviceaccount:istio-system:istiod")
+    user = "system:serviceaccount:istio-system:istiod"
+    needs = [*ISTIOD_NEEDS, *(ISTIOD_PARAMETER_NEEDS if config.waypoint.has_parameters else [])]
+    return _reviewed(config, user, _allowed(config.app.namespace, needs, user))
 
 
 def _metrics(config: LabConfig) -> list[Check]:

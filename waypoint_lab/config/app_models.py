@@ -26,13 +26,37 @@ class CohortSettings(Model, frozen=True):
         return "=".join(self.pair)
 
 
-class ClientSettings(Model, frozen=True):
-    """The workload whose Pod sends the measured requests."""
+class WorkloadClient(Model, frozen=True, tag_field="kind", tag="workload"):
+    """A workload of the user's, whose Pod has python3."""
 
-    namespace: types.Name = "bookinfo-frontends"
+    namespace: types.Name
     """Its namespace."""
-    workload: types.Text = "deploy/productpage-v1"
+    workload: types.Text
     """The workload as `kubectl exec` takes it."""
+    kind: ClassVar[str] = "workload"
+
+    def __str__(self) -> str:
+        """Return the workload and its namespace."""
+        return f"{self.workload} in {self.namespace}"
+
+
+class PodClient(Model, frozen=True, tag_field="kind", tag="pod"):
+    """A Pod that a command creates, and deletes when it ends."""
+
+    namespace: types.Name
+    """Its namespace."""
+    service_account: types.Name = "default"
+    """Its ServiceAccount, which is its identity in the mesh."""
+    image: types.Text = "docker.io/library/python:3.13.7-slim"
+    """Its image, which has python3."""
+    kind: ClassVar[str] = "pod"
+
+    def __str__(self) -> str:
+        """Return the kind and the namespace."""
+        return f"probe Pod in {self.namespace}"
+
+
+Client = WorkloadClient | PodClient
 
 
 class BackendSettings(Model, frozen=True):
@@ -130,6 +154,7 @@ class AccessLogIdentify(Model, frozen=True, tag_field="kind", tag="accessLog"):
 
 
 Identify = JsonIdentify | HeaderIdentify | AccessLogIdentify
+PRODUCTPAGE = WorkloadClient(namespace="bookinfo-frontends", workload="deploy/productpage-v1")
 BOOKINFO = BackendsSettings(
     baseline=BackendSettings(service="reviews-baseline", selector={"app": "reviews", "version": "v1"}),
     canary=BackendSettings(service="reviews-stable", selector={"app": "reviews", "version": "v3"}),
@@ -149,8 +174,8 @@ class AppSettings(Model, frozen=True):
     """The Service whose traffic is managed."""
     port: types.Port = 9080
     """Port of the Service."""
-    client: ClientSettings = ClientSettings()
-    """The workload whose Pod sends the measured requests."""
+    client: Client | None = None
+    """Sender of the measured requests; not set means a probe Pod, or bookinfo's client on the embedded cluster."""
     request: RequestSettings = RequestSettings()
     """The request that is sent in order to measure, and the answers that count as success."""
     identify: Identify = BOOKINFO_COLORS

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from waypoint_lab.config import combinations
-from waypoint_lab.config.app_models import AppSettings, CohortSettings
+from waypoint_lab.config.app_models import PRODUCTPAGE, AppSettings, Client, CohortSettings, PodClient
 from waypoint_lab.config.decode import PROJECT, read
 from waypoint_lab.config.models import (
     EmbeddedTarget,
@@ -41,6 +41,14 @@ class LabConfig(Model, frozen=True):
     """Notifications of decisions by `lab canary` and `lab waypoint`."""
     traffic_api: TrafficApi = "gateway-api"
     """API of the Service's routes. With virtual-service one object owns canary and fault, so that both can be on."""
+
+    @property
+    def client(self) -> Client:
+        """The Pod that sends the measured requests."""
+        if self.app.client:
+            return self.app.client
+        own = self.target.kind == "embedded" and self.app.service == AppSettings().service
+        return PRODUCTPAGE if own else PodClient(namespace=self.app.namespace)
 
     @property
     def canary_cohort(self) -> CohortSettings | None:

@@ -2,6 +2,7 @@
 
 import json
 import queue
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from waypoint_lab import kubectl
+from waypoint_lab.config.app_models import PodClient
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.types import Ranges, within
 from waypoint_lab.errors import ProbeError
+from waypoint_lab.measure import probe_pod
 from waypoint_lab.measure.request import WORKERS as WORKERS
 from waypoint_lab.measure.request import Endpoint as Endpoint
 from waypoint_lab.measure.request import Group as Group
@@ -22,6 +25,7 @@ SCRIPT = Path(__file__).with_name("client_script.py").read_text()
 # The program is the first line of standard input, so that the end of the input can stop it.
 COMMAND = ("python3", "-u", "-c", "import sys; exec(eval(sys.stdin.readline()))")
 REQUEST_SECONDS = 15.0
+_NO_PYTHON = re.compile(r"python3.*(not found|no such file)", re.IGNORECASE)  # as container runtimes say it
 PROBE_SECONDS = 120.0
 SILENT_SECONDS = 15.0  # the Pod prints a line every second
 END_SECONDS = 30.0
@@ -77,10 +81,14 @@ class Client:
         spec = {"groups": [task(config, one) for one in groups], "seconds": seconds}
         spec |= {"request_seconds": request_seconds}
         self._success = config.app.request.success_ranges
-        self._where = f"{config.app.client.workload} in {config.app.client.namespace}"
+        self._where = str(config.client)
         self._limit = time.monotonic() + seconds + request_seconds + END_SECONDS
-        workload = ("-n", config.app.client.namespace, config.app.client.workload)
-        self._process = kubectl.start(config.target, "exec", "-i", *workload, "--", *COMMAND)
+        if isinstance(config.client, PodClient):
+            workload = probe_pod.name(config, config.client, seconds + request_seconds + END_SECONDS)
+        else:
+            workload = config.client.workload
+        where = ("-n", config.client.namespace, workload)
+        self._process = kubectl.start(config.target, "exec", "-i", *where, "--", *COMMAND)
         assert self._process.stdin
         with suppress(BrokenPipeError):
             self._process.stdin.write(repr(f"SPEC = {spec!r}\n{SCRIPT}") + "\n")
@@ -122,7 +130,12 @@ class Client:
         if not line:
             self._process.wait(END_SECONDS)
             assert self._process.stderr
-            last = (self._process.stderr.read().strip().splitlines() or ["the client script ended too early"])[-1]
+            said = self._process.stderr.read().strip()
+            if _NO_PYTHON.search(said):
+                raise ProbeError(
+                    f"{self._where}: it has no python3; set app.client to a workload that has, or to kind: pod"
+                )
+            last = (said.splitlines() or ["the client script ended too early"])[-1]
             raise ProbeError(f"{self._where}: cannot send requests: {last}")
         self._heard = time.monotonic()
         found = json.loads(line)

@@ -35,7 +35,7 @@ def take(config: LabConfig) -> Snapshot:
     """
     app, inside = config.app, ("--namespace", config.app.namespace)
     one: dict[str, tuple[str, ...]] = {
-        **{f"namespace {name}": ("namespace", name) for name in (app.namespace, app.client.namespace)},
+        **{f"namespace {name}": ("namespace", name) for name in (app.namespace, config.client.namespace)},
         f"service {app.service}": ("service", app.service, *inside),
     }
     names = kubectl.run(config.target, "get", KINDS, *inside, "--output=name").split()

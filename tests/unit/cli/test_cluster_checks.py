@@ -23,8 +23,8 @@ def ztunnel(ready: int, wanted: int, version: str = "") -> dict[str, Any]:
     return {"kind": "DaemonSet", "metadata": {"namespace": "istio-system"}, "status": status, "spec": image}
 
 
-def review(kind: str, verb: str, resource: str, *, allowed: bool) -> dict[str, Any]:
-    asked = {"verb": verb, "resource": resource, "namespace": "n"}
+def review(kind: str, verb: str, resource: str, *, allowed: bool, namespace: str = "n") -> dict[str, Any]:
+    asked = {"verb": verb, "resource": resource, "namespace": namespace}
     return {"kind": kind, "spec": {"resourceAttributes": asked}, "status": {"allowed": allowed}}
 
 
@@ -117,3 +117,11 @@ def test_target_kind_has_own_kubeconfig_and_installs_bookinfo() -> None:
 def test_target_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="use embedded or existing or kind"):
         lab_config(target={"kind": "minikube"})
+
+
+def test_permissions_in_two_namespaces_are_two_checks() -> None:
+    kind = "SelfSubjectAccessReview"
+    reviews = [review(kind, "create", "gateways", allowed=True)]
+    reviews += [review(kind, "create", "pods", allowed=False, namespace="users")]
+    found = [(item.state, item.found) for item in cluster_checks.permissions(reviews)]
+    assert found == [(State.OK, "sufficient in n"), (State.MISSING, "not allowed in users: create pods")]

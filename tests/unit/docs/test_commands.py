@@ -16,6 +16,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     ROOT / "examples" / "greeter" / "README.md",
+    ROOT / "examples" / "shop" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 WIDTH = 120

@@ -1,0 +1,84 @@
+"""The shop of examples/: another application than bookinfo, identified by the access log and by a header."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from embedded.project import PROJECT_FOLDER
+from tests.conftest import Kubectl
+from tests.e2e.scene import UP, Scene, until
+
+EXAMPLE = Path("examples") / "shop"
+NAMESPACES = ("shop", "shop-users")
+WORKLOADS = (("shop", "stock"), ("shop", "shop-v1"), ("shop", "shop-v2"), ("shop-users", "users"))
+HEADER = {"kind": "header", "name": "x-shop-version", "values": {"baseline": "v1", "canary": "v2"}}
+ROWS = {"everyone to the canary", "everyone to the baseline", "answered", "no failures", "through the waypoint"}
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(scope="module")
+def application(kubectl: Kubectl) -> Iterator[None]:
+    """Deploy the shop and its users."""
+    kubectl("apply", "-k", str(PROJECT_FOLDER / EXAMPLE / "manifests"))
+    for namespace, name in WORKLOADS:
+        kubectl("rollout", "status", "-n", namespace, f"deploy/{name}", "--timeout=60s")
+    yield
+    kubectl("delete", "namespace", *NAMESPACES, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def shop(project: Path, cluster_environment: dict[str, str], application: None) -> Iterator[Scene]:
+    """Return the stack of the example, in a copy of it."""
+    folder = project / EXAMPLE
+    shutil.copytree(PROJECT_FOLDER / EXAMPLE, folder, ignore=shutil.ignore_patterns(".lab*"))
+    text = (folder / "Pulumi.shop.yaml").read_text()
+    made = Scene(folder, cluster_environment, "shop")
+    made.file.write_text(text)
+    made.pulumi("stack", "init")
+    yield made
+    made.pulumi("destroy", "--yes", "--skip-preview")
+    made.pulumi("stack", "rm", "--yes", "--preserve-config")
+
+
+def up(shop: Scene, **app: object) -> None:
+    """Apply the stack with changes of its settings `app`."""
+    document = yaml.safe_load(shop.file.read_text())
+    document["config"]["waypoint-lab:app"] |= app
+    shop.file.write_text(yaml.safe_dump(document))
+    done = shop.apply()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def probe_pods(kubectl: Kubectl) -> list[str]:
+    """Return the names of the probe Pods."""
+    return kubectl("get", "pods", "-n", "shop-users", "-l", "app=waypoint-lab-probe", "-o", "name").stdout.split()
+
+
+@pytest.mark.parametrize("identify", [{"kind": "accessLog"}, HEADER], ids=["accessLog", "header"])
+def test_verify_of_the_shop_passes(shop: Scene, kubectl: Kubectl, identify: dict[str, object]) -> None:
+    up(shop, identify=identify)
+    verdicts = shop.verdicts()
+    assert set(verdicts) == ROWS
+    assert sum(verdicts["everyone to the canary"]["observed"].values()) == 3000
+    until(lambda: not probe_pods(kubectl), 20, "no probe Pod is left")
+
+
+def test_verify_that_identifies_no_answer_is_one_line(shop: Scene) -> None:
+    up(shop, identify={**HEADER, "name": "x-other"})
+    done = shop.lab("verify")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].endswith(
+        "none of 3000 answers names a backend, they have 'none'; set app.identify to what the application answers"
+    )
+
+
+def test_up_with_a_backend_without_pods_changes_nothing(shop: Scene) -> None:
+    document = yaml.safe_load(shop.file.read_text())
+    document["config"]["waypoint-lab:app"]["backends"]["canary"]["selector"]["version"] = "v9"
+    shop.file.write_text(yaml.safe_dump(document))
+    done = shop.run(*UP, "--stack", "shop")
+    assert done.returncode != 0
+    assert "app.backends.canary.selector: no Pod in shop has the labels app=shop,version=v9; " in done.stdout

@@ -1,0 +1,112 @@
+"""Probe Pods: their creation, reuse and deletion."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.unit.configs import lab_config
+from waypoint_lab import kubectl
+from waypoint_lab.config.app_models import PodClient
+from waypoint_lab.errors import KubectlError, ProbeError
+from waypoint_lab.measure import probe_pod
+
+CLIENT = PodClient(namespace="users", service_account="alice")
+CONFIG = lab_config()
+READY = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+PULLING = {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no such\nimage"}}}]}
+
+
+class Cluster:
+    """Keeps the commands of kubectl, and answers for the Pod."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[str, ...]] = []
+        self.created: list[dict[str, Any]] = []
+        self.pod: dict[str, Any] = READY
+
+    def run(self, _target: object, *what: str, stdin: str | None = None, **_more: object) -> str:
+        self.commands.append(what)
+        if stdin:
+            self.created.append(json.loads(stdin))
+        return ""
+
+    def get(self, _target: object, *_what: str, **_more: object) -> dict[str, Any]:
+        return self.pod
+
+    @property
+    def deleted(self) -> list[str]:
+        return [what[2] for what in self.commands if what[0] == "delete"]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    made = Cluster()
+    monkeypatch.setattr(kubectl, "run", made.run)
+    monkeypatch.setattr(kubectl, "get", made.get)
+    monkeypatch.setattr(probe_pod, "READY_SECONDS", 0.01)
+    monkeypatch.setattr(probe_pod, "POLL_SECONDS", 0.001)
+    yield made
+    probe_pod.delete_all()
+
+
+def test_name_creates_one_pod_for_all_requests_of_a_process(cluster: Cluster) -> None:
+    first = probe_pod.name(CONFIG, CLIENT, 60)
+    assert first == probe_pod.name(CONFIG, CLIENT, 60)
+    assert [first] == [pod["metadata"]["name"] for pod in cluster.created]
+    assert cluster.commands == [("create", "--namespace", "users", "--filename=-")]
+    probe_pod.delete_all()
+    assert [first] == cluster.deleted
+
+
+def test_name_of_another_client_is_another_pod(cluster: Cluster) -> None:
+    probe_pod.name(CONFIG, CLIENT, 60)
+    probe_pod.name(CONFIG, PodClient(namespace="users"), 60)
+    assert [pod["spec"]["serviceAccountName"] for pod in cluster.created] == ["alice", "default"]
+
+
+def test_name_replaces_a_pod_that_would_end_too_early(cluster: Cluster) -> None:
+    first = probe_pod.name(CONFIG, CLIENT, 60)
+    assert first != probe_pod.name(CONFIG, CLIENT, probe_pod.LIFE_SECONDS)
+    assert [first] == cluster.deleted
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ({}, "it is not scheduled"),
+        (PULLING, "ErrImagePull no such image"),
+        ({"phase": "Failed", "message": "Pod was evicted"}, "Pod was evicted"),
+        ({"phase": "Succeeded"}, "it ended"),
+    ],
+)
+def test_name_of_a_pod_that_is_not_ready_is_one_line_and_deletes_it(
+    cluster: Cluster, status: dict[str, Any], why: str
+) -> None:
+    cluster.pod = {"status": status}
+    with pytest.raises(ProbeError) as caught:
+        probe_pod.name(CONFIG, CLIENT, 60)
+    (pod,) = cluster.deleted
+    assert str(caught.value) == (
+        f"probe Pod users/{pod}: it is not ready: {why}; set app.client.image and app.client.serviceAccount"
+    )
+
+
+def test_delete_all_without_an_answer_says_nothing(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe_pod.name(CONFIG, CLIENT, 60)
+
+    def silent(*_: object, **__: object) -> str:
+        raise KubectlError("no answer")
+
+    monkeypatch.setattr(kubectl, "run", silent)
+    probe_pod.delete_all()
+
+
+def test_manifest_ends_by_itself() -> None:
+    spec = probe_pod.manifest("p", CLIENT)["spec"]
+    assert (
+        spec["restartPolicy"],
+        spec["activeDeadlineSeconds"],
+        spec["containers"][0]["command"][2].split("; ")[1],
+    ) == ("Never", 7200, "time.sleep(7200)")
