@@ -36,14 +36,27 @@ class Backend(TypedDict):
 
 
 class Cohort(TypedDict):
-    """A user group with backends of its own. Cohorts come before all other traffic, in their order."""
+    """A user group with backends of its own: requests that match every field that is given, at least one.
 
-    header: str
-    """Name of the header that tells the group, in any case. Plain."""
-    value: str
+    Cohorts come before all other traffic, in their order.
+    """
+
+    header: NotRequired[str]
+    """Name of a header, in any case; `value` goes with it. Plain."""
+    value: NotRequired[str]
     """Value of the header, or a regular expression (RE2) for the whole value. Plain."""
     match: NotRequired[HeaderMatch]
     """Comparison of the value: `Exact` (the default) or `RegularExpression`. Plain."""
+    cookies: NotRequired[dict[str, str]]
+    """One cookie and its exact value. Plain."""
+    query: NotRequired[dict[str, str]]
+    """Query parameters and their exact values. Plain."""
+    method: NotRequired[str]
+    """HTTP method in upper case, such as GET. Plain."""
+    path: NotRequired[str]
+    """The whole path, without the query. Plain."""
+    path_prefix: NotRequired[str]
+    """Path of which these are the first parts: /cart is a prefix of /cart/1, and not of /cartoon. Plain."""
     backends: list[Backend]
     """Services that the group is sent to, by weight."""
 

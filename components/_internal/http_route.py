@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 
 from ..types import Backend, HeaderChanges
-from . import http_text, objects
+from . import cohorts, http_text, objects
 from .traffic import Traffic
 
 Rule = dict[str, Any]
@@ -44,21 +44,18 @@ def _limited(traffic: Traffic, where: str, number: int, what: str) -> None:
 
 def _rules(traffic: Traffic) -> list[Rule]:
     rules = [
-        _matching(str(cohort["match"]), cohort["header"], cohort["value"], [_ref(each) for each in cohort["backends"]])
+        {"matches": [cohorts.http_route(cohort)], "backendRefs": [_ref(each) for each in cohort.backends]}
         for cohort in traffic.cohorts
     ]
     refs = [_ref(backend) for backend in traffic.backends]
     if affinity := traffic.affinity:
         kept = {**_ref(affinity.backend), "weight": 1}
-        rules.append(_matching("RegularExpression", "cookie", affinity.pattern, [kept]))
+        cookie_match = {"type": "RegularExpression", "name": "cookie", "value": affinity.pattern}
+        rules.append({"matches": [{"headers": [cookie_match]}], "backendRefs": [kept]})
         change = {"add": [{"name": "set-cookie", "value": affinity.set_cookie}]}
         cookie = {"type": "ResponseHeaderModifier", "responseHeaderModifier": change}
         refs = [{**ref, "filters": [cookie]} if ref["name"] == kept["name"] else ref for ref in refs]
     return [*rules, {"backendRefs": refs}]
-
-
-def _matching(kind: str, header: str, value: pulumi.Input[str], refs: list[Rule]) -> Rule:
-    return {"matches": [{"headers": [{"type": kind, "name": header, "value": value}]}], "backendRefs": refs}
 
 
 def _ref(backend: Backend) -> Rule:

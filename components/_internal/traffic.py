@@ -1,13 +1,13 @@
 """Model of one Service's traffic, made by `traffic_parser`, rendered by `http_route` and `virtual_service`."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
 
-from ..types import Backend, Cohort, HeaderChanges, Mirror, Retries
-from . import http_text, objects
+from ..types import Backend, HeaderChanges, Mirror, Retries
+from . import cohorts, http_text, objects
+from .cohorts import CohortRule
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class AffinityCookie:
     @property
     def pattern(self) -> pulumi.Input[str]:
         """Regular expression for the header `cookie` of such a user."""
-        return objects.applied(self.rollout, lambda text: rf"(.*;\s*)?{re.escape(self.prefix + text)}(;.*)?")
+        return objects.applied(self.rollout, lambda text: cohorts.cookie_pattern(self.prefix + text))
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Traffic:
     domain: str
     split: bool
     backends: Sequence[Backend]
-    cohorts: Sequence[Cohort]
+    cohorts: Sequence[CohortRule]
     headers: Mapping[str, str]
     mirrors: Sequence[Mirror]
     changes: Mapping[str, HeaderChanges] = field(default_factory=dict)  # by `request` and `response`

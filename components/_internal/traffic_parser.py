@@ -1,13 +1,16 @@
 """Parser and validation of a Service's traffic, from the arguments of a component."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pulumi
 
-from ..types import Backend, Cohort, HeaderChanges, HeaderMatch, Mirror
+from ..types import Backend, Cohort, HeaderChanges, Mirror
 from . import arguments, fault_parser, http_text, objects
+from . import cohorts as cohort_rules
 from .traffic import AffinityCookie, Traffic
 
 _MAX_WEIGHT = 1_000_000  # Source: Gateway API, BackendRef.weight
@@ -50,7 +53,7 @@ class _Parser:
                 raise self._refuse(where, http_text.duration(limit), f"at most timeout, {http_text.duration(timeout)}")
         declared, backends = self._split(split_only)
         cohorts = [self._cohort(f"cohorts[{i}]", cohort) for i, cohort in enumerate(given.get("cohorts", []))]
-        groups = [f"{cohort['header']}: {cohort['value']}" for cohort in cohorts]
+        groups = [json.dumps(cohort_rules.http_route(cohort), sort_keys=True) for cohort in cohorts]
         objects.distinct(self._component, "cohorts", groups)  # a second one of the same requests gets none
         return Traffic(
             component=self._component,
@@ -137,16 +140,9 @@ class _Parser:
             raise self._refuse(f"sum of the weights of {where}", 0, "above 0: a backend must respond")
         return left
 
-    def _cohort(self, where: str, cohort: Cohort) -> Cohort:
-        match = cohort.get("match", HeaderMatch.EXACT)
-        if match is HeaderMatch.REGEX:
-            http_text.regex(self._component, f"{where}.value", cohort["value"])
-        return {
-            "header": http_text.token(self._component, f"{where}.header", cohort["header"]).lower(),
-            "value": http_text.header_value(self._component, f"{where}.value", cohort["value"]),
-            "match": match,
-            "backends": self._backends(f"{where}.backends", cohort["backends"]),
-        }
+    def _cohort(self, where: str, cohort: Cohort) -> cohort_rules.CohortRule:
+        requests = cohort_rules.parse(self._component, where, cohort)
+        return replace(requests, backends=self._backends(f"{where}.backends", cohort["backends"]))
 
     def _mirror(self, where: str, mirror: Mirror) -> Mirror:
         return {

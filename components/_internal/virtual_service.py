@@ -9,13 +9,14 @@ from typing import Any
 
 import pulumi
 
-from ..types import Backend, HeaderMatch
-from . import http_text, objects
+from ..types import Backend
+from . import cohorts, http_text, objects
 from .traffic import FaultSettings, Traffic
 
 Rule = dict[str, Any]
 # Source: RFC 9110, 9.2.1: safe methods may be repeated without asking.
-SAFE_METHODS = {"method": {"regex": "GET|HEAD|OPTIONS"}}
+_SAFE = ("GET", "HEAD", "OPTIONS")
+SAFE_METHODS = {"method": {"regex": "|".join(_SAFE)}}
 
 
 def host(traffic: Traffic, service: pulumi.Input[str]) -> pulumi.Input[str]:
@@ -63,9 +64,8 @@ def _rules(traffic: Traffic) -> Iterator[Rule]:
 def _groups(traffic: Traffic, failing: str) -> Iterator[tuple[Rule, list[Rule], list[Rule]]]:
     """Yield match, route, and route through the failing workload of each group of requests."""
     for cohort in traffic.cohorts:
-        kind = "exact" if cohort["match"] is HeaderMatch.EXACT else "regex"
-        route = _route(traffic, cohort["backends"])
-        yield {"headers": {cohort["header"]: {kind: cohort["value"]}}}, route, route
+        route = _route(traffic, cohort.backends)
+        yield cohorts.virtual_service(cohort), route, route
     if affinity := traffic.affinity:
         route = _route(traffic, [affinity.backend])
         yield {"headers": {"cookie": {"regex": affinity.pattern}}}, route, route
@@ -74,16 +74,17 @@ def _groups(traffic: Traffic, failing: str) -> Iterator[tuple[Rule, list[Rule], 
 
 
 def _by_method(traffic: Traffic, match: Rule, route: list[Rule], fault: FaultSettings | None) -> Iterator[Rule]:
-    """Yield one rule, or two where only requests with safe methods are retried."""
+    """Yield one rule, or two where only a part of the requests, those with safe methods, is retried."""
     more: Rule = {"timeout": http_text.duration(traffic.timeout)} if traffic.timeout else {}
     if fault and not fault.failing:
         more["fault"] = _fault(fault)
     retries = traffic.retries
     if retries:
         policy = _retries(retries)
-        if retries["writes"]:
+        own = match.get("method", {}).get("exact", "")
+        if retries["writes"] or own in _SAFE:
             more["retries"] = policy
-        else:
+        elif not own:
             yield _rule(traffic, {**match, **SAFE_METHODS}, route, retries=policy, **more)
     yield _rule(traffic, match, route, **more)
 

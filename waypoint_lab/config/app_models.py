@@ -175,7 +175,7 @@ class AppSettings(Model, frozen=True):
     port: types.Port = 9080
     """Port of the Service."""
     client: Client | None = None
-    """Sender of the measured requests; not set means a probe Pod, or bookinfo's client on the embedded cluster."""
+    """Sender of the measured requests; not set means a probe Pod, or bookinfo's own client for bookinfo."""
     request: RequestSettings = RequestSettings()
     """The request that is sent in order to measure, and the answers that count as success."""
     identify: Identify = BOOKINFO_COLORS

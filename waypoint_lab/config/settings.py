@@ -47,8 +47,8 @@ class LabConfig(Model, frozen=True):
         """The Pod that sends the measured requests."""
         if self.app.client:
             return self.app.client
-        own = self.target.kind == "embedded" and self.app.service == AppSettings().service
-        return PRODUCTPAGE if own else PodClient(namespace=self.app.namespace)
+        bookinfo = self.app.service == AppSettings().service
+        return PRODUCTPAGE if bookinfo else PodClient(namespace=self.app.namespace)
 
     @property
     def canary_cohort(self) -> CohortSettings | None:

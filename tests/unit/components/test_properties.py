@@ -28,6 +28,7 @@ COMPONENTS: dict[Any, Any] = {
     FailClosed: FailClosedArgs,
     Waypoint: WaypointArgs,
 }
+CRITERIA = ("header", "cookies", "query", "method", "path", "path_prefix")  # of a cohort
 RENDERERS: dict[Any, Callable[[Any], Any]] = {
     CanaryRoute: http_route.spec,
     ChaosRule: virtual_service.spec,
@@ -46,11 +47,22 @@ def arguments(random: Random, component: Any) -> dict[str, Any]:
 
 def usable(random: Random, args: dict[str, Any]) -> dict[str, Any]:
     """Return arguments with one of both ways to declare a split where there is any, in most cases."""
+    if isinstance(args.get("cohorts"), list) and random.random() < 0.9:
+        args = {**args, "cohorts": [one_criterion(random, cohort) for cohort in args["cohorts"]]}
     if "cohorts" in args and "backends" not in args and random.random() < 0.9:
         args = {**args, "baseline": "old", "canary": "new", "weight": random.choice((0, 0.1, 20, 100))}
     if "backends" in args and random.random() < 0.9:
         return {name: value for name, value in args.items() if name not in ("baseline", "canary", "weight")}
     return args
+
+
+def one_criterion(random: Random, cohort: Any) -> Any:
+    """Return a cohort with one criterion of those that it has; with a header where it has none."""
+    if not isinstance(cohort, dict):
+        return cohort
+    kept = random.choice([name for name in CRITERIA if name in cohort] or ["header"])
+    named = {"header": "x-a", "value": "b"} if kept == "header" else {}
+    return {**named, **{name: item for name, item in cohort.items() if name in (kept, *named, "match", "backends")}}
 
 
 @contextmanager
