@@ -94,37 +94,34 @@ class TrafficReader:
     """Reader of the requests since its last call."""
 
     def __init__(self, config: LabConfig) -> None:
-        """Read the counters for the first time.
-
-        Raises:
-            KubectlError: The counters or the logs cannot be read.
-        """
+        """Read nothing yet."""
         self._config = config
         self._log = LogReader(config) if config.stages.access_log else None
-        if self._log:
-            self._log()
-        self._last, self._at = self._counters(), time.monotonic()
-
-    def _counters(self) -> endpoint_counters.EndpointCounters:
-        return endpoint_counters.read(self._config.target, self._config.app.namespace, list(self._config.waypoints))
+        self._last: endpoint_counters.EndpointCounters | None = None
+        self._at = time.monotonic()
 
     def read(self) -> TrafficBlock | None:
-        """Return the new requests; None where the waypoints do not answer now: the next block has these requests.
+        """Return the new requests; None for the first call, and where the waypoints do not answer now.
+
+        The next block has the requests since the last call that read the waypoints.
 
         Raises:
             KubectlError: A permission is missing, or nothing could be read for UNREADABLE_SECONDS.
         """
+        config, last = self._config, self._last
         try:
-            now = self._counters()
+            now = endpoint_counters.read(config.target, config.app.namespace, list(config.waypoints))
             logged = self._log() if self._log else None
         except KubectlError as error:
             if REFUSED in str(error) or time.monotonic() - self._at > UNREADABLE_SECONDS:
                 raise
             return None
-        counts = dict.fromkeys(ROLES, Counts())
-        for where, change in now.since(self._last).items():
-            if role := role_of(self._config, where):
-                counts[role] = counts[role].plus(change)
         self._last, self._at = now, time.monotonic()
+        if last is None:
+            return None
+        counts = dict.fromkeys(ROLES, Counts())
+        for where, change in now.since(last).items():
+            if role := role_of(config, where):
+                counts[role] = counts[role].plus(change)
         tries = {role: Outcomes(found.completed, found.errors) for role, found in counts.items()}
         return TrafficBlock(tries, logged)

@@ -80,7 +80,7 @@ class Promotion:
             return None
         if "traffic" in config.canary.evidence:
             try:
-                TrafficReader(config)
+                TrafficReader(config).read()
             except KubectlError as error:
                 raise RolloutError(f"no promotion was started: {error}") from None
         self.operator.report(f"applying {first}, which the stack declares, before the first step")

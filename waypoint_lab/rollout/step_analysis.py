@@ -119,6 +119,7 @@ class StepAnalysis:
             self._thresholds, self._step.weight, self._before, logs=logs
         )
         reader = TrafficReader(self._config)
+        reader.read()
 
         def collect() -> None:
             self._pause()

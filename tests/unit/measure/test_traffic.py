@@ -7,6 +7,7 @@ import pytest
 from tests.unit.configs import lab_config
 from tests.unit.measure.waypoint_logs import ADDRESS, REAL
 from waypoint_lab import kubectl
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.measure import access_log, endpoint_counters, traffic
 from waypoint_lab.measure.endpoint_counters import Counts, Destination, EndpointCounters
@@ -22,6 +23,13 @@ def counters(canary: Counts, baseline: Counts, port: int = 9080) -> EndpointCoun
     others = {Destination(HOST.format("reviews-stable-two"), port): {"a": Counts(9, 9)}}
     found = {Destination(CANARY, port): {"a": canary}, Destination(BASELINE, port): {"b": baseline}}
     return EndpointCounters({"w-1": {**found, **others}})
+
+
+def started(config: LabConfig = CONFIG) -> TrafficReader:
+    """Return a reader that has read the counters for the first time."""
+    reader = TrafficReader(config)
+    assert reader.read() is None
+    return reader
 
 
 def line(host: str, at: int, status: int = 200, milliseconds: int = 5) -> str:
@@ -55,7 +63,7 @@ def test_read_returns_the_new_requests_of_both_backends(scene: Scene) -> None:
     old, new = line(CANARY, 1), line(BASELINE, 2, 503, 40)
     scene.logs = [[old], [old, new, line("other", 3)]]
     scene.counters = [counters(Counts(5, 5), Counts(7, 7)), counters(Counts(9, 8, 1), Counts(10, 8, 0, 2))]
-    block = TrafficReader(CONFIG).read()
+    block = started().read()
     assert block
     assert {"canary": Outcomes(4, 1), "baseline": Outcomes(1, 0)} == block.tries
     assert {"canary": [], "baseline": [LoggedRequest(503, 40, failed=True)]} == block.logged
@@ -63,7 +71,7 @@ def test_read_returns_the_new_requests_of_both_backends(scene: Scene) -> None:
 
 def test_read_without_access_logs_returns_tries_alone(scene: Scene) -> None:
     scene.counters = [counters(Counts(), Counts()), counters(Counts(2, 2), Counts(), port=80)]
-    block = TrafficReader(lab_config("waypoint", "canary")).read()
+    block = started(lab_config("waypoint", "canary")).read()
     assert block
     assert {"canary": Outcomes(), "baseline": Outcomes()} == block.tries
     assert block.logged is None
@@ -73,7 +81,7 @@ def test_read_after_a_failure_has_the_requests_of_both_intervals(scene: Scene) -
     old, new = line(CANARY, 1), line(CANARY, 2)
     scene.logs = [[old], [old, new]]
     scene.counters = [counters(Counts(5, 5), Counts()), KubectlError("busy"), counters(Counts(9, 9), Counts())]
-    reader = TrafficReader(CONFIG)
+    reader = started()
     assert reader.read() is None
     block = reader.read()
     assert block
@@ -88,16 +96,16 @@ def test_read_that_fails_for_good_raises(
 ) -> None:
     scene.logs = [[]]
     scene.counters = [counters(Counts(), Counts()), KubectlError(message)]
-    reader = TrafficReader(CONFIG)
+    reader = started()
     monkeypatch.setattr(traffic, "UNREADABLE_SECONDS", limit)
     with pytest.raises(KubectlError, match=message):
         reader.read()
 
 
-def test_reader_without_permission_raises_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_without_permission_raises_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_args: object, **_limits: object) -> list[Callable[[], None]]:
         raise KubectlError('pods is forbidden: User "ci" cannot list resource "pods"')
 
     monkeypatch.setattr(kubectl, "items", refused)
     with pytest.raises(KubectlError, match="grant `list` on pods and `create` on pods/exec there"):
-        TrafficReader(lab_config("waypoint", "canary"))
+        TrafficReader(lab_config("waypoint", "canary")).read()

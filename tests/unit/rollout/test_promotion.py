@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from waypoint_lab import pulumi_cli
-from waypoint_lab.errors import ProbeError, PulumiError, RolloutError
+from waypoint_lab.errors import KubectlError, ProbeError, PulumiError, RolloutError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.client import Answer
+from waypoint_lab.measure.traffic import TrafficReader
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout import promotion, step_analysis
 from waypoint_lab.rollout.analysis import StepDecision, Thresholds
@@ -98,6 +99,17 @@ def test_promotion_of_healthy_canary_applies_each_step(scene: Scene) -> None:
     found = current_state(scene.journal.records())
     assert found
     assert found.phase is Phase.PROMOTED
+
+
+def test_start_by_traffic_without_permission_changes_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_reader: TrafficReader) -> None:
+        raise KubectlError("the counters cannot be read; grant `list` on pods")
+
+    monkeypatch.setattr(TrafficReader, "read", refused)
+    scene.file.write_text(scene.file.read_text().replace("weight: 0", "weight: 0\n    evidence: traffic"))
+    with pytest.raises(RolloutError, match=r"^no promotion was started: the counters cannot be read; grant"):
+        scene.promote()
+    assert (scene.applied, scene.journal.records()) == ([], [])
 
 
 def test_promotion_of_failing_canary_rolls_back_with_evidence(scene: Scene) -> None:

@@ -1,0 +1,136 @@
+"""Sources of the evidence of a step, one after the other."""
+
+import pytest
+
+from tests.unit.configs import lab_config
+from waypoint_lab.measure import gate as gates
+from waypoint_lab.measure.client import Answer
+from waypoint_lab.measure.gate import PrometheusNumbers
+from waypoint_lab.measure.prometheus import NoDataError, PrometheusError
+from waypoint_lab.measure.traffic import TrafficBlock
+from waypoint_lab.measure.unpaired import Outcomes
+from waypoint_lab.rollout import prometheus_analysis, step_analysis
+from waypoint_lab.rollout.analysis import StepDecision, Thresholds
+from waypoint_lab.rollout.state import CanaryStep
+from waypoint_lab.rollout.step_analysis import Decided, StepAnalysis
+
+OK, BAD = Answer(200, seconds=0.01), Answer(503, seconds=0.01)
+LIMITS = Thresholds(0.02, 0.01, 0.01, limit_seconds=0.05)
+GOOD, POOR = PrometheusNumbers(1000, 0.999), PrometheusNumbers(1000, 0.9)
+GATE = {"successRate": 99, "prometheus": {"url": "http://x", "requests": "r", "successRate": "s"}}
+
+
+class Sources:
+    """Answers of each source; `asked` has the sources in the order of their use."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.canary = OK
+        self.users = TrafficBlock({"canary": Outcomes(500), "baseline": Outcomes(500)})
+        self.numbers: PrometheusNumbers | PrometheusError = GOOD
+        self.asked: list[str] = []
+        self.signal = ""
+        sources = self
+
+        class Client:
+            def __init__(self, *_args: object) -> None:
+                sources.asked.append("probe")
+
+            def __enter__(self) -> "Client":
+                return self
+
+            def __exit__(self, *_args: object) -> None:
+                sources.asked.append("probe ended")
+
+            def read(self, _seconds: float) -> list[tuple[Answer, ...]]:
+                return [(sources.canary, OK, OK)] * 50
+
+        class Reader:
+            def __init__(self, _config: object) -> None:
+                sources.asked.append("traffic")
+
+            def read(self) -> TrafficBlock:
+                return sources.users
+
+        def numbers(*_args: object) -> PrometheusNumbers:
+            self.asked.append("prometheus")
+            if isinstance(self.numbers, PrometheusError):
+                raise self.numbers
+            return self.numbers
+
+        monkeypatch.setattr(step_analysis, "Client", Client)
+        monkeypatch.setattr(step_analysis, "TrafficReader", Reader)
+        monkeypatch.setattr(step_analysis, "INTERVAL_SECONDS", 0.001)
+        monkeypatch.setattr(gates, "prometheus_numbers", numbers)
+
+    def decide(self, *evidence: str) -> Decided:
+        self.asked.clear()
+        gate = {"gate": GATE} if "prometheus" in evidence else {}
+        config = lab_config("waypoint", "canary", canary={"evidence": list(evidence), **gate})
+        analysis = StepAnalysis(config, CanaryStep(20), LIMITS, None, lambda: self.signal)
+        found = analysis.run()
+        self.document = analysis.document()
+        return found
+
+
+@pytest.fixture
+def sources(monkeypatch: pytest.MonkeyPatch) -> Sources:
+    return Sources(monkeypatch)
+
+
+def test_run_promotes_where_all_sources_agree_and_ends_the_probe_before_traffic(sources: Sources) -> None:
+    decision, why = sources.decide("prometheus", "traffic", "probe")
+    assert decision is StepDecision.PROMOTE
+    assert sources.asked == ["probe", "probe ended", "traffic", "prometheus"]
+    assert set(sources.document) == {"probe", "traffic", "prometheus"}
+    assert why.endswith("; 1000 requests in Prometheus meet the thresholds of canary.gate")
+
+
+def test_run_by_traffic_alone_starts_no_probe(sources: Sources) -> None:
+    assert sources.decide("traffic")[0] is StepDecision.PROMOTE
+    assert sources.asked == ["traffic"]
+
+
+def test_run_rolls_back_where_one_source_does(sources: Sources) -> None:
+    sources.canary = BAD
+    assert sources.decide("probe", "traffic", "prometheus")[0] is StepDecision.ROLL_BACK
+    assert sources.asked == ["probe", "probe ended"]
+    sources.canary, sources.users = OK, TrafficBlock({"canary": Outcomes(500, 50), "baseline": Outcomes(500)})
+    assert sources.decide("probe", "traffic", "prometheus")[0] is StepDecision.ROLL_BACK
+    sources.users, sources.numbers = TrafficBlock({"canary": Outcomes(500), "baseline": Outcomes(500)}), POOR
+    decision, why = sources.decide("probe", "traffic", "prometheus")
+    assert decision is StepDecision.ROLL_BACK
+    assert why.startswith("success rate: declared at least 99.00%, measured 90.00%")
+
+
+def test_run_pauses_where_one_source_has_too_few_requests(sources: Sources) -> None:
+    sources.users = TrafficBlock({"canary": Outcomes(), "baseline": Outcomes()})
+    decision, why = sources.decide("probe", "traffic")
+    assert decision is StepDecision.PAUSE
+    assert "are needed if it is healthy" in why
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        (PrometheusNumbers(10), "Prometheus has 10 requests after 0 s; 500 are needed"),
+        (NoDataError("no data for 'r'"), "no data for 'r'"),
+        (PrometheusError("does not answer"), "does not answer"),
+    ],
+)
+def test_run_by_prometheus_without_enough_data_pauses(
+    sources: Sources, numbers: PrometheusNumbers | PrometheusError, said: str
+) -> None:
+    sources.numbers = numbers
+    assert sources.decide("prometheus") == (StepDecision.PAUSE, said)
+
+
+def test_run_by_prometheus_that_is_silent_too_long_raises(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus_analysis, "UNREADABLE_SECONDS", -1.0)
+    sources.numbers = PrometheusError("does not answer")
+    with pytest.raises(PrometheusError, match="does not answer"):
+        sources.decide("prometheus")
+
+
+def test_run_that_is_asked_to_stop_rolls_back(sources: Sources) -> None:
+    sources.signal, sources.users = "SIGINT", TrafficBlock({"canary": Outcomes(), "baseline": Outcomes()})
+    assert sources.decide("traffic") == (StepDecision.ROLL_BACK, "stopped by SIGINT")
