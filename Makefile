@@ -2,7 +2,7 @@
 .PHONY: help toolchain lab check test soak bench down clean
 
 PYTHON ?= python3
-PROPERTIES = tests/unit/test_answers.py $(wildcard tests/*/test_properties.py tests/*/*/test_properties.py)
+PROPERTIES = tests/unit/test_answers.py tests/embedded/test_objects.py $(wildcard tests/*/test_properties.py tests/*/*/test_properties.py)
 
 help: ## Show what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'

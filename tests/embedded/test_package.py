@@ -96,12 +96,39 @@ def test_remote_components_have_the_declared_effect_and_leave_nothing(program: P
 
 
 @pytest.mark.timeout(400)
-def test_hosted_component_with_missing_backend_writes_no_route(program: Program, kubectl: Kubectl) -> None:
+def test_hosted_components_without_their_pods_write_no_route(program: Program, kubectl: Kubectl) -> None:
     lost = {**ROUTE, "service": "clock", "backends": [{"name": "clock"}, {"name": "nobody"}], "limitSeconds": 2}
     program.write(WAYPOINT, {"kind": "CanaryRoute", "name": "lost", "inputs": lost})
     said = program.up(fails=True)
     assert "no Pod of nobody is ready" in said
     assert "HTTPRoute/lost" not in live(kubectl)
+    fault = {**ROUTE, "abort": {"status": 418}, "duration": {"seconds": 300}, "limitSeconds": 5}
+    kubectl("create", "quota", "full", "--hard=pods=1", "-n", NAMESPACE)
+    program.write(WAYPOINT, {"kind": "ChaosRule", "name": "limited", "inputs": fault})
+    said = program.up(fails=True)
+    kubectl("delete", "quota", "full", "-n", NAMESPACE)
+    assert "its Pod does not run yet, and no fault begins without it; last event: Error creating: pods" in said
+    assert "exceeded quota" in said
+    assert "VirtualService/limited" not in live(kubectl)
+
+
+@pytest.mark.timeout(400)
+def test_pods_of_a_fault_fit_the_restricted_level_of_pod_security(program: Program, kubectl: Kubectl) -> None:
+    program.write(WAYPOINT)
+    program.up()
+    upstream = {"faultAt": "upstream", "baseline": "greeter-v1"}
+    fault = {**ROUTE, **upstream, "abort": {"status": 418}, "duration": {"seconds": 300}}
+    label = "pod-security.kubernetes.io/enforce"
+    kubectl("label", "namespace", NAMESPACE, f"{label}=restricted")
+    try:
+        refused = kubectl("run", "other", "--image=python:3.13-slim", "-n", NAMESPACE, check=False)
+        assert 'violates PodSecurity "restricted:latest"' in refused.stderr
+        program.write(WAYPOINT, {"kind": "ChaosRule", "name": "limited", "inputs": fault})
+        program.up()
+    finally:
+        kubectl("label", "namespace", NAMESPACE, f"{label}-")
+    ((answers, _),) = ask(kubectl, "client", NAMESPACE, (20, GREETER, "GET", {}))
+    assert answers == {"418": 20}
 
 
 @pytest.mark.timeout(400)
