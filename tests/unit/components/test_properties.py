@@ -42,14 +42,17 @@ class Registered(Exception):
 
 def arguments(random: Random, component: Any) -> dict[str, Any]:
     """Return arguments of a component, half of them valid but for their combination."""
-    return usable(random, shapes.arguments(random, COMPONENTS[component], random.choice((0, 0, 0.02, 0.1, 0.3))))
+    return usable(
+        random, component, shapes.arguments(random, COMPONENTS[component], random.choice((0, 0, 0.02, 0.1, 0.3)))
+    )
 
 
-def usable(random: Random, args: dict[str, Any]) -> dict[str, Any]:
-    """Return arguments with one of both ways to declare a split where there is any, in most cases."""
+def usable(random: Random, component: Any, args: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments with one of both forms of a split where there is any, in most cases."""
     if isinstance(args.get("cohorts"), list) and random.random() < 0.9:
         args = {**args, "cohorts": [one_criterion(random, cohort) for cohort in args["cohorts"]]}
-    if "cohorts" in args and "backends" not in args and random.random() < 0.9:
+    needed = component is CanaryRoute or "cohorts" in args or {"canary", "weight"} <= args.keys()
+    if component in RENDERERS and component is not ChaosRule and needed and "backends" not in args:
         args = {**args, "baseline": "old", "canary": "new", "weight": random.choice((0, 0.1, 20, 100))}
     if "backends" in args and random.random() < 0.9:
         return {name: value for name, value in args.items() if name not in ("baseline", "canary", "weight")}
