@@ -5,25 +5,8 @@ from typing import ClassVar
 import msgspec
 
 from waypoint_lab.config import types
+from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.models import Model
-
-
-class CohortSettings(Model, frozen=True):
-    """A group of users: requests with this header and this exact value."""
-
-    header: types.HeaderName
-    """Name of the header."""
-    value: types.Text
-    """Value of the header."""
-
-    @property
-    def pair(self) -> tuple[str, str]:
-        """Name, in lower case, and value of the header."""
-        return self.header.lower(), self.value
-
-    def __str__(self) -> str:
-        """Return NAME=VALUE."""
-        return "=".join(self.pair)
 
 
 class WorkloadClient(Model, frozen=True, tag_field="kind", tag="workload"):

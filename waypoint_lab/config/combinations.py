@@ -1,6 +1,7 @@
 """Check settings that depend on each other."""
 
 from waypoint_lab.config.app_models import AccessLogIdentify, AppSettings
+from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.decode import PROJECT, fields
 from waypoint_lab.config.models import StagesSettings
 from waypoint_lab.config.traffic_models import CanarySettings, GateSettings
@@ -33,6 +34,8 @@ def check(
         _stages(stages.on, exclusive=exclusive),
         _app(app),
         _backends(stages, app, waypoint),
+        _cohort("app.premium", app.premium, app),
+        _cohort("canary.cohort", canary.cohort, app) if canary.cohort else "",
         _gateways(app, waypoint),
         _identify(stages, app),
         _canary(stages, app, canary),
@@ -83,6 +86,16 @@ def _backends(stages: StagesSettings, app: AppSettings, waypoint: WaypointSettin
     return ""
 
 
+def _cohort(name: str, cohort: CohortSettings, app: AppSettings) -> str:
+    if cohort.problem:
+        return f"{name}: {cohort.problem}"
+    method, path, headers = cohort.request(app.request.method, app.request.path)
+    own = {key.lower(): value for key, value in app.request.headers.items()}
+    if (method, path) == (app.request.method, app.request.path) and headers.items() <= own.items():
+        return f"{name}: app.request is a request of {cohort}, too, so others cannot be measured; change one of both"
+    return ""
+
+
 def _identify(stages: StagesSettings, app: AppSettings) -> str:
     on = (("baseline", stages.canary or stages.premium), ("canary", stages.canary), ("premium", stages.premium))
     wanted = [backend for backend, used in on if used]
@@ -126,8 +139,8 @@ def _canary(stages: StagesSettings, app: AppSettings, canary: CanarySettings) ->
     found = next((name for name, value in extras.items() if value), "")
     if found and not stages.canary:
         return f"canary.{found}: it needs stages.canary, which is off; turn it on"
-    if stages.canary and stages.premium and canary.cohort and canary.cohort.pair == app.premium.pair:
-        return f"canary.cohort: {canary.cohort} is app.premium, too; use another header or value"
+    if stages.canary and stages.premium and canary.cohort and str(canary.cohort) == str(app.premium):
+        return f"canary.cohort: {canary.cohort} is app.premium, too; use another one"
     return ""
 
 

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 
 from waypoint_lab.config import combinations
-from waypoint_lab.config.app_models import PRODUCTPAGE, AppSettings, Client, CohortSettings, PodClient
+from waypoint_lab.config.app_models import PRODUCTPAGE, AppSettings, Client, PodClient
+from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.decode import PROJECT, read
 from waypoint_lab.config.models import (
     EmbeddedTarget,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from waypoint_lab.config import types
-from waypoint_lab.config.app_models import CohortSettings
+from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.models import Model
 
 TrafficApi = Literal["gateway-api", "virtual-service"]

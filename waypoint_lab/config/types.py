@@ -101,6 +101,27 @@ OptionalText = Annotated[
 HeaderName = Annotated[
     str, Meta(description="the name of an HTTP header, such as end-user", extra=_checked(_HEADER.fullmatch))
 ]
+OptionalHeaderName = Annotated[
+    str,
+    Meta(
+        description="empty, or a name such as end-user",
+        extra=_checked(lambda text: not text or _HEADER.fullmatch(text)),
+    ),
+]
+OptionalMethod = Annotated[
+    str,
+    Meta(
+        description="empty, or an HTTP method in upper case, such as GET",
+        extra=_checked(lambda text: not text or re.fullmatch(r"[A-Z]+", text)),
+    ),
+]
+OptionalPath = Annotated[
+    str,
+    Meta(
+        description="empty, or a path that begins with /, without query",
+        extra=_checked(lambda text: not text or re.fullmatch(r"/[^\s?#]*", text)),
+    ),
+]
 Method = Annotated[
     str, Meta(description="an HTTP method in upper case, such as GET", extra=_checked(re.compile(r"[A-Z]+").fullmatch))
 ]

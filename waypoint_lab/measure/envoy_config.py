@@ -6,9 +6,10 @@ between belong to the old configuration. The config dump of the waypoint shows t
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from waypoint_lab import kubectl
+from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError, NotSyncedError
 from waypoint_lab.kubectl import Object
@@ -19,6 +20,7 @@ from waypoint_lab.measure.envoy_routes import (
     connection_manager,
     header_matches,
     is_affinity,
+    narrow,
     percent,
     serving,
     weights,
@@ -37,10 +39,10 @@ def problem(config: LabConfig, manager: Object | None) -> str:
     if manager is None:
         return f"the waypoint has no listener for {config.app.service}:{config.app.port}"
     routes = _routes(manager)
-    plain = serving(routes)
+    plain = _served(config, routes)
     if plain is None:
         return f"the waypoint has no route for {config.app.service}"
-    hit = serving(routes, dict([config.fault.header_pair] if config.fault.header_pair else []))
+    hit = _served(config, routes, dict([config.fault.header_pair] if config.fault.header_pair else []))
     if hit is None:
         return f"the waypoint has no route for the header {config.fault.header_pair}"
     if why := _wrong_shares(config, plain, routes) or _wrong_fault(config, hit) or _wrong_extras(config, plain, routes):
@@ -57,6 +59,20 @@ def problem(config: LabConfig, manager: Object | None) -> str:
     return ""
 
 
+def _served(
+    config: LabConfig,
+    routes: list[Object],
+    headers: Mapping[str, str] | None = None,
+    cohort: CohortSettings | None = None,
+) -> Object | None:
+    """Return the route of the application's request, with more headers or as one of a cohort."""
+    request = config.app.request
+    method, path, more = request.method, request.path, dict(headers or {})
+    if cohort:
+        method, path, more = cohort.request(method, path)
+    return serving(routes, {**request.headers, **more}, method, path)
+
+
 def _wrong_shares(config: LabConfig, plain: Object, routes: list[Object]) -> str:
     shares = weights(plain)
     canary = shares.get(config.app.backends.canary.service, 0.0)
@@ -65,23 +81,24 @@ def _wrong_shares(config: LabConfig, plain: Object, routes: list[Object]) -> str
     if why := _wrong_cohort(config, routes):
         return why
     backend = config.app.backends.premium
-    premium = serving(routes, dict([config.app.premium.pair])) or {}
+    premium = _served(config, routes, cohort=config.app.premium) or {}
     if backend and (backend.service in weights(premium)) != config.stages.premium:
-        return f"the waypoint sends {config.app.premium.value} to {', '.join(weights(premium))}"
+        return f"the waypoint sends {config.app.premium} to {', '.join(weights(premium))}"
     return ""
 
 
 def _wrong_cohort(config: LabConfig, routes: list[Object]) -> str:
-    """Return the problem if not exactly the cohort goes to the canary by a header."""
+    """Return the problem if not exactly the cohort goes to the canary alone."""
     canary = {config.app.backends.canary.service: 1.0}
     if config.canary_cohort:
-        to = weights(serving(routes, dict([config.canary_cohort.pair])) or {})
+        to = weights(_served(config, routes, cohort=config.canary_cohort) or {})
         return "" if to == canary else f"the waypoint sends {config.canary_cohort} to {', '.join(to) or 'nobody'}"
     others = {":method", config.fault.header_pair[0].lower() if config.fault.header_pair else ""}
     others |= {"cookie"} if config.canary.session_affinity else set()
     for route in routes:
-        if {match["name"].lower() for match in header_matches(route)} - others and weights(route) == canary:
-            return f"the waypoint has a route by header to {config.app.backends.canary.service}"
+        by_header = {match["name"].lower() for match in header_matches(route)} - others
+        if (by_header or narrow(route)) and weights(route) == canary:
+            return f"the waypoint has a route for a cohort to {config.app.backends.canary.service}"
     return ""
 
 
@@ -117,7 +134,7 @@ def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str
             return f"the waypoint adds these headers to each {field}: {', '.join(found) or 'none'}"
     if config.canary.session_affinity and config.canary.weight:
         cookie = affinity_cookie(plain)
-        kept = weights(serving(routes, {"cookie": cookie}) or {}) if cookie else {}
+        kept = weights(_served(config, routes, {"cookie": cookie}) or {}) if cookie else {}
         if kept != {config.app.backends.canary.service: 1.0}:
             return f"the waypoint sends users with the cookie to {', '.join(kept) or 'nowhere'}"
     return ""
@@ -148,7 +165,7 @@ def current_cookie(config: LabConfig) -> str:
     """
     with kubectl.readable("config dump of Envoy"):
         manager = next(_managers(config, config.waypoint.name))
-        return affinity_cookie(serving(_routes(manager)) or {}) if manager else ""
+        return affinity_cookie(_served(config, _routes(manager)) or {}) if manager else ""
 
 
 def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from urllib.parse import parse_qsl
 
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.kubectl import Object
@@ -34,14 +35,41 @@ def weights(route: Object) -> dict[str, float]:
     return {service: share for service, share in found.items() if share}
 
 
-def serving(routes: list[Object], headers: Mapping[str, str] | None = None, method: str = "GET") -> Object | None:
-    """Return the first route that takes a request with these headers, as Envoy chooses it.
-
-    Only the headers of a route's match are compared. An unknown kind of match does not match.
-    """
+def serving(
+    routes: list[Object], headers: Mapping[str, str] | None = None, method: str = "GET", path: str = "/"
+) -> Object | None:
+    """Return the first route that takes a request, as Envoy chooses it. An unknown kind of match does not match."""
     # Envoy has header names in lower case.
     request = {":method": method, **{name.lower(): value for name, value in (headers or {}).items()}}
-    return next((route for route in routes if all(_takes(m, request) for m in header_matches(route))), None)
+    plain, _, query = path.partition("?")
+    parameters = dict(parse_qsl(query, keep_blank_values=True))
+
+    def taken(route: Object) -> bool:
+        match = route.get("match", {})
+        asked = match.get("query_parameters", [])
+        return (
+            all(_takes(one, request) for one in header_matches(route))
+            and all(_takes(one, parameters, exact_name=True) for one in asked)
+            and _takes_path(match, plain)
+        )
+
+    return next(filter(taken, routes), None)
+
+
+def narrow(route: Object) -> bool:
+    """Check that a route is for some paths or query parameters alone."""
+    match = route.get("match", {})
+    return bool(match.keys() & {"path", "path_separated_prefix", "safe_regex", "query_parameters"})
+
+
+def _takes_path(match: Object, path: str) -> bool:
+    if "path" in match:
+        return bool(match["path"] == path)
+    if prefix := match.get("path_separated_prefix"):
+        return path == prefix or path.startswith(f"{prefix}/")
+    if "safe_regex" in match:
+        return re.fullmatch(match["safe_regex"]["regex"], path) is not None
+    return path.startswith(match.get("prefix", ""))
 
 
 def header_matches(route: Object) -> list[Object]:
@@ -50,8 +78,8 @@ def header_matches(route: Object) -> list[Object]:
     return found
 
 
-def _takes(match: Object, request: Mapping[str, str]) -> bool:
-    value = request.get(match["name"].lower())
+def _takes(match: Object, request: Mapping[str, str], *, exact_name: bool = False) -> bool:
+    value = request.get(match["name"] if exact_name else match["name"].lower())
     text = match.get("string_match", {})
     if value is None:
         found = False

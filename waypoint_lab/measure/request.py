@@ -14,7 +14,7 @@ MOST_ROUNDS = 10_000_000
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Requests to one Service: an empty name or method means the application's own.
+    """Requests to one Service: an empty name, method or path means the application's own.
 
     Without a user agent in `headers`, each request gets one of its own where the access log names the backends.
     """
@@ -22,6 +22,7 @@ class Endpoint:
     service: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     method: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def _endpoint(config: LabConfig, one: Endpoint) -> dict[str, object]:
         "host": f"{one.service or config.app.service}.{config.app.namespace}",
         "port": config.app.port,
         "method": one.method or request.method,
-        "path": request.path,
+        "path": one.path or request.path,
         "headers": {"user-agent": AGENT, **given},
         "identity": _identity(config.app.identify, "" if own_agent else agent()),
     }

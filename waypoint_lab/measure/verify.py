@@ -15,6 +15,7 @@ from waypoint_lab.measure.statistics import binomial_interval, median_interval
 from waypoint_lab.stages.expectations import CONFIDENCE, WITH_COOKIE, least_requests
 from waypoint_lab.stages.table import Expect, Measure
 
+Requests = tuple[str, str, tuple[tuple[str, str], ...]]  # method, path and headers
 DELAYED_WORKERS = 30  # requests at the same time while answers are delayed
 
 
@@ -169,13 +170,13 @@ def _workers(config: LabConfig) -> int:
     return DELAYED_WORKERS if config.stages.delay else WORKERS
 
 
-def _endpoint(expect: Expect) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return the method and headers of the requests that an expectation needs."""
-    return expect.method, (expect.header,) if expect.header else ()
+def _endpoint(expect: Expect) -> Requests:
+    """Return the requests that an expectation needs."""
+    return expect.method, expect.path, (expect.header,) if expect.header else ()
 
 
 def _by_answers(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measurement]:
-    rounds: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
+    rounds: Counter[Requests] = Counter()
     for one in expects:
         rounds[_endpoint(one)] = max(rounds[_endpoint(one)], one.requests)
     if not rounds:
@@ -183,11 +184,11 @@ def _by_answers(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measur
     cookie = envoy_config.current_cookie(config) if any(one.header == WITH_COOKIE for one in expects) else ""
     groups = [
         Group(
-            (Endpoint(method=method, headers={"cookie": cookie} if WITH_COOKIE in headers else dict(headers)),),
+            (Endpoint("", {"cookie": cookie} if WITH_COOKIE in headers else dict(headers), method, path),),
             rounds=count,
             workers=_workers(config),
         )
-        for (method, headers), count in rounds.items()
+        for (method, path, headers), count in rounds.items()
     ]
     answers = dict(zip(rounds, send(config, groups), strict=True))
     kinds = dict.fromkeys(_endpoint(one) for one in expects if one.measure is Measure.IDENTITY)
@@ -198,8 +199,8 @@ def _by_answers(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measur
 def _by_log(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measurement]:
     """Send each request on a connection of its own, since waypoints share connections, and read the waypoints' logs."""
     agent, began, workers = access_log.agent(), time.monotonic(), _workers(config)
-    method, headers = _endpoint(expects[0])
-    endpoint = Endpoint(method=method, headers={**dict(headers), "user-agent": agent})
+    method, path, headers = _endpoint(expects[0])
+    endpoint = Endpoint(method=method, path=path, headers={**dict(headers), "user-agent": agent})
     rounds = max(one.requests for one in expects)
     (answers,) = send(config, [Group((endpoint,), rounds=rounds, workers=workers, fresh_workers=workers)])
     logged = access_log.answers(config, agent, len(answers), began)

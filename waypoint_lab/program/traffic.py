@@ -5,7 +5,6 @@ import json
 import pulumi
 
 from components import (
-    Backend,
     CanaryRoute,
     CanaryRouteArgs,
     ChaosRule,
@@ -16,6 +15,7 @@ from components import (
     ServiceTraffic,
     ServiceTrafficArgs,
 )
+from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program.context import Stack
 from waypoint_lab.stages import fault_expiry
@@ -36,11 +36,26 @@ def _cohorts(config: LabConfig) -> list[Cohort]:
     """Return the cohorts, that of the canary first: the first match decides."""
     found: list[Cohort] = []
     if config.canary_cohort:
-        header, value = config.canary_cohort.pair
-        found.append({"header": header, "value": value, "backends": [{"name": config.app.backends.canary.service}]})
+        found.append(_cohort(config.canary_cohort, config.app.backends.canary.service))
     if config.stages.premium and config.app.backends.premium:
-        backends: list[Backend] = [{"name": config.app.backends.premium.service}]
-        found.append({"header": config.app.premium.pair[0], "value": config.app.premium.value, "backends": backends})
+        found.append(_cohort(config.app.premium, config.app.backends.premium.service))
+    return found
+
+
+def _cohort(cohort: CohortSettings, service: str) -> Cohort:
+    found: Cohort = {"backends": [{"name": service}]}
+    if cohort.header:
+        found["header"], found["value"] = cohort.header.lower(), cohort.value
+    if cohort.cookie:
+        found["cookies"] = {cohort.cookie: cohort.value}
+    if cohort.query:
+        found["query"] = {cohort.query: cohort.value}
+    if cohort.method:
+        found["method"] = cohort.method
+    if cohort.path:
+        found["path"] = cohort.path
+    if cohort.path_prefix:
+        found["path_prefix"] = cohort.path_prefix
     return found
 
 

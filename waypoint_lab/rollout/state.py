@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.weights import shown
 from waypoint_lab.rollout.analysis import StepDecision
@@ -31,7 +32,7 @@ class CanaryStep:
 
     Attributes:
         weight: Percent of requests to the canary, 0 to 100.
-        cohort: A header as NAME=VALUE whose requests all go to the canary; empty means none.
+        cohort: Text of the cohort whose requests all go to the canary; empty means none.
     """
 
     weight: float
@@ -48,9 +49,11 @@ class CanaryStep:
 
     def settings(self) -> dict[str, object]:
         """Return the step as settings by path; None removes one."""
-        header, _, value = self.cohort.partition("=")
         weight = int(self.weight) if self.weight == int(self.weight) else self.weight
-        return {"canary.weight": weight, "canary.cohort": {"header": header, "value": value} if header else None}
+        return {
+            "canary.weight": weight,
+            "canary.cohort": CohortSettings.parse(self.cohort).settings if self.cohort else None,
+        }
 
     def document(self) -> Record:
         """Return the step as the journal keeps it."""
@@ -68,7 +71,7 @@ def plan(start: CanaryStep, weights: Sequence[float], cohort: str) -> list[Canar
     Args:
         start: The step that is applied now.
         weights: Rising weights in percent; weights up to the start are left out.
-        cohort: A header as NAME=VALUE that is sent to the canary before the first weight and removed after the last.
+        cohort: Text of a cohort that is sent to the canary before the first weight and removed after the last.
     """
     rising = [weight for weight in weights if weight > start.weight]
     if not cohort:

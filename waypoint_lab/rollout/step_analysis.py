@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Protocol
 
+from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ProbeError
 from waypoint_lab.measure.client import Client, Endpoint, Group
@@ -95,9 +96,12 @@ class StepAnalysis:
 
     def _probe(self, stack: ExitStack) -> tuple[StepEvidence, Callable[[], None]]:
         found = self._evidence["probe"] = ProbeEvidence(self._thresholds)
-        name, _, value = self._step.cohort.partition("=")
         backends = self._config.app.backends
-        route = Endpoint(headers={name: value} if name else {})
+        route = Endpoint()
+        if self._step.cohort:
+            request = self._config.app.request
+            method, path, headers = CohortSettings.parse(self._step.cohort).request(request.method, request.path)
+            route = Endpoint("", headers, method, path)
         endpoints = (Endpoint(backends.canary.service), Endpoint(backends.baseline.service), route)
         group = Group(endpoints, workers=WORKERS, warm_seconds=WARM_SECONDS)
         client = stack.enter_context(

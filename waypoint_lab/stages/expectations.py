@@ -46,6 +46,7 @@ class Expect:
     low: float = 0.0
     high: float = 0.0
     through: str = ""  # the waypoint whose answers are measured, for ANSWERED
+    path: str = ""  # empty means the application's own
     success: Ranges = ()  # the statuses that are met in place of `value`
 
     def met_by(self, value: str) -> bool:
@@ -192,10 +193,12 @@ def _session_affinity(config: LabConfig) -> tuple[Expect, ...]:
 
 def premium(config: LabConfig) -> tuple[Expect, ...]:
     """Return the expectations of stage `premium`: its cohort gets its backend, and others keep the split."""
-    header, what = config.app.premium.pair, f"{config.app.premium.value} to premium"
+    cohort, request = config.app.premium, config.app.request
+    method, path, headers = cohort.request(request.method, request.path)
+    header, what = next(iter(headers.items()), None), f"{cohort.value or cohort} to premium"
     share = 1.0 if config.fault.at == "upstream" else _share(1 - _failing(config, header))
     requests, identity = _sample(config, share), config.app.identify.value("premium")
-    premium = Expect(what, Measure.IDENTITY, identity, share, header=header, requests=requests)
+    premium = Expect(what, Measure.IDENTITY, identity, share, method, header, requests, path=path)
     return (premium, *_shares(config, "others"), *_no_failures(config))
 
 

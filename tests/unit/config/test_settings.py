@@ -34,6 +34,7 @@ def test_from_stack_ignores_other_projects_and_parses_json() -> None:
     assert LabConfig(canary=CanarySettings(weight=7)) == LabConfig.from_stack(given)
 
 
+CRITERIA = "set one of header, cookie, query, method, path, pathPrefix"
 METHOD = "use an HTTP method in upper case, such as GET"
 STATUSES = "use a list of statuses and ranges of statuses, such as [200-399, 404]"
 CANARY = {"waypoint": True, "canary": True}
@@ -55,7 +56,18 @@ SHOP = {"baseline": BASELINE, "canary": V2}
         ({"canary": {"weight": None}}, f"canary.weight: null is not valid; {WEIGHT}"),
         (
             {"canary": {"cohort": {"header": "tester"}}},
-            "canary.cohort.value: it is missing; use printable text that is not empty",
+            "canary.cohort: value goes with header, cookie, query; set both or none",
+        ),
+        ({"canary": {"cohort": {"method": "POST", "path": "/"}}}, f"canary.cohort: it has method, path; {CRITERIA}"),
+        ({"app": {"premium": {"value": "jane"}}}, f"app.premium: it has no criterion; {CRITERIA}"),
+        (
+            {"app": {"premium": {"pathPrefix": "cart"}}},
+            'app.premium.pathPrefix: "cart" is not valid; use empty, or a path that begins with /, without query',
+        ),
+        (
+            {"canary": {"cohort": {"method": "GET"}}},
+            "canary.cohort: app.request is a request of method:GET, too, so others cannot be measured; "
+            "change one of both",
         ),
         (
             {"canary": {"steps": [5, 1]}},
@@ -149,7 +161,7 @@ SHOP = {"baseline": BASELINE, "canary": V2}
                 "stages": {"waypoint": True, "canary": True, "premium": True},
                 "canary": {"cohort": {"header": "End-User", "value": "premium-user"}},
             },
-            "canary.cohort: end-user=premium-user is app.premium, too; use another header or value",
+            "canary.cohort: end-user=premium-user is app.premium, too; use another one",
         ),
         (
             {"canary": {"requestHeaders": {"a b": "c"}}},
@@ -171,8 +183,8 @@ SHOP = {"baseline": BASELINE, "canary": V2}
         ({"app": {"deployBookinfo": "yes"}}, 'app.deployBookinfo: "yes" is not valid; use true or false'),
         ({"app": {"namespace": "Not_OK"}}, f'app.namespace: "Not_OK" is not valid; {NAME}'),
         (
-            {"app": {"premium": {"value": "a\nb"}}},
-            'app.premium.value: "a\\nb" is not valid; use printable text that is not empty',
+            {"app": {"premium": {"header": "x", "value": "a\nb"}}},
+            'app.premium.value: "a\\nb" is not valid; use printable text, or empty',
         ),
         (
             {"app": {"service": "ratings"}},
@@ -256,8 +268,8 @@ def test_from_mapping_bad_input_names_path_value_and_what_is_right(given: dict[s
 
 
 def test_from_mapping_partial_object_keeps_the_other_defaults() -> None:
-    app = lab_config(app={"premium": {"value": "jane"}}).app
-    assert app.premium.pair == ("end-user", "jane")
+    app = lab_config(app={"port": 80}).app
+    assert (str(app.premium), app.request.path) == ("end-user=premium-user", "/reviews/0")
     assert app.backends.common_labels == {"app": "reviews"}
 
 

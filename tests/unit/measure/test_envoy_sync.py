@@ -63,6 +63,40 @@ def test_serving_route_header_names_have_no_case(name: str) -> None:
     assert serving([route], {name: "Jane"}) is None
 
 
+GOLD = [{"name": "Tier", "string_match": {"exact": "gold"}}]
+
+
+@pytest.mark.parametrize(
+    ("match", "path", "hit"),
+    [
+        ({"path": "/cart"}, "/cart?a=b", True),
+        ({"path": "/cart"}, "/cart/1", False),
+        ({"path_separated_prefix": "/cart"}, "/cart", True),
+        ({"path_separated_prefix": "/cart"}, "/cart/1", True),
+        ({"path_separated_prefix": "/cart"}, "/cartoon", False),
+        ({"safe_regex": {"regex": "/cart(/.*)?"}}, "/cart/1", True),
+        ({"safe_regex": {"regex": "/cart(/.*)?"}}, "/cartoon", False),
+        ({"prefix": "/"}, "/cart", True),
+        ({"prefix": "/b"}, "/cart", False),
+        ({"prefix": "/", "query_parameters": GOLD}, "/cart?a=b&Tier=gold", True),
+        ({"prefix": "/", "query_parameters": GOLD}, "/cart?tier=gold", False),
+    ],
+)
+def test_serving_route_by_path_and_query(match: dict[str, Any], path: str, hit: bool) -> None:
+    route = {"match": match}
+    assert (route if hit else None) == serving([route], path=path)
+
+
+def test_problem_cohort_by_path_is_in_sync_and_must_go_with_its_setting() -> None:
+    to_canary = {"match": {"path": "/cart"}, "route": {"cluster": cluster("reviews-stable")["name"]}}
+    plain = {"route": {"cluster": cluster("reviews-baseline")["name"]}}
+    dump = {"route_config": {"virtual_hosts": [{"routes": [to_canary, plain]}]}, "http_filters": []}
+    canary: dict[str, Any] = {"weight": 0, "cohort": {"path": "/cart"}}
+    assert problem(lab_config("waypoint", "canary", canary=canary), dump) == ""
+    without = problem(lab_config("waypoint", "canary", canary={"weight": 0}), dump)
+    assert without == "the waypoint has a route for a cohort to reviews-stable"
+
+
 @pytest.mark.parametrize("name", ["End-User", "end-user"])
 def test_problem_cohort_with_upper_case_is_in_sync(name: str) -> None:
     config = lab_config("waypoint", "canary", canary={"weight": 0, "cohort": {"header": name, "value": "jane"}})

@@ -44,6 +44,12 @@ def test_judge_one_exception_of_all_fails() -> None:
     assert not judge(expect, answers(1999) + answers(1, status=503)).passed
 
 
+def test_expectation_of_a_cohort_by_path_asks_for_its_path() -> None:
+    config = lab_config("waypoint", "premium", app={"premium": {"pathPrefix": "/gold"}})
+    (found,) = [one for one in expectations(config) if one.what == "pathPrefix:/gold to premium"]
+    assert (found.method, found.path, found.header) == ("GET", "/gold", None)
+
+
 def test_judge_counts_the_statuses_that_are_a_success() -> None:
     config = lab_config("waypoint", app={"request": {"success": [404]}})
     (answered, _) = expectations(config)

@@ -114,6 +114,30 @@ def test_build_versioned_service_selects_one_version() -> None:
     assert seen == {"reviews-baseline": "v1", "reviews-premium": "v2", "reviews-stable": "v3"}
 
 
+@pytest.mark.parametrize(
+    ("cohort", "match"),
+    [
+        ({"cookie": "tier", "value": "gold"}, "headers"),
+        ({"query": "tier", "value": "gold"}, "queryParams"),
+        ({"method": "POST"}, "method"),
+        ({"path": "/cart"}, "path"),
+        ({"pathPrefix": "/cart"}, "path"),
+    ],
+)
+def test_build_cohort_has_its_own_match_in_both_apis(cohort: dict[str, str], match: str) -> None:
+    on, settings = ("waypoint", "canary"), {"canary": {"cohort": cohort}}
+    first, _ = built(*on, **settings).inputs("reviews-route")["spec"]["rules"]
+    assert [match] == list(first["matches"][0])
+    first, _ = built(*on, **settings, trafficApi="virtual-service").inputs("reviews-traffic-rule")["spec"]["http"]
+    assert {"uri" if match == "path" else match, "port"} == set(first["match"][0])
+
+
+def test_build_existing_backend_is_not_registered() -> None:
+    backends = {"baseline": {"service": "old"}, "canary": {"service": "new", "selector": {"app": "reviews"}}}
+    record = built("waypoint", "canary", app={"backends": backends})
+    assert {"new"} == {name for name, kind in record.kinds().items() if kind == "Service"}
+
+
 def test_build_premium_alone_routes_others_to_the_baseline() -> None:
     first, last = built("waypoint", "premium").inputs("reviews-route")["spec"]["rules"]
     assert [ref["name"] for ref in first["backendRefs"]] == ["reviews-premium"]
