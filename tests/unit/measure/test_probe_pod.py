@@ -1,7 +1,10 @@
 """Probe Pods: their creation, reuse and deletion."""
 
 import json
+import os
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from tests.unit.configs import lab_config
 from waypoint_lab import kubectl
 from waypoint_lab.config.app_models import PodClient
 from waypoint_lab.errors import KubectlError, ProbeError
-from waypoint_lab.measure import probe_pod
+from waypoint_lab.measure import probe_pod, probe_pod_script
 
 CLIENT = PodClient(namespace="users", service_account="alice")
 CONFIG = lab_config()
@@ -37,7 +40,7 @@ class Cluster:
 
     @property
     def deleted(self) -> list[str]:
-        return [what[2] for what in self.commands if what[0] == "delete"]
+        return [what[2] for what in self.commands if what[0] == "delete" and what[2].startswith("waypoint-lab-probe-")]
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def test_name_creates_one_pod_for_all_requests_of_a_process(cluster: Cluster) ->
     first = probe_pod.name(CONFIG, CLIENT, 60)
     assert first == probe_pod.name(CONFIG, CLIENT, 60)
     assert [first] == [pod["metadata"]["name"] for pod in cluster.created]
-    assert cluster.commands == [("create", "--namespace", "users", "--filename=-")]
+    assert [what[0] for what in cluster.commands] == ["delete", "create"]
     probe_pod.delete_all()
     assert [first] == cluster.deleted
 
@@ -66,10 +69,26 @@ def test_name_of_another_client_is_another_pod(cluster: Cluster) -> None:
     assert [pod["spec"]["serviceAccountName"] for pod in cluster.created] == ["alice", "default"]
 
 
-def test_name_replaces_a_pod_that_would_end_too_early(cluster: Cluster) -> None:
-    first = probe_pod.name(CONFIG, CLIENT, 60)
-    assert first != probe_pod.name(CONFIG, CLIENT, probe_pod.LIFE_SECONDS)
-    assert [first] == cluster.deleted
+@pytest.mark.parametrize("constant", ["LIFE_SECONDS", "IDLE_SECONDS"])
+def test_name_of_a_pod_that_may_have_ended_is_a_fresh_one(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, constant: str
+) -> None:
+    monkeypatch.setattr(probe_pod, constant, 0.0)
+    pods = [probe_pod.name(CONFIG, CLIENT, 0), probe_pod.name(CONFIG, CLIENT, 0)]
+    assert pods == [pod["metadata"]["name"] for pod in cluster.created]
+    assert cluster.deleted == []  # requests may still be running in the first
+    probe_pod.delete_all()
+    assert sorted(pods) == sorted(cluster.deleted)
+
+
+def test_name_deletes_the_pods_of_killed_commands_that_have_ended(cluster: Cluster) -> None:
+    probe_pod.name(CONFIG, CLIENT, 60)
+    assert cluster.commands[0][:4] == (
+        "delete",
+        "pods",
+        "--selector=app=waypoint-lab-probe",
+        "--field-selector=status.phase!=Pending,status.phase!=Running",
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,12 +100,11 @@ def test_name_replaces_a_pod_that_would_end_too_early(cluster: Cluster) -> None:
         ({"phase": "Succeeded"}, "it ended"),
     ],
 )
-def test_name_of_a_pod_that_is_not_ready_is_one_line_and_deletes_it(
-    cluster: Cluster, status: dict[str, Any], why: str
-) -> None:
+def test_name_of_a_pod_that_is_not_ready_is_one_line(cluster: Cluster, status: dict[str, Any], why: str) -> None:
     cluster.pod = {"status": status}
     with pytest.raises(ProbeError) as caught:
         probe_pod.name(CONFIG, CLIENT, 60)
+    probe_pod.delete_all()
     (pod,) = cluster.deleted
     assert str(caught.value) == (
         f"probe Pod users/{pod}: it is not ready: {why}; set app.client.image and app.client.serviceAccount"
@@ -105,8 +123,14 @@ def test_delete_all_without_an_answer_says_nothing(cluster: Cluster, monkeypatch
 
 def test_manifest_ends_by_itself() -> None:
     spec = probe_pod.manifest("p", CLIENT)["spec"]
-    assert (
-        spec["restartPolicy"],
-        spec["activeDeadlineSeconds"],
-        spec["containers"][0]["command"][2].split("; ")[1],
-    ) == ("Never", 7200, "time.sleep(7200)")
+    last = spec["containers"][0]["command"][2].splitlines()[-1]
+    assert (spec["restartPolicy"], spec["activeDeadlineSeconds"], last) == ("Never", 7200, "wait(7200.0, 300.0)")
+
+
+@pytest.mark.parametrize(("number", "ends"), [(0, "idle"), (1, "life")])
+def test_wait_of_a_pod_with_a_command_ends_with_its_life(tmp_path: Path, number: int, ends: str) -> None:
+    (tmp_path / str(os.getpid() + number)).mkdir()
+    (tmp_path / "self").mkdir()
+    started = time.monotonic()
+    probe_pod_script.wait(0.2, 0.01, str(tmp_path))
+    assert ends == ("life" if time.monotonic() - started >= 0.2 else "idle")
