@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from waypoint_lab.config import deployed
@@ -102,15 +102,23 @@ def _is_pulumi(pid: int) -> bool:
 class PulumiStack:
     """One stack of the project: its config file and its updates."""
 
-    def __init__(self, folder: Path, name: str, stop_requested: Callable[[], str] = lambda: "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        stop_requested: Callable[[], str] = lambda: "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Name the stack; nothing is run yet.
 
         Args:
             folder: Folder of the project.
             name: Name of the stack.
             stop_requested: Returns the name of a signal that asks to stop, or an empty text. It cancels `up`.
+            environment: Further variables of the environment of updates.
         """
         self.folder, self.name, self._stop_requested = folder, name, stop_requested
+        self._environment = environment or {}
         self.file = folder / f"Pulumi.{name}.yaml"
         self.applied = b""  # the file at the last update, if that succeeded
 
@@ -191,7 +199,7 @@ class PulumiStack:
 
     def _run(self, command: list[str], *, checked: bool) -> tuple[int, str]:
         # In a session of its own, so that Ctrl-C reaches this process only, which then stops Pulumi in order.
-        environment = {**os.environ, **({} if checked else {SKIP_GATE: "1"})}
+        environment = {**os.environ, **self._environment, **({} if checked else {SKIP_GATE: "1"})}
         with tempfile.TemporaryFile("w+") as out:
             try:
                 process = subprocess.Popen(

@@ -11,7 +11,7 @@ from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab import signals
 from waypoint_lab.cli import observers, output
 from waypoint_lab.cli.main import Invocation
-from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.settings import PROMOTION, LabConfig
 from waypoint_lab.config.target import use_target
 from waypoint_lab.config.types import is_address
 from waypoint_lab.config.weights import StepsError, read_steps, shown
@@ -212,7 +212,7 @@ def promote(
     approval = choose_approval(
         stack, stop, ask=approve, file=approve_file, url=approve_url, limit_seconds=approve_limit
     )
-    pulumi_stack = PulumiStack(PROJECT_FOLDER, stack, stop)
+    pulumi_stack = PulumiStack(PROJECT_FOLDER, stack, stop, {PROMOTION: "1"})
     rate = error_rate / 100
     thresholds = Thresholds(
         margin / 100,

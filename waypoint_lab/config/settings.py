@@ -17,8 +17,9 @@ from waypoint_lab.config.models import (
 from waypoint_lab.config.traffic_models import CanarySettings, FaultSettings, RetriesSettings, TrafficApi
 from waypoint_lab.config.waypoint_models import WaypointSettings
 
-__all__ = ["PROJECT", "SKIP_GATE", "LabConfig"]
+__all__ = ["PROJECT", "PROMOTION", "SKIP_GATE", "LabConfig"]
 SKIP_GATE = "WAYPOINT_LAB_SKIP_GATE"  # set in the environment of an update that must not be measured
+PROMOTION = "WAYPOINT_LAB_PROMOTION"  # set in the environment of an update whose users' requests a promotion judges
 
 
 class LabConfig(Model, frozen=True):

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from waypoint_lab.config.settings import PROJECT, SKIP_GATE, LabConfig
+from waypoint_lab.config.settings import PROJECT, PROMOTION, SKIP_GATE, LabConfig
 from waypoint_lab.config.traffic_models import GateSettings, PrometheusSettings
 from waypoint_lab.config.weights import shown
 from waypoint_lab.errors import GateError, KubectlError, NotSyncedError, ProbeError
@@ -27,13 +27,18 @@ def wanted() -> bool:
     return not os.environ.get(SKIP_GATE)
 
 
+def _judged_by_promotion(config: LabConfig) -> bool:
+    """Return True where a promotion judges the requests of users after this update, and pauses if they are too few."""
+    return "traffic" in config.canary.evidence and bool(os.environ.get(PROMOTION))
+
+
 def record(config: LabConfig) -> dict[str, Any]:
-    """Return the weights and thresholds that a pass is valid for; empty in a rollback.
+    """Return the weights and thresholds that a pass is valid for; empty where this update does not measure them all.
 
     The next update finds an empty record out of date, and measures.
     """
     assert config.canary.gate
-    if not wanted():
+    if not wanted() or _judged_by_promotion(config):
         return {}
     return {
         "weight": shown(config.canary.weight),
@@ -156,14 +161,15 @@ def traffic_failures(config: LabConfig, gate: GateSettings) -> list[str]:
     """
     reader = traffic.TrafficReader(config)
     tries, logged = Outcomes(), {role: list[traffic.LoggedRequest]() for role in traffic.ROLES}
-    timed = gate.p99_seconds is not None or gate.p99_ratio is not None
+    p99_ratio = gate.p99_ratio if 0 < config.canary.weight < 100 else None  # both backends get requests
+    timed = gate.p99_seconds is not None or p99_ratio is not None
     for _ in polls(gate.seconds, POLL_SECONDS):
         if block := reader.read():
             for role in traffic.ROLES:
                 tries = tries.plus(block.tries[role])
                 logged[role] += (block.logged or {}).get(role, [])
         sample = min(tries.requests, sum(map(len, logged.values()))) if timed else tries.requests
-        if sample >= gate.minimum_requests and (gate.p99_ratio is None or _least(logged) >= P99_REQUESTS):
+        if sample >= gate.minimum_requests and (p99_ratio is None or _least(logged) >= P99_REQUESTS):
             break
     else:
         most = f"measured {sample} of users"
@@ -176,8 +182,8 @@ def traffic_failures(config: LabConfig, gate: GateSettings) -> list[str]:
     seconds = {role: [one.seconds for one in requests] for role, requests in logged.items()}
     if gate.p99_seconds is not None:
         found.append(_p99(gate.p99_seconds, [one for times in seconds.values() for one in times]))
-    if gate.p99_ratio is not None:
-        found.append(_p99(gate.p99_ratio * max(_quantile99(seconds["baseline"]), 0.001), seconds["canary"]))
+    if p99_ratio is not None:
+        found.append(_p99(p99_ratio * max(_quantile99(seconds["baseline"]), 0.001), seconds["canary"]))
     return [why for why in found if why]
 
 
@@ -210,7 +216,7 @@ def check(config: LabConfig) -> None:
             envoy_config.wait_for_traffic(config)
             group = Group(rounds=_sample(gate, config.canary.weight / 100))
             found += failures(config, gate, send(config, [group], seconds=gate.seconds)[0])
-        if "traffic" in config.canary.evidence and not found:
+        if "traffic" in config.canary.evidence and not found and not _judged_by_promotion(config):
             found += traffic_failures(config, gate)
         if gate.prometheus and not found:
             found += prometheus_failures(gate, gate.prometheus)

@@ -17,7 +17,7 @@ from waypoint_lab.measure.unpaired import Outcomes
 
 ROLES = ("canary", "baseline")
 UNREADABLE_SECONDS = 20.0  # a Pod that is replaced, or an API server that is busy
-OVERLAP_SECONDS = 5  # of two readings of a log, whose lines are written some time after the answer
+OVERLAP_SECONDS = 5  # of two looks at a log, whose lines are written some time after the answer
 
 
 class LoggedRequest(NamedTuple):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.components.recording import Recording, run
 from tests.unit.configs import lab_config
-from waypoint_lab.config.settings import SKIP_GATE, LabConfig
+from waypoint_lab.config.settings import PROMOTION, SKIP_GATE, LabConfig
 from waypoint_lab.config.traffic_models import CanarySettings, GateSettings, PrometheusSettings
 from waypoint_lab.config.weights import StepsError, read_steps, shown
 from waypoint_lab.errors import ConfigError, GateError, ProbeError
@@ -306,3 +306,13 @@ def test_check_by_traffic_alone_sends_no_request(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(gate, "send", refused)
     Blocks(monkeypatch, users(Outcomes(100), Outcomes(400)))
     gate.check(LabConfig(canary=CanarySettings(evidence=("traffic",), gate=GateSettings(success_rate=99))))
+
+
+def test_check_in_a_promotion_leaves_the_requests_of_users_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PROMOTION, "1")
+    monkeypatch.setattr(envoy_config, "wait", lambda _config: 0)
+    Blocks(monkeypatch)
+    config = LabConfig(canary=CanarySettings(evidence=("traffic",), gate=GateSettings(success_rate=99)))
+    gate.check(config)
+    assert gate.record(config) == {}
+    assert gate.record(LabConfig(canary=CanarySettings(gate=GateSettings(success_rate=99)))) != {}
