@@ -35,7 +35,7 @@ check: .venv/.installed-dev ## Check format, style, types, the order of imports,
 test: toolchain check ## Run `check`, and every test on a cluster
 	.venv/bin/pytest -q -m "not unit and not soak"
 
-soak: toolchain .venv/.installed-dev ## Run the tests that take long or kill processes at random moments, and 115,000 cases of properties
+soak: toolchain .venv/.installed-dev ## Run the tests that take long or kill processes at random moments, and 145,000 cases of properties
 	WAYPOINT_LAB_SOAK_CASES=5000 .venv/bin/pytest -q -s $(PROPERTIES)
 	.venv/bin/pytest -q -s -m soak
 

@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
-from components._internal import enrollment, envoy, waits
+from components._internal import enrollment, envoy, owners, waits
 from tests.unit import shapes
 from tests.unit.configs import lab_config
 from waypoint_lab import kubectl
+from waypoint_lab.chaos import blast_radius
 from waypoint_lab.cli import cluster_queries
-from waypoint_lab.errors import LabError, NotSyncedError
-from waypoint_lab.measure import access_log, envoy_config
+from waypoint_lab.errors import LabError, NotSyncedError, WaitError
+from waypoint_lab.measure import access_log, envoy_config, snapshot
+from waypoint_lab.program import backend_checks
+from waypoint_lab.stages import fault_expiry
 
 LEAVES = (None, True, -1, 0.5, 10**400, float("nan"), "", "x", "²", "(", "1e999s", [], {})
 LABELS = {"istio.io/use-waypoint": "w", "istio.io/use-waypoint-canary": "v"}
@@ -93,7 +96,12 @@ DUMP = {
         {"name": "inbound-vip|x", "host_statuses": [{"stats": [{"name": "rq_active", "value": "3"}]}]}
     ],
 }
+ROUTES = [
+    {**OBJECT, "kind": "HTTPRoute", "spec": {"parentRefs": [{"kind": "Service", "name": "reviews", "port": 9080}]}},
+    {**OBJECT, "kind": "VirtualService", "spec": {"hosts": ["reviews.n"], "http": [{"match": [{"port": 9080}]}]}},
+]
 CONFIG = lab_config("waypoint", "canary")
+FAULTY = lab_config("waypoint", "abort", fault={"durationSeconds": 60})
 _RUNNER = asyncio.Runner()  # one for all cases: a new loop takes longer than a case
 atexit.register(_RUNNER.close)
 
@@ -136,6 +144,11 @@ def _wait() -> None:
         envoy_config.wait(CONFIG, 0)
 
 
+def _settled() -> None:
+    with suppress(WaitError):
+        snapshot.settled(CONFIG, 0)
+
+
 READERS: dict[str, tuple[Any, Callable[[str], None]]] = {
     "envoy-config": (DUMP, _kubectl(_wait)),
     "rejection": (DUMP, of_component(envoy.rejection)),
@@ -151,6 +164,12 @@ READERS: dict[str, tuple[Any, Callable[[str], None]]] = {
     "address": (OBJECT, _kubectl(lambda: access_log.address(CONFIG))),
     "log": ("", lambda text: [*access_log.requests(text, "10.0.0.1:9080")].clear()),
     "updates": ("", lambda text: envoy.updates(text) and None),
+    "owners": ({"items": ROUTES}, of_component(lambda found: [[*owners._bound(item, "n")] for item in found["items"]])),
+    "fault-record": (LIST, _kubectl(lambda: fault_expiry.now(FAULTY))),
+    "blast-radius": (LIST, _kubectl(lambda: blast_radius.obstacles(FAULTY))),
+    "snapshot": (OBJECT, _kubectl(lambda: snapshot.take(CONFIG))),
+    "collected": (LIST, _kubectl(_settled)),
+    "backends": (LIST, _kubectl(lambda: backend_checks.service_port(CONFIG))),
     "doctor": (LIST, _kubectl(lambda: cluster_queries.examine(CONFIG))),
 }
 

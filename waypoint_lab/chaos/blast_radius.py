@@ -52,6 +52,7 @@ def described(config: LabConfig) -> list[str]:
     return lines
 
 
+@kubectl.readable("objects of the fault")
 def obstacles(config: LabConfig) -> list[str]:
     """Return the reasons why the declared fault would hit no request; empty if it can hit some.
 

@@ -164,7 +164,7 @@ def current_cookie(config: LabConfig) -> str:
         KubectlError: The waypoint cannot be asked.
     """
     with kubectl.readable("config dump of Envoy"):
-        manager = next(_managers(config, config.waypoint.name))
+        manager = next(_managers(config, config.waypoint.name), None)
         return affinity_cookie(_served(config, _routes(manager)) or {}) if manager else ""
 
 

@@ -27,6 +27,7 @@ def _kept(item: Object) -> Object:
     return {"labels": meta.get("labels"), "annotations": annotations, "spec": item.get("spec")}
 
 
+@kubectl.readable("objects of the stack")
 def take(config: LabConfig) -> Snapshot:
     """Return the namespaces and the Service, and the names of all objects in the Service's namespace.
 
@@ -66,6 +67,7 @@ def settled(config: LabConfig, limit_seconds: float = COLLECTED_SECONDS) -> Snap
         WaitError: Objects are left after `limit_seconds`.
     """
 
+    @kubectl.readable("objects of the namespace")
     def left() -> str:
         return ", ".join(orphans(kubectl.items(config.target, KINDS, "--namespace", config.app.namespace)))
 

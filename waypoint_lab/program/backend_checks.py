@@ -16,6 +16,7 @@ COPIED = ("name", "port", "targetPort", "protocol", "appProtocol")
 NOT_HTTP = ("https", "mongo", "mysql", "redis", "tcp", "tls", "udp")
 
 
+@kubectl.readable("Services and Pods of the application")
 def service_port(config: LabConfig) -> ServicePort:
     """Return the port of the application's Service as the backends copy it, once the backends are checked.
 

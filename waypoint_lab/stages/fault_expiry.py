@@ -67,7 +67,8 @@ class RecordReader:
             ConfigError: The cluster does not answer. Without the record, a fault that has expired could start again.
         """
         try:
-            return read(self._answer.result()) if self._answer else Record()
+            with kubectl.readable(KIND):
+                return read(self._answer.result()) if self._answer else Record()
         except KubectlError as error:
             raise ConfigError(
                 f"record of the fault: {error}; check the cluster (lab status), and run the command again"
