@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scene import NAMESPACE, Scene, lab, until
+from tests.e2e.scene import NAMESPACE, UP, Scene, lab, until
 
 SERVICE = f"reviews.{NAMESPACE}.svc.cluster.local"
-# Users: at most 100 requests a second, until standard input ends or two minutes and a half are over.
+# Users: at most 100 requests a second, until standard input ends, 200 seconds at most.
 USERS = f"""
 import http.client, select, sys, time
-end, connection = time.time() + 150, None
+end, connection = time.time() + 200, None
 while time.time() < end and not select.select([sys.stdin], [], [], 0.01)[0]:
     try:
         connection = connection or http.client.HTTPConnection("{SERVICE}", 9080, timeout=2)
@@ -82,8 +82,12 @@ def busy(scene: Scene) -> Iterator[Scene]:
 
 def guard(scene: Scene, given: str, *options: str) -> tuple[int, dict[str, Any]]:
     """Guard the application of an object. Return the exit status and the document."""
-    seconds = ("--seconds", "5", "--stack", scene.stack, "--json")
-    done = scene.run(*lab("guard", *seconds, *options, "--", "sh", "-c", shell(given)))
+    return guarded(scene, *options, "--", "sh", "-c", shell(given))
+
+
+def guarded(scene: Scene, *options: str) -> tuple[int, dict[str, Any]]:
+    """Guard a command. Return the exit status and the document."""
+    done = scene.run(*lab("guard", "--seconds", "5", "--stack", scene.stack, "--json", *options))
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -139,3 +143,11 @@ def test_guard_catches_a_header_value_that_envoy_rejects(busy: Scene) -> None:
     ((kind, pod),) = failed(result)
     assert kind == "configuration"
     assert "NOT_A_FORMATTER" in failed(result)[kind, pod]
+
+
+def test_guard_with_an_update_of_the_stack_takes_the_declared_share_from_it(busy: Scene) -> None:
+    busy.write("canary", canary={"weight": 30})
+    status, result = guarded(busy, "--", *UP, "--stack", busy.stack)
+    assert (status, failed(result)) == (0, {}), result
+    (share,) = [item for item in result["differences"] if item["kind"] == "share"]
+    assert share["evidence"].startswith("expected 30 % of the requests, measured ")

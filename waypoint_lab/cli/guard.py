@@ -173,13 +173,13 @@ def guard(
     without_stack = bool(kubeconfig or context)
     if without_stack and ctx.get_parameter_source("stack") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--stack names a cluster; do not combine it with --kubeconfig or --context")
-    if shutil.which(command[0]) is None:
-        raise GuardError(f"{command[0]}: there is no such command; correct it, or its path")
     if without_stack and not namespace:
         raise click.UsageError("--namespace is needed without a stack; name the namespace of the waypoints")
     named = LabConfig(target=ExistingTarget(kubeconfig=kubeconfig or "", context=context))
     config = named if without_stack else PulumiStack(PROJECT_FOLDER, stack).config()
     use_target(ctx.obj.state, config)
+    if shutil.which(command[0]) is None:
+        raise GuardError(f"{command[0]}: there is no such command; correct it, or its path")
     if config.target.kubeconfig:  # the command changes the cluster that is watched
         os.environ["KUBECONFIG"] = str(PROJECT_FOLDER / Path(config.target.kubeconfig).expanduser())
     watched = namespace or config.app.namespace

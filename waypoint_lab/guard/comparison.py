@@ -112,7 +112,10 @@ def _tests(before: Observation, after: Observation, rules: Rules) -> Iterator[Te
     groups = _groups([*before.state.groups, *after.state.groups])
     declared = {name: _members(name, expectation, known, groups) for name, expectation in rules.expected.items()}
     for name, members in declared.items():
-        yield _expected_test(name, rules.expected[name], members, after)
+        # A stack declares shares of a Service that nobody may be using.
+        unused = rules.expected[name].among and not any((*before.total(members), *after.total(members)))
+        if not unused:
+            yield _expected_test(name, rules.expected[name], members, after)
     silent = rules.may_be_silent | {name for name, item in rules.expected.items() if not item.share}
     for where in known:
         group = next((group for group in groups if where in group), frozenset([where]))

@@ -111,6 +111,13 @@ def test_declared_share_without_requests_is_inconclusive() -> None:
     assert INCONCLUSIVE is verdict(found)
 
 
+def test_share_that_a_stack_declares_for_an_unused_service_is_not_compared() -> None:
+    rules = Rules(expected={"new": Expectation(0.2, frozenset({"old", "new"}))})
+    found = compare(observed(web=100, old=0), observed(web=100, old=0), rules)
+    assert {item.where for item in found} == {"web:80"}
+    assert verdict(found) is PASSED
+
+
 def test_rise_of_failures_fails_beyond_the_tolerance() -> None:
     before, after = observed(web=series(1000, 5)), observed(web=series(1000, 60))
     assert {("web:80", "success")} == failures(compare(before, after, Rules()))
