@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.guard.access_logs import LoggedTraffic
 from waypoint_lab.guard.observation import Observation, Series, WaypointState
-from waypoint_lab.measure.endpoint_counters import Destination
+from waypoint_lab.measure.endpoint_counters import REFUSED, Destination
 from waypoint_lab.waiting import polls
 
 INTERVALS = 30
@@ -102,12 +102,12 @@ def _series(where: Destination, counted: list[Mapping[Destination, Counted]], lo
 
 
 def retried(read: Callable[[], Value]) -> Value:
-    """Return the value of a reader, which may fail for UNREADABLE_SECONDS. Raises KubectlError."""
+    """Return the value of a reader. Raise KubectlError after UNREADABLE_SECONDS, or at once without the permission."""
     for passed in polls(UNREADABLE_SECONDS, POLL_SECONDS):
         try:
             return read()
-        except KubectlError:
-            if passed >= UNREADABLE_SECONDS:
+        except KubectlError as error:
+            if passed >= UNREADABLE_SECONDS or REFUSED in str(error):
                 raise
     raise AssertionError("polls yields once after its limit")
 

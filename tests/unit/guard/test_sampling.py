@@ -55,6 +55,15 @@ def test_counters_that_remain_unreadable_raise(clock: Clock) -> None:
     assert pytest.approx(sampling.UNREADABLE_SECONDS) == clock.now
 
 
+def test_permission_that_is_missing_is_an_error_at_once(clock: Clock) -> None:
+    def forbidden() -> None:
+        raise KubectlError("kubectl exec: pods/exec is forbidden")
+
+    with pytest.raises(KubectlError, match="forbidden"):
+        sampling.retried(forbidden)
+    assert clock.now == 0
+
+
 def test_settle_waits_two_seconds_after_the_last_update(clock: Clock) -> None:
     sampling.settle(FakeSource(updates=[1, 1, 2, 2, 3]).readers(), quiet)
     assert pytest.approx(1.5 + sampling.QUIET_SECONDS, abs=0.6) == clock.now
