@@ -7,7 +7,7 @@ that is as before fails with this probability at most, however many destinations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from waypoint_lab.guard import differences, significance
+from waypoint_lab.guard import differences, significance, silence
 from waypoint_lab.guard.differences import Difference, Hits, Kind, Tolerance
 from waypoint_lab.guard.observation import Observation
 from waypoint_lab.measure.endpoint_counters import Destination
@@ -63,7 +63,7 @@ def compare(before: Observation, after: Observation, rules: Rules) -> list[Diffe
     tolerance = Tolerance(rules.share, rules.failures, rules.p99_factor, tail)
     found = [*_configuration(before, after, rules.may_be_silent), *filter(None, (test(tolerance) for test in tests))]
     if not any(sum(series.requests) for series in before.series.values()):
-        needed = significance.fewer_needed(tail, differences.HALF)
+        needed = significance.fewer_needed(tail / 2, silence.HALF)
         text = "no destination had a request before the change"
         found.append(Difference("traffic", Kind.RATE, Verdict.INCONCLUSIVE, text, needed))
     note = _note(before, after)
@@ -159,7 +159,7 @@ def _expected_test(name: str, expected: Expectation, members: frozenset[Destinat
 
 def _rate_test(where: Destination, before: Observation, after: Observation) -> Test:
     seconds = before.seconds, after.seconds
-    return lambda tolerance: differences.rate(where, before.of(where), after.of(where), seconds, tolerance.tail)
+    return lambda tolerance: silence.rate(where, before.of(where), after.of(where), seconds, tolerance.tail)
 
 
 def _success_test(where: Destination, group: frozenset[Destination], before: Observation, after: Observation) -> Test:

@@ -12,8 +12,6 @@ from waypoint_lab.measure.endpoint_counters import Destination
 from waypoint_lab.measure.statistics import quantile_interval
 from waypoint_lab.measure.verify import Verdict
 
-SILENT = 0.1  # part of the former rate at which a destination is taken for silent
-HALF = 0.5  # part of the former rate that a silent destination must provably have fallen below
 SUSPICIOUS = 0.05  # error rate of one test alone, from which an unproven change is inconclusive
 P99 = 0.99
 
@@ -72,42 +70,17 @@ class Tolerance:
     tail: float
 
 
-def _verdict(proven: bool, suspicious: bool, enough: bool) -> Verdict:
+def judged(proven: bool, suspicious: bool, enough: bool) -> Verdict:
+    """Return the verdict of a comparison.
+
+    Args:
+        proven: A change is proven.
+        suspicious: A change would be significant in a single test.
+        enough: There are enough requests to prove the worst change.
+    """
     if proven:
         return Verdict.FAILED
     return Verdict.INCONCLUSIVE if suspicious or not enough else Verdict.PASSED
-
-
-def rate(
-    where: Destination, before: Series, after: Series, seconds: tuple[Sequence[float], Sequence[float]], tail: float
-) -> Difference:
-    """Compare the rates: a destination that had requests before must not be silent.
-
-    Args:
-        where: The destination.
-        before: Its requests before, at least one.
-        after: Its requests after.
-        seconds: Lengths of the intervals before and after.
-        tail: Probability of a false alarm.
-    """
-    first, second = sum(before.requests), sum(after.requests)
-    time, after_time = sum(seconds[0]), sum(seconds[1])
-    factor = dispersion.of_rate(before.requests, seconds[0]) * dispersion.allowance(tail, len(seconds[0]))
-    ratio = after_time / time
-    silent = second <= SILENT * ratio * first
-    proven = silent and significance.fewer(first / factor, second / factor, HALF * ratio) <= tail
-    needed = math.ceil(factor * significance.fewer_needed(tail, HALF * ratio))
-    suspicious = silent and not proven and significance.fewer(first / factor, second / factor, ratio) <= SUSPICIOUS
-    verdict = _verdict(proven, suspicious, first >= needed)
-    text = f"{first / time:.3g} requests/s before, {second / after_time:.3g} after ({first} and {second} requests)"
-    return Difference(
-        str(where),
-        Kind.RATE,
-        verdict,
-        f"went silent: {text}" if proven else text,
-        needed if verdict is Verdict.INCONCLUSIVE else 0,
-        suspicious,
-    )
 
 
 @dataclass(frozen=True)
@@ -164,7 +137,7 @@ def _change(
     upwards, new = worst > 0, (worst * new[1], new[1])
     sure = abs(worst - before.share) - significance.most_distance(old[1], new[1], tail) > beyond
     enough = proven or sure or rise(tail) > beyond
-    verdict = _verdict(proven, suspicious, enough)
+    verdict = judged(proven, suspicious, enough)
     needed = 0
     if verdict is Verdict.INCONCLUSIVE:
         change = moved if suspicious else worst - before.share

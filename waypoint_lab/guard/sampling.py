@@ -12,7 +12,7 @@ from waypoint_lab.measure.endpoint_counters import REFUSED, Destination
 from waypoint_lab.waiting import polls
 
 INTERVALS = 30
-LEAST_INTERVAL_SECONDS = 1.0
+LEAST_INTERVAL_SECONDS = 0.5
 REPORT_SECONDS = 10.0
 UNREADABLE_SECONDS = 20.0  # a Pod that is replaced, or an API server that is busy
 QUIET_SECONDS = 2.0

@@ -4,7 +4,7 @@ Counts may be divided by their dispersion before, so they need not be whole numb
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from waypoint_lab.measure import beta
 
@@ -29,6 +29,24 @@ def fewer(before: float, after: float, ratio: float) -> float:
 def fewer_needed(tail: float, ratio: float) -> int:
     """Return the requests before that no request after needs for a probability of `tail`; arguments as in `fewer`."""
     return math.ceil(math.log(1 / tail) / math.log1p(ratio))
+
+
+def apart(before: Sequence[float], after: Sequence[float], ratio: float) -> float:
+    """Return the probability that all values after are below a part of all values before, if their order is by chance.
+
+    Args:
+        before: Rates of the intervals before.
+        after: Rates of the intervals after.
+        ratio: The part, 0 to 1.
+
+    Returns:
+        The probability, whatever the distribution of the rates is; 1 where the values are not apart.
+
+    Source: Fisher, "The Design of Experiments" (1935), section 21 (randomization test).
+    """
+    if not max(after) < ratio * min(before):
+        return 1.0
+    return 1 / math.comb(len(before) + len(after), len(after))
 
 
 def least_rise(before: tuple[float, float], after: tuple[float, float], tail: float) -> float:

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.guard.observations import destination, observed, series
 from waypoint_lab.guard.comparison import Expectation, Rules, compare, verdict
 from waypoint_lab.guard.differences import Difference, Kind
-from waypoint_lab.guard.observation import BrokenRoute, Observation, WaypointState
+from waypoint_lab.guard.observation import BrokenRoute, Observation, Series, WaypointState
 from waypoint_lab.measure.endpoint_counters import Destination
 from waypoint_lab.measure.verify import Verdict
 
@@ -55,7 +55,14 @@ def test_silence_after_few_requests_is_inconclusive() -> None:
 def test_needed_requests_are_enough() -> None:
     needed = compare(observed(web=8), observed(web=0), Rules())[0].needed
     assert FAILED is verdict(compare(observed(web=needed), observed(web=0), Rules()))
-    assert FAILED is not verdict(compare(observed(web=needed // 2), observed(web=0), Rules()))
+    assert FAILED is not verdict(compare(observed(web=needed // 3), observed(web=0), Rules()))
+
+
+def test_silence_after_regular_requests_is_proven_by_the_order_of_the_intervals() -> None:
+    bursts = [200, 30, 25, 90, 180, 20, 22, 170, 160, 21]
+    before = observed(web=Series(bursts, bursts, [0] * len(bursts)))
+    assert verdict(compare(before, observed(web=0), Rules())) is FAILED
+    assert verdict(compare(before, before, Rules())) is PASSED
 
 
 def test_comparison_without_requests_is_inconclusive() -> None:

@@ -29,8 +29,8 @@ def test_observation_has_thirty_intervals(clock: Clock) -> None:
     assert tuple(map(sum, (seen.of(WEB).requests, seen.of(WEB).successes, seen.of(WEB).errors))) == (120, 90, 30)
 
 
-def test_short_observation_has_intervals_of_a_second(clock: Clock) -> None:
-    assert len(sampling.observe(FakeSource().readers(), 5, "before", quiet).seconds) == 5
+def test_short_observation_has_intervals_of_half_a_second(clock: Clock) -> None:
+    assert len(sampling.observe(FakeSource().readers(), 5, "before", quiet).seconds) == 10
 
 
 def test_progress_is_reported_every_ten_seconds(clock: Clock) -> None:
