@@ -48,17 +48,25 @@ def expected(given: tuple[str, ...]) -> dict[str, Expectation]:
     return found
 
 
-def stack_rules(rules: Rules, stack: PulumiStack) -> Rules:
-    """Return `rules` with the shares that the deployed stack declares; those of the user come first."""
+def deployed(stack: PulumiStack) -> LabConfig | None:
+    """Return the config that the stack was deployed with; None where it cannot be read."""
     try:
-        config = stack.deployed()
+        return stack.deployed()
     except LabError as error:
         report(f"no share is taken from stack {stack.name}: {error}")
+        return None
+
+
+def stack_rules(rules: Rules, stack: PulumiStack, before: LabConfig | None) -> Rules:
+    """Return `rules` with the shares that the deployed stack declares; those of the user come first."""
+    config = deployed(stack)
+    if config is None:
         return rules
     return replace(
         rules,
         expected={**declared.expectations(config), **rules.expected},
         may_be_silent=rules.may_be_silent | declared.without_requests(config),
+        may_move=declared.moved(before, config),
     )
 
 
@@ -184,13 +192,15 @@ def guard(
         os.environ["KUBECONFIG"] = str(PROJECT_FOLDER / Path(config.target.kubeconfig).expanduser())
     watched = namespace or config.app.namespace
     own = not without_stack and watched == config.app.namespace
+    stack_of_lab = PulumiStack(PROJECT_FOLDER, stack) if own else None
+    before = deployed(stack_of_lab) if stack_of_lab else None
     change = Change(
         command,
         rollback,
         before_seconds or seconds,
         seconds,
         limit,
-        lambda: stack_rules(rules, PulumiStack(PROJECT_FOLDER, stack)) if own else rules,
+        lambda: stack_rules(rules, stack_of_lab, before) if stack_of_lab else rules,
         STDERR if as_json else None,
     )
     result = watch(source(Waypoints(config.target, watched)), change, report)

@@ -40,6 +40,7 @@ class Rules:
         p99_factor: Factor of the 99th percentile, at least 1.
         expected: Declared shares by name of the Service.
         may_be_silent: Names of Services that may lose all requests.
+        may_move: Names of Services whose undeclared shares may change, with those of the same routes.
     """
 
     error_rate: float = 0.01
@@ -48,6 +49,7 @@ class Rules:
     p99_factor: float = 1.5
     expected: Mapping[str, Expectation] = field(default_factory=dict)
     may_be_silent: frozenset[str] = frozenset()
+    may_move: frozenset[str] = frozenset()
 
 
 def compare(before: Observation, after: Observation, rules: Rules) -> list[Difference]:
@@ -123,7 +125,8 @@ def _tests(before: Observation, after: Observation, rules: Rules) -> Iterator[Te
             yield _rate_test(where, before, after)
         if any(after.of(where).completed):
             yield _success_test(where, group, before, after)
-        undeclared = not any(where in members for members in declared.values())
+        undeclared = not any(group & members for members in declared.values())
+        undeclared = undeclared and not any(item.named(name) for item in group for name in rules.may_move)
         if undeclared and len(group) > 1 and any(before.total(group)) and any(after.total(group)):
             yield _share_test(where, group, before, after)
         if before.of(where).latencies and after.of(where).latencies:

@@ -13,6 +13,25 @@ def expectations(config: LabConfig) -> dict[str, Expectation]:
     return {names[1]: Expectation(canary.weight / 100, frozenset(names))}
 
 
+def services(config: LabConfig) -> frozenset[str]:
+    """Return the Services that the application's routes may send requests to."""
+    return frozenset([config.app.service, *(backend.service for backend in config.app.backends.by_role.values())])
+
+
+def moved(before: LabConfig | None, after: LabConfig) -> frozenset[str]:
+    """Return the Services whose shares a change of the config moves; none where it moves none.
+
+    Args:
+        before: The config before; None where nothing was deployed.
+        after: The config after.
+    """
+    same = before is not None and (without_requests(before), expectations(before)) == (
+        without_requests(after),
+        expectations(after),
+    )
+    return frozenset() if same else services(after)
+
+
 def without_requests(config: LabConfig) -> frozenset[str]:
     """Return the Services of the application to which no route sends requests."""
     backends = config.app.backends
@@ -24,6 +43,6 @@ def without_requests(config: LabConfig) -> frozenset[str]:
             routed.add(backends.baseline.service)
         if config.stages.canary and (config.canary.weight or config.canary.cohort or config.canary.session_affinity):
             routed.add(backends.canary.service)
-    every = {config.app.service, *(backend.service for backend in backends.by_role.values())}
+    every = services(config)
     upstream = config.faulty and config.fault.at == "upstream"  # a workload in front of the backends takes the requests
-    return frozenset(every if upstream else every - routed)
+    return every if upstream else every - routed

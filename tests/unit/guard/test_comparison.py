@@ -118,6 +118,18 @@ def test_declared_share_without_requests_is_inconclusive() -> None:
     assert INCONCLUSIVE is verdict(found)
 
 
+def test_share_of_a_route_with_a_declared_share_is_not_compared() -> None:
+    groups = (("web", "old", "new"),)
+    rules = Rules(expected={"new": Expectation(0.5, frozenset({"old", "new"}))}, may_be_silent=frozenset({"web"}))
+    found = compare(observed(groups, web=1000), observed(groups, web=0, old=500, new=500), rules)
+    assert verdict(found) is PASSED
+
+
+def test_share_that_may_move_is_not_compared() -> None:
+    before, after = observed(PAIR, old=900, new=100), observed(PAIR, old=500, new=500)
+    assert verdict(compare(before, after, Rules(may_move=frozenset({"old"})))) is PASSED
+
+
 def test_share_that_a_stack_declares_for_an_unused_service_is_not_compared() -> None:
     rules = Rules(expected={"new": Expectation(0.2, frozenset({"old", "new"}))})
     found = compare(observed(web=100, old=0), observed(web=100, old=0), rules)

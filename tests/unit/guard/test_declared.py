@@ -52,3 +52,20 @@ def test_services_with_a_fault_at_the_upstream_may_be_silent() -> None:
     stages = {"waypoint": True, "abort": True}
     given = LabConfig.from_mapping({"stages": stages, "fault": {"at": "upstream"}})
     assert declared.without_requests(given) == ALL
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (config("canary", weight=20), config("canary", weight=20), frozenset()),
+        (config(), config("canary", weight=20), ALL),
+        (config("canary", weight=20), config(), ALL),
+        (config("canary", weight=20), config("canary", weight=30), ALL),
+        (None, config(), ALL),
+    ],
+    ids=["same", "on", "off", "weight", "new"],
+)
+def test_change_of_the_config_moves_all_shares_of_the_application(
+    before: LabConfig | None, after: LabConfig, expected: frozenset[str]
+) -> None:
+    assert declared.moved(before, after) == expected
