@@ -5,7 +5,6 @@ kills it and leaves the stack locked. `pulumi config set --path` is not used for
 setting and does not replace the file atomically.
 """
 
-import io
 import json
 import os
 import re
@@ -18,8 +17,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from waypoint_lab.config import deployed
-from waypoint_lab.config.paths import Settings, put
+from waypoint_lab.config.paths import Settings
 from waypoint_lab.config.settings import PROJECT, SKIP_GATE, LabConfig
+from waypoint_lab.config.stack_file import edited, write
 from waypoint_lab.config.target import stack_config
 from waypoint_lab.errors import PulumiError
 from waypoint_lab.signals import ignored
@@ -34,32 +34,6 @@ UP_SECONDS = 900.0
 STOP_SECONDS = 120.0  # the running operations end first, then Pulumi writes its state
 UPDATE_SECONDS = LOCK_SECONDS + UP_SECONDS + STOP_SECONDS  # limit of one update
 _LOCK = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")  # Source: Pulumi, pkg/backend/diy/lock.go
-
-
-def edited(text: str, settings: Settings) -> str:
-    """Return a stack's file with these settings of the lab, by path; comments and all other lines are kept."""
-    from ruamel.yaml import YAML  # its import would delay each update of a stack with a gate
-
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)  # as Pulumi writes it
-    document = yaml.load(text) or {}
-    document["config"] = document.get("config") or {}
-    put(document["config"], {f"{PROJECT}:{path}": value for path, value in settings.items()})
-    out = io.StringIO()
-    yaml.dump(document, out)
-    return out.getvalue()
-
-
-def write(file: Path, text: str) -> None:
-    """Replace a file atomically, and keep its mode."""
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=f".{file.name}.", delete=False) as new:
-        new.write(text)
-        new.flush()
-        os.fsync(new.fileno())
-    if file.exists():
-        os.chmod(new.name, file.stat().st_mode & 0o7777)
-    os.replace(new.name, file)
 
 
 def reason(output: str) -> str:

@@ -1,4 +1,4 @@
-"""Edits of the stack's file, and updates beside a lock or a signal."""
+"""Updates beside a lock or a signal."""
 
 import os
 import signal
@@ -8,55 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from waypoint_lab import pulumi_cli
 from waypoint_lab.errors import PulumiError
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.signals import SIGNALS, handled
 from waypoint_lab.signals import interrupt as raise_interrupt
-
-FILE = """# mine
-config:
-  waypoint-lab:canary:
-    weight: 20  # a fifth
-    steps:
-      - 5
-  waypoint-lab:stages:
-    waypoint: true
-  other:key: {a: 1}
-encryptionsalt: v1:abc
-"""
-
-
-def test_edited_changes_its_own_lines_only() -> None:
-    changed = pulumi_cli.edited(FILE, {"canary.weight": 0.1, "fault.start": "b"})
-    assert set(FILE.splitlines()) - set(changed.splitlines()) == {"    weight: 20  # a fifth"}
-    assert set(changed.splitlines()) - set(FILE.splitlines()) == {
-        "    weight: 0.1 # a fifth",
-        "  waypoint-lab:fault:",
-        "    start: b",
-    }
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{}\n", "config: {waypoint-lab:canary: {weight: 5}, other:key: 1}\n", "config:\n"]
-)
-def test_edited_other_formats_keep_their_settings(text: str) -> None:
-    before = (yaml.safe_load(text) or {}).get("config") or {}
-    after = yaml.safe_load(pulumi_cli.edited(text, {"canary.weight": 7}))["config"]
-    assert after == {**before, "waypoint-lab:canary": {"weight": 7}}
-
-
-def test_write_replaces_the_file_and_keeps_its_mode(tmp_path: Path) -> None:
-    file = tmp_path / "Pulumi.dev.yaml"
-    file.write_text("old")
-    file.chmod(0o640)
-    pulumi_cli.write(file, "new")
-    assert file.read_text() == "new"
-    assert file.stat().st_mode & 0o777 == 0o640
-    assert list(tmp_path.iterdir()) == [file]
-
 
 LOCKED = (
     "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or delete the "

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from waypoint_lab.config.stack_file import write
 from waypoint_lab.errors import RolloutError
-from waypoint_lab.pulumi_cli import write
 from waypoint_lab.rollout.journal import Journal, Record
 from waypoint_lab.rollout.migration_steps import KIND, MigrationStep
 from waypoint_lab.rollout.notify import document

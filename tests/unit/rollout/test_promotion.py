@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 
-from waypoint_lab import pulumi_cli
 from waypoint_lab.errors import KubectlError, ProbeError, PulumiError, RolloutError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.client import Answer
@@ -182,7 +181,7 @@ def test_promotion_killed_at_any_journal_line_resumes(scene: Scene, monkeypatch:
     journal_lines = 1 + 3 * len(STEPS) + 1
     for point, after in itertools.product(range(1, journal_lines + 1), (False, True)):
         scene.journal.file.unlink(missing_ok=True)
-        pulumi_cli.write(scene.file, pulumi_cli.edited(scene.file.read_text(), {"canary.weight": 0}))
+        stack_file.write(scene.file, stack_file.edited(scene.file.read_text(), {"canary.weight": 0}))
         state |= {"left": point, "after": after}
         with pytest.raises(Killed):
             scene.promote()
@@ -199,7 +198,7 @@ def test_promotion_killed_at_any_journal_line_resumes(scene: Scene, monkeypatch:
 def test_promotion_with_a_weight_changed_outside_is_refused(scene: Scene) -> None:
     running = scene.promotion()
     running.start(STEPS, "")
-    pulumi_cli.write(scene.file, pulumi_cli.edited(scene.file.read_text(), {"canary.weight": 42}))
+    stack_file.write(scene.file, stack_file.edited(scene.file.read_text(), {"canary.weight": 42}))
     with pytest.raises(RolloutError, match="the stack's config declares 42 %, but the promotion is at 0 %"):
         running.run()
 
