@@ -15,6 +15,7 @@ from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.signals import SIGNALS, handled
 from waypoint_lab.signals import interrupt as raise_interrupt
 
+FILE = "config:\n  waypoint-lab:canary: {weight: 20}\n  waypoint-lab:stages:\n    waypoint: true\n"
 LOCKED = (
     "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or delete the "
     "lock file with `pulumi cancel`.\n  file:///x.json: created by me@{host} (pid {pid}) at 2026-01-01T00:00:00Z"

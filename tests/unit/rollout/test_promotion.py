@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from waypoint_lab.config import stack_file
 from waypoint_lab.errors import KubectlError, ProbeError, PulumiError, RolloutError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.client import Answer
