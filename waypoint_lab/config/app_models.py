@@ -170,4 +170,4 @@ class AppSettings(Model, frozen=True):
     request_timeout: types.OptionalDuration = ""
     """Limit of a request with all its tries, while a route, a fault or retries are on; empty means none."""
     deploy_bookinfo: bool | None = None
-    """Let the stack install bookinfo; not set means that it does so with target kind only."""
+    """Let the stack install bookinfo; not set means for bookinfo on target kind only."""

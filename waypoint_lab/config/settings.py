@@ -49,8 +49,7 @@ class LabConfig(Model, frozen=True):
         """The Pod that sends the measured requests."""
         if self.app.client:
             return self.app.client
-        bookinfo = self.app.service == AppSettings().service
-        return PRODUCTPAGE if bookinfo else PodClient(namespace=self.app.namespace)
+        return PRODUCTPAGE if self.is_bookinfo else PodClient(namespace=self.app.namespace)
 
     @property
     def canary_cohort(self) -> CohortSettings | None:
@@ -78,7 +77,13 @@ class LabConfig(Model, frozen=True):
     @property
     def installs_bookinfo(self) -> bool:
         """True where the stack installs bookinfo."""
-        return self.target.kind == "kind" if self.app.deploy_bookinfo is None else self.app.deploy_bookinfo
+        default = self.target.kind == "kind" and self.is_bookinfo
+        return default if self.app.deploy_bookinfo is None else self.app.deploy_bookinfo
+
+    @property
+    def is_bookinfo(self) -> bool:
+        """True where the application is bookinfo, the default."""
+        return self.app.service == AppSettings().service
 
     @property
     def rule_name(self) -> str:

@@ -37,7 +37,9 @@ class Stack:
         self.config = config
         self.record = record
         self.gate = gate
-        self.port = port or {"name": "http", "port": config.app.port}
+        # As the API server completes it, so that a Service that appears later changes nothing.
+        default = {"name": "http", "port": config.app.port, "targetPort": config.app.port, "protocol": "TCP"}
+        self.port = port or default
         self.after: list[pulumi.Resource] = []
         provider = self._provider()
         self._providers: list[pulumi.ProviderResource] | None = [provider] if provider else None

@@ -106,4 +106,15 @@ def kind(config: LabConfig) -> ServicePort | None:
             f"waypoint-lab:target.name: kind has a cluster {name} already, not of this stack; set another name, or "
             f"remove it: kind delete cluster --name {name}"
         )
-    return None
+    return _port_on_kind(config)
+
+
+def _port_on_kind(config: LabConfig) -> ServicePort | None:
+    """Return the port of the user's own Service; None before the cluster and the Service exist."""
+    if config.installs_bookinfo or not (PROJECT_FOLDER / config.target.kubeconfig).exists():
+        return None
+    where = ("service", config.app.service, "--namespace", config.app.namespace)
+    try:
+        return service_port(config) if kubectl.get(config.target, *where, limit_seconds=SECONDS) else None
+    except KubectlError as error:
+        raise ConfigError(str(error)) from None

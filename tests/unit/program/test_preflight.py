@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from embedded.control_plane.credentials import make_credentials
 from embedded.errors import ClusterError
 from tests.unit.configs import lab_config
 from waypoint_lab import kubectl
+from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import SKIP_GATE, LabConfig
 from waypoint_lab.config.target import use_target
 from waypoint_lab.errors import ConfigError
+from waypoint_lab.program import preflight
 from waypoint_lab.program.backend_checks import service_port
 from waypoint_lab.program.preflight import Preflight
 
@@ -156,3 +159,23 @@ def test_service_port_does_not_want_pods_without_need(
     monkeypatch.setenv(SKIP_GATE, skip)
     monkeypatch.setattr(kubectl, "get", Cluster({"shop": SERVE, "shop-v1": SERVE}, *pods))
     assert service_port(shop(weight=weight)) == {"name": "http", "port": 80}
+
+
+@pytest.mark.parametrize(
+    ("created", "services", "port"),
+    [(False, {"shop": SERVE}, None), (True, {}, None), (True, {"shop": SERVE, "shop-v1": SERVE}, SERVE)],
+)
+def test_port_on_kind_is_that_of_the_users_own_service(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    created: bool,
+    services: Mapping[str, object],
+    port: Mapping[str, Mapping[str, list[object]]] | None,
+) -> None:
+    config = msgspec.structs.replace(shop(weight=0), target=KindTarget())
+    monkeypatch.setattr(preflight, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(kubectl, "get", Cluster(services))
+    if created:
+        (tmp_path / config.target.kubeconfig).parent.mkdir(parents=True)
+        (tmp_path / config.target.kubeconfig).touch()
+    assert (port and port["spec"]["ports"][0]) == preflight._port_on_kind(config)
