@@ -45,6 +45,11 @@ def log(config: LabConfig, waypoint: str, seconds: int) -> str:
     return kubectl.run(config.target, "logs", "--namespace", config.app.namespace, *chosen)
 
 
+def pod_log(config: LabConfig, pod: str, seconds: int) -> str:
+    """Return the log of one Pod of a waypoint over the last `seconds`. Raises KubectlError."""
+    return kubectl.run(config.target, "logs", "--namespace", config.app.namespace, pod, f"--since={seconds}s")
+
+
 def requests(text: str, address: str = "") -> Iterator[dict[str, str]]:
     """Yield the requests in a log: method, status, flags, milliseconds, agent, cluster and local.
 

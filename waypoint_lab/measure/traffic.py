@@ -5,7 +5,8 @@ No request is sent.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -61,12 +62,14 @@ class LogReader:
     _seen: set[str] = field(default_factory=set)
     _last: float = field(default_factory=time.monotonic)
 
-    def __call__(self) -> dict[str, list[LoggedRequest]]:
-        """Return the new requests by role. Raises KubectlError."""
+    def __call__(self, pods: Collection[str]) -> dict[str, list[LoggedRequest]]:
+        """Return the new requests in the logs of some Pods, by role. Raises KubectlError."""
         self._address = self._address or access_log.address(self.config)
         now = time.monotonic()
         window = int(now - self._last) + OVERLAP_SECONDS
-        lines = [line for name in self.config.waypoints for line in self._lines(name, window)]
+        with ThreadPoolExecutor(endpoint_counters.THREADS) as pool:
+            logs = list(pool.map(lambda pod: access_log.pod_log(self.config, pod, window), pods))
+        lines = [line for text in logs for line in text.splitlines()]
         new = "\n".join(line for line in lines if line not in self._seen)
         self._seen, self._last = set(lines), now
         found: dict[str, list[LoggedRequest]] = {role: [] for role in ROLES}
@@ -76,9 +79,6 @@ class LogReader:
                 failed = not self.config.app.request.succeeded(one["status"])
                 found[role].append(LoggedRequest(int(one["status"]), int(one["milliseconds"]), failed))
         return found
-
-    def _lines(self, waypoint: str, seconds: int) -> list[str]:
-        return access_log.log(self.config, waypoint, seconds).splitlines()
 
 
 def role_of(config: LabConfig, where: Destination) -> str:
@@ -111,7 +111,7 @@ class TrafficReader:
         config, last = self._config, self._last
         try:
             now = endpoint_counters.read(config.target, config.app.namespace, list(config.waypoints))
-            logged = self._log() if self._log else None
+            logged = self._log(now.pods) if self._log else None
         except KubectlError as error:
             if REFUSED in str(error) or time.monotonic() - self._at > UNREADABLE_SECONDS:
                 raise

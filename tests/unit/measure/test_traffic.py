@@ -44,7 +44,7 @@ class Scene:
         self.counters: list[EndpointCounters | KubectlError] = []
         self.logs: list[list[str]] = []
         monkeypatch.setattr(access_log, "address", lambda _config: ADDRESS)
-        monkeypatch.setattr(access_log, "log", lambda *_args: "\n".join(self.logs.pop(0)))
+        monkeypatch.setattr(access_log, "pod_log", lambda *_args: "\n".join(self.logs.pop(0)))
         monkeypatch.setattr(endpoint_counters, "read", self._read)
 
     def _read(self, *_args: object) -> EndpointCounters:
