@@ -1,13 +1,14 @@
 """`lab run` and the commands of the README, on the embedded cluster with measured traffic."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.e2e.scene import NAMESPACE, PYTHON, Scene, until
+from tests.e2e.scene import NAMESPACE, PYTHON, Scene, lab, until
 
 RUN_SECONDS = 900
 LOG_SECONDS = 15  # Envoy writes its access log in intervals
@@ -63,6 +64,34 @@ def test_requests_through_an_l7_policy_are_allowed_refused_and_logged(scene: Sce
     logs = ("kubectl", "logs", "-n", NAMESPACE, "deploy/waypoint")
     until(lambda: "rbac_access_denied_matched_policy" in scene.run(*logs).stdout, LOG_SECONDS, "the refusal is logged")
     scene.assert_unchanged()
+
+
+# `lab run` with a shorter limit of its faults.
+SHORT = """
+import sys
+from waypoint_lab.cli import main
+from waypoint_lab.measure import stage_run
+stage_run.FAULT_SECONDS = 20
+sys.exit(main.main(sys.argv[1:]))"""
+
+
+@pytest.mark.timeout(300)
+def test_killed_run_leaves_a_fault_that_ends_and_a_stack_that_is_restored(scene: Scene) -> None:
+    scene.up("canary", canary={"weight": 100})
+    before = scene.file.read_bytes()
+    running = scene.start(sys.executable, "-c", SHORT, "run", "--stages", "abort", "--stack", scene.stack)
+    until(lambda: scene.share(503, 8) > 0, 120, "the fault is on")
+    running.kill()
+    running.communicate()
+    left = "stack dev: a command was killed, and left on: abort, accessLog, waypoint; its fault ends by itself"
+    assert left in scene.run(*lab("status")).stdout
+    until(lambda: scene.share(200, 40) == 1.0, 60, "the fault has ended")
+    done = scene.lab("run", "--restore")
+    assert done.returncode == 0, done.stderr
+    assert scene.file.read_bytes() == before
+    assert {one.identity for one in scene.send(20)} == {"red"}
+    scene.assert_unchanged()
+    assert "killed" not in scene.run(*lab("status")).stdout
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from waypoint_lab.chaos import schedule_file as engine_file
 from waypoint_lab.cli import output
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import use_target
+from waypoint_lab.measure.restore import recover
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout.journal import Journal
 
@@ -28,8 +29,9 @@ def schedule(invocation: Invocation, file: Path, stack: str) -> int:
     Exit status: 0 every fault was as declared, 1 not, or unhealthy, 130 interrupted.
     """
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
-    config = pulumi_stack.config()
-    use_target(invocation.state, config)
+    use_target(invocation.state, pulumi_stack.config())
     plan = engine_file.load(file)
     with Journal(PROJECT_FOLDER, stack).locked():
-        return engine.run(pulumi_stack, plan, config, output.reporter("chaos"), output.print_verdicts)
+        report = output.reporter("chaos")
+        recover(pulumi_stack, report)
+        return engine.run(pulumi_stack, plan, pulumi_stack.config(), report, output.print_verdicts)

@@ -12,6 +12,9 @@ from embedded.pulumi_plugins.status import Plugin, plugins
 from waypoint_lab.cli import output
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import stack_config
+from waypoint_lab.errors import ConfigError, LockedError
+from waypoint_lab.measure import restore
+from waypoint_lab.rollout.journal import Journal
 
 
 @click.command()
@@ -44,10 +47,11 @@ def status(invocation: Invocation, as_json: bool) -> int:
     Exit status 1 where the cluster is not ready.
     """
     now = cluster.status(invocation.state)
-    found = _plugins(invocation.state)
+    found, left = _plugins(invocation.state), _unrestored()
     if as_json:
         components = [vars(component) for component in now.components]
-        output.print_json({"ready": now.ready, "components": components, "plugins": [vars(plugin) for plugin in found]})
+        plugins = [vars(plugin) for plugin in found]
+        output.print_json({"ready": now.ready, "components": components, "plugins": plugins, "unrestored": left})
         return 0 if now.ready else 1
     rows = [
         (Text("ready", "green") if row.ready else Text("NOT READY", "bold red"), row.name, row.pid or "-", row.detail)
@@ -57,8 +61,29 @@ def status(invocation: Invocation, as_json: bool) -> int:
         output.print_table(("status", "component", ">pid", "detail"), rows)
     if found:
         output.print_table(("plugin", "version", "origin"), [tuple(vars(plugin).values()) for plugin in found])
+    for line in left:
+        click.echo(line)
     click.echo("ready" if now.ready else "not ready" if rows else "not running; start it with `lab up`")
     return 0 if now.ready else 1
+
+
+def _unrestored() -> list[str]:
+    """Return one line for each stack that a killed command left with its own settings."""
+    lines = []
+    for stack in restore.unrestored(cluster.PROJECT_FOLDER):
+        try:
+            with Journal(cluster.PROJECT_FOLDER, stack).locked():
+                config = stack_config(cluster.PROJECT_FOLDER, stack)
+        except LockedError:
+            continue  # the command still runs
+        except ConfigError as error:
+            lines.append(f"stack {stack}: a command was killed, and left settings that are not valid: {error}")
+            continue
+        on = ", ".join(sorted(config.stages.on)) or "no stage"
+        more = "; its fault ends by itself" if config.faulty else ""
+        text = f"stack {stack}: a command was killed, and left on: {on}{more}"
+        lines.append(f"{text}; restore the stack: lab run --restore --stack {stack}")
+    return lines
 
 
 def _plugins(state: Path) -> list[Plugin]:

@@ -41,6 +41,14 @@ PARAMETER_NEEDS: list[Need] = [
 # Needed in the client's namespace: a probe Pod, or the exec into a workload.
 EXEC_NEEDS: list[Need] = [("", "pods/exec", ("create",))]
 POD_NEEDS: list[Need] = [("", "pods", ("create", "delete", "get")), *EXEC_NEEDS]
+# Needed for a fault that expires: the Job that ends it, and its identity.
+_CHANGES = ("create", "patch", "delete")
+EXPIRY_NEEDS: list[Need] = [
+    ("batch", "jobs", _CHANGES),
+    ("", "serviceaccounts", _CHANGES),
+    ("rbac.authorization.k8s.io", "roles", _CHANGES),
+    ("rbac.authorization.k8s.io", "rolebindings", _CHANGES),
+]
 # Needed by istiod for a waypoint and its routes. Source: Istio, manifests/charts/istio-control, clusterrole.yaml
 ISTIOD_NEEDS: list[Need] = [
     ("apps", "deployments", ("create", "patch")),
@@ -135,6 +143,7 @@ def _reviewed(config: LabConfig, user: str, questions: list[Object]) -> list[Che
 def _permissions(config: LabConfig) -> list[Check]:
     needs = [*NEEDED, *(MIGRATION_NEEDS if config.waypoint.canary else [])]
     needs += PARAMETER_NEEDS if config.waypoint.has_parameters else []
+    needs += EXPIRY_NEEDS if config.faulty and config.fault.duration_seconds else []
     client = POD_NEEDS if isinstance(config.client, PodClient) else EXEC_NEEDS
     return _reviewed(config, "", _allowed(config.app.namespace, needs) + _allowed(config.client.namespace, client))
 

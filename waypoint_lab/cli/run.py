@@ -10,6 +10,7 @@ from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab.cli import output
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import use_target
+from waypoint_lab.measure.restore import recover
 from waypoint_lab.measure.stage_run import StageResult, run_stages
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout.journal import Journal
@@ -50,11 +51,13 @@ def print_results(results: list[StageResult]) -> None:
 @click.option(
     "--json", "file", type=click.Path(path_type=Path), metavar="FILE", help="Write the results; - for stdout."
 )
+@click.option("--restore", is_flag=True, help="Only restore the stack that a killed command left.")
 @click.pass_obj
-def run(invocation: Invocation, stages: str | None, stack: str, file: Path | None) -> int:
+def run(invocation: Invocation, stages: str | None, stack: str, file: Path | None, restore: bool) -> int:
     """Run all stages of the lab and measure each.
 
     Each stage edits the stack's config, runs `pulumi up` and measures the traffic. The stack is restored in the end.
+    If the command is killed, its fault ends by itself, and the next run restores the stack first.
 
     Exit status 1 where a stage failed.
 
@@ -64,6 +67,8 @@ def run(invocation: Invocation, stages: str | None, stack: str, file: Path | Non
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
     use_target(invocation.state, pulumi_stack.config())
     with Journal(PROJECT_FOLDER, stack).locked():
+        if restore:
+            return 0 if recover(pulumi_stack, output.reporter("run")) else 1
         results = run_stages(pulumi_stack, rows, output.reporter("run"))
     passed = bool(results) and all(result.passed for result in results)
     document = {"passed": passed, "stages": [result.document() for result in results]}

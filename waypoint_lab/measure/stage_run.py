@@ -1,9 +1,10 @@
 """Run the stages of the lab on one stack, and measure each: edit the config, `pulumi up`, measure."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -12,16 +13,17 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import LabError
 from waypoint_lab.measure import envoy_config, snapshot
 from waypoint_lab.measure.client import Answer, Load
+from waypoint_lab.measure.restore import Backup, recover, restored
 from waypoint_lab.measure.verify import Measurement, measure
 from waypoint_lab.pulumi_cli import UPDATE_SECONDS, PulumiStack, pulumi
-from waypoint_lab.signals import SIGNALS, handled, ignored, interrupt
+from waypoint_lab.stages import fault_expiry
 from waypoint_lab.stages.table import BY_NAME, Stage, Step, expectations
 
 UNDER_LOAD = ("migration", "canary", "promoted", "premium")  # stages in which no request may fail during a change
 CHANGES_THE_PATH = ("waypoint", "migration", "cleanup")  # requests take another path, which is not in Envoy's config
 FAILURES = LabError
 TOGGLES = ("waypoint", "accessLog", "l7Policy", "canary", "premium", "delay", "abort", "retries")
-RESTORE_TRIES = 5  # the API server may not answer for a moment
+FAULT_SECONDS = 600.0  # a fault of a run that was killed ends by itself after this time
 
 
 @dataclass
@@ -74,40 +76,16 @@ class StageResult:
 def set_step(stack: PulumiStack, step: Step) -> LabConfig:
     """Write the toggles and settings of a step into the stack's file; other settings are kept."""
     toggles = {f"stages.{toggle}": toggle in step.on for toggle in TOGGLES}  # false, as the project may have defaults
-    return stack.set({**toggles, **step.settings})
+    config = stack.set({**toggles, **step.settings})
+    Backup(stack).note()
+    return config
 
 
-@contextmanager
-def restored(stack: PulumiStack, report: Callable[[str], None]) -> Iterator[None]:
-    """Restore the stack in the end: its file byte for byte, and its resources, also after an interruption.
-
-    Args:
-        stack: The stack; its file is changed inside the context.
-        report: Shows one line.
-    """
-    file = stack.file
-    before = file.read_bytes()
-    ended = False
-    try:
-        with handled(interrupt, SIGNALS):
-            yield
-            # The file alone does not say it: the update that turns all stages off may have failed.
-            ended = stack.applied == file.read_bytes() and not stack.config().stages.on
-    finally:
-        with ignored():
-            file.write_bytes(before)
-            if not ended or stack.config().stages.on:
-                _restore_resources(stack, report)
-
-
-def _restore_resources(stack: PulumiStack, report: Callable[[str], None]) -> None:
-    for left in reversed(range(RESTORE_TRIES)):
-        try:
-            stack.up_unchecked()
-            return
-        except FAILURES as error:
-            if not left:
-                report(f"the stack's file is restored, but its resources are not: {error}; run `pulumi up`")
+def _limited(step: Step, start: str) -> Step:
+    """Return the step with a limit of its fault, so that it ends even if this process is killed."""
+    if not {"delay", "abort"} & set(step.on):
+        return step
+    return replace(step, settings={**step.settings, "fault.durationSeconds": FAULT_SECONDS, "fault.start": start})
 
 
 def forget_lost_salt(stack: PulumiStack) -> None:
@@ -145,11 +123,17 @@ def selected(stack: PulumiStack) -> Iterator[None]:
             stack.file.write_bytes(before)
 
 
-def run_stage(stack: PulumiStack, row: Stage) -> StageResult:
-    """Apply and measure all steps of one stage."""
+def run_stage(stack: PulumiStack, row: Stage, start: str) -> StageResult:
+    """Apply and measure all steps of one stage.
+
+    Args:
+        stack: The stack.
+        row: The stage.
+        start: Any text that no earlier run had; faults of an earlier run may have expired.
+    """
     result = StageResult(row.name, row.title)
     for step in row.steps:
-        config = set_step(stack, step)
+        config = set_step(stack, _limited(step, start))
         if step.before:
             stack.up()
             envoy_config.wait(config)
@@ -169,6 +153,8 @@ def run_stage(stack: PulumiStack, row: Stage) -> StageResult:
         declared = [item.what for item in row.expects(config)]
         own = [item for item in found if item.what in declared]
         result.own = sorted(own, key=lambda item: declared.index(item.what))
+        if config.faulty and fault_expiry.now(config) != config:
+            result.problems.append(f"the fault ended after {FAULT_SECONDS:g} s, before the measurement did")
         if step.note:
             result.notes.append(step.note)
     if row.name == "canary":
@@ -200,6 +186,8 @@ def run_stages(stack: PulumiStack, rows: list[Stage], report: Callable[[str], No
         LabError: The stack cannot be selected or emptied.
     """
     results: list[StageResult] = []
+    start = f"{time.time():.3f}"
+    recover(stack, report)
     with selected(stack), restored(stack, report):
         report("turn all stages off, as the state to compare with")
         config = set_step(stack, Step(()))
@@ -210,7 +198,7 @@ def run_stages(stack: PulumiStack, rows: list[Stage], report: Callable[[str], No
         for row in rows:
             report(f"{row.name}: {row.title}")
             try:
-                result = run_stage(stack, row)
+                result = run_stage(stack, row, start)
             except FAILURES as error:
                 result = StageResult(row.name, row.title, problems=[str(error)])
             if row.name == "cleanup" and not result.problems:

@@ -13,7 +13,8 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import PulumiError
 from waypoint_lab.measure import snapshot
 from waypoint_lab.measure.client import Answer
-from waypoint_lab.measure.stage_run import StageResult, restored, selected, set_step
+from waypoint_lab.measure.restore import restored
+from waypoint_lab.measure.stage_run import StageResult, selected, set_step
 from waypoint_lab.measure.verify import judge
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.stages.table import BY_NAME, Expect, Measure, Step
