@@ -11,6 +11,9 @@ from .traffic import FaultSettings, Traffic
 _SCRIPT = Path(__file__).with_name("fault_expiry_script.py").read_text()
 # Annotations of the VirtualService, shared by the program and the Job; `fault` is the id of the fault.
 FAULT, SECONDS, EXPIRED = "waypoint-lab/fault", "waypoint-lab/fault-seconds", "waypoint-lab/fault-expired"
+# The provider would wait for the end of the Job, which is the end of the fault, and at its deletion for the end of its
+# Pod, which takes seconds.
+_NO_WAIT = {"pulumi.com/skipAwait": "true", "pulumi.com/deletionPropagationPolicy": "background"}
 # Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/, level "restricted"
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -134,8 +137,7 @@ def register(
         {
             "apiVersion": "batch/v1",
             "kind": "Job",
-            # The provider would wait for the end of the Job, which is the end of the fault.
-            "metadata": {**metadata, "name": job_name(name, fault), "annotations": {"pulumi.com/skipAwait": "true"}},
+            "metadata": {**metadata, "name": job_name(name, fault), "annotations": _NO_WAIT},
             "spec": {
                 "backoffLimit": 100,
                 "template": _pod(account, fault.image, pulumi.Output.json_dumps(spec, sort_keys=True)),
