@@ -102,8 +102,8 @@ ROUTES = [
 ]
 CONFIG = lab_config("waypoint", "canary")
 FAULTY = lab_config("waypoint", "abort", fault={"durationSeconds": 60})
-_RUNNER = asyncio.Runner()  # one for all cases: a new loop takes longer than a case
-atexit.register(_RUNNER.close)
+_LOOP = asyncio.new_event_loop()  # one for all cases: a new loop takes longer than a case
+atexit.register(_LOOP.close)
 
 
 def answer_of(random: Random, sample: Any) -> str:
@@ -122,7 +122,7 @@ def _waited(problem: Callable[[Any], str], text: str) -> None:
     async def check() -> str:
         return problem(await session.get("object"))
 
-    _RUNNER.run(session.until(check))
+    _LOOP.run_until_complete(session.until(check))
 
 
 def of_component(problem: Callable[[Any], Any]) -> Callable[[str], None]:
