@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from waypoint_lab.config.stack_file import write
 from waypoint_lab.errors import LabError
-from waypoint_lab.pulumi_cli import PulumiStack, write
+from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.signals import SIGNALS, handled, ignored, interrupt
 
 FOLDER, SUFFIX = ".lab-history", ".before.json"
