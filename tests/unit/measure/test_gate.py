@@ -260,8 +260,8 @@ def users(canary: Outcomes, baseline: Outcomes, *, slow: int = 0, fast: int = 40
     return TrafficBlock({"canary": canary, "baseline": baseline}, logged)
 
 
-def judged(**thresholds: Any) -> list[str]:
-    return gate.traffic_failures(LabConfig(), GateSettings(minimum_requests=500, seconds=0.01, **thresholds))
+def judged(seconds: float = 30, **thresholds: Any) -> list[str]:
+    return gate.traffic_failures(LabConfig(), GateSettings(minimum_requests=500, seconds=seconds, **thresholds))
 
 
 def test_users_requests_within_the_thresholds_pass_once_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,12 +288,12 @@ def test_users_requests_beyond_a_threshold_fail(
 
 def test_too_few_requests_of_users_are_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     Blocks(monkeypatch, users(Outcomes(10), Outcomes(489)))
-    assert judged(success_rate=1) == [
+    assert judged(0.01, success_rate=1) == [
         "sample: declared at least 500 requests in 0.01 s, measured 499 of users: no data is not a pass"
     ]
     block = users(Outcomes(500), Outcomes(500), fast=49)
     Blocks(monkeypatch, block, block)
-    (line,) = judged(p99_ratio=2)
+    (line,) = judged(0.01, p99_ratio=2)
     assert "measured 98 of users to one backend, of at least 100" in line
 
 
