@@ -70,6 +70,7 @@ class Mesh:
         self.written: list[dict[str, Any]] = [self.status(2, ACCEPTED)]
         self.failing: dict[str, str] = {}
         self.commands: list[str] = []
+        self.asked: set[tuple[str, str]] = set()  # namespace and name of Pods
 
     @staticmethod
     def status(generation: int, *conditions: dict[str, Any], observed: int | None = None) -> dict[str, Any]:
@@ -82,6 +83,8 @@ class Mesh:
         _, _, verb, _, space, *rest = command
         line = " ".join([verb, *rest])
         self.commands.append(line)
+        if verb == "exec":
+            self.asked.add((space, rest[0]))
         for part, reason in self.failing.items():
             if part in line:
                 return subprocess.CompletedProcess(command, 1, "", reason)
@@ -161,6 +164,12 @@ def test_write_waits_for_status_and_every_pod_of_the_waypoint(mesh: Mesh) -> Non
     asked = [line.split()[1] for line in mesh.commands if line.startswith("exec")]
     assert asked.count("waypoint-2") == 4
     assert "other-1" not in asked
+
+
+def test_write_waits_for_the_waypoint_of_another_namespace_alone(mesh: Mesh) -> None:
+    mesh.labels["cart"] = {"istio.io/use-waypoint": "waypoint", "istio.io/use-waypoint-namespace": "gateways"}
+    write(policy("cart"))
+    assert mesh.asked == {("gateways", "waypoint-1")}
 
 
 def test_write_accepted_at_once_runs_five_commands(mesh: Mesh) -> None:
