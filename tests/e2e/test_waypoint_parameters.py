@@ -27,36 +27,31 @@ def pods(scene: Scene, gateway: str = "waypoint") -> list[dict[str, Any]]:
 
 def test_waypoint_parameters_apply_at_each_update_until_removed(scene: Scene) -> None:
     scene.clear()
-    replicas = {"replicas": 2, "disruptionBudget": {"minAvailable": 1}, "podLabels": {"team": "edge"}}
-    limits = {"resources": {"limits": {"memory": "512Mi"}}}
-    sending = None
-    scene.up(waypoint={**replicas, **limits})
+    pods_of = {"podLabels": {"team": "edge"}, "resources": {"limits": {"memory": "512Mi"}}}
+    scene.up(waypoint={"replicas": 2, "disruptionBudget": {"minAvailable": 1}, **pods_of})
+    sending = scene.load(workers=2, fresh_workers=1)
     try:
         there = pods(scene)
         assert [item["metadata"]["labels"]["team"] for item in there] == ["edge", "edge"]
         assert [item["spec"]["containers"][0]["resources"]["limits"]["memory"] for item in there] == ["512Mi"] * 2
-        assert {"poddisruptionbudget.policy/waypoint", "configmap/waypoint-parameters"} == made(scene)
+        assert made(scene) == {"poddisruptionbudget.policy/waypoint", "configmap/waypoint-parameters"}
         scene.assert_unchanged()
 
-        sending = scene.load()
-        said = scene.up(waypoint={"autoscaling": {"min": 2, "max": 3}, **limits})
-        assert "the cluster has no metrics of CPU (metrics.k8s.io), so its autoscaler keeps 2 replicas" in said
-        assert len(pods(scene)) == 2
-        assert {"horizontalpodautoscaler.autoscaling/waypoint", "configmap/waypoint-parameters"} == made(scene)
+        scene.up(waypoint={"replicas": 2, "canary": {"name": "waypoint-next", "weight": 100}, **pods_of})
+        assert made(scene) == {"configmap/waypoint-parameters", "configmap/waypoint-next-parameters"}
 
         # A waypoint with replicas is drained, although istiod writes their number again and again.
-        scene.up(waypoint={"replicas": 2, "canary": {"name": "waypoint-next", "weight": 100}})
-        scene.up(waypoint={"name": "waypoint-next", "replicas": 2})
+        said = scene.up(waypoint={"name": "waypoint-next", "autoscaling": {"min": 2, "max": 3}, **pods_of})
+        assert "the cluster has no metrics of CPU (metrics.k8s.io), so its autoscaler keeps 2 replicas" in said
         assert [len(pods(scene, name)) for name in ("waypoint-next", "waypoint")] == [2, 0]
+        scaler = "horizontalpodautoscaler.autoscaling/waypoint-next"
+        assert made(scene) == {scaler, "configmap/waypoint-next-parameters"}
 
         scene.up(waypoint={"name": "waypoint-next"})
         assert len(pods(scene, "waypoint-next")) == 1
-        assert set() == made(scene)
-        answers = sending.stop()
-        sending = None
-        assert len(answers) > 500
-        assert not failures(answers)
+        assert made(scene) == set()
     finally:
-        if sending:
-            sending.stop()
+        answers = sending.stop()
         scene.clear()
+    assert len(answers) > 500
+    assert not failures(answers)
