@@ -8,7 +8,7 @@ import pulumi
 
 from . import waits
 from .waits import Access, Session
-from .waypoint_parameters import AUTOSCALER, BUDGET, STAMP, Parameters, without_replicas
+from .waypoint_parameters import AUTOSCALER, BUDGET, DEPLOYMENT, STAMP, Parameters, without_replicas
 
 _KINDS = {AUTOSCALER: "horizontalpodautoscaler", BUDGET: "poddisruptionbudget"}
 _REASON = "if istiod refuses them, its log has the reason"
@@ -30,8 +30,13 @@ async def settle(session: Session, gateway: str, wanted: Parameters | None) -> N
         if _stamp(deployment) != (wanted.name if wanted else ""):
             return f"Deployment {gateway} does not have the declared parameters; {_REASON}"
         for key, kind in _KINDS.items():
-            if why := await _object(session, gateway, kind, wanted if wanted and key in wanted.overlays else None):
-                return why
+            if wanted and key in wanted.overlays:
+                if why := await _lack(session, gateway, kind, wanted):
+                    return why
+            elif await _deleted(session, gateway, kind) and key == AUTOSCALER and not _replicas(wanted):
+                # The number that the autoscaler chose would be kept: istiod sets none.
+                await session.run("scale", f"deployment/{gateway}", "--replicas=1")
+                return f"Deployment {gateway} is scaled to 1 replica"
         if wanted and wanted.bounds:
             least, most = wanted.bounds
             if not least <= (there := deployment["spec"].get("replicas", 1)) <= most:
@@ -55,16 +60,29 @@ def _stamp(item: Mapping[str, Any]) -> str:
     return str((item["metadata"].get("annotations") or {}).get(STAMP, ""))
 
 
-async def _object(session: Session, gateway: str, kind: str, wanted: Parameters | None) -> str:
-    """Return why an autoscaler or a budget is not as wanted; delete one that istiod made for earlier parameters."""
+def _replicas(wanted: Parameters | None) -> bool:
+    return bool(wanted and "replicas" in wanted.overlays[DEPLOYMENT].get("spec", {}))
+
+
+async def _find(session: Session, gateway: str, kind: str) -> dict[str, Any] | None:
     listed = await session.get(kind, f"--field-selector=metadata.name={gateway}")
-    item = next(iter(listed["items"]), None)
-    if wanted:
-        there = item is not None and _stamp(item) == wanted.name
-        return "" if there else f"the {kind} of waypoint {gateway} does not have the declared parameters; {_REASON}"
-    if item is not None and _stamp(item):
-        await session.run("delete", kind, gateway, "--ignore-not-found")
-    return ""
+    return next(iter(listed["items"]), None)
+
+
+async def _lack(session: Session, gateway: str, kind: str, wanted: Parameters) -> str:
+    """Return why an autoscaler or a budget is not as wanted; empty if it is."""
+    item = await _find(session, gateway, kind)
+    there = item is not None and _stamp(item) == wanted.name
+    return "" if there else f"the {kind} of waypoint {gateway} does not have the declared parameters; {_REASON}"
+
+
+async def _deleted(session: Session, gateway: str, kind: str) -> bool:
+    """Delete an autoscaler or a budget that istiod made for earlier parameters; return True if there was one."""
+    item = await _find(session, gateway, kind)
+    if item is None or not _stamp(item):
+        return False
+    await session.run("delete", kind, gateway, "--ignore-not-found")
+    return True
 
 
 async def release(session: Session, gateway: str) -> None:

@@ -234,6 +234,15 @@ def test_settle_waits_for_the_least_replicas_of_the_autoscaler(monkeypatch: pyte
         asyncio.run(waypoint_deployment.settle(cluster.session(), "w", scaled))
 
 
+def test_settle_without_autoscaler_and_replicas_scales_to_one() -> None:
+    cluster = Cluster(deployment=made("", 1), horizontalpodautoscaler=made("old"))
+    asyncio.run(waypoint_deployment.settle(cluster.session(5), "w", None))
+    assert cluster.writes == [
+        "delete horizontalpodautoscaler w --ignore-not-found",
+        "scale deployment/w --replicas=1",
+    ]
+
+
 @pytest.mark.parametrize(("metrics", "count"), [(False, 1), (True, 0)])
 def test_report_metrics_warns_where_the_autoscaler_has_none(
     monkeypatch: pytest.MonkeyPatch, metrics: bool, count: int
