@@ -66,6 +66,23 @@ def test_verify_of_the_shop_passes(shop: Scene, kubectl: Kubectl, identify: dict
     until(lambda: not probe_pods(kubectl), 20, "no probe Pod is left")
 
 
+@pytest.mark.parametrize(
+    ("api", "cohort"),
+    [("gateway-api", {"cookie": "tier", "value": "gold"}), ("virtual-service", {"pathPrefix": "/stock"})],
+    ids=["cookie", "pathPrefix"],
+)
+def test_verify_of_a_cohort_passes(shop: Scene, api: str, cohort: dict[str, str]) -> None:
+    document = yaml.safe_load(shop.file.read_text())
+    document["config"]["waypoint-lab:trafficApi"] = api
+    document["config"]["waypoint-lab:stages"]["premium"] = True
+    backends = document["config"]["waypoint-lab:app"]["backends"]
+    shop.file.write_text(yaml.safe_dump(document))
+    premium = {"service": "shop-premium", "selector": {"app": "shop", "version": "v2"}}
+    up(shop, identify={"kind": "accessLog"}, premium=cohort, backends={**backends, "premium": premium})
+    found = {name: item["observed"] for name, item in shop.verdicts().items() if name.endswith(" to premium")}
+    assert list(found.values()) == [{"premium": 500}]
+
+
 def test_verify_that_identifies_no_answer_is_one_line(shop: Scene) -> None:
     up(shop, identify={**HEADER, "name": "x-other"})
     done = shop.lab("verify")

@@ -49,7 +49,8 @@ class LabConfig(Model, frozen=True):
         """The Pod that sends the measured requests."""
         if self.app.client:
             return self.app.client
-        return PRODUCTPAGE if self.is_bookinfo else PodClient(namespace=self.app.namespace)
+        ours = self.target.kind == "embedded" and self.is_bookinfo
+        return PRODUCTPAGE if ours else PodClient(namespace=self.app.namespace)
 
     @property
     def canary_cohort(self) -> CohortSettings | None:
