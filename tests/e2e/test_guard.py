@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scene import NAMESPACE, Scene, lab, until
+from tests.e2e.scene import NAMESPACE, UP, Scene, lab, until
 
 SERVICE = f"reviews.{NAMESPACE}.svc.cluster.local"
 # Users: at most 100 requests a second, until standard input ends, 200 seconds at most.
@@ -143,3 +143,11 @@ def test_guard_catches_a_header_value_that_envoy_rejects(busy: Scene) -> None:
     ((kind, pod),) = failed(result)
     assert kind == "configuration"
     assert "NOT_A_FORMATTER" in failed(result)[kind, pod]
+
+
+def test_guard_with_an_update_of_the_stack_takes_the_declared_share_from_it(busy: Scene) -> None:
+    busy.write("canary", canary={"weight": 30})
+    status, result = guarded(busy, "--", *UP, "--stack", busy.stack)
+    assert (status, failed(result)) == (0, {}), result
+    (share,) = [item for item in result["differences"] if item["kind"] == "share"]
+    assert share["evidence"].startswith("expected 30 % of the requests, measured ")
