@@ -16,6 +16,13 @@ def policy(**rule: Any) -> list[dict[str, Any]]:
     return rules
 
 
+def test_l7_policy_is_checked_before_and_after_each_write() -> None:
+    args: Any = {"namespace": "shop", "services": ["cart"], "action": "DENY", "rules": [{"methods": ["PUT"]}]}
+    hooks = run(lambda: L7Policy("p", args)).requests["p-policy"].hooks
+    assert [list(hooks.before_create), list(hooks.before_update)] == [["p-l7-policy-ready"]] * 2
+    assert [list(hooks.after_create), list(hooks.after_update)] == [["p-l7-policy-synced"]] * 2
+
+
 @pytest.mark.parametrize(
     ("rule", "said"),
     [

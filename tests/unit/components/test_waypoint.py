@@ -109,6 +109,17 @@ def test_waypoint_limit_applies_to_the_providers_wait(given: dict[str, Any], sec
     assert (timeouts.create, timeouts.update) == (seconds, seconds)
 
 
+def test_waypoint_limit_replaces_the_timeouts_of_the_callers_options() -> None:
+    given: Any = {"namespace": "shop", "revision": "none", "limit_seconds": 10}
+    options = pulumi.ResourceOptions(custom_timeouts=pulumi.CustomTimeouts(create="10m", update="10m"))
+    timeouts = run(lambda: Waypoint("w", given, options)).requests["w-gateway"].customTimeouts
+    assert (timeouts.create, timeouts.update) == ("10s", "10s")
+
+
+def test_waypoint_labels_of_other_tools_are_looked_for_before_its_gateway() -> None:
+    assert "w-collected" in waypoint().requests["w-gateway"].hooks.before_create
+
+
 def test_waypoint_services_are_waited_for_after_each_label() -> None:
     record = waypoint(enroll="services", services=["cart", "till"])
     assert list(record.requests["w-enrollment-cart"].hooks.after_create) == ["w-synced-cart"]

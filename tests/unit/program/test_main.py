@@ -1,9 +1,11 @@
 import json
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pytest
+from google.protobuf import json_format
 
 from embedded.control_plane.credentials import make_credentials
 from tests.unit.components.recording import Recording, run
@@ -12,6 +14,8 @@ GATED = {
     "waypoint-lab:stages": '{"waypoint":true,"canary":true}',
     "waypoint-lab:canary": '{"weight":50,"cohort":{"header":"x-team","value":"testers"},"gate":{"successRate":99}}',
 }
+
+SECRET = "4dabf18193072939515e22adb298388d"  # the key that marks a secret on its way to the engine
 
 
 @pytest.fixture
@@ -27,6 +31,13 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WAYPOINT_LAB_STATE", str(tmp_path / "state"))
 
 
+def without_secrets(value: Any) -> Any:
+    """Return a value as the engine gets it, with nothing in place of each secret."""
+    if isinstance(value, dict):
+        return None if SECRET in value else {key: without_secrets(item) for key, item in value.items()}
+    return [without_secrets(item) for item in value] if isinstance(value, list) else value
+
+
 def program(config: dict[str, str], *secret: str) -> Recording:
     pulumi.runtime.set_all_config(config, list(secret))
     return run(lambda: runpy.run_path("__main__.py", run_name="__main__"))
@@ -37,6 +48,15 @@ def test_program_with_a_gate_registers_its_record_and_its_hook() -> None:
     record = program(GATED)
     assert {"reviews-route", "reviews-gate"} <= set(record.made)
     assert [name for name in record.hooks if name == "reviews-gate"] == ["reviews-gate"]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_program_with_a_secret_setting_keeps_it_secret_in_objects() -> None:
+    record = program(GATED, "waypoint-lab:canary")
+    for name in ("reviews-route", "reviews-gate"):
+        request = json_format.MessageToDict(record.requests[name].object)
+        assert "testers" in json.dumps(request)
+        assert "testers" not in json.dumps(without_secrets(request)), name
 
 
 @pytest.mark.usefixtures("cluster")

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from waypoint_lab.cli import canary_rollback
+from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config import stack_file
 from waypoint_lab.errors import KubectlError, ProbeError, PulumiError, RolloutError
 from waypoint_lab.measure import envoy_config
@@ -222,3 +225,16 @@ def test_promotion_failed_first_update_starts_nothing(scene: Scene) -> None:
 def test_start_at_100_percent_has_nothing_to_promote(scene: Scene) -> None:
     assert scene.promote() is StepDecision.PROMOTE
     assert scene.promotion().start(STEPS, "") is None
+
+
+def test_rollback_by_hand_after_a_rollback_returns_to_the_start(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.canary = [OK, BAD]
+    assert scene.promote() is StepDecision.ROLL_BACK
+    assert scene.applied[-1] == "1 %"
+    monkeypatch.setattr(canary_rollback, "PROJECT_FOLDER", scene.folder)
+    monkeypatch.setattr(canary_rollback, "PulumiStack", lambda _folder, _stack: scene.stack())
+    monkeypatch.setattr(canary_rollback, "use_target", lambda _state, _config: None)
+    monkeypatch.setattr(promotion.Promotion, "_api_problem", lambda _self: "")
+    done = CliRunner().invoke(canary_rollback.rollback, obj=Invocation(scene.folder), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert scene.applied[-1] == "0 %"

@@ -1,6 +1,8 @@
 """The check before `make clean`: state of stacks on other clusters is not deleted."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +40,11 @@ def test_main_refuses_in_one_line(
     write(tmp_path / ".lab", "staging", "kind", 1)
     assert main() == 1
     assert ".lab: it holds the state of waypoint-lab/staging" in capsys.readouterr().err
+
+
+def test_make_clean_with_other_clusters_removes_nothing(tmp_path: Path) -> None:
+    shutil.copy("Makefile", tmp_path)
+    (tmp_path / ".lab").mkdir()
+    done = subprocess.run(["make", "clean", "PYTHON=false"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert (tmp_path / ".lab").exists()
