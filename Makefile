@@ -33,7 +33,7 @@ check: .venv/.installed-dev ## Check format, style, types, the order of imports,
 	.venv/bin/pytest -q -m unit -n 2
 
 test: toolchain check ## Run `check`, and every test on a cluster
-	.venv/bin/pytest -q -m "not unit and not soak" -n 2 --dist loadfile
+	.venv/bin/pytest -q -m "not unit and not soak"
 
 soak: toolchain .venv/.installed-dev ## Run the tests that take long or kill processes at random moments, and 145,000 cases of properties
 	WAYPOINT_LAB_SOAK_CASES=5000 .venv/bin/pytest -q -s $(PROPERTIES)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from embedded import processes
@@ -13,6 +14,7 @@ from tests.conftest import Kubectl
 from tests.e2e.scene import Scene
 
 Start = Callable[..., "subprocess.Popen[str]"]
+ANSWERS_BYTES = 100_000  # kubectl reads less until it is connected
 
 
 def end(process: "subprocess.Popen[str]", code: int, seconds: float = 200) -> str:
@@ -32,6 +34,17 @@ def live_weight(kubectl: Kubectl) -> float:
 def records(scene: Scene, kind: str) -> list[dict[str, Any]]:
     """Return the records of one kind in the stack's journal."""
     return [record for record in scene.journal.records() if record["kind"] == kind]
+
+
+def answers_arrive(pid: int) -> bool:
+    """Return True once a `kubectl exec` below a process has read the answers to some hundred requests."""
+    for child in processes.descendants(pid):
+        with suppress(OSError):
+            if {b"exec", b"python3"} <= {*Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")}:
+                read = int(Path(f"/proc/{child}/io").read_text().split()[1])
+                if read > ANSWERS_BYTES:
+                    return True
+    return False
 
 
 def kill(process: "subprocess.Popen[str]", *, descendants: bool) -> None:

@@ -19,7 +19,7 @@ import yaml
 
 from embedded import cluster
 from tests.conftest import Kubectl
-from tests.e2e.promotions import Start, end, kill, live_weight, records
+from tests.e2e.promotions import Start, answers_arrive, end, kill, live_weight, records
 from tests.e2e.scene import COMMENT, Scene, failures, until
 from waypoint_lab.rollout.state import Phase, current_state
 
@@ -142,7 +142,7 @@ def test_promotion_without_api_server_rolls_back_once_it_answers(
     scene: Scene, start: Start, kubectl: Kubectl, cluster_state: Path
 ) -> None:
     running = start("promote", "--steps", "20,100", "--seconds", "90")
-    until(lambda: records(scene, "measure"), 90, "the first step is measured")
+    until(lambda: answers_arrive(running.pid), 90, "the first step is measured")
     (server,) = [one for one in cluster.status(cluster_state).components if one.name == "kube-apiserver"]
     assert server.pid
     os.kill(server.pid, signal.SIGKILL)

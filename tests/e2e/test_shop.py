@@ -43,6 +43,14 @@ def shop(project: Path, cluster_environment: dict[str, str], application: None) 
     made.pulumi("stack", "rm", "--yes", "--preserve-config")
 
 
+@pytest.fixture
+def settings(shop: Scene) -> Iterator[str]:
+    """Return the text of the stack's file, which has it again afterwards."""
+    text = shop.file.read_text()
+    yield text
+    shop.file.write_text(text)
+
+
 def up(shop: Scene, **app: object) -> None:
     """Apply the stack with changes of its settings `app`."""
     document = yaml.safe_load(shop.file.read_text())
@@ -71,8 +79,8 @@ def test_verify_of_the_shop_passes(shop: Scene, kubectl: Kubectl, identify: dict
     [("gateway-api", {"cookie": "tier", "value": "gold"}), ("virtual-service", {"pathPrefix": "/stock"})],
     ids=["cookie", "pathPrefix"],
 )
-def test_verify_of_a_cohort_passes(shop: Scene, api: str, cohort: dict[str, str]) -> None:
-    document = yaml.safe_load(shop.file.read_text())
+def test_verify_of_a_cohort_passes(shop: Scene, settings: str, api: str, cohort: dict[str, str]) -> None:
+    document = yaml.safe_load(settings)
     document["config"]["waypoint-lab:trafficApi"] = api
     document["config"]["waypoint-lab:stages"]["premium"] = True
     backends = document["config"]["waypoint-lab:app"]["backends"]

@@ -22,9 +22,10 @@ var schema []byte
 //go:embed terraform-mapping.json
 var terraformMapping []byte
 
-// removeTemporaryFiles gives this process a folder of its own for temporary files, and removes it when the engine ends
-// the process: the provider writes a copy of the kubeconfig there, and leaves it behind.
-func removeTemporaryFiles() {
+// useTemporaryFolder gives this process a folder of its own for temporary files, and removes it when the engine ends the
+// process by a signal: the provider writes a copy of the kubeconfig there, and leaves it behind. It returns the folder,
+// to be removed at any other end.
+func useTemporaryFolder() string {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGINT, syscall.SIGTERM) // first: an engine may end the process at once
 	folder, err := os.MkdirTemp("", "pulumi-kubernetes-")
@@ -38,11 +39,13 @@ func removeTemporaryFiles() {
 		os.RemoveAll(folder)
 		os.Exit(0)
 	}()
+	return folder
 }
 
 func main() {
-	removeTemporaryFiles()
+	folder := useTemporaryFolder()
 	// A released schema names its version; the one in the module does not.
 	versioned := bytes.Replace(schema, []byte("{"), []byte(`{"version": "`+version.Version+`",`), 1)
 	provider.Serve("kubernetes", version.Version, versioned, terraformMapping)
+	os.RemoveAll(folder)
 }
