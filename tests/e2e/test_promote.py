@@ -142,7 +142,7 @@ def test_promotion_without_api_server_rolls_back_once_it_answers(
     scene: Scene, start: Start, kubectl: Kubectl, cluster_state: Path
 ) -> None:
     running = start("promote", "--steps", "20,100", "--seconds", "90")
-    until(lambda: answers_arrive(running.pid), 90, "the first step is measured")
+    until(lambda: records(scene, "measure") and answers_arrive(running.pid), 90, "the first step is measured")
     (server,) = [one for one in cluster.status(cluster_state).components if one.name == "kube-apiserver"]
     assert server.pid
     os.kill(server.pid, signal.SIGKILL)
