@@ -46,25 +46,25 @@ def weights_add_up(snapshot: ClusterSnapshot, parameters: Parameters) -> Violati
 
 
 def canary_jump(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations:
-    """Check that no backend's share grows by more than `maxPoints` percentage points over the live route.
+    """Check that no backend's weight grows by more than `maxPoints` percentage points over the live route.
 
     Rules are compared by their matches. The live route has the same name, or else the same Service. `baselines` and the
-    Service of the route itself may take any share at once.
+    Service of the route itself may take any weight at once.
     """
     limit = parameters["maxPoints"]
     for route in snapshot.own("HTTPRoute"):
         live_route = _live_route(snapshot, route)
         if live_route is None:
             continue
-        live = {_matches(rule): _shares(rule) for rule in rules_of(live_route)}
+        live = {_matches(rule): _percents(rule) for rule in rules_of(live_route)}
         exempt = {text(parent, "name") for parent in _parents(route)}
         for index, rule in enumerate(rules_of(route), 1):
             before = live.get(_matches(rule)) or {}
-            for name, share in _shares(rule).items() if before else ():
+            for name, percent in _percents(rule).items() if before else ():
                 was = before.get(name, 0.0)
-                if share - was > limit and name not in exempt and not matches_any(name, parameters["baselines"]):
-                    sends = f"rule {index} sends {share:g} % to {name}; the live route sends {was:g} %"
-                    yield route, f"{sends}: a jump of {share - was:g}"
+                if percent - was > limit and name not in exempt and not matches_any(name, parameters["baselines"]):
+                    sends = f"rule {index} sends {percent:g} % to {name}; the live route sends {was:g} %"
+                    yield route, f"{sends}: a jump of {percent - was:g}"
 
 
 def one_owner_per_service(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
@@ -102,14 +102,14 @@ def _weight(ref: Fields) -> float:
     return number(ref, "weight", default=1)
 
 
-def _shares(rule: Fields) -> dict[str, float]:
+def _percents(rule: Fields) -> dict[str, float]:
     refs = items(rule, "backendRefs")
     total = sum(map(_weight, refs))
-    shares: dict[str, float] = {}
+    percents: dict[str, float] = {}
     for ref in refs if total > 0 else ():
         name = text(ref, "name")
-        shares[name] = round(shares.get(name, 0.0) + 100 * _weight(ref) / total, 4)
-    return shares
+        percents[name] = round(percents.get(name, 0.0) + 100 * _weight(ref) / total, 4)
+    return percents
 
 
 def _matches(rule: Fields) -> str:

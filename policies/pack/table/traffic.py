@@ -16,7 +16,7 @@ ROWS: tuple[Policy, ...] = (
     ),
     Policy(
         "canary-jump",
-        "A backend's share does not jump beyond the live share",
+        "A backend's weight does not jump beyond the live weight",
         "use smaller steps",
         "A large step sends many requests to an untested version. A new route has nothing to compare with; a rollback "
         "to `baselines`, or to the Service of the route, is always allowed.",
@@ -24,8 +24,8 @@ ROWS: tuple[Policy, ...] = (
         kinds=("HTTPRoute",),
         requires=CLUSTER,
         parameters={
-            "maxPoints": number_schema(80, "percentage points that a share may grow in one update", maximum=100),
-            "baselines": texts_schema(["*-baseline", "*-primary"], "backends that may take any share at once"),
+            "maxPoints": number_schema(80, "percentage points that a weight may grow in one update", maximum=100),
+            "baselines": texts_schema(["*-baseline", "*-primary"], "backends that may take any weight at once"),
         },
     ),
     Policy(
