@@ -169,7 +169,7 @@ READERS: dict[str, tuple[Any, Callable[[str], None]]] = {
     "blast-radius": (LIST, _kubectl(lambda: blast_radius.obstacles(FAULTY))),
     "snapshot": (OBJECT, _kubectl(lambda: snapshot.take(CONFIG))),
     "collected": (LIST, _kubectl(_settled)),
-    "backends": (LIST, _kubectl(lambda: backend_checks.service_port(CONFIG))),
+    "backends": (LIST, _kubectl(lambda: backend_checks.service_ports(CONFIG))),
     "doctor": (LIST, _kubectl(lambda: cluster_queries.examine(CONFIG))),
 }
 

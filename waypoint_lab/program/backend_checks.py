@@ -1,7 +1,7 @@
 """Checks of the application's Service and of its backends before the first resource is registered."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from waypoint_lab import kubectl
@@ -17,19 +17,19 @@ NOT_HTTP = ("https", "mongo", "mysql", "redis", "tcp", "tls", "udp")
 
 
 @kubectl.readable("Services and Pods of the application")
-def service_port(config: LabConfig) -> ServicePort:
-    """Return the port of the application's Service as the backends copy it, once the backends are checked.
+def service_ports(config: LabConfig) -> list[ServicePort]:
+    """Return the ports of the application's Service as the backends copy them, once the backends are checked.
 
     Raises:
         ConfigError: A Service or a port does not exist, a port is not HTTP, or a selector matches no Pod.
         KubectlError: A Service or the Pods cannot be read.
     """
     app = config.app
-    found = _port(config, app.service, "app: there is no Service {}; set app.namespace and app.service")
+    found = _ports(config, app.service, "app: there is no Service {}; set app.namespace and app.service")
     for role, backend in app.backends.by_role.items():
         if not backend.selector:
             missing = f"app.backends.{role}.service: there is no Service {{}}; create it, or set a selector"
-            _port(config, backend.service, missing)
+            _ports(config, backend.service, missing)
     # A rollback must not be refused because the Pods of the canary are gone.
     used = {} if os.environ.get(SKIP_GATE) else used_backends(config)
     selecting = [(role, backend) for role, backend in used.items() if backend.selector]
@@ -41,7 +41,7 @@ def service_port(config: LabConfig) -> ServicePort:
                 f"waypoint-lab:app.backends.{role}.selector: no Pod in {app.namespace} has the labels {labels}; "
                 f"fix the selector, or deploy the {role} first"
             )
-    return {field: found[field] for field in COPIED if field in found}
+    return [{field: port[field] for field in COPIED if field in port} for port in found]
 
 
 def used_backends(config: LabConfig) -> dict[str, BackendSettings]:
@@ -62,13 +62,13 @@ def _pods(config: LabConfig) -> Sequence[dict[str, str]]:
     return [pod.get("metadata", {}).get("labels") or {} for pod in pods]
 
 
-def _port(config: LabConfig, service: str, missing: str) -> ServicePort:
-    """Return the application's port of a Service. `missing` is the error about a Service that does not exist."""
+def _ports(config: LabConfig, service: str, missing: str) -> list[ServicePort]:
+    """Return the ports of a Service that has the application's; `missing` is the error where there is no Service."""
     app, where = config.app, f"{config.app.namespace}/{service}"
     found = kubectl.get(config.target, "service", service, "--namespace", app.namespace, limit_seconds=SECONDS)
     if not found:
         raise ConfigError(f"waypoint-lab:{missing.format(where)}")
-    ports: Iterable[ServicePort] = (found.get("spec") or {}).get("ports") or []
+    ports: list[ServicePort] = (found.get("spec") or {}).get("ports") or []
     for port in ports:
         if port["port"] == app.port:
             protocol = port.get("appProtocol") or port.get("name", "").split("-")[0]
@@ -77,6 +77,6 @@ def _port(config: LabConfig, service: str, missing: str) -> ServicePort:
                     f"waypoint-lab:app.port: port {app.port} of Service {where} is {protocol}, which is not HTTP; "
                     f"set another port, or the port's appProtocol to http"
                 )
-            return port
+            return ports
     known = ", ".join(str(port["port"]) for port in ports) or "none"
     raise ConfigError(f"waypoint-lab:app.port: Service {where} has no port {app.port}; its ports are {known}")

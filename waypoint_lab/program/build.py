@@ -1,6 +1,6 @@
 """Build the stages that are on, in the order of the table of stages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pulumi
 
@@ -128,7 +128,7 @@ def build(
     config: LabConfig,
     record: fault_expiry.Record = fault_expiry.Record(),  # noqa: B008 - a constant
     gate: GateCheck | None = None,
-    port: ServicePort | None = None,
+    ports: Sequence[ServicePort] | None = None,
 ) -> None:
     """Register the resources of the stages that are on.
 
@@ -136,11 +136,11 @@ def build(
         config: The stack's configuration.
         record: The cluster's record of the stack's faults.
         gate: The gate of the canary; None where there is none.
-        port: Port of the application's Service, which the backends copy; None where it does not exist yet.
+        ports: Ports of the application's Service, which the backends copy; None where it does not exist yet.
     """
     if config.canary.gate and not config.stages.canary:
         pulumi.log.warn("waypoint-lab:canary.gate is set, but stages.canary is off: nothing is measured")
-    stack = Stack(config, record, gate, port)
+    stack = Stack(config, record, gate, ports)
     builders = COMBINED if config.uses_virtual_service else BUILDERS
     on = [builders[row.key] for row in STAGES if row.key in config.stages.on and row.key in builders]
     for builder in dict.fromkeys(on):

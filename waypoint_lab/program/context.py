@@ -1,6 +1,6 @@
 """State that the stage builders share: the configuration, the provider, the dependencies and the backends."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,11 @@ class Stack:
     """State that the stage builders share."""
 
     def __init__(
-        self, config: LabConfig, record: fault_expiry.Record, gate: GateCheck | None, port: ServicePort | None = None
+        self,
+        config: LabConfig,
+        record: fault_expiry.Record,
+        gate: GateCheck | None,
+        ports: Sequence[ServicePort] | None = None,
     ) -> None:
         """Register the provider, and bookinfo if the configuration installs it."""
         self.config = config
@@ -39,7 +43,7 @@ class Stack:
         self.gate = gate
         # As the API server completes it, so that a Service that appears later changes nothing.
         default = {"name": "http", "port": config.app.port, "targetPort": config.app.port, "protocol": "TCP"}
-        self.port = port or default
+        self.ports = [*ports] if ports else [default]
         self.after: list[pulumi.Resource] = []
         provider = self._provider()
         self._providers: list[pulumi.ProviderResource] | None = [provider] if provider else None
@@ -88,7 +92,7 @@ class Stack:
                             "labels": app.backends.common_labels,
                             "annotations": SKIP_AWAIT,
                         },
-                        "spec": {"selector": backend.selector, "ports": [self.port]},
+                        "spec": {"selector": backend.selector, "ports": self.ports},
                     },
                     pulumi.ResourceOptions(
                         provider=self._providers[0] if self._providers else None, depends_on=self.after

@@ -204,10 +204,13 @@ def test_preflight_without_kubectl_raises_first(monkeypatch: pytest.MonkeyPatch,
         Preflight(LabConfig(), lambda _config: [])
 
 
-def test_build_backends_copy_the_port_of_the_service() -> None:
-    port = {"name": "http-web", "port": 80, "targetPort": 9080, "appProtocol": "http"}
-    found = run(lambda: build.build(lab_config("waypoint", app={"port": 80}), port=port))
-    assert [port] == found.inputs("reviews-baseline")["spec"]["ports"]
+def test_build_backends_copy_all_ports_of_the_service() -> None:
+    ports = [
+        {"name": "http-web", "port": 80, "targetPort": 9080, "appProtocol": "http"},
+        {"name": "tcp-admin", "port": 81, "targetPort": "admin", "protocol": "TCP"},
+    ]
+    found = run(lambda: build.build(lab_config("waypoint", app={"port": 80}), ports=ports))
+    assert ports == found.inputs("reviews-baseline")["spec"]["ports"]
 
 
 def test_build_layer_7_policy_covers_the_backends() -> None:

@@ -15,7 +15,7 @@ from waypoint_lab.config.settings import SKIP_GATE, LabConfig
 from waypoint_lab.config.target import use_target
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.program import preflight
-from waypoint_lab.program.backend_checks import service_port
+from waypoint_lab.program.backend_checks import service_ports
 from waypoint_lab.program.preflight import Preflight
 
 SERVICE = """{"spec": {"ports": [
@@ -57,17 +57,15 @@ def test_preflight_with_the_embedded_clusters_kubeconfig_passes(asked: Path, mon
     assert asked.exists()
 
 
-@pytest.mark.parametrize(
-    ("port", "copied"),
-    [
-        (80, {"name": "http-web", "port": 80, "targetPort": 9080, "appProtocol": "http"}),
-        (9080, {"name": "http", "port": 9080, "protocol": "TCP"}),
-    ],
-)
-def test_preflight_returns_the_whole_port_of_the_service(
-    asked: Path, monkeypatch: pytest.MonkeyPatch, port: int, copied: dict[str, object]
+@pytest.mark.parametrize("port", [80, 9080])
+def test_preflight_returns_all_ports_of_the_service_whole(
+    asked: Path, monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
     monkeypatch.setattr("waypoint_lab.program.preflight.verify_identity", lambda _: None)
+    copied = [
+        {"name": "http-web", "port": 80, "targetPort": 9080, "appProtocol": "http"},
+        {"name": "http", "port": 9080, "protocol": "TCP"},
+    ]
     assert copied == Preflight(lab_config(app={"port": port}), lambda _config: []).result()
     existing = lab_config(app={"port": port}, target={"kind": "existing"})
     assert copied == Preflight(existing, lambda _config: []).result()
@@ -141,31 +139,31 @@ class Cluster:
         ),
     ],
 )
-def test_service_port_with_a_backend_that_cannot_serve_is_one_line(
+def test_service_ports_with_a_backend_that_cannot_serve_is_one_line(
     monkeypatch: pytest.MonkeyPatch, config: LabConfig, services: Mapping[str, object], line: str
 ) -> None:
     monkeypatch.setattr(kubectl, "get", Cluster(services))
     with pytest.raises(ConfigError) as caught:
-        service_port(config)
+        service_ports(config)
     assert f"waypoint-lab:{line}" == str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("weight", "pods", "skip"), [(20, [{"app": "shop", "x": "y"}], ""), (0, [], ""), (20, [], "1")]
 )
-def test_service_port_does_not_want_pods_without_need(
+def test_service_ports_does_not_want_pods_without_need(
     monkeypatch: pytest.MonkeyPatch, weight: int, pods: list[dict[str, str]], skip: str
 ) -> None:
     monkeypatch.setenv(SKIP_GATE, skip)
     monkeypatch.setattr(kubectl, "get", Cluster({"shop": SERVE, "shop-v1": SERVE}, *pods))
-    assert service_port(shop(weight=weight)) == {"name": "http", "port": 80}
+    assert service_ports(shop(weight=weight)) == [{"name": "http", "port": 80}]
 
 
 @pytest.mark.parametrize(
     ("created", "services", "port"),
     [(False, {"shop": SERVE}, None), (True, {}, None), (True, {"shop": SERVE, "shop-v1": SERVE}, SERVE)],
 )
-def test_port_on_kind_is_that_of_the_users_own_service(
+def test_ports_on_kind_are_those_of_the_users_own_service(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     created: bool,
@@ -178,4 +176,4 @@ def test_port_on_kind_is_that_of_the_users_own_service(
     if created:
         (tmp_path / config.target.kubeconfig).parent.mkdir(parents=True)
         (tmp_path / config.target.kubeconfig).touch()
-    assert (port and port["spec"]["ports"][0]) == preflight._port_on_kind(config)
+    assert (port and port["spec"]["ports"]) == preflight._ports_on_kind(config)
