@@ -33,6 +33,8 @@ class GateSettings(Model, frozen=True):
     """Most seconds of the 99th percentile."""
     p99_ratio: types.P99Ratio | None = None
     """Most times of the baseline's 99th percentile that the canary's may have; by evidence traffic, and logs."""
+    latency_margin: types.LatencyMargin = 0.5
+    """Percentage points of slow requests, beyond 1 %, that a promotion by the requests of users must not promote."""
     share: bool = False
     """Require the weight to lie within the interval of the canary's measured share."""
     minimum_requests: types.GateRequests = 500
@@ -44,7 +46,9 @@ class GateSettings(Model, frozen=True):
 
     def document(self) -> dict[str, Any]:
         """Return the thresholds, for the record of a pass."""
-        return {key: value for key, value in msgspec.to_builtins(self).items() if value not in (None, False)}
+        found = msgspec.to_builtins(self)
+        del found["latencyMargin"]  # a promotion judges it, not the gate
+        return {key: value for key, value in found.items() if value not in (None, False)}
 
 
 class SessionAffinitySettings(Model, frozen=True):

@@ -155,6 +155,7 @@ DelaySeconds = Annotated[float, Meta(ge=0.001, le=300, description="a number of 
 FaultSeconds = Annotated[float, Meta(ge=0, le=3600, description="a number of seconds from 0 to 3600")]
 AffinitySeconds = Annotated[int, Meta(ge=1, le=31_536_000, description="whole seconds from 1 to 31536000, a year")]
 P99Seconds = Annotated[float, Meta(gt=0, le=300, description="a number of seconds above 0, at most 300")]
+LatencyMargin = Annotated[float, Meta(gt=0, le=50, description="a number above 0, at most 50")]
 P99Ratio = Annotated[float, Meta(ge=1, le=1000, description="a number from 1 to 1000")]
 GateSeconds = Annotated[float, Meta(ge=1, le=600, description="a number of seconds from 1 to 600")]
 # The 99th percentile of fewer than a hundred requests is no more than the slowest of them.

@@ -15,7 +15,7 @@ de collectif" (1939); Waudby-Smith and Ramdas, "Estimating means of bounded rand
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 # Small stakes for high failure rates, the large one for low rates; below 1, so that no pair can lose all.
@@ -37,8 +37,8 @@ def mean(logs: list[float]) -> float:
 
 
 @dataclass
-class Comparison:
-    """The evidence so far. "Bad" is final; a healthy canary can still become bad.
+class SequentialTest:
+    """A test whose evidence grows with each observation. "Bad" is final; a healthy canary can still become bad.
 
     Args:
         margin: Difference of failure rates that must not be promoted; between 0 and 1, both excluded.
@@ -54,37 +54,64 @@ class Comparison:
     margin: float
     healthy_found_bad: float
     bad_found_healthy: float
-    pairs: int = 0
-    worse: int = 0
-    better: int = 0
-    decision: Decision = Decision.OPEN
+    decision: Decision = field(default=Decision.OPEN, init=False)
 
     def __post_init__(self) -> None:
-        """Check the ranges, and compute each stake's gain for each kind of pair."""
+        """Check the ranges."""
         for name in ("margin", "healthy_found_bad", "bad_found_healthy"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+        self._bad_from = -math.log(self.healthy_found_bad)
+        self._healthy_from = -math.log(self.bad_found_healthy)
+
+    def _logs(self) -> tuple[float, float]:
+        """Return the logarithms of the evidence against "healthy" and against "bad"."""
+        raise NotImplementedError
+
+    @property
+    def against_healthy(self) -> float:
+        """Evidence that the canary fails more often, from 1 at the start."""
+        return math.exp(min(self._logs()[0], 700.0))
+
+    @property
+    def against_bad(self) -> float:
+        """Evidence that the canary does not fail more often by the margin, from 1 at the start."""
+        return math.exp(min(self._logs()[1], 700.0))
+
+    def _decide(self) -> Decision:
+        """Decide by the evidence so far."""
+        if self.decision is not Decision.BAD:
+            against_healthy, against_bad = self._logs()
+            if against_healthy >= self._bad_from:
+                self.decision = Decision.BAD
+            elif against_bad >= self._healthy_from:
+                self.decision = Decision.HEALTHY
+        return self.decision
+
+
+@dataclass
+class Comparison(SequentialTest):
+    """The evidence of pairs so far."""
+
+    pairs: int = 0
+    worse: int = 0
+    better: int = 0
+
+    def __post_init__(self) -> None:
+        """Compute each stake's gain for each kind of pair."""
+        super().__post_init__()
         margin = self.margin
         self._for_bad = [(math.log1p(b), math.log1p(-b), 0.0) for b in STAKES]
         self._for_healthy = [
             (math.log1p(-b * (1 - margin)), math.log1p(b * (1 + margin)), math.log1p(b * margin)) for b in STAKES
         ]
-        self._bad_from = -math.log(self.healthy_found_bad)
-        self._healthy_from = -math.log(self.bad_found_healthy)
+
+    def _logs(self) -> tuple[float, float]:
+        return self._evidence(self._for_bad), self._evidence(self._for_healthy)
 
     def _evidence(self, gains: list[tuple[float, float, float]]) -> float:
         same = self.pairs - self.worse - self.better
         return mean([self.worse * up + self.better * down + same * even for up, down, even in gains])
-
-    @property
-    def against_healthy(self) -> float:
-        """Evidence that the canary fails more often: the gain of the bet, from 1 at the start."""
-        return math.exp(min(self._evidence(self._for_bad), 700.0))
-
-    @property
-    def against_bad(self) -> float:
-        """Evidence that the canary does not fail more often by the margin: the gain of the bet, from 1 at the start."""
-        return math.exp(min(self._evidence(self._for_healthy), 700.0))
 
     def add(self, *, canary_failed: bool, baseline_failed: bool) -> Decision:
         """Add one pair. Return the decision so far."""
@@ -93,17 +120,9 @@ class Comparison:
         self.pairs += 1
         self.worse += canary_failed
         self.better += baseline_failed
-        self._decide()
-        return self.decision
+        return self._decide()
 
     def add_same(self, pairs: int) -> Decision:
         """Add pairs with the same result on both sides. Return the decision so far."""
         self.pairs += pairs
-        self._decide()
-        return self.decision
-
-    def _decide(self) -> None:
-        if self.decision is Decision.BAD or self._evidence(self._for_bad) >= self._bad_from:
-            self.decision = Decision.BAD
-        elif self.decision is Decision.OPEN and self._evidence(self._for_healthy) >= self._healthy_from:
-            self.decision = Decision.HEALTHY
+        return self._decide()

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from waypoint_lab.measure.sequential import Decision, mean
+from waypoint_lab.measure.sequential import Decision, SequentialTest, mean
 from waypoint_lab.measure.statistics import Interval
 
 # Differences of an alternative from the baseline's rate: small ones for high rates, large ones for low rates.
@@ -39,6 +39,7 @@ RATES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 HIGHEST = 0.999
 KEPT = 0.01  # part of the evidence that no block can cost, so that one unlikely block does not decide
 PRIOR_FAILURES, PRIOR_REQUESTS = 0.05, 10.0  # so that a rate is taken for 0.5 % before the first block
+EXPECTED_FAILURES = 3.0  # of a canary that fails like the baseline, before it may be taken to fail less often
 STEPS = 40  # of a bisection
 MOST_REQUESTS = 10**9
 
@@ -77,49 +78,40 @@ def _mixed(gain: float) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _nearest(canary: int, baseline: int, rate: float, margin: float) -> float:
-    """Return the baseline's rate of the nearest null hypothesis, where the canary's rate is `margin` above it."""
-    low, high = max(0.0, rate - margin), min(rate, 1 - margin)
+def _nearest(sizes: tuple[int, int], rates: tuple[float, float], margin: float) -> float:
+    """Return the baseline's rate of the nearest null hypothesis, where the canary's rate is `margin` above it.
+
+    Args:
+        sizes: Requests to the canary and to the baseline.
+        rates: Rates of canary and baseline in the alternative.
+        margin: Difference of the rates in the null hypothesis.
+    """
+    (canary, baseline), (canary_rate, rate) = sizes, rates
+    low, high = max(0.0, canary_rate - margin), min(rate, 1 - margin)
     for _ in range(STEPS):
         b = (low + high) / 2
         c = b + margin
-        slope = canary * (c - rate) / (c * (1 - c)) + baseline * (b - rate) / (b * (1 - b))
+        slope = canary * (c - canary_rate) / (c * (1 - c)) + baseline * (b - rate) / (b * (1 - b))
         low, high = (b, high) if slope < 0 else (low, b)
     return (low + high) / 2
 
 
 @dataclass
-class UnpairedComparison:
-    """The evidence so far. "Bad" is final; a healthy canary can still become bad.
+class UnpairedComparison(SequentialTest):
+    """The evidence of blocks so far.
 
     Args:
-        margin: Difference of failure rates that must not be promoted; between 0 and 1, both excluded.
-        healthy_found_bad: Greatest probability that a canary is ever found bad which fails no more often than the
-            baseline; between 0 and 1, both excluded.
-        bad_found_healthy: Greatest probability that a canary is ever found healthy which fails more often by the margin
-            or more; between 0 and 1, both excluded.
         reference: Rates that the baseline may have, in place of its requests; None where it has requests.
     """
 
-    margin: float
-    healthy_found_bad: float
-    bad_found_healthy: float
     reference: Interval | None = None
     canary: Outcomes = NO_REQUESTS
     baseline: Outcomes = NO_REQUESTS
-    decision: Decision = Decision.OPEN
     _bad: list[float] = field(default_factory=lambda: [0.0] * len(DIFFERENCES))
     _healthy: float = 0.0
 
-    @property
-    def against_healthy(self) -> float:
-        """Evidence that the canary fails more often, from 1 at the start."""
-        return math.exp(min(mean(self._bad), 700.0))
-
-    @property
-    def against_bad(self) -> float:
-        """Evidence that the canary does not fail more often by the margin, from 1 at the start."""
-        return math.exp(min(self._healthy, 700.0))
+    def _logs(self) -> tuple[float, float]:
+        return mean(self._bad), self._healthy
 
     def add(self, canary: Outcomes, baseline: Outcomes) -> Decision:
         """Add one block. Return the decision so far."""
@@ -128,11 +120,7 @@ class UnpairedComparison:
         else:
             self._add_both(canary, baseline)
         self.canary, self.baseline = self.canary.plus(canary), self.baseline.plus(baseline)
-        if self.decision is Decision.BAD or mean(self._bad) >= -math.log(self.healthy_found_bad):
-            self.decision = Decision.BAD
-        elif self.decision is Decision.OPEN and self._healthy >= -math.log(self.bad_found_healthy):
-            self.decision = Decision.HEALTHY
-        return self.decision
+        return self._decide()
 
     def _add_both(self, canary: Outcomes, baseline: Outcomes) -> None:
         if canary.requests and baseline.requests:
@@ -142,9 +130,9 @@ class UnpairedComparison:
                 null = (canary.requests * c + baseline.requests * b) / total
                 self._bad[number] += _mixed(_gain(canary, c, null) + _gain(baseline, b, null))
         if canary.requests:
-            rate = self._shared
-            null = _nearest(canary.requests, baseline.requests, rate, self.margin)
-            self._healthy += _mixed(_gain(canary, rate, null + self.margin) + _gain(baseline, rate, null))
+            c, b = self._alternative
+            null = _nearest((canary.requests, baseline.requests), (c, b), self.margin)
+            self._healthy += _mixed(_gain(canary, c, null + self.margin) + _gain(baseline, b, null))
 
     def _add_alone(self, canary: Outcomes, reference: Interval) -> None:
         highest = min(max(reference.high, RATES[0]), HIGHEST)
@@ -158,6 +146,13 @@ class UnpairedComparison:
     def _shared(self) -> float:
         return self.canary.plus(self.baseline).rate
 
+    @property
+    def _alternative(self) -> tuple[float, float]:
+        """Rates of a healthy canary and of the baseline: one for both, unless the canary clearly fails less often."""
+        c, b = self.canary.rate, self.baseline.rate
+        clear = self.canary.requests * b >= EXPECTED_FAILURES and c < b / 2
+        return (c, b) if clear else (self._shared, self._shared)
+
     def needed(self, ratio: float) -> int:
         """Return the number of requests to the canary that would show it healthy, if it fails like the baseline.
 
@@ -165,15 +160,15 @@ class UnpairedComparison:
             ratio: Requests to the baseline for each request to the canary.
         """
         block = Outcomes(1000), Outcomes(round(1000 * ratio))
-        rate = self._shared
-        null = _nearest(block[0].requests, block[1].requests, rate, self.margin)
-        c = null + self.margin
+        rates = self._alternative
+        b = _nearest((block[0].requests, block[1].requests), rates, self.margin)
+        nulls = b + self.margin, b
         if self.reference:
             c = min(self.reference.low + self.margin, HIGHEST)
-            rate, null, block = min(rate, c - self.margin / 2), rate, (block[0], Outcomes())
+            rates, nulls, block = (min(self._shared, c - self.margin / 2), b), (c, b), (block[0], Outcomes())
         gain = sum(
-            one.requests * (rate * math.log(rate / other) + (1 - rate) * math.log((1 - rate) / (1 - other)))
-            for one, other in zip(block, (c, null), strict=True)
+            one.requests * (rate * math.log(rate / null) + (1 - rate) * math.log((1 - rate) / (1 - null)))
+            for one, rate, null in zip(block, rates, nulls, strict=True)
             if one.requests
         )
         missing = -math.log(self.bad_found_healthy) - self._healthy

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from waypoint_lab.measure.client import Answer
-from waypoint_lab.measure.sequential import Comparison, Decision
+from waypoint_lab.measure.sequential import Comparison, Decision, SequentialTest
 
 CANARY, BASELINE, ROUTE = range(3)  # positions of the answers in a round
 BACKENDS = ("canary", "baseline", "route")
@@ -31,6 +31,7 @@ class Thresholds:
         min_success: Share of the canary's requests that must succeed, 0 to 1, whatever the baseline does.
         latency_limit_seconds: An answer that takes longer counts as failed; 0 means no limit.
         p99_ratio: Most times of the baseline's p99 that the canary's p99 may have; 0 means no limit.
+        latency_margin: Share of slow requests beyond 1 % that must not be promoted, above 0, below 1.
         min_seconds: Seconds that a step is measured in any case.
         min_rounds: Rounds, or requests to the canary, that a step is measured in any case.
         limit_seconds: Seconds after which an inconclusive analysis pauses the promotion.
@@ -42,9 +43,63 @@ class Thresholds:
     min_success: float = 0.9
     latency_limit_seconds: float = 0.0
     p99_ratio: float = 0.0
+    latency_margin: float = 0.005
     min_seconds: float = 0.0
     min_rounds: int = 0
     limit_seconds: float = 120.0
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison of a step, and its texts.
+
+    Attributes:
+        test: The comparison.
+        figures: The figures that it rests on.
+        open: Text that follows the figures while it is open and the time is over.
+    """
+
+    test: SequentialTest
+    figures: str
+    open: str
+
+
+def decide(
+    limits: Thresholds, compared: Sequence[Compared], elapsed_seconds: float, requests: int, failed: int, noun: str
+) -> tuple[StepDecision, str] | None:
+    """Decide a step by comparisons that must all be healthy.
+
+    Args:
+        limits: Limits of the analysis.
+        compared: The comparisons; the first one has the figures of the canary's failures.
+        elapsed_seconds: Seconds since the measurement began.
+        requests: Requests to the canary.
+        failed: Requests of them that failed.
+        noun: Name of the requests in a reason.
+
+    Returns:
+        The decision and its reason in one line; None while more has to be measured.
+    """
+    for one in compared:
+        if one.test.decision is Decision.BAD:
+            why = f"{one.figures}: evidence {odds(one.test.against_healthy)} that more do"
+            return StepDecision.ROLL_BACK, why
+    expired = elapsed_seconds >= limits.limit_seconds
+    if elapsed_seconds < limits.min_seconds or requests < limits.min_rounds:
+        why = f"only {requests} of {limits.min_rounds} {noun} in {elapsed_seconds:.0f} s"
+        return (StepDecision.PAUSE, why) if expired else None
+    for one in compared:
+        if one.test.decision is not Decision.HEALTHY:
+            return (StepDecision.PAUSE, f"{one.figures}: {one.open}") if expired else None
+    success = 1 - failed / requests
+    if success < limits.min_success:
+        why = f"{compared[0].figures}: {success:.1%} succeed, below the minimum of {limits.min_success:.1%}"
+        return StepDecision.PAUSE, why
+    least = min(compared, key=lambda one: one.test.against_bad)
+    return (
+        StepDecision.PROMOTE,
+        f"{least.figures}: evidence {odds(least.test.against_bad)} against {least.test.margin:.1%} more",
+    )
 
 
 @dataclass
@@ -95,26 +150,12 @@ class ProbeEvidence:
         Returns:
             The decision and its reason in one line; None while more has to be measured.
         """
-        limits = self.thresholds
-        compared = ((self.canary, CANARY), (self.route, ROUTE))
-        for comparison, backend in compared:
-            if comparison.decision is Decision.BAD:
-                why = f"{self._failures(backend)}: evidence {odds(comparison.against_healthy)} that more fail"
-                return StepDecision.ROLL_BACK, why
-        expired = elapsed_seconds >= limits.limit_seconds
-        if elapsed_seconds < limits.min_seconds or self.rounds < limits.min_rounds:
-            why = f"only {self.rounds} of {limits.min_rounds} requests in {elapsed_seconds:.0f} s"
-            return (StepDecision.PAUSE, why) if expired else None
-        undecided = [backend for comparison, backend in compared if comparison.decision is not Decision.HEALTHY]
-        if undecided:
-            why = f"{self._failures(undecided[0])}: inconclusive after {elapsed_seconds:.0f} s, which is not a pass"
-            return (StepDecision.PAUSE, why) if expired else None
-        success = 1 - self.failed[CANARY] / self.rounds
-        if success < limits.min_success:
-            why = f"{self._failures(CANARY)}: {success:.1%} succeed, below the minimum of {limits.min_success:.1%}"
-            return StepDecision.PAUSE, why
-        least = odds(min(self.canary.against_bad, self.route.against_bad))
-        return StepDecision.PROMOTE, f"{self._failures(CANARY)}: evidence {least} against {limits.margin:.1%} more"
+        inconclusive = f"inconclusive after {elapsed_seconds:.0f} s, which is not a pass"
+        compared = [
+            Compared(self.canary, self._failures(CANARY), inconclusive),
+            Compared(self.route, self._failures(ROUTE), inconclusive),
+        ]
+        return decide(self.thresholds, compared, elapsed_seconds, self.rounds, self.failed[CANARY], "requests")
 
     def _failures(self, backend: int) -> str:
         source = "of the canary" if backend == CANARY else "through the route"

@@ -171,6 +171,8 @@ class Promotion:
             limits = replace(limits, latency_limit_seconds=gate.p99_seconds)
         if gate and gate.p99_ratio is not None:
             limits = replace(limits, p99_ratio=gate.p99_ratio)
+        if gate:
+            limits = replace(limits, latency_margin=gate.latency_margin / 100)
         return limits
 
     def _before(self, state: PromotionState) -> BaselineBefore | None:

@@ -122,13 +122,32 @@ def test_p99_beyond_the_limit_rolls_back() -> None:
     assert fast[0] is StepDecision.PROMOTE
 
 
+def test_p99_just_beyond_the_limit_is_not_promoted() -> None:
+    # 1.5 % are too slow, where 1 % may be.
+    limits = replace(LIMITS, latency_limit_seconds=0.5)
+    found = evidence(*[logged(answers(3, 900) + answers(197), [])] * 20, limits=limits, logs=True)
+    assert found.decide(1.0) is None
+    wide = replace(limits, latency_margin=0.03)
+    found = evidence(*[logged(answers(3, 900) + answers(197), answers(800))] * 20, limits=wide, logs=True)
+    assert (decided := found.decide(1.0))
+    assert decided[0] is StepDecision.PROMOTE
+
+
+def test_ratio_at_100_percent_without_known_p99_pauses() -> None:
+    limits = replace(LIMITS, p99_ratio=2)
+    found = evidence(logged(answers(4000), []), limits=limits, weight=100, logs=True).decide(LIMITS.limit_seconds)
+    assert found
+    assert found[0] is StepDecision.PAUSE
+    assert found[1].endswith("the baseline's p99 is not known, as it gets no requests; add a step below 100 %")
+
+
 @pytest.mark.parametrize("weight", [20, 100])
 def test_three_times_the_p99_of_the_baseline_rolls_back(weight: float) -> None:
     limits = replace(LIMITS, p99_ratio=2)
-    before = BaselineBefore(Outcomes(4000), Outcomes(4000), 0.02)
+    before = BaselineBefore(Outcomes(4000), Outcomes(4000), 0.02, Outcomes(4000))
     for milliseconds, decision in ((60, StepDecision.ROLL_BACK), (30, StepDecision.PROMOTE)):
         baseline = answers(4000) if weight < 100 else []
-        blocks = [logged(answers(500, milliseconds), baseline)] * 3
+        blocks = [logged(answers(500, milliseconds), baseline)] * 4
         found = evidence(*blocks, limits=limits, weight=weight, before=before, logs=True).decide(1.0)
         assert found
         assert found[0] is decision, found
@@ -138,6 +157,6 @@ def test_document_has_figures_and_is_read_as_former_baseline() -> None:
     found = evidence(logged(answers(100, 30, 503), answers(400)), logs=True).document()
     assert found["requests"] == {"canary": 100, "baseline": 400}
     assert found["statuses"] == {"canary": {"5xx": 100}, "baseline": {"2xx": 400}}
-    assert found["latency"]["canary"] == {"p50": 0.03, "p99": 0.03}
-    assert BaselineBefore.read(found) == BaselineBefore(Outcomes(400), Outcomes(400), 0.02)
+    assert found["latency"]["canary"] == {"p50": 0.03, "p99": 0.03, "slower": [100, 0]}
+    assert BaselineBefore.read(found) == BaselineBefore(Outcomes(400), Outcomes(400), 0.02, Outcomes(400))
     assert BaselineBefore.read(evidence().document()) == BaselineBefore(Outcomes())
