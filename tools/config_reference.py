@@ -8,7 +8,7 @@ import inspect
 import json
 import textwrap
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -48,7 +48,7 @@ def _texts(model: type) -> dict[str, str]:
 
 def _models(kind: Any) -> list[type[msgspec.Struct]]:
     """Return the models that a setting of type `kind` may have; none for a single value."""
-    return [one for one in (kind, *get_args(kind)) if is_model(one)]
+    return [one for one in (kind, *get_args(kind)) if is_model(one) and get_origin(kind) is not dict]
 
 
 def _default(value: object) -> str:
@@ -63,7 +63,11 @@ def _rows(model: type[msgspec.Struct], path: str, base: Any) -> list[tuple[str, 
     for name, (attribute, kind) in fields(model).items():
         models = _models(kind)
         default = getattr(base, attribute) if base is not None else _of_class(model, attribute)
-        if models:
+        if get_origin(kind) is dict and is_model(inner := get_args(kind)[1]):
+            names = f"names of the default: {', '.join(default)}" if default else "empty"
+            found.append((f"`{path}{name}`", "a map of names to objects", names, " ".join(texts[attribute].split())))
+            found += _rows(inner, f"{path}{name}.NAME.", None)
+        elif models:
             found.append((f"`{path}{name}`", "object", "" if default is not None else "not set", texts[attribute]))
             if len(models) > 1:
                 found += _tagged_rows(models, f"{path}{name}.", default)

@@ -61,6 +61,8 @@ def test_requests_through_an_l7_policy_are_allowed_refused_and_logged(scene: Sce
     scene.up("l7Policy")
     assert scene.run(*PYTHON, GET).stdout.strip() == "200"
     assert scene.run(*PYTHON, DELETE).stdout.strip() == "403"
+    derived = DELETE.replace("reviews.", "reviews-baseline.")
+    assert scene.run(*PYTHON, derived).stdout.strip() == "403", "the Services that the stack makes are covered"
     logs = ("kubectl", "logs", "-n", NAMESPACE, "deploy/waypoint")
     until(lambda: "rbac_access_denied_matched_policy" in scene.run(*logs).stdout, LOG_SECONDS, "the refusal is logged")
     scene.assert_unchanged()

@@ -15,6 +15,8 @@ import msgspec
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from waypoint_lab.config.app_models import BackendSettings
+from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.decode import fields
 
 CASES = int(os.environ.get("WAYPOINT_LAB_SOAK_CASES", "200"))
@@ -204,6 +206,9 @@ def _setting(random: Random, kind: Any, wrong: float, chance: float) -> Any:
         return {**found, "kind": model.__struct_config__.tag} if len(models) > 1 and isinstance(found, dict) else found
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return config(random, kind, wrong, chance)
+    if typing.get_origin(kind) is dict and inner[1] in (BackendSettings, CohortSettings):
+        named = ("baseline", "canary", "gold") if inner[1] is BackendSettings else ("gold", "premium")
+        return {name: _setting(random, inner[1], wrong, chance) for name in named if random.random() > wrong}
     if typing.get_origin(kind) is dict:
         return {random.choice(TOKENS): _setting(random, inner[1], wrong, chance)}
     if typing.get_origin(kind) is typing.Literal:

@@ -29,9 +29,9 @@ def described(config: LabConfig) -> list[str]:
         who += f" with the header {config.fault.header_pair[0]}: {config.fault.header_pair[1]}"
     where = "the waypoint"
     if config.fault.at == "upstream":
-        where = f"a workload in front of {config.app.backends.baseline.service}"
+        where = f"a workload in front of {config.app.baseline.service}"
         canary = config.canary.weight if config.stages.canary else 0
-        who += f", those {100 - canary} % of them that go to {config.app.backends.baseline.service}" if canary else ""
+        who += f", those {100 - canary} % of them that go to {config.app.baseline.service}" if canary else ""
     lines = []
     if config.stages.delay:
         lines.append(f"{who}: all are delayed by {config.fault.delay.seconds:g} s by {where}")
@@ -68,7 +68,7 @@ def obstacles(config: LabConfig) -> list[str]:
     if config.stages.abort and not config.stages.delay and not config.fault.abort.percent:
         found.append("fault.abort.percent is 0")
     if config.fault.at == "upstream" and config.stages.canary and config.canary.weight == 100:
-        found.append(f"no request goes to {config.app.backends.baseline.service}, where the failing workload is")
+        found.append(f"no request goes to {config.app.baseline.service}, where the failing workload is")
     if fault_expiry.fault_id(config) in fault_expiry.RecordReader(config).result().expired:
         found.append("the fault has expired; set another fault.start to start it again")
     inside = ("-n", config.app.namespace)

@@ -42,7 +42,7 @@ def _route(config: LabConfig, weight: int) -> tuple[str, dict[str, Any]]:
     managers = [item["manager"] for item in route["metadata"]["managedFields"]]
     manager = next(name for name in managers if name.startswith("pulumi-kubernetes"))
     for backend in route["spec"]["rules"][-1]["backendRefs"]:
-        backend["weight"] = weight if backend["name"] == config.app.backends.canary.service else 100 - weight
+        backend["weight"] = weight if backend["name"] == config.app.canary.service else 100 - weight
     meta = {
         key: route["metadata"][key]
         for key in ("name", "namespace", "labels", "annotations")

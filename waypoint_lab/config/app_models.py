@@ -51,31 +51,6 @@ class BackendSettings(Model, frozen=True):
     """Labels of the Pods behind it; empty means that the Service exists already."""
 
 
-class BackendsSettings(Model, frozen=True):
-    """The backends of the Service's routes, by role. An object that is given has no default of its own."""
-
-    whole: ClassVar[bool] = True
-
-    baseline: BackendSettings
-    """The version that serves production now."""
-    canary: BackendSettings
-    """The version that is being rolled out."""
-    premium: BackendSettings | None = None
-    """The version for the premium cohort; stage `premium` needs it."""
-
-    @property
-    def by_role(self) -> dict[str, BackendSettings]:
-        """The backends that are set, by role, in a fixed order."""
-        every = {"baseline": self.baseline, "premium": self.premium, "canary": self.canary}
-        return {role: backend for role, backend in every.items() if backend}
-
-    @property
-    def common_labels(self) -> dict[str, str]:
-        """Labels that the Pods of all backends have; empty if a backend has no selector."""
-        first, *others = (backend.selector.items() for backend in self.by_role.values())
-        return dict(item for item in first if all(item in other for other in others))
-
-
 class RequestSettings(Model, frozen=True):
     """The request that is sent in order to measure, and the answers that count as success."""
 
@@ -138,11 +113,13 @@ class AccessLogIdentify(Model, frozen=True, tag_field="kind", tag="accessLog"):
 
 Identify = JsonIdentify | HeaderIdentify | AccessLogIdentify
 PRODUCTPAGE = WorkloadClient(namespace="bookinfo-frontends", workload="deploy/productpage-v1")
-BOOKINFO = BackendsSettings(
-    baseline=BackendSettings(service="reviews-baseline", selector={"app": "reviews", "version": "v1"}),
-    canary=BackendSettings(service="reviews-stable", selector={"app": "reviews", "version": "v3"}),
-    premium=BackendSettings(service="reviews-premium", selector={"app": "reviews", "version": "v2"}),
-)
+ROLES = ("baseline", "canary")  # backends that every application has
+BOOKINFO = {
+    "baseline": BackendSettings(service="reviews-baseline", selector={"app": "reviews", "version": "v1"}),
+    "premium": BackendSettings(service="reviews-premium", selector={"app": "reviews", "version": "v2"}),
+    "canary": BackendSettings(service="reviews-stable", selector={"app": "reviews", "version": "v3"}),
+}
+BOOKINFO_COHORTS = {"premium": CohortSettings(header="end-user", value="premium-user")}
 BOOKINFO_COLORS = JsonIdentify(
     path="reviews.0.rating.color", values={"baseline": "none", "canary": "red", "premium": "black"}
 )
@@ -163,11 +140,34 @@ class AppSettings(Model, frozen=True):
     """The request that is sent in order to measure, and the answers that count as success."""
     identify: Identify = BOOKINFO_COLORS
     """Property of an answer that names its backend."""
-    premium: CohortSettings = CohortSettings(header="end-user", value="premium-user")
-    """The cohort of stage `premium`."""
-    backends: BackendsSettings = BOOKINFO
-    """The Services of single versions."""
+    backends: dict[types.Name, BackendSettings] = msgspec.field(default_factory=lambda: {**BOOKINFO})
+    """The Services of single versions: `baseline` (serves production now), `canary` (is rolled out), and others by
+    names of your own. A map that is given has none of the default backends."""
+    cohorts: dict[types.Name, CohortSettings] = msgspec.field(default_factory=lambda: {**BOOKINFO_COHORTS})
+    """The cohorts of stage `premium`, each by the name of the backend that it gets. A map that is given has none of
+    the default cohorts."""
     request_timeout: types.OptionalDuration = ""
     """Limit of a request with all its tries, while a route, a fault or retries are on; empty means none."""
     deploy_bookinfo: bool | None = None
     """Let the stack install bookinfo; not set means for bookinfo on target kind only."""
+
+    @property
+    def baseline(self) -> BackendSettings:
+        """The backend that serves production now."""
+        return self.backends["baseline"]
+
+    @property
+    def canary(self) -> BackendSettings:
+        """The backend that is being rolled out."""
+        return self.backends["canary"]
+
+    @property
+    def services(self) -> list[str]:
+        """Names of the application's Service and of its backends."""
+        return [self.service, *(backend.service for backend in self.backends.values())]
+
+    @property
+    def common_labels(self) -> dict[str, str]:
+        """Labels that the Pods of all backends have; empty if a backend has no selector."""
+        first, *others = (backend.selector.items() for backend in self.backends.values())
+        return dict(item for item in first if all(item in other for other in others))

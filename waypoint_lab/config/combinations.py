@@ -1,6 +1,6 @@
 """Check settings that depend on each other."""
 
-from waypoint_lab.config.app_models import AccessLogIdentify, AppSettings
+from waypoint_lab.config.app_models import ROLES, AccessLogIdentify, AppSettings
 from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.decode import PROJECT, fields
 from waypoint_lab.config.models import StagesSettings
@@ -10,6 +10,7 @@ from waypoint_lab.errors import ConfigError
 
 TOGGLES: tuple[str, ...] = tuple(fields(StagesSettings))
 NEEDS: dict[str, tuple[str, ...]] = {name: ("waypoint",) for name in TOGGLES if name != "waypoint"}
+MOST_BACKENDS = 15  # an AuthorizationPolicy has 16 targets, the application's Service among them
 _ROUTES, _FAULTS = ("canary", "premium"), ("delay", "abort", "retries")
 # With the Gateway API, routes and faults are two objects, and one hides the other.
 EXCLUDES: dict[str, tuple[str, ...]] = {**dict.fromkeys(_ROUTES, _FAULTS), **dict.fromkeys(_FAULTS, _ROUTES)}
@@ -34,11 +35,10 @@ def check(
         _stages(stages.on, exclusive=exclusive),
         _app(app),
         _backends(stages, app, waypoint),
-        _cohort("app.premium", app.premium, app),
-        _cohort("canary.cohort", canary.cohort, app) if canary.cohort else "",
+        _cohorts(stages, app, canary.cohort),
         _gateways(app, waypoint),
         _identify(stages, app),
-        _canary(stages, app, canary),
+        _canary(stages, canary),
         _evidence(stages, canary),
         _gate(canary.gate) if canary.gate else "",
         _waypoint(waypoint),
@@ -72,13 +72,15 @@ def _app(app: AppSettings) -> str:
 
 
 def _backends(stages: StagesSettings, app: AppSettings, waypoint: WaypointSettings) -> str:
-    if stages.premium and not app.backends.premium:
-        return "stages.premium: it needs app.backends.premium, which is not set; set it or turn premium off"
-    names = [app.service, *(backend.service for backend in app.backends.by_role.values())]
-    twice = next((name for name in names if names.count(name) > 1), "")
+    missing = next((role for role in ROLES if role not in app.backends), "")
+    if missing:
+        return f"app.backends.{missing}: it is missing; use a map of settings"
+    if len(app.backends) > MOST_BACKENDS:
+        return f"app.backends: it has {len(app.backends)} backends; use at most {MOST_BACKENDS}"
+    twice = next((name for name in app.services if app.services.count(name) > 1), "")
     if twice:
         return f"app.backends: Service {twice} is named twice; give the application and each backend one of its own"
-    if waypoint.fail_closed and not app.backends.common_labels:
+    if waypoint.fail_closed and not app.common_labels:
         return (
             "waypoint.failClosed: it needs a label that the Pods of all backends have; "
             "set app.backends with selectors that share one"
@@ -96,9 +98,33 @@ def _cohort(name: str, cohort: CohortSettings, app: AppSettings) -> str:
     return ""
 
 
+def _cohorts(stages: StagesSettings, app: AppSettings, canary: CohortSettings | None) -> str:
+    named = {f"app.cohorts.{backend}": cohort for backend, cohort in app.cohorts.items()}
+    if canary:
+        named["canary.cohort"] = canary
+    why = next(filter(None, (_cohort(name, cohort, app) for name, cohort in named.items())), "")
+    role = next((role for role in ROLES if role in app.cohorts), "")
+    if role:
+        return f"app.cohorts.{role}: {role} gets the others; use canary.cohort, or name another backend"
+    if why or not stages.premium:
+        return why
+    if not app.cohorts:
+        return "stages.premium: it needs app.cohorts, which is empty; add a cohort or turn premium off"
+    unknown = next((backend for backend in app.cohorts if backend not in app.backends), "")
+    if unknown:
+        return f"app.cohorts.{unknown}: there is no app.backends.{unknown}; set it, or turn stages.premium off"
+    names: dict[str, str] = {}
+    for name, cohort in named.items() if stages.canary else [*named.items()][: len(app.cohorts)]:
+        if str(cohort) in names:
+            return f"{name}: {cohort} is {names[str(cohort)]}, too; use another one"
+        names[str(cohort)] = name
+    return ""
+
+
 def _identify(stages: StagesSettings, app: AppSettings) -> str:
-    on = (("baseline", stages.canary or stages.premium), ("canary", stages.canary), ("premium", stages.premium))
-    wanted = [backend for backend, used in on if used]
+    on = {"baseline": stages.canary or stages.premium, "canary": stages.canary}
+    on |= dict.fromkeys(app.cohorts, stages.premium)
+    wanted = [backend for backend, used in on.items() if used]
     if not wanted:
         return ""
     default = AppSettings()
@@ -118,7 +144,7 @@ def _identify(stages: StagesSettings, app: AppSettings) -> str:
 
 def _gateways(app: AppSettings, waypoint: WaypointSettings) -> str:
     """Return the problem if a Gateway, which has a Service of its name, has the name of another one."""
-    owners = {backend.service: f"app.backends.{role}" for role, backend in app.backends.by_role.items()}
+    owners = {backend.service: f"app.backends.{role}" for role, backend in app.backends.items()}
     owners[app.service] = "app.service"
     if waypoint.name in owners:
         return f"waypoint.name: {waypoint.name} is {owners[waypoint.name]}, too; use another name"
@@ -129,7 +155,7 @@ def _gateways(app: AppSettings, waypoint: WaypointSettings) -> str:
     return ""
 
 
-def _canary(stages: StagesSettings, app: AppSettings, canary: CanarySettings) -> str:
+def _canary(stages: StagesSettings, canary: CanarySettings) -> str:
     extras = {
         "mirrorPercent": canary.mirror_percent,
         "requestHeaders": canary.request_headers,
@@ -139,8 +165,6 @@ def _canary(stages: StagesSettings, app: AppSettings, canary: CanarySettings) ->
     found = next((name for name, value in extras.items() if value), "")
     if found and not stages.canary:
         return f"canary.{found}: it needs stages.canary, which is off; turn it on"
-    if stages.canary and stages.premium and canary.cohort and str(canary.cohort) == str(app.premium):
-        return f"canary.cohort: {canary.cohort} is app.premium, too; use another one"
     return ""
 
 

@@ -26,7 +26,7 @@ class StagesSettings(Model, frozen=True):
     canary: bool = False
     """Send a weight of the requests to the canary."""
     premium: bool = False
-    """Send one user group to a backend of its own."""
+    """Send each cohort of `app.cohorts` to a backend of its own."""
     delay: bool = False
     """Delay requests."""
     abort: bool = False

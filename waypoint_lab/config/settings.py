@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping
 
+import msgspec
+
 from waypoint_lab.config import combinations
 from waypoint_lab.config.app_models import PRODUCTPAGE, AppSettings, Client, PodClient
 from waypoint_lab.config.cohort_models import CohortSettings
@@ -58,6 +60,11 @@ class LabConfig(Model, frozen=True):
         return self.canary.cohort if self.stages.canary else None
 
     @property
+    def backend_cohorts(self) -> dict[str, CohortSettings]:
+        """The cohorts by the backend that each gets; none where stage `premium` is off."""
+        return self.app.cohorts if self.stages.premium else {}
+
+    @property
     def waypoints(self) -> dict[str, float]:
         """The waypoints by name, each with the share of new connections (0 to 1) that it gets."""
         canary = self.waypoint.canary
@@ -91,6 +98,20 @@ class LabConfig(Model, frozen=True):
         """Name of the VirtualService that carries the fault."""
         return f"{self.app.service}-{'traffic' if self.uses_virtual_service else 'fault'}"
 
+    def with_cohort(self, text: str) -> "LabConfig":
+        """Return the config with another cohort of the canary, given as text such as `cookie:NAME=VALUE`.
+
+        Raises:
+            ConfigError: The text is not that of a cohort, or the cohort does not go with other settings.
+        """
+        cohort = read(CohortSettings, CohortSettings.given(text), "canary.cohort")
+        config = msgspec.structs.replace(self, canary=msgspec.structs.replace(self.canary, cohort=cohort))
+        config._check()
+        return config
+
+    def _check(self) -> None:
+        combinations.check(self.stages, self.app, self.waypoint, self.canary, exclusive=not self.uses_virtual_service)
+
     @classmethod
     def from_mapping(cls, given: Mapping[str, object]) -> "LabConfig":
         """Read the settings objects of a stack.
@@ -102,9 +123,7 @@ class LabConfig(Model, frozen=True):
             ConfigError: A setting is unknown or not valid, or settings exclude each other.
         """
         config: LabConfig = read(cls, given, "")
-        combinations.check(
-            config.stages, config.app, config.waypoint, config.canary, exclusive=not config.uses_virtual_service
-        )
+        config._check()
         return config
 
     @classmethod

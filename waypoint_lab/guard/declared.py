@@ -9,13 +9,13 @@ def expectations(config: LabConfig) -> dict[str, Expectation]:
     canary = config.canary
     if not config.stages.canary or canary.cohort or canary.session_affinity:
         return {}
-    names = config.app.backends.baseline.service, config.app.backends.canary.service
+    names = config.app.baseline.service, config.app.canary.service
     return {names[1]: Expectation(canary.weight / 100, frozenset(names))}
 
 
 def services(config: LabConfig) -> frozenset[str]:
     """Return the Services that the application's routes may send requests to."""
-    return frozenset([config.app.service, *(backend.service for backend in config.app.backends.by_role.values())])
+    return frozenset(config.app.services)
 
 
 def moved(before: LabConfig | None, after: LabConfig) -> frozenset[str]:
@@ -34,15 +34,14 @@ def moved(before: LabConfig | None, after: LabConfig) -> frozenset[str]:
 
 def without_requests(config: LabConfig) -> frozenset[str]:
     """Return the Services of the application to which no route sends requests."""
-    backends = config.app.backends
     if not config.stages.canary and not config.stages.premium:
         routed = {config.app.service}
     else:
-        routed = {backends.premium.service} if config.stages.premium and backends.premium else set()
+        routed = {config.app.backends[name].service for name in config.backend_cohorts}
         if not config.stages.canary or config.canary.weight < 100:
-            routed.add(backends.baseline.service)
+            routed.add(config.app.baseline.service)
         if config.stages.canary and (config.canary.weight or config.canary.cohort or config.canary.session_affinity):
-            routed.add(backends.canary.service)
+            routed.add(config.app.canary.service)
     every = services(config)
     upstream = config.faulty and config.fault.at == "upstream"  # a workload in front of the backends takes the requests
     return every if upstream else every - routed

@@ -33,7 +33,7 @@ def send(config: LabConfig, groups: Sequence[Group], seconds: float = PROBE_SECO
 
 def _logged(config: LabConfig, agents: set[str], began: float) -> dict[str, str]:
     """Return the backend of each user agent, once all are logged or the limit of the access log has passed."""
-    names = {backend.service: name for name, backend in config.app.backends.by_role.items()}
+    names = {backend.service: name for name, backend in config.app.backends.items()}
     found: dict[str, str] = {}
     for _ in polls(access_log.LIMIT_SECONDS, access_log.POLL_SECONDS):
         window = int(time.monotonic() - began) + 5
@@ -58,7 +58,7 @@ def check_identities(config: LabConfig, answers: Sequence[Answer]) -> None:
     Raises:
         ProbeError: There are successful answers, and none has a known value.
     """
-    values = {config.app.identify.value(name) for name in config.app.backends.by_role}
+    values = {config.app.identify.value(name) for name in config.app.backends}
     seen = Counter(one.identity for one in answers if one.succeeded)
     if not seen or values & seen.keys():
         return

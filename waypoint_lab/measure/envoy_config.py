@@ -75,21 +75,22 @@ def _served(
 
 def _wrong_shares(config: LabConfig, plain: Object, routes: list[Object]) -> str:
     shares = weights(plain)
-    canary = shares.get(config.app.backends.canary.service, 0.0)
+    canary = shares.get(config.app.canary.service, 0.0)
     if abs(canary - (config.canary.weight / 100 if config.stages.canary else 0)) > 1e-6:
-        return f"the waypoint sends {100 * canary:g}% to {config.app.backends.canary.service}"
+        return f"the waypoint sends {100 * canary:g}% to {config.app.canary.service}"
     if why := _wrong_cohort(config, routes):
         return why
-    backend = config.app.backends.premium
-    premium = _served(config, routes, cohort=config.app.premium) or {}
-    if backend and (backend.service in weights(premium)) != config.stages.premium:
-        return f"the waypoint sends {config.app.premium} to {', '.join(weights(premium))}"
+    for name, cohort in config.app.cohorts.items():
+        to = weights(_served(config, routes, cohort=cohort) or {})
+        backend = config.app.backends.get(name)
+        if backend and (backend.service in to) != config.stages.premium:
+            return f"the waypoint sends {cohort} to {', '.join(to) or 'nobody'}"
     return ""
 
 
 def _wrong_cohort(config: LabConfig, routes: list[Object]) -> str:
     """Return the problem if not exactly the cohort goes to the canary alone."""
-    canary = {config.app.backends.canary.service: 1.0}
+    canary = {config.app.canary.service: 1.0}
     if config.canary_cohort:
         to = weights(_served(config, routes, cohort=config.canary_cohort) or {})
         return "" if to == canary else f"the waypoint sends {config.canary_cohort} to {', '.join(to) or 'nobody'}"
@@ -98,7 +99,7 @@ def _wrong_cohort(config: LabConfig, routes: list[Object]) -> str:
     for route in routes:
         by_header = {match["name"].lower() for match in header_matches(route)} - others
         if (by_header or narrow(route)) and weights(route) == canary:
-            return f"the waypoint has a route for a cohort to {config.app.backends.canary.service}"
+            return f"the waypoint has a route for a cohort to {config.app.canary.service}"
     return ""
 
 
@@ -135,7 +136,7 @@ def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str
     if config.canary.session_affinity and config.canary.weight:
         cookie = affinity_cookie(plain)
         kept = weights(_served(config, routes, {"cookie": cookie}) or {}) if cookie else {}
-        if kept != {config.app.backends.canary.service: 1.0}:
+        if kept != {config.app.canary.service: 1.0}:
             return f"the waypoint sends users with the cookie to {', '.join(kept) or 'nowhere'}"
     return ""
 

@@ -84,7 +84,7 @@ class LogReader:
 def role_of(config: LabConfig, where: Destination) -> str:
     """Return the role of a destination: one of ROLES, or empty."""
     for role in ROLES:
-        service = config.app.backends.by_role[role].service
+        service = config.app.backends[role].service
         if where.host.startswith(f"{service}.{config.app.namespace}.") and where.port == config.app.port:
             return role
     return ""

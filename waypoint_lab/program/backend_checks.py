@@ -26,7 +26,7 @@ def service_ports(config: LabConfig) -> list[ServicePort]:
     """
     app = config.app
     found = _ports(config, app.service, "app: there is no Service {}; set app.namespace and app.service")
-    for role, backend in app.backends.by_role.items():
+    for role, backend in app.backends.items():
         if not backend.selector:
             missing = f"app.backends.{role}.service: there is no Service {{}}; create it, or set a selector"
             _ports(config, backend.service, missing)
@@ -50,10 +50,10 @@ def used_backends(config: LabConfig) -> dict[str, BackendSettings]:
     chosen = bool(canary.weight or canary.cohort or canary.mirror_percent)
     used = {
         "baseline": stages.premium or (stages.canary and canary.weight < 100),
-        "premium": stages.premium,
         "canary": stages.canary and chosen,
+        **dict.fromkeys(config.backend_cohorts, True),
     }
-    return {role: backend for role, backend in config.app.backends.by_role.items() if used[role]}
+    return {role: backend for role, backend in config.app.backends.items() if used.get(role)}
 
 
 def _pods(config: LabConfig) -> Sequence[dict[str, str]]:

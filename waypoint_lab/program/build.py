@@ -80,7 +80,7 @@ def _waypoint(stack: Stack) -> None:
         # After the enrollment: requests that still bypass the waypoint would be refused.
         guard: FailClosedArgs = {
             "namespace": config.app.namespace,
-            "labels": {**config.app.backends.common_labels},
+            "labels": {**config.app.common_labels},
             "kubeconfig": config.target.kubeconfig,
             "context": config.target.context,
         }
@@ -99,7 +99,7 @@ def _l7_policy(stack: Stack) -> None:
         {
             "namespace": config.app.namespace,
             # The backends have the same Pods: a policy on the application's Service alone could be bypassed.
-            "services": [config.app.service, *(backend.service for backend in config.app.backends.by_role.values())],
+            "services": [*config.app.services],
             "rules": [{"methods": [config.app.request.method]}],
             "kubeconfig": config.target.kubeconfig,
             "context": config.target.context,

@@ -77,7 +77,7 @@ class Stack:
         """Register the backends with a selector once, and return them; the application's own Service is not changed."""
         if not self._versions:
             app = self.config.app
-            for backend in app.backends.by_role.values():
+            for backend in app.backends.values():
                 if not backend.selector:
                     continue
                 name = backend.service
@@ -89,7 +89,7 @@ class Stack:
                         "metadata": {
                             "name": name,
                             "namespace": app.namespace,
-                            "labels": app.backends.common_labels,
+                            "labels": app.common_labels,
                             "annotations": SKIP_AWAIT,
                         },
                         "spec": {"selector": backend.selector, "ports": self.ports},

@@ -25,20 +25,20 @@ def _split(config: LabConfig, args: CanaryRouteArgs | ServiceTrafficArgs) -> Non
     """Add the split of the traffic: all of it to the baseline where there is no canary."""
     args["cohorts"] = _cohorts(config)
     if config.stages.canary:
-        args["baseline"] = config.app.backends.baseline.service
-        args["canary"] = config.app.backends.canary.service
+        args["baseline"] = config.app.baseline.service
+        args["canary"] = config.app.canary.service
         args["weight"] = config.canary.weight
     else:
-        args["backends"] = [{"name": config.app.backends.baseline.service, "weight": 100}]
+        args["backends"] = [{"name": config.app.baseline.service, "weight": 100}]
 
 
 def _cohorts(config: LabConfig) -> list[Cohort]:
     """Return the cohorts, that of the canary first: the first match decides."""
     found: list[Cohort] = []
     if config.canary_cohort:
-        found.append(_cohort(config.canary_cohort, config.app.backends.canary.service))
-    if config.stages.premium and config.app.backends.premium:
-        found.append(_cohort(config.app.premium, config.app.backends.premium.service))
+        found.append(_cohort(config.canary_cohort, config.app.canary.service))
+    for backend, cohort in config.backend_cohorts.items():
+        found.append(_cohort(cohort, config.app.backends[backend].service))
     return found
 
 
@@ -60,7 +60,7 @@ def _cohort(cohort: CohortSettings, service: str) -> Cohort:
 
 
 def _extras(config: LabConfig, args: CanaryRouteArgs | ServiceTrafficArgs) -> None:
-    canary = config.app.backends.canary.service
+    canary = config.app.canary.service
     if config.canary.mirror_percent:
         args["mirrors"] = [{"name": canary, "percent": config.canary.mirror_percent}]
     if config.canary.request_headers:
@@ -127,7 +127,7 @@ def _faults(stack: Stack) -> ServiceTrafficArgs:
         "service": config.app.service,
         "port": config.app.port,
         "fault_at": FaultAt(config.fault.at),
-        "baseline": config.app.backends.baseline.service,
+        "baseline": config.app.baseline.service,
         "kubeconfig": config.target.kubeconfig,
         "context": config.target.context,
     }

@@ -96,13 +96,13 @@ class StepAnalysis:
 
     def _probe(self, stack: ExitStack) -> tuple[StepEvidence, Callable[[], None]]:
         found = self._evidence["probe"] = ProbeEvidence(self._thresholds)
-        backends = self._config.app.backends
+        app = self._config.app
         route = Endpoint()
         if self._step.cohort:
-            request = self._config.app.request
-            method, path, headers = CohortSettings.parse(self._step.cohort).request(request.method, request.path)
+            cohort = CohortSettings.parse(self._step.cohort)
+            method, path, headers = cohort.request(app.request.method, app.request.path)
             route = Endpoint("", headers, method, path)
-        endpoints = (Endpoint(backends.canary.service), Endpoint(backends.baseline.service), route)
+        endpoints = (Endpoint(app.canary.service), Endpoint(app.baseline.service), route)
         group = Group(endpoints, workers=WORKERS, warm_seconds=WARM_SECONDS)
         client = stack.enter_context(
             Client(self._config, [group], self._thresholds.limit_seconds + 30, REQUEST_SECONDS)

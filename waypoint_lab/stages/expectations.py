@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.types import Ranges, within
 
@@ -192,14 +193,17 @@ def _session_affinity(config: LabConfig) -> tuple[Expect, ...]:
 
 
 def premium(config: LabConfig) -> tuple[Expect, ...]:
-    """Return the expectations of stage `premium`: its cohort gets its backend, and others keep the split."""
-    cohort, request = config.app.premium, config.app.request
-    method, path, headers = cohort.request(request.method, request.path)
-    header, what = next(iter(headers.items()), None), f"{cohort.value or cohort} to premium"
+    """Return the expectations of stage `premium`: each cohort gets its backend, and others keep the split."""
+    cohorts = (_cohort(config, cohort, backend) for backend, cohort in config.backend_cohorts.items())
+    return (*cohorts, *_shares(config, "others"), *_no_failures(config))
+
+
+def _cohort(config: LabConfig, cohort: CohortSettings, backend: str) -> Expect:
+    method, path, headers = cohort.request(config.app.request.method, config.app.request.path)
+    header, what = next(iter(headers.items()), None), f"{cohort.value or cohort} to {backend}"
     share = 1.0 if config.fault.at == "upstream" else _share(1 - _failing(config, header))
-    requests, identity = _sample(config, share), config.app.identify.value("premium")
-    premium = Expect(what, Measure.IDENTITY, identity, share, method, header, requests, path=path)
-    return (premium, *_shares(config, "others"), *_no_failures(config))
+    requests, identity = _sample(config, share), config.app.identify.value(backend)
+    return Expect(what, Measure.IDENTITY, identity, share, method, header, requests, path=path)
 
 
 def delay(config: LabConfig) -> tuple[Expect, ...]:

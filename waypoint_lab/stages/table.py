@@ -90,7 +90,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "premium",
         "premium",
-        "One user group gets a backend of its own",
+        "Each cohort gets a backend of its own",
         steps=(Step((*_BASE, "premium")),),
         expects=expects.premium,
     ),

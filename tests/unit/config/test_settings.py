@@ -40,6 +40,7 @@ STATUSES = "use a list of statuses and ranges of statuses, such as [200-399, 404
 CANARY = {"waypoint": True, "canary": True}
 BASELINE, V2 = {"service": "shop-v1"}, {"service": "shop-v2", "selector": {"app": "shop", "version": "v2"}}
 SHOP = {"baseline": BASELINE, "canary": V2}
+METALS = {**SHOP, "gold": {"service": "shop-gold"}, "silver": {"service": "shop-silver"}}
 
 
 @pytest.mark.parametrize(
@@ -59,10 +60,10 @@ SHOP = {"baseline": BASELINE, "canary": V2}
             "canary.cohort: value goes with header, cookie, query; set both or none",
         ),
         ({"canary": {"cohort": {"method": "POST", "path": "/"}}}, f"canary.cohort: it has method, path; {CRITERIA}"),
-        ({"app": {"premium": {"value": "jane"}}}, f"app.premium: it has no criterion; {CRITERIA}"),
+        ({"app": {"cohorts": {"gold": {"value": "jane"}}}}, f"app.cohorts.gold: it has no criterion; {CRITERIA}"),
         (
-            {"app": {"premium": {"pathPrefix": "cart"}}},
-            'app.premium.pathPrefix: "cart" is not valid; use empty, or a path that begins with /, without query',
+            {"app": {"cohorts": {"gold": {"pathPrefix": "cart"}}}},
+            'app.cohorts.gold.pathPrefix: "cart" is not valid; use empty, or a path that begins with /, without query',
         ),
         (
             {"canary": {"cohort": {"method": "GET"}}},
@@ -161,7 +162,7 @@ SHOP = {"baseline": BASELINE, "canary": V2}
                 "stages": {"waypoint": True, "canary": True, "premium": True},
                 "canary": {"cohort": {"header": "End-User", "value": "premium-user"}},
             },
-            "canary.cohort: end-user=premium-user is app.premium, too; use another one",
+            "canary.cohort: end-user=premium-user is app.cohorts.premium, too; use another one",
         ),
         (
             {"canary": {"requestHeaders": {"a b": "c"}}},
@@ -183,8 +184,8 @@ SHOP = {"baseline": BASELINE, "canary": V2}
         ({"app": {"deployBookinfo": "yes"}}, 'app.deployBookinfo: "yes" is not valid; use true or false'),
         ({"app": {"namespace": "Not_OK"}}, f'app.namespace: "Not_OK" is not valid; {NAME}'),
         (
-            {"app": {"premium": {"header": "x", "value": "a\nb"}}},
-            'app.premium.value: "a\\nb" is not valid; use printable text, or empty',
+            {"app": {"cohorts": {"gold": {"header": "x", "value": "a\nb"}}}},
+            'app.cohorts.gold.value: "a\\nb" is not valid; use printable text, or empty',
         ),
         (
             {"app": {"service": "ratings"}},
@@ -225,7 +226,26 @@ SHOP = {"baseline": BASELINE, "canary": V2}
         ),
         (
             {"app": {"backends": SHOP}, "stages": {"waypoint": True, "premium": True}},
-            "stages.premium: it needs app.backends.premium, which is not set; set it or turn premium off",
+            "app.cohorts.premium: there is no app.backends.premium; set it, or turn stages.premium off",
+        ),
+        (
+            {"app": {"cohorts": {"canary": {"method": "POST"}}}},
+            "app.cohorts.canary: canary gets the others; use canary.cohort, or name another backend",
+        ),
+        (
+            {"app": {"cohorts": {}}, "stages": {"waypoint": True, "premium": True}},
+            "stages.premium: it needs app.cohorts, which is empty; add a cohort or turn premium off",
+        ),
+        (
+            {
+                "app": {"cohorts": {"gold": {"method": "PUT"}, "silver": {"method": "PUT"}}, "backends": METALS},
+                "stages": {"waypoint": True, "premium": True},
+            },
+            "app.cohorts.silver: method:PUT is app.cohorts.gold, too; use another one",
+        ),
+        (
+            {"app": {"backends": {**SHOP, **{f"b{number}": {"service": f"b{number}"} for number in range(14)}}}},
+            "app.backends: it has 16 backends; use at most 15",
         ),
         (
             {"app": {"backends": {**SHOP, "baseline": {"service": "reviews"}}}},
@@ -269,14 +289,14 @@ def test_from_mapping_bad_input_names_path_value_and_what_is_right(given: dict[s
 
 def test_from_mapping_partial_object_keeps_the_other_defaults() -> None:
     app = lab_config(app={"port": 80}).app
-    assert (str(app.premium), app.request.path) == ("end-user=premium-user", "/reviews/0")
-    assert app.backends.common_labels == {"app": "reviews"}
+    assert (str(app.cohorts["premium"]), app.request.path) == ("end-user=premium-user", "/reviews/0")
+    assert app.common_labels == {"app": "reviews"}
 
 
 def test_from_mapping_own_backends_keep_none_of_the_defaults() -> None:
-    backends = lab_config(app={"backends": SHOP}).app.backends
-    assert ([*backends.by_role], backends.baseline.selector) == (["baseline", "canary"], {})
-    assert backends.common_labels == {}
+    app = lab_config(app={"backends": SHOP}).app
+    assert ([*app.backends], app.baseline.selector) == (["baseline", "canary"], {})
+    assert app.common_labels == {}
 
 
 def test_header_names_compare_in_lower_case() -> None:

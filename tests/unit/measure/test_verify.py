@@ -45,7 +45,7 @@ def test_judge_one_exception_of_all_fails() -> None:
 
 
 def test_expectation_of_a_cohort_by_path_asks_for_its_path() -> None:
-    config = lab_config("waypoint", "premium", app={"premium": {"pathPrefix": "/gold"}})
+    config = lab_config("waypoint", "premium", app={"cohorts": {"premium": {"pathPrefix": "/gold"}}})
     (found,) = [one for one in expectations(config) if one.what == "pathPrefix:/gold to premium"]
     assert (found.method, found.path, found.header) == ("GET", "/gold", None)
 

@@ -144,6 +144,27 @@ def test_build_premium_alone_routes_others_to_the_baseline() -> None:
     assert [ref["name"] for ref in last["backendRefs"]] == ["reviews-baseline"]
 
 
+def test_build_cohort_of_any_backend_is_routed_to_it_by_name() -> None:
+    backends = {
+        "baseline": {"service": "v1", "selector": {"app": "x", "version": "v1"}},
+        "canary": {"service": "v2", "selector": {"app": "x", "version": "v2"}},
+        "beta": {"service": "v3", "selector": {"app": "x", "version": "v3"}},
+        "gold": {"service": "gold-users"},
+    }
+    app = {
+        "backends": backends,
+        "cohorts": {"beta": {"cookie": "tier", "value": "b"}, "gold": {"pathPrefix": "/gold"}},
+        "identify": {"kind": "header", "name": "x", "values": {name: name for name in backends}},
+    }
+    record = built("waypoint", "l7Policy", "canary", "premium", app=app)
+    rules = record.inputs("reviews-route")["spec"]["rules"]
+    assert [[ref["name"] for ref in rule["backendRefs"]] for rule in rules] == [["v3"], ["gold-users"], ["v1", "v2"]]
+    assert [next(iter(rule["matches"][0])) for rule in rules[:2]] == ["headers", "path"]
+    assert {"v1", "v2", "v3"} == {name for name, kind in record.kinds().items() if kind == "Service"}
+    targets = record.inputs("reviews-l7-policy-policy")["spec"]["targetRefs"]
+    assert [target["name"] for target in targets] == ["reviews", "v1", "v2", "v3", "gold-users"]
+
+
 def test_builders_cover_each_toggle_except_the_access_log() -> None:
     assert set(TOGGLES) - set(build.BUILDERS) == {"accessLog"}
 

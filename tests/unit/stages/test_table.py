@@ -83,6 +83,20 @@ def test_retries_of_an_abort_in_the_same_rule_leave_all_failures() -> None:
     assert failures.share == 0.5
 
 
+def test_expectations_premium_has_a_row_for_each_cohort() -> None:
+    backends = {name: {"service": f"shop-{name}"} for name in ("baseline", "canary", "gold", "beta")}
+    app = {
+        "backends": backends,
+        "cohorts": {"gold": {"header": "tier", "value": "g"}, "beta": {"path": "/beta"}},
+        "identify": {"kind": "header", "name": "x", "values": {name: f"v-{name}" for name in backends}},
+    }
+    rows = {item.what: item for item in expectations(config("premium", app=app))}
+    gold, beta = rows["g to gold"], rows["path:/beta to beta"]
+    assert (gold.value, gold.header, gold.path) == ("v-gold", ("tier", "g"), "/reviews/0")
+    assert (beta.value, beta.header, beta.path) == ("v-beta", None, "/beta")
+    assert rows["others to the baseline"].share == 1.0
+
+
 def test_expectations_premium_keeps_the_weights_of_others() -> None:
     shares = {(item.value, item.header): item.share for item in expectations(config("canary", "premium"))}
     assert shares["black", ("end-user", "premium-user")] == 1.0

@@ -1,0 +1,56 @@
+"""Backends beside baseline and canary: cohorts get them by name, and the Services that the stack makes are whole."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import Kubectl
+from tests.e2e.scene import NAMESPACE, Scene
+
+ADMIN = {"name": "http-admin", "port": 9081, "targetPort": 9080, "protocol": "TCP", "appProtocol": "http"}
+APP = {
+    "backends": {
+        "baseline": {"service": "reviews-baseline", "selector": {"app": "reviews", "version": "v1"}},
+        "canary": {"service": "reviews-stable", "selector": {"app": "reviews", "version": "v3"}},
+        "gold": {"service": "reviews-gold", "selector": {"app": "reviews", "version": "v2"}},
+        "details": {"service": "details"},
+    },
+    "cohorts": {"gold": {"cookie": "tier", "value": "gold"}},
+    "identify": {"values": {"baseline": "none", "canary": "red", "gold": "black"}},
+}
+
+
+@pytest.fixture(scope="module")
+def backends(scene: Scene, kubectl: Kubectl) -> Iterator[Scene]:
+    """Return the stack with a backend `gold`; the application's Service has a second port."""
+    scene.clear()
+    patch = ("patch", "service", "reviews", "--namespace", NAMESPACE, "--type=json", "--patch")
+    kubectl(*patch, json.dumps([{"op": "add", "path": "/spec/ports/-", "value": ADMIN}]))
+    scene.up("canary", "premium", app=APP, canary={"weight": 20})
+    yield scene
+    scene.clear()
+    kubectl(*patch, json.dumps([{"op": "remove", "path": "/spec/ports/1"}]))
+
+
+def spec(kubectl: Kubectl, service: str) -> dict[str, Any]:
+    """Return the spec of a Service."""
+    found: dict[str, Any] = json.loads(
+        kubectl("get", "service", service, "--namespace", NAMESPACE, "--output=json").stdout
+    )["spec"]
+    return found
+
+
+@pytest.mark.timeout(240)
+def test_cohort_gets_the_backend_of_its_name(backends: Scene) -> None:
+    verdicts = backends.verdicts()
+    assert verdicts["gold to gold"]["measured"] == 1.0
+    assert verdicts["others to the canary"]["declared"] == 0.2
+    backends.assert_unchanged()
+
+
+def test_backends_have_all_ports_of_the_service(backends: Scene, kubectl: Kubectl) -> None:
+    for name in ("reviews-baseline", "reviews-stable", "reviews-gold"):
+        assert spec(kubectl, "reviews")["ports"] == spec(kubectl, name)["ports"]
+    assert len(spec(kubectl, "details")["ports"]) == 1, "a Service that exists is left alone"
