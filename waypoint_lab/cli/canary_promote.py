@@ -32,7 +32,7 @@ report = output.reporter("promote")
 
 
 def choose_steps(
-    config: LabConfig, state: PromotionState | None, steps: str | None, header: str | None
+    config: LabConfig, state: PromotionState | None, steps: str | None, cohort: str
 ) -> tuple[tuple[float, ...], str]:
     """Return the weights and the cohort of a promotion.
 
@@ -40,30 +40,28 @@ def choose_steps(
         config: The stack's config.
         state: State of the newest promotion; None where there is none.
         steps: Rising weights, comma-separated; None means those of the config.
-        header: A header as NAME=VALUE; None means none.
+        cohort: Text of a cohort, such as NAME=VALUE or cookie:NAME=VALUE; empty means none.
 
     Raises:
         RolloutError: Stage canary is off, the steps are not valid, or another promotion has not ended.
-        ConfigError: The header is not valid.
+        ConfigError: The cohort is not valid.
     """
     if not config.stages.canary:
         raise RolloutError("stages.canary is off; run `pulumi config set --path stages.canary true`")
-    name, _, value = (header or "").partition("=")
-    if header:
-        LabConfig.from_mapping({"canary": {"cohort": {"header": name, "value": value}}})
-    cohort = f"{name.lower()}={value}" if header else ""
+    if cohort:
+        cohort = str(config.with_cohort(cohort).canary.cohort)
     try:
         weights = read_steps(steps) if steps else config.canary.steps
     except StepsError as error:
         raise RolloutError(f"--steps is {steps}: it must be {error}") from None
-    if state is None or state.ended or not (steps or header):
+    if state is None or state.ended or not (steps or cohort):
         return weights, cohort
     wanted = dict.fromkeys(step.weight for step in state.steps if step.weight > state.start.weight)
     same = [weight for weight in weights if weight > state.start.weight] == list(wanted)
-    if not same or (header and all(step.cohort != cohort for step in state.steps)):
+    if not same or (cohort and all(step.cohort != cohort for step in state.steps)):
         raise RolloutError(
             f"a promotion with other steps has not ended ({state}); "
-            "run without --steps and --header, or `lab canary rollback`"
+            "run without --steps, --cohort and --header, or `lab canary rollback`"
         )
     return weights, cohort
 
@@ -134,7 +132,10 @@ def document(decision: StepDecision, state: PromotionState) -> dict[str, object]
 @click.option(
     "--steps", metavar="LIST", help="Rising weights in percent, such as 0.1,1,5,20,100 [default: the config's]."
 )
-@click.option("--header", metavar="NAME=VALUE", help="Send requests with this header to the canary before the steps.")
+@click.option(
+    "--cohort", metavar="KIND:NAME=VALUE", help="Send requests of this cohort to the canary before the steps."
+)
+@click.option("--header", metavar="NAME=VALUE", help="The same as --cohort header:NAME=VALUE.")
 @click.option("--approve", is_flag=True, help="Ask before each step.")
 @click.option(
     "--approve-file",
@@ -185,6 +186,7 @@ def document(decision: StepDecision, state: PromotionState) -> dict[str, object]
 def promote(
     invocation: Invocation,
     steps: str | None,
+    cohort: str | None,
     header: str | None,
     approve: bool,
     approve_file: Path | None,
@@ -208,6 +210,8 @@ def promote(
 
     Example: lab canary promote --steps 1,5,20,50,100
     """
+    if cohort and header:
+        raise click.UsageError("--cohort and --header exclude each other; give one")
     stop = StopRequest()
     approval = choose_approval(
         stack, stop, ask=approve, file=approve_file, url=approve_url, limit_seconds=approve_limit
@@ -227,12 +231,12 @@ def promote(
     observed = observers.observed(journal, pulumi_stack, report, metrics_file=metrics_file)
     with stop.received(), journal.locked(), observed:
         state = current_state(journal.records())
-        weights, cohort = choose_steps(pulumi_stack.config(), state, steps, header)
+        weights, chosen = choose_steps(pulumi_stack.config(), state, steps, cohort or header or "")
         operator = Operator(report, stop, approval)
         promotion = Promotion(journal, pulumi_stack, thresholds, operator)
         if state and not state.ended:
             report(str(state))
-        elif not promotion.start(weights, cohort):
+        elif not promotion.start(weights, chosen):
             report(f"the canary has {shown(pulumi_stack.config().canary.weight)} % and no step is above: nothing to do")
             return 0
         decision, state = promotion.run()

@@ -65,12 +65,16 @@ class CohortSettings(Model, frozen=True):
         name, text = next((name, self.settings[name]) for name in CRITERIA if name in self.settings)
         return f"{name}:{text}={self.value}" if name in NAMED else f"{name}:{text}"
 
-    @classmethod
-    def parse(cls, text: str) -> "CohortSettings":
-        """Return the cohort whose text is `text`. A header's name has no colon."""
+    @staticmethod
+    def given(text: str) -> dict[str, str]:
+        """Return the settings in the text of a cohort, which are not checked. A header's name has no colon."""
         name, colon, rest = text.partition(":")
         if not colon or "=" in name:
-            header, _, value = text.partition("=")
-            return cls(header=header, value=value)
-        text, _, value = rest.partition("=") if name in NAMED else (rest, "", "")
-        return msgspec.convert({name: text, "value": value}, cls)
+            name, rest = "header", text
+        text, equals, value = rest.partition("=") if name in NAMED else (rest, "", "")
+        return {name: text, "value": value} if equals else {name: text}
+
+    @classmethod
+    def parse(cls, text: str) -> "CohortSettings":
+        """Return the cohort whose text is `text`."""
+        return msgspec.convert(cls.given(text), cls)

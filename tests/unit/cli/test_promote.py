@@ -30,7 +30,7 @@ ON = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}})
 )
 def test_choose_steps_bad_input_is_one_line(steps: str | None, config: LabConfig, said: str) -> None:
     with pytest.raises(RolloutError) as error:
-        canary_promote.choose_steps(config, None, steps, None)
+        canary_promote.choose_steps(config, None, steps, "")
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -44,16 +44,45 @@ def test_choose_steps_header_name_has_no_case() -> None:
     assert canary_promote.choose_steps(ON, None, "100", "End-User=Jane")[1] == "end-user=Jane"
 
 
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("header:End-User=a:b", "end-user=a:b"),
+        *((text, text) for text in ("cookie:tier=gold", "query:tier=a=b", "method:PUT", "path:/a", "pathPrefix:/a")),
+    ],
+)
+def test_choose_steps_takes_each_kind_of_cohort(given: str, text: str) -> None:
+    assert text == canary_promote.choose_steps(ON, None, "100", given)[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("cooky:tier=gold", r"canary\.cohort\.cooky: there is no such setting; did you mean cookie\?"),
+        ("cookie:tier", r"canary\.cohort: value goes with header, cookie, query; set both or none"),
+        ("path:cart", r"canary\.cohort\.path: .cart. is not valid; use empty, or a path that begins with /"),
+        ("method:GET", r"canary\.cohort: app\.request is a request of method:GET, too"),
+    ],
+)
+def test_choose_steps_invalid_cohort_is_one_line(given: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        canary_promote.choose_steps(ON, None, None, given)
+
+
+def test_promote_cohort_beside_a_header_is_a_usage_error() -> None:
+    assert main.main(["canary", "promote", "--cohort", "method:PUT", "--header", "a=b"]) == 2
+
+
 def test_choose_steps_others_beside_an_open_promotion_are_refused() -> None:
     now = PromotionState("p", CanaryStep(0), tuple(plan(CanaryStep(0), STEPS, "")), passed=1)
     with pytest.raises(RolloutError, match="with other steps has not ended"):
-        canary_promote.choose_steps(ON, now, "10,100", None)
-    assert canary_promote.choose_steps(ON, now, "1,5,20,50,100", None)[0] == STEPS
+        canary_promote.choose_steps(ON, now, "10,100", "")
+    assert canary_promote.choose_steps(ON, now, "1,5,20,50,100", "")[0] == STEPS
 
 
 def test_choose_steps_default_is_the_config() -> None:
     config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}, "canary": {"steps": [0.1, 100]}})
-    assert canary_promote.choose_steps(config, None, None, None) == ((0.1, 100), "")
+    assert canary_promote.choose_steps(config, None, None, "") == ((0.1, 100), "")
 
 
 def test_promote_margin_out_of_range_is_a_usage_error() -> None:
