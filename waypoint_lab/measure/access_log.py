@@ -14,10 +14,11 @@ from waypoint_lab.waiting import polls
 LIMIT_SECONDS = 15.0  # pilot-agent has Envoy write its log every second
 POLL_SECONDS = 0.2
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
-# The text format of istiod: response flags, duration, user agent, upstream cluster, and the Service's own address.
+# The text format of istiod: start, response flags, duration, user agent, upstream host and cluster, and the Service's
+# own address.
 _LINE = re.compile(
-    r'^\[[^]]*] "(?P<method>\S+) [^"]*" (?P<status>\d+) (?P<flags>\S+) .*? \d+ \d+ (?P<milliseconds>\d+) \S+ "[^"]*" '
-    r'"(?P<agent>[^"]*)" "[^"]*" "[^"]*" "[^"]*" (?P<cluster>\S+) \S+ (?P<local>\S+) '
+    r'^\[(?P<start>[^]]*)] "(?P<method>\S+) [^"]*" (?P<status>\d+) (?P<flags>\S+) .*? \d+ \d+ (?P<milliseconds>\d+) '
+    r'\S+ "[^"]*" "(?P<agent>[^"]*)" "[^"]*" "[^"]*" "(?P<upstream>[^"]*)" (?P<cluster>\S+) \S+ (?P<local>\S+) '
 )
 
 
@@ -51,7 +52,7 @@ def pod_log(config: LabConfig, pod: str, seconds: int) -> str:
 
 
 def requests(text: str, address: str = "") -> Iterator[dict[str, str]]:
-    """Yield the requests in a log: method, status, flags, milliseconds, agent, cluster and local.
+    """Yield the requests in a log: start, method, status, flags, milliseconds, agent, upstream, cluster and local.
 
     Args:
         text: The log.

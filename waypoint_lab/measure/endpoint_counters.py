@@ -149,11 +149,11 @@ def read(target: ClusterAccess, namespace: str, waypoints: Sequence[str]) -> End
     try:
         pods = kubectl.items(target, "pods", "--namespace", namespace, f"--selector={selector}")
         with kubectl.readable(f"Pods of the waypoints of namespace {namespace}"):
-            names = [item["metadata"]["name"] for item in pods if _runs(item)]
+            names = [item["metadata"]["name"] for item in pods if runs(item)]
         with ThreadPoolExecutor(THREADS) as pool:
             answers = list(pool.map(lambda name: _pod(target, namespace, name), names))
     except KubectlError as error:
-        raise _explained(error, namespace) from None
+        raise explained(error, namespace) from None
     return EndpointCounters({name: found for name, found in zip(names, answers, strict=True) if found is not None})
 
 
@@ -165,14 +165,14 @@ def _pod(target: ClusterAccess, namespace: str, pod: str) -> Endpoints | None:
         text = kubectl.run(target, *command, limit_seconds=LIMIT_SECONDS)
     except KubectlError as error:
         # An Envoy that could answer must not be left out: its next counters would be taken for new ones.
-        if REFUSED not in str(error) and not _runs(kubectl.get(target, "pod", *where)):
+        if REFUSED not in str(error) and not runs(kubectl.get(target, "pod", *where)):
             return None
         raise
     with kubectl.readable(f"counters of {namespace}/{pod}"):
         return endpoints(json.loads(text))
 
 
-def _runs(pod: Object) -> bool:
+def runs(pod: Object) -> bool:
     """Return True where the container of Envoy runs and has passed its startup probe."""
     statuses = pod.get("status", {}).get("containerStatuses") or []
     return any(
@@ -181,7 +181,7 @@ def _runs(pod: Object) -> bool:
     )
 
 
-def _explained(error: KubectlError, namespace: str) -> KubectlError:
+def explained(error: KubectlError, namespace: str) -> KubectlError:
     """Return the error with the permission that is missing, where it is one."""
     if REFUSED not in str(error):
         return error

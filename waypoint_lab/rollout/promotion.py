@@ -13,6 +13,7 @@ from waypoint_lab.measure.traffic import TrafficReader
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout.analysis import StepDecision, Thresholds
 from waypoint_lab.rollout.journal import Journal
+from waypoint_lab.rollout.progress import Observer, Progress, ignore
 from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState, current_state, plan
 from waypoint_lab.rollout.step_analysis import StepAnalysis
 from waypoint_lab.rollout.traffic_analysis import BaselineBefore
@@ -31,11 +32,13 @@ class Operator:
         report: Shows one line.
         stop_requested: Returns the name of a signal that asks to stop, or an empty text.
         approve: Decides if a step may be applied; None means that every step may.
+        progress: Observes the actions and the evidence; it neither raises nor blocks.
     """
 
     report: Callable[[str], None]
     stop_requested: Callable[[], str]
     approve: Callable[[CanaryStep], StepDecision] | None = None
+    progress: Observer = ignore
 
 
 class Promotion:
@@ -84,6 +87,7 @@ class Promotion:
             except KubectlError as error:
                 raise RolloutError(f"no promotion was started: {error}") from None
         self.operator.report(f"applying {first}, which the stack declares, before the first step")
+        self.operator.progress(Progress(f"pulumi up of {first}, which the stack declares", first))
         try:
             self.stack.up()
             envoy_config.wait(config)
@@ -127,13 +131,17 @@ class Promotion:
             decision, why = self._approve(state, step)
             if decision is StepDecision.PROMOTE:
                 self._record("apply", state, **step.document())
+                self.operator.progress(Progress("pulumi up", step))
                 config = self.stack.set(_changes(self.stack.config(), step))
                 up_seconds = self.stack.up()
+                self.operator.progress(Progress("the waypoint's Envoy", step))
                 envoy_config.wait(config)
                 self._record("measure", state, **step.document(), up_seconds=round(up_seconds, 2))
                 self.operator.report(f"{step}: applied in {up_seconds:.1f} s, measuring")
                 limits, before = self._thresholds(state, config), self._before(state)
-                analysis = StepAnalysis(config, step, limits, before, self.operator.stop_requested)
+                analysis = StepAnalysis(
+                    config, step, limits, before, self.operator.stop_requested, self.operator.progress
+                )
                 decision, why = analysis.run()
         except FAILURES as error:
             if isinstance(error, RolloutError):
@@ -160,6 +168,7 @@ class Promotion:
             raise RolloutError("stages.canary is off; turn it on, or end the promotion with `lab canary rollback`")
         if self.operator.approve is None or state.applying:
             return StepDecision.PROMOTE, ""
+        self.operator.progress(Progress("the operator's approval", step))
         return self.operator.approve(step), "decided by the operator"
 
     def _thresholds(self, state: PromotionState, config: LabConfig) -> Thresholds:
@@ -194,6 +203,7 @@ class Promotion:
         """
         healthy = state.last_healthy
         self.operator.report(f"rolling back to {healthy}: {state.why}")
+        self.operator.progress(Progress(f"rollback to {healthy}", healthy))
         began, tries, reported, unreachable = time.monotonic(), 0, False, ""
         while True:
             why = unreachable

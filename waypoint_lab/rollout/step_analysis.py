@@ -11,11 +11,13 @@ from waypoint_lab.errors import ProbeError
 from waypoint_lab.measure.client import Client, Endpoint, Group
 from waypoint_lab.measure.traffic import TrafficReader
 from waypoint_lab.rollout.analysis import ProbeEvidence, StepDecision, Thresholds
+from waypoint_lab.rollout.progress import Observer, Progress, ignore
 from waypoint_lab.rollout.prometheus_analysis import PrometheusEvidence
 from waypoint_lab.rollout.state import CanaryStep
 from waypoint_lab.rollout.traffic_analysis import BaselineBefore, TrafficEvidence
 
 ORDER = ("probe", "traffic", "prometheus")  # the probe is fast, and would be counted as traffic if it ran beside it
+WORDS = {"probe": "the probe", "traffic": "the users' requests", "prometheus": "Prometheus"}
 POLL_SECONDS = 0.2
 INTERVAL_SECONDS = 1.0  # of reading counters, logs and Prometheus
 WORKERS = 4
@@ -44,6 +46,7 @@ class StepAnalysis:
         thresholds: Thresholds,
         before: BaselineBefore | None,
         stop_requested: Callable[[], str],
+        progress: Observer = ignore,
     ) -> None:
         """Keep the parts.
 
@@ -53,7 +56,9 @@ class StepAnalysis:
             thresholds: Limits of the analysis of this step.
             before: The baseline's requests at earlier steps; None where they are not known.
             stop_requested: Returns the name of a signal that asks to stop, or an empty text.
+            progress: Observes the evidence; it neither raises nor blocks.
         """
+        self._progress = progress
         self._config, self._step, self._thresholds, self._before = config, step, thresholds, before
         self._stop_requested = stop_requested
         self._evidence: dict[str, StepEvidence] = {}
@@ -79,13 +84,13 @@ class StepAnalysis:
             if name not in self._config.canary.evidence:
                 continue
             with ExitStack() as stack:
-                decision, why = self._until_decided(*sources[name](stack))
+                decision, why = self._until_decided(name, *sources[name](stack))
             if decision is not StepDecision.PROMOTE:
                 return decision, why
             reasons.append(why)
         return StepDecision.PROMOTE, "; ".join(reasons)
 
-    def _until_decided(self, evidence: StepEvidence, collect: Callable[[], None]) -> Decided:
+    def _until_decided(self, name: str, evidence: StepEvidence, collect: Callable[[], None]) -> Decided:
         began = time.monotonic()
         while True:
             collect()
@@ -93,6 +98,7 @@ class StepAnalysis:
                 return found
             if signal := self._stop_requested():
                 return StepDecision.ROLL_BACK, f"stopped by {signal}"
+            self._progress(Progress(f"evidence of {WORDS[name]}", self._step, self._thresholds, self.document))
 
     def _probe(self, stack: ExitStack) -> tuple[StepEvidence, Callable[[], None]]:
         found = self._evidence["probe"] = ProbeEvidence(self._thresholds)

@@ -19,11 +19,13 @@ from waypoint_lab.measure.request import AGENT
 def test_requests_real_line_has_all_fields() -> None:
     assert list(access_log.requests(REAL, ADDRESS)) == [
         {
+            "start": "2026-11-24T10:12:19.543Z",
             "method": "GET",
             "status": "200",
             "flags": "-",
             "milliseconds": "5",
             "agent": "exp",
+            "upstream": "10.244.1.1:9080",
             "cluster": "inbound-vip|9080|http|reviews.bookinfo-backends.svc.cluster.local",
             "local": ADDRESS,
         }

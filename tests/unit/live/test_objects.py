@@ -1,0 +1,91 @@
+"""Objects of the API server in one line, and their changes."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.live.answers import BASELINE, CANARY, NAMESPACE, http_route, listeners
+from waypoint_lab.live import envoy_state, objects
+from waypoint_lab.live.cluster_objects import ClusterObjects
+from waypoint_lab.live.objects import Place
+
+META = {"name": "reviews-traffic", "namespace": NAMESPACE}
+HOST = f".{NAMESPACE}.svc.cluster.local"
+
+
+def virtual_service(**fault: Any) -> dict[str, Any]:
+    ports = [(f"{BASELINE}{HOST}", 80), (CANARY, 20)]
+    route = [{"destination": {"host": host, "port": {"number": 9080}}, "weight": weight} for host, weight in ports]
+    rules = [{"match": [{"headers": {"end-user": {"exact": "jane"}}}], "route": route, "fault": fault}]
+    return {"metadata": META, "spec": {"hosts": [f"reviews{HOST}"], "http": [*rules, {"route": route}]}}
+
+
+def test_http_route_has_the_weights_of_its_last_rule() -> None:
+    ((where, weights),) = objects.http_route(http_route((BASELINE, 3), (CANARY, 1)))
+    assert Place("reviews", NAMESPACE, 9080) == where
+    assert objects.described(weights) == "75 % reviews-baseline, 25 % reviews-stable"
+
+
+def test_virtual_service_takes_short_and_long_names() -> None:
+    ((where, weights),) = objects.virtual_service(virtual_service())
+    assert Place("reviews", NAMESPACE, 0) == where
+    assert {Place(BASELINE, NAMESPACE, 9080): 80.0, Place(CANARY, NAMESPACE, 9080): 20.0} == weights
+
+
+def test_faults_name_percentage_header_and_expiry() -> None:
+    item = virtual_service(abort={"httpStatus": 503, "percentage": {"value": 50}}, delay={"fixedDelay": "2s"})
+    item["metadata"] = {**META, "annotations": {"waypoint-lab/fault-until": "abc 2026-11-24T10:12:19+00:00"}}
+    abort, delay = objects.faults(item)
+    assert abort.text == "abort with 503 for 50 % of requests with end-user=jane"
+    assert delay.text == "delay 2s for 100 % of requests with end-user=jane"
+    assert delay.until == 1795515139.0
+
+
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        ({"targetRefs": [{"name": "reviews"}], "rules": [{"to": [{"operation": {"methods": ["GET"]}}]}]}, "ALLOW GET"),
+        ({"targetRefs": [{"name": "reviews"}]}, "ALLOW nothing"),
+        ({"targetRefs": [{"name": "reviews"}], "action": "DENY", "rules": [{}]}, "DENY all requests"),
+    ],
+)
+def test_policy_is_one_line(spec: dict[str, Any], want: str) -> None:
+    assert f"{want} to reviews" == objects.policy({"metadata": META, "spec": spec}).text
+
+
+def test_changes_are_seeded_from_the_list_and_have_the_new_weights() -> None:
+    found = ClusterObjects()
+    found.take("HTTPRoute", "LIST", {"items": [http_route((BASELINE, 1), manager="pulumi-kubernetes-1")]})
+    found.take("HTTPRoute", "MODIFIED", http_route((BASELINE, 1), generation=2))
+    found.take("HTTPRoute", "MODIFIED", http_route((BASELINE, 1), (CANARY, 1)))
+    found.take("HTTPRoute", "DELETED", http_route((BASELINE, 1)))
+    assert [one.text for one in found.changes] == [
+        "HTTPRoute reviews: 100 % reviews-baseline (by Pulumi)",
+        "HTTPRoute reviews: 50 % reviews-baseline, 50 % reviews-stable",
+        "HTTPRoute reviews: deleted",
+    ]
+    assert found.changes[0].time == 1795515139.0
+    assert found.declared().weights == {}
+
+
+def test_object_that_a_second_list_lacks_was_deleted() -> None:
+    found = ClusterObjects()
+    found.take("HTTPRoute", "LIST", {"items": [http_route((BASELINE, 1))]})
+    found.take("HTTPRoute", "LIST", {"items": []})
+    assert found.changes[-1].text == "HTTPRoute reviews: deleted"
+
+
+def test_object_of_unknown_shape_is_left_out() -> None:
+    found = ClusterObjects()
+    found.take("HTTPRoute", "ADDED", {"metadata": META, "spec": {"rules": [{"backendRefs": [{}]}]}})
+    assert (found.declared().weights, found.changes[-1].text) == ({}, "HTTPRoute reviews-traffic: added")
+
+
+def test_envoy_changes_name_the_new_weights_or_the_new_rules() -> None:
+    before = envoy_state.read(listeners({BASELINE: 80, CANARY: 20}))
+    weights = envoy_state.read(listeners({BASELINE: 50, CANARY: 50}))
+    rules = envoy_state.read(listeners({BASELINE: 50, CANARY: 50}, more="fault"))
+    assert envoy_state.changes(before, weights) == ["reviews: 50 % reviews-baseline, 50 % reviews-stable"]
+    assert envoy_state.changes(weights, rules) == ["reviews: new rules, faults or policies"]
+    assert envoy_state.changes(rules, {}) == ["reviews: no route"]
+    assert envoy_state.changes(rules, dict(rules)) == []

@@ -1,0 +1,89 @@
+"""The sliding window: restarts of Pods, changes of the configuration, and logged requests."""
+
+from datetime import datetime
+
+from tests.unit.live.answers import BASELINE, CANARY, NAMESPACE, counters, line
+from waypoint_lab.live.objects import Place
+from waypoint_lab.live.window import Window, logged
+from waypoint_lab.measure import endpoint_counters
+from waypoint_lab.measure.endpoint_counters import EndpointCounters
+
+BASE, NEXT = Place(BASELINE, NAMESPACE, 9080), Place(CANARY, NAMESPACE, 9080)
+START = datetime.fromisoformat("2026-11-24T10:12:19.543Z").timestamp()
+
+
+def read(**requests: int) -> EndpointCounters:
+    return EndpointCounters({"w-1": endpoint_counters.endpoints(counters(**requests))})
+
+
+def started(**requests: int) -> Window:
+    window = Window(10.0)
+    window.baseline(read(**requests))
+    window.start(read(**requests), 100.0)
+    return window
+
+
+def asked(window: Window) -> dict[Place, int]:
+    return {place: counts.requests for place, counts in window.counts.items() if counts.requests}
+
+
+def test_window_first_counters_are_from_before() -> None:
+    window = started(reviews_baseline=500)
+    window.add(read(reviews_baseline=510), 100.4)
+    assert asked(window) == {BASE: 10}
+    assert window.totals[BASE].requests == 10
+
+
+def test_window_drops_what_is_older_than_its_length() -> None:
+    window = started(reviews_baseline=500)
+    for step in range(1, 31):
+        window.add(read(reviews_baseline=500 + 10 * step), 100.0 + 0.4 * step)
+    assert 102.0 <= window.began <= 102.4
+    assert 240 <= asked(window)[BASE] <= 250
+    assert window.totals[BASE].requests == 300
+
+
+def test_window_starts_again_after_a_change() -> None:
+    window = started(reviews_baseline=500)
+    window.add(read(reviews_baseline=510), 100.4)
+    window.start(read(reviews_baseline=513), 100.5)
+    window.add(read(reviews_baseline=515, reviews_stable=3), 100.9)
+    assert asked(window) == {BASE: 2, NEXT: 3}
+    assert window.totals[BASE].requests == 15
+
+
+def test_window_after_a_restart_of_envoy_counts_the_new_counters_whole() -> None:
+    window = started(reviews_baseline=500)
+    window.add(read(reviews_baseline=7), 100.4)
+    assert asked(window) == {BASE: 7}
+
+
+def test_window_pod_without_answer_is_compared_when_it_answers_again() -> None:
+    window = started(reviews_baseline=500)
+    window.add(EndpointCounters({}), 100.4)
+    window.add(read(reviews_baseline=520), 100.8)
+    assert asked(window) == {BASE: 20}
+
+
+def test_logged_line_has_backend_latency_and_own_answer() -> None:
+    (one,) = logged(line(BASELINE, ms=12), 5.0)
+    assert (one.backend, one.seconds, one.status, one.flags) == (BASE, 0.012, 200, "")
+    (own,) = logged(line("", status=503, flags="FI"), 5.0)
+    assert (own.backend, own.status, own.flags) == (None, 503, "FI")
+    assert list(logged("info Envoy proxy is ready", 5.0)) == []
+
+
+def test_lines_of_a_node_with_another_clock_belong_to_the_window_of_their_arrival() -> None:
+    window = started()
+    # The node's clock is ahead of ours by START.
+    for second, arrival in ((0, 99.2), (1, 100.9), (2, 101.1)):
+        moment = datetime.fromtimestamp(START + second).astimezone().isoformat()
+        for one in logged(line(BASELINE).replace("2026-11-24T10:12:19.543Z", _utc(moment)), arrival):
+            window.add_line(one)
+    assert len(window.lines(101.5)) == 2
+
+
+def _utc(moment: str) -> str:
+    from datetime import UTC
+
+    return datetime.fromisoformat(moment).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,177 @@
+"""Read counters, routes, logs and objects of a stack's cluster for the sampler."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+from components._internal import envoy
+from waypoint_lab import kubectl
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import KubectlError
+from waypoint_lab.kubectl import ODD
+from waypoint_lab.live import envoy_state, updates
+from waypoint_lab.live.cluster_objects import PATHS, POD, ClusterObjects
+from waypoint_lab.live.connection import Admin, Api
+from waypoint_lab.live.envoy_state import ServiceRoutes
+from waypoint_lab.live.model import Change
+from waypoint_lab.live.objects import Place
+from waypoint_lab.live.window import Window, logged
+from waypoint_lab.measure import endpoint_counters
+from waypoint_lab.measure.endpoint_counters import GATEWAY_LABEL, EndpointCounters, Endpoints
+
+LISTENERS = "config_dump?resource=dynamic_listeners"
+AGAIN_SECONDS = 1.0  # between two tries of a watch or a log
+UPDATES_SECONDS = 3.0  # from a change by Pulumi to the read of its history
+MOST_CHANGES = 50
+
+
+class ClusterReader:
+    """Reader of one namespace's waypoints."""
+
+    def __init__(self, config: LabConfig, folder: Path, stack: str, window_seconds: float, api: Api) -> None:
+        """Keep the parts; nothing is read yet."""
+        self._config, self._folder, self._stack, self._api = config, folder, stack, api
+        self.objects, self.window = ClusterObjects(), Window(window_seconds)
+        self.routes: dict[Place, ServiceRoutes] = {}  # of the Envoy that changed last
+        self._routes: dict[str, dict[Place, ServiceRoutes]] = {}
+        self.live_changes: list[Change] = []
+        self.updates: list[Change] = []
+        self._problems: dict[str, str] = {}
+        self._admins: dict[str, Admin] = {}
+        self._logs: dict[str, asyncio.Task[None]] = {}
+        self._processed: dict[str, int] = {}
+        self._old_pods: set[str] | None = None  # those of the start, whose first counters are from before
+
+    def problem(self) -> str:
+        """Return the reason why something cannot be read; empty where all is read."""
+        return next(iter(self._problems.values()), "")
+
+    def start(self) -> list["asyncio.Task[None]"]:
+        """Start the watches, and the reader of the stack's updates."""
+        found = [asyncio.create_task(self._watch(kind)) for kind in PATHS]
+        return [*found, asyncio.create_task(self._follow_updates())]
+
+    async def close(self) -> None:
+        """End the logs and the processes."""
+        for task in self._logs.values():
+            task.cancel()
+        await asyncio.gather(*self._logs.values(), return_exceptions=True)
+        await asyncio.gather(*(admin.close() for admin in self._admins.values()))
+
+    async def _watch(self, kind: str) -> None:
+        namespace = self._config.app.namespace
+        selector = f"{GATEWAY_LABEL} in ({','.join(self._config.waypoints)})" if kind == POD else ""
+        while True:
+            try:
+                async for event, item in self._api.watch(PATHS[kind].format(namespace), selector):
+                    self.objects.take(kind, event, item)
+                    self._problems.pop(kind, None)
+            except KubectlError as error:
+                if "could not find the requested resource" not in str(error):  # a kind that is not installed
+                    self._problems[kind] = f"{kind}s of namespace {namespace} cannot be watched ({error})"
+            except ODD as error:
+                self._problems[kind] = f"{kind}s of namespace {namespace}: unknown answer ({type(error).__name__})"
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _follow_log(self, pod: str) -> None:
+        while True:
+            try:
+                async for line in self._api.log(self._config.app.namespace, pod):
+                    for one in logged(line.decode(errors="replace"), time.time()):
+                        self.window.add_line(one)
+                    self._problems.pop("log", None)
+            except KubectlError as error:
+                if "forbidden" in str(error):
+                    self._problems["log"] = f"log of {pod} cannot be read ({error}); grant `get` on pods/log there"
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _follow_updates(self) -> None:
+        read = -1.0
+        while True:
+            changed = self.objects.by_pulumi
+            if changed != read and time.time() - changed >= UPDATES_SECONDS:
+                self.updates, read = await updates.read(self._folder, self._stack), changed
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def read(self) -> bool:
+        """Read the counters once. Return True if the routes of an Envoy have changed."""
+        if not self.objects.complete:
+            return False
+        pods = self.objects.pods()
+        await self._follow_pods(pods)
+        if not pods:
+            what = f"{', '.join(self._config.waypoints)} of namespace {self._config.app.namespace}"
+            self._problems["pods"] = f"no Pod of waypoint {what} runs; turn stages.waypoint on"
+            return False
+        self._problems.pop("pods", None)
+        answers = dict(zip(pods, await asyncio.gather(*(self._ask(pod) for pod in pods)), strict=True))
+        counters = {pod: found[0] for pod, found in answers.items() if found}
+        self._add(counters)
+        stale = [pod for pod, found in answers.items() if found and found[1] != self._processed.get(pod)]
+        changed = False
+        for pod in stale:
+            changed |= await self._read_routes(pod)
+            if found := answers[pod]:
+                self._processed[pod] = found[1]
+        if changed:
+            fresh = await asyncio.gather(*(self._ask(pod) for pod in pods))
+            known = {pod: found[0] for pod, found in zip(pods, fresh, strict=True) if found}
+            self.window.start(EndpointCounters(known), time.time())
+        return changed
+
+    def _add(self, counters: dict[str, Endpoints]) -> None:
+        now, known = time.time(), set(self._processed)
+        old = {pod: found for pod, found in counters.items() if pod in (self._old_pods or ()) and pod not in known}
+        self.window.baseline(EndpointCounters(old))
+        if not self.window.began:
+            self.window.start(EndpointCounters(counters), now)
+        else:
+            self.window.add(EndpointCounters(counters), now)
+
+    async def _follow_pods(self, pods: list[str]) -> None:
+        if self._old_pods is None:
+            self._old_pods = set(pods)
+        for pod in set(self._admins) - set(pods):
+            self._logs.pop(pod).cancel()
+            self._processed.pop(pod, None)
+            self._routes.pop(pod, None)
+            await self._admins.pop(pod).close()
+        for pod in pods:
+            if pod not in self._admins:
+                self._admins[pod] = Admin(self._config.target, self._config.app.namespace, pod)
+                self._logs[pod] = asyncio.create_task(self._follow_log(pod))
+
+    async def _ask(self, pod: str) -> tuple[Endpoints, int] | None:
+        """Return the counters of a Pod and the number of updates that its Envoy has processed; None without answer."""
+        namespace, admin = self._config.app.namespace, self._admins[pod]
+        try:
+            text, stats = await admin.ask(envoy.REQUESTS), await admin.ask(envoy.UPDATES)
+            with kubectl.readable(f"counters of {namespace}/{pod}"):
+                found = endpoint_counters.endpoints(json.loads(text)), envoy.updates(stats).processed
+        except KubectlError as error:
+            self._problems[f"counters of {pod}"] = str(endpoint_counters.explained(error, namespace))
+            return None
+        self._problems.pop(f"counters of {pod}", None)
+        return found
+
+    async def _read_routes(self, pod: str) -> bool:
+        """Read the routes of a Pod's Envoy. Return True if they have changed."""
+        try:
+            text = await self._admins[pod].ask(LISTENERS)
+            with kubectl.readable(f"routes of {self._config.app.namespace}/{pod}"):
+                now = envoy_state.read(json.loads(text))
+        except KubectlError as error:
+            self._problems[f"routes of {pod}"] = str(error)
+            return False
+        self._problems.pop(f"routes of {pod}", None)
+        before, self.routes = self.routes, now
+        of_pod = self._routes.get(pod)
+        self._routes[pod] = now
+        if of_pod == now:
+            return False
+        if before and before != now:  # the first routes are no change
+            texts = envoy_state.changes(before, now)
+            self.live_changes += [Change(time=time.time(), kind="live", text=text) for text in texts]
+            del self.live_changes[:-MOST_CHANGES]
+        return True

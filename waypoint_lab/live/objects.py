@@ -1,0 +1,158 @@
+"""Readers of the objects of the API server: declared weights, faults, policies, and changes in one line."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from waypoint_lab.config.weights import shown
+from waypoint_lab.kubectl import Object
+from waypoint_lab.live.model import Fault, Policy
+from waypoint_lab.stages.fault_expiry import UNTIL
+
+MANAGER = "pulumi"
+
+
+class Place(NamedTuple):
+    """A port of a Service, or a subset of its Pods."""
+
+    name: str
+    namespace: str
+    port: int
+    subset: str = ""
+
+    @property
+    def title(self) -> str:
+        """The Service, with the subset after a slash where there is one."""
+        return f"{self.name}/{self.subset}" if self.subset else self.name
+
+
+Weights = Mapping[Place, float]
+
+
+def split(host: str, namespace: str) -> tuple[str, str]:
+    """Return the name and the namespace of a host, which may be a short name."""
+    name, _, rest = host.partition(".")
+    return name, rest.partition(".")[0] or namespace
+
+
+def percents(weights: Mapping[Place, float]) -> dict[Place, float]:
+    """Return weights in percent of their sum; none where all are zero."""
+    total = sum(weights.values())
+    return {place: 100 * weight / total for place, weight in weights.items()} if total else {}
+
+
+def described(weights: Weights) -> str:
+    """Return weights in one line."""
+    return ", ".join(f"{shown(round(weight, 2))} % {place.title}" for place, weight in weights.items())
+
+
+def http_route(item: Object) -> Iterator[tuple[Place, Weights]]:
+    """Yield the ports of Services that an HTTPRoute is for, with the weights of its last rule; port 0 means any."""
+    namespace, spec = item["metadata"]["namespace"], item["spec"]
+    rules = spec.get("rules") or []
+    found: dict[Place, float] = {}
+    for ref in rules[-1].get("backendRefs") or [] if rules else []:
+        place = Place(ref["name"], ref.get("namespace", namespace), ref.get("port", 0))
+        found[place] = found.get(place, 0) + ref.get("weight", 1)
+    for parent in spec.get("parentRefs") or []:
+        if parent.get("kind") == "Service":
+            where = Place(parent["name"], parent.get("namespace", namespace), parent.get("port", 0))
+            yield where, percents(found)
+
+
+def virtual_service(item: Object) -> Iterator[tuple[Place, Weights]]:
+    """Yield the Services that a VirtualService is for, with the weights of its last rule."""
+    namespace, spec = item["metadata"]["namespace"], item["spec"]
+    rules = spec.get("http") or []
+    routes = rules[-1].get("route") or [] if rules else []
+    found: dict[Place, float] = {}
+    for route in routes:
+        to = route["destination"]
+        port = (to.get("port") or {}).get("number", 0)
+        place = Place(*split(to["host"], namespace), port, to.get("subset", ""))
+        found[place] = found.get(place, 0) + route.get("weight", 100 if len(routes) == 1 else 0)
+    for host in spec.get("hosts") or []:
+        yield Place(*split(host, namespace), 0), percents(found)
+
+
+def faults(item: Object) -> Iterator[Fault]:
+    """Yield the faults of a VirtualService, each once."""
+    namespace, spec = item["metadata"]["namespace"], item["spec"]
+    hosts = spec.get("hosts") or [""]
+    seen = set()
+    for rule in spec.get("http") or []:
+        for kind, given in (rule.get("fault") or {}).items():
+            percent = (given.get("percentage") or {}).get("value", 100)
+            what = f"delay {given.get('fixedDelay')}" if kind == "delay" else f"abort with {given.get('httpStatus')}"
+            text = f"{what} for {shown(percent)} % of requests{_matched(rule)}"
+            if text not in seen:
+                seen.add(text)
+                name = f"VirtualService {item['metadata']['name']}"
+                yield Fault(
+                    service=split(hosts[0], namespace)[0],
+                    at="waypoint",
+                    kind=str(kind),
+                    text=text,
+                    object=name,
+                    until=until(item),
+                )
+
+
+def until(item: Object) -> float | None:
+    """Return the expiry of the fault that an object declares; None without one."""
+    _, _, moment = ((item["metadata"].get("annotations") or {}).get(UNTIL) or "").partition(" ")
+    try:
+        return datetime.fromisoformat(moment).timestamp() if moment else None
+    except ValueError:
+        return None
+
+
+def _matched(rule: Object) -> str:
+    """Return the headers that a rule of a VirtualService asks for."""
+    found = []
+    for match in rule.get("match") or []:
+        for name, value in (match.get("headers") or {}).items():
+            found.append(f"{name}={next(iter(value.values()), '')}")
+    return f" with {' or '.join(dict.fromkeys(found))}" if found else ""
+
+
+def policy(item: Object) -> Policy:
+    """Return an AuthorizationPolicy in one line."""
+    meta, spec = item["metadata"], item.get("spec") or {}
+    refs = [*(spec.get("targetRefs") or []), *([spec["targetRef"]] if spec.get("targetRef") else [])]
+    target = ", ".join(ref["name"] for ref in refs)
+    action = spec.get("action", "ALLOW")
+    rules = spec.get("rules") or []
+    operations = [one.get("operation") or {} for rule in rules for one in rule.get("to") or []]
+    asked = [value for one in operations for key in ("methods", "paths") for value in one.get(key) or []]
+    sources = sum(bool(rule.get("from")) for rule in rules)
+    what = " ".join(dict.fromkeys(asked)) or ("all requests" if rules else "nothing" if action == "ALLOW" else "")
+    where = target or ("Pods by label" if spec.get("selector") else "the namespace")
+    text = f"{action} {what} to {where}".replace("  ", " ") + (" from named callers" if sources else "")
+    return Policy(name=meta["name"], namespace=meta["namespace"], service=target, action=action, text=text)
+
+
+def changed(kind: str, item: Object, event: str) -> str:
+    """Return the change of an object in one line: its weights where it has some."""
+    name = f"{kind} {item['metadata']['name']}"
+    if event == "DELETED":
+        return f"{name}: deleted"
+    reader = {"HTTPRoute": http_route, "VirtualService": virtual_service}.get(kind)
+    weights = next(iter(reader(item)), (None, {}))[1] if reader else {}
+    parts = [described(weights)] if weights else []
+    parts += [fault.text for fault in faults(item)] if kind == "VirtualService" else []
+    parts += [policy(item).text] if kind == "AuthorizationPolicy" else []
+    by = " (by Pulumi)" if writer(item)[0].startswith(MANAGER) else ""
+    return f"{name}: {'; '.join(parts) or 'changed'}{by}"
+
+
+def writer(item: Object) -> tuple[str, float]:
+    """Return the field manager that last wrote an object's spec, and when; empty and 0 where that is not known."""
+    found = ("", 0.0)
+    for entry in item["metadata"].get("managedFields") or []:
+        if entry.get("subresource") or not entry.get("time"):
+            continue
+        moment = datetime.fromisoformat(entry["time"]).timestamp()
+        if moment >= found[1]:
+            found = (str(entry.get("manager", "")), moment)
+    return found

@@ -1,0 +1,183 @@
+"""Sample the traffic of a stack's waypoints at least twice a second, in a thread of its own.
+
+One `kubectl proxy` carries the watches and the logs, and one `kubectl exec` for each Pod the counters. No request is
+sent.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import LabError, WaitError
+from waypoint_lab.live.cluster_objects import MOST_CHANGES
+from waypoint_lab.live.cluster_reader import ClusterReader
+from waypoint_lab.live.connection import START_SECONDS, Api
+from waypoint_lab.live.model import Change, Fault, Promotion, Snapshot
+from waypoint_lab.live.promotion import changes as promotion_changes
+from waypoint_lab.live.promotion import promotion
+from waypoint_lab.live.services import services
+from waypoint_lab.rollout import progress
+from waypoint_lab.rollout.journal import Journal, Record
+
+INTERVAL_SECONDS = 0.4
+SOON_SECONDS = 0.15  # after a change of Envoy's routes
+END_SECONDS = 15.0
+
+
+class Sampler:
+    """Snapshots of a stack's traffic; a context manager that ends all its processes."""
+
+    def __init__(self, config: LabConfig, folder: Path, stack: str = "dev", window_seconds: float = 10.0) -> None:
+        """Keep the stack; nothing is started yet.
+
+        Args:
+            config: The stack's config, whose target the environment is prepared for.
+            folder: Folder of the project.
+            stack: Name of the stack.
+            window_seconds: Greatest length of the window that the numbers are of.
+        """
+        self._config, self._folder, self._stack = config, folder, stack
+        self._window_seconds = window_seconds
+        self._journal = Journal(folder, stack)
+        self._records: tuple[float, list[Record]] = (-1.0, [])
+        self._changed = threading.Condition()
+        self._snapshot = Snapshot(time=0.0, stack=stack, namespace=config.app.namespace, problem="no answer yet")
+        self._started, self._error = threading.Event(), LabError("")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._main, daemon=True)
+
+    def __enter__(self) -> "Sampler":
+        """Start.
+
+        Raises:
+            KubectlError: kubectl is missing, or the cluster cannot be reached.
+        """
+        self._thread.start()
+        if not self._started.wait(START_SECONDS + END_SECONDS):
+            raise WaitError(f"live view: kubectl proxy did not start within {START_SECONDS:g} s")
+        if str(self._error):
+            raise self._error
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        """End the thread and its processes."""
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(END_SECONDS)
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest snapshot."""
+        return self._snapshot
+
+    def wait(self, after: float = 0.0, limit_seconds: float = 2.0) -> Snapshot:
+        """Return the newest snapshot, once it is later than `after`, or after the limit.
+
+        Args:
+            after: Time of a snapshot.
+            limit_seconds: Limit of the wait.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._snapshot.time > after, limit_seconds)
+            return self._snapshot
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except LabError as error:
+            self._error = error
+        except OSError as error:
+            self._error = LabError(f"live view: {error.strerror or error}")
+        finally:
+            self._started.set()
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        async with Api(self._config.target) as api:
+            reader = ClusterReader(self._config, self._folder, self._stack, self._window_seconds, api)
+            self._started.set()
+            tasks = reader.start()
+            try:
+                while not self._stop.is_set():
+                    began = time.monotonic()
+                    changed = await self._unless_stopped(reader.read)
+                    self._publish(reader)
+                    pause = SOON_SECONDS if changed else INTERVAL_SECONDS - (time.monotonic() - began)
+                    await self._pause(pause)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await reader.close()
+
+    async def _unless_stopped(self, read: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
+        task = asyncio.create_task(read())
+        stop = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return False
+        return bool(task.result())
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stop.wait(), max(0.0, seconds))
+        except TimeoutError:
+            return
+
+    def _publish(self, reader: ClusterReader) -> None:
+        now, found, window = time.time(), reader.objects, reader.window
+        running, records = progress.read(self._journal), self._read_journal()
+        all_changes: list[Change] = [*found.changes, *reader.live_changes, *reader.updates]
+        all_changes += promotion_changes(records[-MOST_CHANGES:])
+        shown: Promotion | None = promotion(records, running)
+        snapshot = Snapshot(
+            time=now,
+            stack=self._stack,
+            namespace=self._config.app.namespace,
+            window_seconds=round(now - window.began, 3) if window.began else 0.0,
+            services=services(self._config, reader.routes, found.declared(), window, now),
+            faults=(*found.faults(), *self._upstream(reader)),
+            policies=tuple(found.policies()),
+            changes=tuple(sorted(all_changes, key=lambda one: one.time)[-MOST_CHANGES:]),
+            promotion=shown,
+            problem=reader.problem(),
+        )
+        with self._changed:
+            self._snapshot = snapshot
+            self._changed.notify_all()
+
+    def _upstream(self, reader: ClusterReader) -> list[Fault]:
+        """Return the fault of the failing workload, where a route sends requests to it."""
+        config, failing = self._config, f"{self._config.rule_name}-upstream"
+        routed = {one.name for routes in reader.routes.values() for one, weight in routes.weights.items() if weight}
+        if failing not in routed:
+            return []
+        fault, found = config.fault, []
+        if config.stages.delay:
+            found.append(("delay", f"delay {fault.delay.seconds:g} s"))
+        if config.stages.abort:
+            found.append(("abort", f"abort with {fault.abort.status} for {fault.abort.percent:g} % of requests"))
+        return [
+            Fault(service=config.app.service, at="upstream", kind=kind, text=text, object=f"Deployment {failing}")
+            for kind, text in found or [("abort", "fault")]
+        ]
+
+    def _read_journal(self) -> list[Record]:
+        """Return the journal, which is read again after it was written."""
+        try:
+            written = self._journal.file.stat().st_mtime_ns / 1e9
+        except OSError:
+            return []
+        if written != self._records[0]:
+            self._records = (written, self._journal.records())
+        return self._records[1]

@@ -1,0 +1,144 @@
+"""Services and backends of a snapshot, from a window of traffic and the declared and live routes."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.live.envoy_state import Routes, ServiceRoutes
+from waypoint_lab.live.model import Backend, Counted, Estimate, Service
+from waypoint_lab.live.objects import Place, Weights
+from waypoint_lab.live.window import Logged, Window
+from waypoint_lab.measure.endpoint_counters import Counts
+from waypoint_lab.measure.statistics import binomial_interval
+
+COUNTERS, ACCESS_LOG = "counters", "access log"
+
+
+@dataclass
+class Declared:
+    """The routes that the API server has.
+
+    Attributes:
+        weights: Percent of the requests by backend, of each Service; port 0 means any port.
+        mirrored: Services that a route copies requests to.
+        addresses: Address of each Service.
+    """
+
+    weights: dict[Place, Weights] = field(default_factory=dict)
+    mirrored: set[tuple[str, str]] = field(default_factory=set)
+    addresses: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def of(self, service: Place, backend: Place) -> float | None:
+        """Return the declared percent of a Service's requests to a backend; None where no rule for all names it."""
+        found = self.weights.get(service) or self.weights.get(service._replace(port=0))
+        if found is None:
+            return None
+        wanted = (backend, backend._replace(port=0))
+        return next((weight for place, weight in found.items() if place in wanted), None)
+
+
+def estimate(hits: int, requests: int) -> Estimate | None:
+    """Return a share with its interval; None without requests."""
+    if not requests:
+        return None
+    interval = binomial_interval(hits, requests)
+    return Estimate(value=hits / requests, low=interval.low, high=interval.high)
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """Return a quantile of the values; None without any."""
+    ordered = sorted(values)
+    return ordered[math.ceil(len(ordered) * share) - 1] if ordered else None
+
+
+def roles(config: LabConfig) -> dict[tuple[str, str], str]:
+    """Return the role of each Service that the config names as a backend."""
+    named = config.app.backends
+    return {(backend.service, config.app.namespace): role for role, backend in named.items()}
+
+
+def services(config: LabConfig, live: Routes, declared: Declared, window: Window, now: float) -> tuple[Service, ...]:
+    """Return the Services: the stack's own first, then those with a split, then by requests.
+
+    A Service that is a backend of another one, and has itself as its only backend, is not listed.
+
+    Args:
+        config: The stack's config.
+        live: Routes of the waypoint's Envoy.
+        declared: Routes of the API server.
+        window: The traffic.
+        now: The present time.
+    """
+    lines, counts = window.lines(now), window.counts
+    elsewhere = {one for where, routes in live.items() for one in routes.backends if one != where}
+    found = [
+        _service(config, where, routes, declared, window, counts, lines, now)
+        for where, routes in live.items()
+        if len(routes.backends) > 1 or where not in elsewhere
+    ]
+    own = (config.app.service, config.app.namespace)
+    found.sort(key=lambda one: ((one.name, one.namespace) != own, len(one.backends) < 2, -one.requests, one.name))
+    return tuple(found)
+
+
+def _service(
+    config: LabConfig,
+    where: Place,
+    routes: ServiceRoutes,
+    declared: Declared,
+    window: Window,
+    counts: Mapping[Place, Counts],
+    lines: Sequence[Logged],
+    now: float,
+) -> Service:
+    seconds = max(now - window.began, 0.001)
+    ip = declared.addresses.get((where.name, where.namespace), "")
+    mine = [one for one in lines if one.address == f"{ip}:{where.port}"]
+    others = any(one.backend in routes.backends and one.address != f"{ip}:{where.port}" for one in lines)
+    mirrored = any((one.name, one.namespace) in declared.mirrored for one in routes.backends)
+    by_log = bool(mine) and (others or mirrored)
+    asked = {
+        one: sum(line.backend == one for line in mine) if by_log else counts.get(one, Counts()).requests
+        for one in routes.backends
+    }
+    total, known = sum(asked.values()), roles(config)
+    backends = []
+    for one in routes.backends:
+        answered = [line for line in mine if line.backend == one]
+        tries = counts.get(one, Counts())
+        fine, ended = tries.successes, tries.completed
+        if by_log:
+            fine, ended = sum(0 < line.status < 500 for line in answered), len(answered)
+        latencies = [line.seconds for line in answered if line.status]
+        sum_of = window.totals.get(one, Counts())
+        backends.append(
+            Backend(
+                name=one.title,
+                namespace=one.namespace,
+                port=one.port,
+                role=known.get((one.name, one.namespace), ""),
+                weight=declared.of(where, one) if declared.weights else routes.weights.get(one),
+                live_weight=routes.weights.get(one),
+                requests=asked[one],
+                active=window.active.get(one, 0),
+                share=estimate(asked[one], total),
+                rate=asked[one] / seconds,
+                success=estimate(fine, ended),
+                p50_seconds=quantile(latencies, 0.5),
+                p99_seconds=quantile(latencies, 0.99),
+                total=Counted(requests=sum_of.requests, successes=sum_of.successes, errors=sum_of.errors),
+            )
+        )
+    answers = Counter(f"{one.status} {one.flags}".strip() for one in mine if one.backend is None)
+    return Service(
+        name=where.name,
+        namespace=where.namespace,
+        port=where.port,
+        source=ACCESS_LOG if by_log else COUNTERS,
+        requests=total + answers.total(),
+        rate=(total + answers.total()) / seconds,
+        own_answers=dict(sorted(answers.items())),
+        backends=tuple(backends),
+    )
