@@ -27,13 +27,13 @@ try:
         from waypoint_lab.measure import gate as measured  # only stacks with a gate pay for this import
 
         gate = GateCheck(measured.record(config), (lambda: measured.check(config)) if measured.wanted() else None)
-    ports = preflight.result()
+    application = preflight.result()
     record = reader.result()
 except LabError as error:
     raise pulumi.RunError(str(error)) from None
 
 if secrets := declared.secrets(config):
     pulumi.runtime.register_stack_transformation(declared.hiding(secrets))
-build(config, record, gate, ports)
+build(config, record, gate, application)
 for name, value in declared.outputs(config, secrets).items():
     pulumi.export(name, value)

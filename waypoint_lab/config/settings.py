@@ -94,6 +94,11 @@ class LabConfig(Model, frozen=True):
         return self.app.service == AppSettings().service
 
     @property
+    def l7_policy_name(self) -> str:
+        """Name of the AuthorizationPolicy of stage `l7Policy`."""
+        return f"{self.app.service}-l7-policy"
+
+    @property
     def rule_name(self) -> str:
         """Name of the VirtualService that carries the fault."""
         return f"{self.app.service}-{'traffic' if self.uses_virtual_service else 'fault'}"

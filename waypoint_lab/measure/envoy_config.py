@@ -49,14 +49,20 @@ def problem(config: LabConfig, manager: Object | None) -> str:
         return why
     if config.fault.header_pair and plain.get("typed_per_filter_config", {}).get(FAULT):
         return "the waypoint's fault is not limited to its header"
-    rules = [item for item in manager.get("http_filters", []) if item["name"] == RBAC]
-    if bool([item for item in rules if item.get("typed_config", {}).get("rules")]) != config.stages.l7_policy:
-        return f"the waypoint has {'an' if rules else 'no'} authorization rule"
+    if _has_policy(config, manager) != config.stages.l7_policy:
+        return f"the waypoint {'lacks' if config.stages.l7_policy else 'has'} the policy {config.l7_policy_name}"
     policy = hit.get("route", {}).get("retry_policy", {})
     retries = policy.get("num_retries", 1) if "5xx" in policy.get("retry_on", "") else 0
     if retries != (config.retries.attempts if config.stages.retries else 0):
         return f"the waypoint retries {retries} times on 5xx"
     return ""
+
+
+def _has_policy(config: LabConfig, manager: Object) -> bool:
+    """Check that the waypoint has the policy of stage `l7Policy`; the Service may have policies of its users, too."""
+    filters = [item.get("typed_config", {}) for item in manager.get("http_filters", []) if item["name"] == RBAC]
+    rules = [name for item in filters for name in item.get("rules", {}).get("policies", {})]
+    return any(f"-policy[{config.l7_policy_name}]-" in name for name in rules)
 
 
 def _served(

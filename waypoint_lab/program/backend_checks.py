@@ -2,18 +2,40 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 from waypoint_lab import kubectl
 from waypoint_lab.config.app_models import BackendSettings
 from waypoint_lab.config.settings import SKIP_GATE, LabConfig
 from waypoint_lab.errors import ConfigError
+from waypoint_lab.kubectl import Object
+from waypoint_lab.program import backend_policies
 
 SECONDS = 30
 ServicePort = dict[str, Any]
 COPIED = ("name", "port", "targetPort", "protocol", "appProtocol")
 # Source: https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/
 NOT_HTTP = ("https", "mongo", "mysql", "redis", "tcp", "tls", "udp")
+
+
+class Application(NamedTuple):
+    """The application as the cluster has it: ports of its Service, and copies of its policies for the backends."""
+
+    ports: Sequence[ServicePort]
+    policies: Sequence[Object] = ()
+
+
+def application(config: LabConfig) -> Application:
+    """Return the application, once its backends are checked.
+
+    Raises:
+        ConfigError: As `service_ports`, or its policies cannot be read.
+        KubectlError: As `service_ports`.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        policies = pool.submit(backend_policies.copies, config)
+        return Application(service_ports(config), policies.result())
 
 
 @kubectl.readable("Services and Pods of the application")

@@ -1,6 +1,6 @@
 """Build the stages that are on, in the order of the table of stages."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pulumi
 
@@ -11,7 +11,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.waypoint_models import AmountsSettings, ResourcesSettings, WaypointSettings
 from waypoint_lab.program import l4_enforcement, traffic
 from waypoint_lab.program.context import GateCheck, Stack
-from waypoint_lab.program.preflight import ServicePort
+from waypoint_lab.program.preflight import Application
 from waypoint_lab.stages import fault_expiry
 from waypoint_lab.stages.table import STAGES
 
@@ -95,7 +95,7 @@ def _waypoint(stack: Stack) -> None:
 def _l7_policy(stack: Stack) -> None:
     config = stack.config
     L7Policy(
-        f"{config.app.service}-l7-policy",
+        config.l7_policy_name,
         {
             "namespace": config.app.namespace,
             # The backends have the same Pods: a policy on the application's Service alone could be bypassed.
@@ -128,7 +128,7 @@ def build(
     config: LabConfig,
     record: fault_expiry.Record = fault_expiry.Record(),  # noqa: B008 - a constant
     gate: GateCheck | None = None,
-    ports: Sequence[ServicePort] | None = None,
+    application: Application | None = None,
 ) -> None:
     """Register the resources of the stages that are on.
 
@@ -136,11 +136,11 @@ def build(
         config: The stack's configuration.
         record: The cluster's record of the stack's faults.
         gate: The gate of the canary; None where there is none.
-        ports: Ports of the application's Service, which the backends copy; None where it does not exist yet.
+        application: The application's Service, with what the backends copy; None where there is none yet.
     """
     if config.canary.gate and not config.stages.canary:
         pulumi.log.warn("waypoint-lab:canary.gate is set, but stages.canary is off: nothing is measured")
-    stack = Stack(config, record, gate, ports)
+    stack = Stack(config, record, gate, application)
     builders = COMBINED if config.uses_virtual_service else BUILDERS
     on = [builders[row.key] for row in STAGES if row.key in config.stages.on and row.key in builders]
     for builder in dict.fromkeys(on):

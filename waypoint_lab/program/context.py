@@ -1,6 +1,6 @@
 """State that the stage builders share: the configuration, the provider, the dependencies and the backends."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program.bookinfo import Bookinfo
 from waypoint_lab.program.kind_cluster import KindCluster, KindClusterArgs
-from waypoint_lab.program.preflight import ServicePort
+from waypoint_lab.program.preflight import Application
 from waypoint_lab.stages import fault_expiry
 
 
@@ -35,7 +35,7 @@ class Stack:
         config: LabConfig,
         record: fault_expiry.Record,
         gate: GateCheck | None,
-        ports: Sequence[ServicePort] | None = None,
+        application: Application | None = None,
     ) -> None:
         """Register the provider, and bookinfo if the configuration installs it."""
         self.config = config
@@ -43,7 +43,8 @@ class Stack:
         self.gate = gate
         # As the API server completes it, so that a Service that appears later changes nothing.
         default = {"name": "http", "port": config.app.port, "targetPort": config.app.port, "protocol": "TCP"}
-        self.ports = [*ports] if ports else [default]
+        self.ports = [*application.ports] if application else [default]
+        self.policies = application.policies if application else ()
         self.after: list[pulumi.Resource] = []
         provider = self._provider()
         self._providers: list[pulumi.ProviderResource] | None = [provider] if provider else None
@@ -76,7 +77,7 @@ class Stack:
     def versions(self) -> list[pulumi.Resource]:
         """Register the backends with a selector once, and return them; the application's own Service is not changed."""
         if not self._versions:
-            app = self.config.app
+            app, copies = self.config.app, self._policies()
             for backend in app.backends.values():
                 if not backend.selector:
                     continue
@@ -94,9 +95,19 @@ class Stack:
                         },
                         "spec": {"selector": backend.selector, "ports": self.ports},
                     },
-                    pulumi.ResourceOptions(
-                        provider=self._providers[0] if self._providers else None, depends_on=self.after
-                    ),
+                    self._plain(*copies),
                 )
                 self._versions.append(service)
         return self._versions
+
+    def _policies(self) -> list[pulumi.Resource]:
+        """Register the copies of policies; a Service is created after them, and deleted before them."""
+        return [
+            KubernetesObject(f"{item['metadata']['name']}-{item['kind'].lower()}", item, self._plain())
+            for item in self.policies
+        ]
+
+    def _plain(self, *more: pulumi.Resource) -> pulumi.ResourceOptions:
+        """Return the options of an object outside any component."""
+        provider = self._providers[0] if self._providers else None
+        return pulumi.ResourceOptions(provider=provider, depends_on=[*self.after, *more])

@@ -12,8 +12,8 @@ from waypoint_lab import kubectl
 from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError, KubectlError
-from waypoint_lab.program.backend_checks import ServicePort as ServicePort
-from waypoint_lab.program.backend_checks import service_ports
+from waypoint_lab.program.backend_checks import Application as Application
+from waypoint_lab.program.backend_checks import application
 
 SECONDS = 30
 Missing = Callable[[LabConfig], Sequence[str]]
@@ -33,7 +33,7 @@ class Preflight:
             KubectlError: kubectl is not on PATH.
         """
         kubectl.require()
-        checks: dict[str, Callable[[LabConfig], list[ServicePort] | None]] = {
+        checks: dict[str, Callable[[LabConfig], Application | None]] = {
             "embedded": embedded,
             "existing": lambda config: existing(config, missing(config)),
             "kind": kind,
@@ -41,11 +41,11 @@ class Preflight:
         self._pool = ThreadPoolExecutor(1)
         self._answer = self._pool.submit(checks[config.target.kind], config)
 
-    def result(self) -> list[ServicePort] | None:
+    def result(self) -> Application | None:
         """Wait for the check.
 
         Returns:
-            The ports of the application's Service; None where the stack installs the application.
+            The application; None where the stack installs it.
 
         Raises:
             ConfigError: The cluster cannot be used; one line for each reason.
@@ -54,7 +54,7 @@ class Preflight:
         return self._answer.result()
 
 
-def embedded(config: LabConfig) -> list[ServicePort] | None:
+def embedded(config: LabConfig) -> Application | None:
     """Check that the kubeconfig leads to the embedded cluster, and that the Service exists. Raises ConfigError."""
     try:
         verify_identity(default_state())
@@ -63,7 +63,7 @@ def embedded(config: LabConfig) -> list[ServicePort] | None:
     app = config.app
     try:
         if not config.installs_bookinfo:
-            return service_ports(config)
+            return application(config)
         kubectl.run(config.target, "get", "namespace", "default", "--output=name", limit_seconds=SECONDS)
     except KubectlError as error:
         if "NotFound" in str(error):
@@ -73,7 +73,7 @@ def embedded(config: LabConfig) -> list[ServicePort] | None:
     return None
 
 
-def existing(config: LabConfig, missing: Sequence[str]) -> list[ServicePort] | None:
+def existing(config: LabConfig, missing: Sequence[str]) -> Application | None:
     """Check an existing cluster. Raise ConfigError if it lacks something."""
     if len(missing) == 1:
         raise ConfigError(f"the cluster is not ready for the lab: {missing[0]}")
@@ -81,12 +81,12 @@ def existing(config: LabConfig, missing: Sequence[str]) -> list[ServicePort] | N
         head = f"the cluster is not ready for the lab; fix {len(missing)} problems:"
         raise ConfigError("\n  ".join([head, *missing]))
     try:
-        return None if config.installs_bookinfo else service_ports(config)
+        return None if config.installs_bookinfo else application(config)
     except KubectlError as error:
         raise ConfigError(str(error)) from None
 
 
-def kind(config: LabConfig) -> list[ServicePort] | None:
+def kind(config: LabConfig) -> Application | None:
     """Check that kind works, and that the cluster's name is free or the stack's own. Raises ConfigError."""
     for tool in ("kind", "istioctl"):
         if shutil.which(tool) is None:
@@ -106,15 +106,15 @@ def kind(config: LabConfig) -> list[ServicePort] | None:
             f"waypoint-lab:target.name: kind has a cluster {name} already, not of this stack; set another name, or "
             f"remove it: kind delete cluster --name {name}"
         )
-    return _ports_on_kind(config)
+    return _application_on_kind(config)
 
 
-def _ports_on_kind(config: LabConfig) -> list[ServicePort] | None:
-    """Return the ports of the user's own Service; None before the cluster and the Service exist."""
+def _application_on_kind(config: LabConfig) -> Application | None:
+    """Return the user's own application; None before the cluster and the Service exist."""
     if config.installs_bookinfo or not (PROJECT_FOLDER / config.target.kubeconfig).exists():
         return None
     where = ("service", config.app.service, "--namespace", config.app.namespace)
     try:
-        return service_ports(config) if kubectl.get(config.target, *where, limit_seconds=SECONDS) else None
+        return application(config) if kubectl.get(config.target, *where, limit_seconds=SECONDS) else None
     except KubectlError as error:
         raise ConfigError(str(error)) from None

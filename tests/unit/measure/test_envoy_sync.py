@@ -9,9 +9,9 @@ from waypoint_lab.measure.envoy_config import FAULT, problem
 from waypoint_lab.measure.envoy_routes import affinity_cookie, serving, weights
 
 
-def manager(route: dict[str, Any], *, rbac: bool = False) -> dict[str, Any]:
-    filters = [{"name": "envoy.filters.http.rbac", "typed_config": {"rules": {}}}] if rbac else []
-    filters += [{"name": "envoy.filters.http.rbac", "typed_config": {"rules": {"action": "ALLOW"}}}] if rbac else []
+def manager(route: dict[str, Any], *, rbac: tuple[str, ...] = ()) -> dict[str, Any]:
+    rules: list[dict[str, Any]] = [{}, {"action": "ALLOW", "policies": {name: {} for name in rbac}}] if rbac else []
+    filters = [{"name": "envoy.filters.http.rbac", "typed_config": {"rules": item}} for item in rules]
     return {"route_config": {"virtual_hosts": [{"routes": [route]}]}, "http_filters": filters}
 
 
@@ -46,8 +46,13 @@ def test_problem_remaining_fault_is_named() -> None:
 def test_problem_policy_needs_the_rules_of_the_waypoint() -> None:
     route = {"route": {"cluster": cluster("reviews")["name"]}}
     config = lab_config("waypoint", "l7Policy")
-    assert problem(config, manager(route)) == "the waypoint has no authorization rule"
-    assert problem(config, manager(route, rbac=True)) == ""
+    assert problem(config, manager(route)) == "the waypoint lacks the policy reviews-l7-policy"
+    users, own = ("ns[n]-policy[users]-rule[0]", "ns[n]-policy[reviews-l7-policy]-rule[0]")
+    assert problem(config, manager(route, rbac=(users,))) == "the waypoint lacks the policy reviews-l7-policy"
+    assert problem(config, manager(route, rbac=(users, own))) == ""
+    without = lab_config("waypoint")
+    assert problem(without, manager(route, rbac=(users,))) == ""
+    assert problem(without, manager(route, rbac=(own,))) == "the waypoint has the policy reviews-l7-policy"
 
 
 def exact(name: str, value: str, service: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from waypoint_lab.config.combinations import TOGGLES
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError, KubectlError
 from waypoint_lab.program import build
+from waypoint_lab.program.backend_checks import Application
 from waypoint_lab.program.preflight import Preflight
 from waypoint_lab.stages import fault_expiry
 
@@ -230,7 +231,7 @@ def test_build_backends_copy_all_ports_of_the_service() -> None:
         {"name": "http-web", "port": 80, "targetPort": 9080, "appProtocol": "http"},
         {"name": "tcp-admin", "port": 81, "targetPort": "admin", "protocol": "TCP"},
     ]
-    found = run(lambda: build.build(lab_config("waypoint", app={"port": 80}), ports=ports))
+    found = run(lambda: build.build(lab_config("waypoint", app={"port": 80}), application=Application(ports)))
     assert ports == found.inputs("reviews-baseline")["spec"]["ports"]
 
 

@@ -66,9 +66,9 @@ def test_preflight_returns_all_ports_of_the_service_whole(
         {"name": "http-web", "port": 80, "targetPort": 9080, "appProtocol": "http"},
         {"name": "http", "port": 9080, "protocol": "TCP"},
     ]
-    assert copied == Preflight(lab_config(app={"port": port}), lambda _config: []).result()
+    assert (copied, []) == Preflight(lab_config(app={"port": port}), lambda _config: []).result()
     existing = lab_config(app={"port": port}, target={"kind": "existing"})
-    assert copied == Preflight(existing, lambda _config: []).result()
+    assert (copied, []) == Preflight(existing, lambda _config: []).result()
 
 
 def test_preflight_port_that_the_service_lacks_is_one_line(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_service_ports_does_not_want_pods_without_need(
     ("created", "services", "port"),
     [(False, {"shop": SERVE}, None), (True, {}, None), (True, {"shop": SERVE, "shop-v1": SERVE}, SERVE)],
 )
-def test_ports_on_kind_are_those_of_the_users_own_service(
+def test_application_on_kind_is_the_users_own_service(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     created: bool,
@@ -176,4 +176,4 @@ def test_ports_on_kind_are_those_of_the_users_own_service(
     if created:
         (tmp_path / config.target.kubeconfig).parent.mkdir(parents=True)
         (tmp_path / config.target.kubeconfig).touch()
-    assert (port and port["spec"]["ports"]) == preflight._ports_on_kind(config)
+    assert (port and (port["spec"]["ports"], [])) == preflight._application_on_kind(config)
