@@ -12,6 +12,7 @@ from waypoint_lab.measure.client import Endpoint, Group, send
 
 ADMIN = {"name": "http-admin", "port": 9081, "targetPort": 9080, "protocol": "TCP", "appProtocol": "http"}
 DENIED, WRITES = {"paths": ["/reviews/1"]}, {"methods": ["POST"]}
+WAYPOINTS = "gateways"
 APP = {
     "backends": {
         "baseline": {"service": "reviews-baseline", "selector": {"app": "reviews", "version": "v1"}},
@@ -26,14 +27,16 @@ APP = {
 
 @pytest.fixture(scope="module")
 def backends(scene: Scene, kubectl: Kubectl) -> Iterator[Scene]:
-    """Return the stack with a backend `gold`; the application's Service has a second port."""
+    """Return the stack with a backend `gold` and its waypoint in another namespace; `reviews` has a second port."""
     scene.clear()
+    kubectl("create", "namespace", WAYPOINTS)
     patch = ("patch", "service", "reviews", "--namespace", NAMESPACE, "--type=json", "--patch")
     kubectl(*patch, json.dumps([{"op": "add", "path": "/spec/ports/-", "value": ADMIN}]))
-    scene.up("canary", "premium", app=APP, canary={"weight": 20})
+    scene.up("canary", "premium", app=APP, canary={"weight": 20}, waypoint={"namespace": WAYPOINTS})
     yield scene
     scene.clear()
     kubectl(*patch, json.dumps([{"op": "remove", "path": "/spec/ports/1"}]))
+    kubectl("delete", "namespace", WAYPOINTS)
 
 
 def spec(kubectl: Kubectl, service: str) -> dict[str, Any]:
@@ -49,6 +52,8 @@ def test_cohort_gets_the_backend_of_its_name(backends: Scene) -> None:
     verdicts = backends.verdicts()
     assert verdicts["gold to gold"]["measured"] == 1.0
     assert verdicts["others to the canary"]["declared"] == 0.2
+    assert backends.gateways() == []
+    assert backends.enrollment()["istio.io/use-waypoint-namespace"] == WAYPOINTS
     backends.assert_unchanged()
 
 

@@ -138,10 +138,13 @@ def ambient(classes: list[Object], workloads: list[Object], wanted: tuple[int, i
 def enrolled(config: LabConfig, namespaces: Mapping[str, Object]) -> list[Check]:
     """Check that the namespaces of the application and the client exist and are enrolled in the mesh."""
     found = []
-    for name in dict.fromkeys((config.app.namespace, config.client.namespace)):
+    meshed = (config.app.namespace, config.client.namespace)
+    for name in dict.fromkeys((*config.namespaces, *meshed)):
         labels = namespaces.get(name, {}).get("metadata", {}).get("labels", {})
         if name not in namespaces:
             found.append(_missing(f"namespace {name}", "does not exist", f"kubectl create namespace {name}"))
+        elif name not in meshed:
+            found.append(_ok(f"namespace {name}", "there"))
         elif labels.get("istio.io/dataplane-mode") != "ambient":
             fix = f"kubectl label namespace {name} istio.io/dataplane-mode=ambient"
             found.append(_missing(f"namespace {name}", "is not enrolled in the mesh", fix))

@@ -19,7 +19,8 @@ NEEDED: list[Need] = [
     ("gateway.networking.k8s.io", "gateways", ("create", "patch", "delete", "list")),
     ("gateway.networking.k8s.io", "httproutes", ("create", "patch", "delete")),
     ("networking.istio.io", "virtualservices", ("create", "patch", "delete")),
-    ("security.istio.io", "authorizationpolicies", ("create", "patch", "delete")),
+    ("security.istio.io", "authorizationpolicies", ("create", "patch", "delete", "list")),
+    ("security.istio.io", "requestauthentications", ("list",)),
     ("telemetry.istio.io", "telemetries", ("create", "patch", "delete")),
     ("", "services", ("create", "patch", "delete", "list")),
     ("", "configmaps", ("create", "patch", "delete")),
@@ -91,7 +92,7 @@ def _mesh(config: LabConfig) -> list[Check]:
 
 
 def _namespaces(config: LabConfig) -> list[Check]:
-    names = dict.fromkeys((config.app.namespace, config.client.namespace))
+    names = dict.fromkeys((*config.namespaces, config.client.namespace))
     there = {item["metadata"]["name"]: item for item in kubectl.items(config.target, "namespaces", *names)}
     return cluster_checks.enrolled(config, there)
 
@@ -145,13 +146,15 @@ def _permissions(config: LabConfig) -> list[Check]:
     needs += PARAMETER_NEEDS if config.waypoint.has_parameters else []
     needs += EXPIRY_NEEDS if config.faulty and config.fault.duration_seconds else []
     client = POD_NEEDS if isinstance(config.client, PodClient) else EXEC_NEEDS
-    return _reviewed(config, "", _allowed(config.app.namespace, needs) + _allowed(config.client.namespace, client))
+    asked = [question for space in config.namespaces for question in _allowed(space, needs)]
+    return _reviewed(config, "", asked + _allowed(config.client.namespace, client))
 
 
 def _istiod(config: LabConfig) -> list[Check]:
     user = "system:serviceaccount:istio-system:istiod"
     needs = [*ISTIOD_NEEDS, *(ISTIOD_PARAMETER_NEEDS if config.waypoint.has_parameters else [])]
-    return _reviewed(config, user, _allowed(config.app.namespace, needs, user))
+    asked = [question for space in config.namespaces for question in _allowed(space, needs, user)]
+    return _reviewed(config, user, asked)
 
 
 def _metrics(config: LabConfig) -> list[Check]:

@@ -73,6 +73,16 @@ class LabConfig(Model, frozen=True):
         return {self.waypoint.name: 1 - canary.weight / 100, canary.name: canary.weight / 100}
 
     @property
+    def waypoint_namespace(self) -> str:
+        """Namespace of the waypoints."""
+        return self.waypoint.namespace or self.app.namespace
+
+    @property
+    def namespaces(self) -> list[str]:
+        """Namespaces that the stack changes: the application's, and the waypoints' if it is another one."""
+        return [*dict.fromkeys((self.app.namespace, self.waypoint_namespace))]
+
+    @property
     def uses_virtual_service(self) -> bool:
         """True where one VirtualService owns all of the Service's traffic."""
         return self.traffic_api == "virtual-service"

@@ -56,10 +56,12 @@ class WaypointCanarySettings(Model, frozen=True):
 
 
 class WaypointSettings(Model, frozen=True):
-    """The waypoint of the namespace."""
+    """The waypoint of the application's namespace."""
 
     name: types.Name = "waypoint"
     """Name of its Gateway."""
+    namespace: types.OptionalName = ""
+    """Namespace of its Gateway, which must exist; empty means the application's."""
     revision: types.OptionalName = ""
     """Revision of Istio that programs it; empty means the namespace's."""
     fail_closed: bool = False

@@ -43,12 +43,12 @@ def log(config: LabConfig, waypoint: str, seconds: int) -> str:
     """
     # Without --tail, kubectl prints ten lines of each Pod that a selector finds.
     chosen = ("--selector", f"{GATEWAY_LABEL}={waypoint}", "--tail=-1", "--max-log-requests=50", f"--since={seconds}s")
-    return kubectl.run(config.target, "logs", "--namespace", config.app.namespace, *chosen)
+    return kubectl.run(config.target, "logs", "--namespace", config.waypoint_namespace, *chosen)
 
 
 def pod_log(config: LabConfig, pod: str, seconds: int) -> str:
     """Return the log of one Pod of a waypoint over the last `seconds`. Raises KubectlError."""
-    return kubectl.run(config.target, "logs", "--namespace", config.app.namespace, pod, f"--since={seconds}s")
+    return kubectl.run(config.target, "logs", "--namespace", config.waypoint_namespace, pod, f"--since={seconds}s")
 
 
 def requests(text: str, address: str = "") -> Iterator[dict[str, str]]:

@@ -149,7 +149,7 @@ def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str
 
 def _managers(config: LabConfig, waypoint: str) -> Iterator[Object | None]:
     """Yield the connection manager of each running Pod of a waypoint; None where it has no listener of the Service."""
-    space, path = config.app.namespace, "config_dump?resource=dynamic_listeners"
+    space, path = config.waypoint_namespace, "config_dump?resource=dynamic_listeners"
     chosen = ("--selector", f"{access_log.GATEWAY_LABEL}={waypoint}", "--field-selector=status.phase=Running")
     found = kubectl.items(config.target, "pods", "--namespace", space, *chosen)
     names = [item["metadata"]["name"] for item in found if not item["metadata"].get("deletionTimestamp")]

@@ -29,21 +29,25 @@ def _kept(item: Object) -> Object:
 
 @kubectl.readable("objects of the stack")
 def take(config: LabConfig) -> Snapshot:
-    """Return the namespaces and the Service, and the names of all objects in the Service's namespace.
+    """Return the namespaces and the Service, and the names of all objects in the namespaces that the stack changes.
 
     Raises:
         KubectlError: The cluster does not answer.
     """
     app, inside = config.app, ("--namespace", config.app.namespace)
     one: dict[str, tuple[str, ...]] = {
-        **{f"namespace {name}": ("namespace", name) for name in (app.namespace, config.client.namespace)},
+        **{f"namespace {name}": ("namespace", name) for name in (*config.namespaces, config.client.namespace)},
         f"service {app.service}": ("service", app.service, *inside),
     }
-    names = kubectl.run(config.target, "get", KINDS, *inside, "--output=name").split()
+    names = [f"{name} in {space}" for space in config.namespaces for name in _names(config, space)]
     kept = {
         name: _kept(json.loads(kubectl.run(config.target, "get", *what, "--output=json"))) for name, what in one.items()
     }
     return {**kept, "objects": sorted(names)}
+
+
+def _names(config: LabConfig, namespace: str) -> list[str]:
+    return kubectl.run(config.target, "get", KINDS, "--namespace", namespace, "--output=name").split()
 
 
 def orphans(items: list[Object]) -> list[str]:
@@ -69,7 +73,9 @@ def settled(config: LabConfig, limit_seconds: float = COLLECTED_SECONDS) -> Snap
 
     @kubectl.readable("objects of the namespace")
     def left() -> str:
-        return ", ".join(orphans(kubectl.items(config.target, KINDS, "--namespace", config.app.namespace)))
+        spaces = config.namespaces
+        found = [orphans(kubectl.items(config.target, KINDS, "--namespace", space)) for space in spaces]
+        return ", ".join(name for names in found for name in names)
 
     wait_until(left, "the cluster has collected what belonged to former Gateways", limit_seconds, POLL_SECONDS)
     return take(config)

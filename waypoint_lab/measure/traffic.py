@@ -110,7 +110,7 @@ class TrafficReader:
         """
         config, last = self._config, self._last
         try:
-            now = endpoint_counters.read(config.target, config.app.namespace, list(config.waypoints))
+            now = endpoint_counters.read(config.target, config.waypoint_namespace, list(config.waypoints))
             logged = self._log(now.pods) if self._log else None
         except KubectlError as error:
             if REFUSED in str(error) or time.monotonic() - self._at > UNREADABLE_SECONDS:

@@ -35,7 +35,17 @@ def application(config: LabConfig) -> Application:
     """
     with ThreadPoolExecutor(1) as pool:
         policies = pool.submit(backend_policies.copies, config)
+        if config.waypoint.namespace:
+            _check_namespace(config)
         return Application(service_ports(config), policies.result())
+
+
+def _check_namespace(config: LabConfig) -> None:
+    name = config.waypoint.namespace
+    if not kubectl.get(config.target, "namespace", name, limit_seconds=SECONDS):
+        raise ConfigError(
+            f"waypoint-lab:waypoint.namespace: there is no namespace {name}; create it: kubectl create namespace {name}"
+        )
 
 
 @kubectl.readable("Services and Pods of the application")

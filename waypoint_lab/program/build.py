@@ -17,7 +17,9 @@ from waypoint_lab.stages.table import STAGES
 
 
 def _gateways(config: LabConfig) -> WaypointArgs:
-    args: WaypointArgs = {"namespace": config.app.namespace, "gateway": config.waypoint.name}
+    args: WaypointArgs = {"namespace": config.waypoint_namespace, "gateway": config.waypoint.name}
+    if config.waypoint_namespace != config.app.namespace:
+        args["namespaces"] = [config.app.namespace]
     if config.waypoint.revision:
         args["revision"] = config.waypoint.revision
     if config.waypoint.canary:
@@ -86,6 +88,8 @@ def _waypoint(stack: Stack) -> None:
         }
         if config.waypoint.name != WaypointSettings().name:
             guard["waypoint"] = config.waypoint.name
+        if config.waypoint_namespace != config.app.namespace:
+            guard["waypoint_namespace"] = config.waypoint_namespace
         if config.waypoint.canary:
             guard["canary"] = config.waypoint.canary.name
         FailClosed(f"{config.app.service}-fail-closed", guard, stack.options())

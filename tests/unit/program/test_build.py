@@ -80,6 +80,19 @@ def test_build_waypoints_follow_the_config() -> None:
     assert weight == {"istio.io/use-waypoint-canary-weight": "20"}
 
 
+def test_build_waypoint_in_another_namespace_enrolls_that_of_the_application() -> None:
+    record = built("waypoint", waypoint={"namespace": "gateways", "failClosed": True, "canary": {"name": "next"}})
+    for name in ("waypoint-gateway", "waypoint-gateway-next"):
+        assert record.inputs(name)["metadata"]["namespace"] == "gateways"
+    enrolled = record.inputs("waypoint-enrollment-bookinfo-backends")["metadata"]
+    assert enrolled["name"] == "bookinfo-backends"
+    assert enrolled["labels"]["istio.io/use-waypoint-namespace"] == "gateways"
+    (rule,) = record.inputs("reviews-fail-closed-policy")["spec"]["rules"]
+    assert rule["from"][0]["source"]["principals"] == [
+        f"cluster.local/ns/gateways/sa/{name}" for name in ("waypoint", "next")
+    ]
+
+
 def test_build_waypoint_parameters_follow_the_config() -> None:
     record = built(
         "waypoint",

@@ -77,6 +77,17 @@ def test_preflight_port_that_the_service_lacks_is_one_line(asked: Path, monkeypa
         Preflight(lab_config(app={"port": 81}), lambda _config: []).result()
 
 
+def test_preflight_without_the_waypoints_namespace_names_it(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("waypoint_lab.program.preflight.verify_identity", lambda _: None)
+    (asked.parent / "kubectl").write_text(
+        f'#!/bin/sh\ncase "$*" in *" namespace "*) ;; *) echo \'{SERVICE}\' ;; esac\n'
+    )
+    with pytest.raises(
+        ConfigError, match=r"^waypoint-lab:waypoint.namespace: there is no namespace gateways; create it"
+    ):
+        Preflight(lab_config(waypoint={"namespace": "gateways"}), lambda _config: []).result()
+
+
 @pytest.mark.parametrize("kind", ["embedded", "existing"])
 def test_preflight_without_the_service_names_it(asked: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr("waypoint_lab.program.preflight.verify_identity", lambda _: None)
