@@ -24,6 +24,7 @@ __all__ = ["ToolchainError", "build", "key", "root"]
 
 PROVIDER = "pulumi-resource-kubernetes"
 PROVIDER_FOLDER = HERE / "kubernetes_provider"
+OWN = ("./istiod", "./kubelet-streaming")  # mains of this project, in the main module
 DISK_NEEDED = 8 * 2**30  # bytes: 1 GiB of binaries, the rest Go's module and build caches
 LDFLAGS = " ".join(
     [
@@ -68,7 +69,7 @@ def _packages() -> dict[str, str]:
     assert tools is not None
     # The last element of etcd's import path is a version; users know the program as etcd.
     named = {"go.etcd.io/etcd/server/v3": "etcd"}
-    return {named.get(package, package.rpartition("/")[2]): package for package in [*tools[1].split(), "./istiod"]}
+    return {named.get(package, package.rpartition("/")[2]): package for package in [*tools[1].split(), *OWN]}
 
 
 def _missing(target: Path) -> list[str]:

@@ -18,6 +18,7 @@ DATA = {
     "embedded/toolchain/go.mod",
     "embedded/toolchain/go.sum",
     "embedded/toolchain/istiod/main.go",
+    "embedded/toolchain/kubelet-streaming/main.go",
     "embedded/toolchain/requirements-go.txt",
     "policies/PulumiPolicy.yaml",
     "waypoint_lab/program/kind_cluster.yaml",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from embedded.kube import Object
 from embedded.node.kubelet import probes
-from embedded.node.kubelet.container_process import ContainerProcess
+from embedded.node.kubelet.container_process import ContainerProcess, Streams
 from embedded.node.kubelet.container_start import prepare, pull, terminated
 from embedded.node.kubelet.context import BACKOFF_FORGOTTEN, PodContext, backoff, now
 from embedded.node.kubelet.environment import MissingReference
@@ -116,9 +116,8 @@ class Container:
         self.starting = True
         try:
             log = self.log_path()
-            run = await ContainerProcess.start(
-                self._pod.launcher, sandbox, command, self._pod.folder / "root", mounts, log
-            )
+            root, streams = self._pod.folder / "root", Streams.of(self.spec)
+            run = await ContainerProcess.start(self._pod.launcher, sandbox, command, root, mounts, log, streams)
         except LaunchError as error:
             self._pod.event("Warning", "Failed", f"Error: failed to start container {self.name}: {error}")
             self._ended(128, "StartError", start, f"failed to start container: {error}")

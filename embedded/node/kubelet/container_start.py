@@ -39,7 +39,8 @@ async def prepare(pod: PodContext, spec: Object, image: Image) -> tuple[Command,
     Raises:
         MissingReference: The spec refers to something that does not exist, or asks for something unsupported.
     """
-    base = {**image.env, **environment.service_environment(pod.config.service_cidr)}
+    terminal = {"TERM": "xterm"} if spec.get("tty") else {}
+    base = {**terminal, **image.env, **environment.service_environment(pod.config.service_cidr)}
     env = await environment.build(pod.view(), spec, base, pod.store, pod.capacity)
     command, args = ([environment.expand(text, env) for text in spec.get(key) or []] for key in ("command", "args"))
     argv = image.argv(command, args)

@@ -133,12 +133,12 @@ class Kubelet:
             if pod.pod["metadata"]["namespace"] == namespace:
                 pod.refresh()
 
-    def find(self, namespace: str, name: str, container: str) -> tuple[Pod, Container] | None:
-        """Return a running Pod and its container, or None."""
+    def find(self, namespace: str, name: str, container: str = "") -> tuple[Pod, Container] | None:
+        """Return a running Pod and its container, the first one without a name; None if there is none."""
         for pod in self._pods.values():
             meta = pod.pod["metadata"]
             if (meta["namespace"], meta["name"]) == (namespace, name):
                 for each in (*pod.mains, *pod.init):
-                    if each.name == container:
+                    if container in ("", each.name):
                         return pod, each
         return None

@@ -76,8 +76,8 @@ async def _register(config: NodeConfig, kube: Kube, capacity: dict[str, str]) ->
         # No host name: the API server would prefer it, and nothing resolves it.
         "addresses": [{"type": "InternalIP", "address": config.node_ip}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": config.kubelet_port}},
-        # The API server then forwards exec's WebSocket instead of translating it to SPDY.
-        "declaredFeatures": ["ExtendWebSocketsToKubelet"],
+        # The API server then translates WebSockets to SPDY, which is all that the streaming library serves.
+        "declaredFeatures": None,
         "nodeInfo": {
             "machineID": name,
             "systemUUID": name,

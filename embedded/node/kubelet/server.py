@@ -1,48 +1,24 @@
-"""The kubelet's HTTPS server. The API server forwards `kubectl exec` and `kubectl logs` to it."""
+"""The kubelet's server: the program kubelet-streaming, which the API server connects to, and logs behind it."""
 
 import asyncio
 import contextlib
-import dataclasses
 import datetime
-import ssl
+import logging
+from pathlib import Path
 
 from aiohttp import web
 
-from embedded.node.config import NodeConfig
 from embedded.node.kubelet.container import Container
-from embedded.node.kubelet.exec_session import PROTOCOLS, STDERR, ExecSession, failure, finish, success
 from embedded.node.kubelet.kubelet import Kubelet
 from embedded.node.kubelet.logs import older, parse, read
 from embedded.node.kubelet.pod import Pod
-from embedded.node.launcher.process import LaunchError
+from embedded.node.kubelet.runtime_server import RuntimeServer
+from embedded.processes import die_with_parent
 
-ALLOWED_GROUP = "system:masters"
+STREAMS, REST = Path("/run/waypoint-lab/kubelet-streams.sock"), Path("/run/waypoint-lab/kubelet.sock")
+RESTART_SECONDS = 0.2
 FOLLOW_SECONDS = 0.2  # between two reads of a followed log
-
-
-def tls(config: NodeConfig) -> ssl.SSLContext:
-    """Return a TLS context that accepts only clients with a certificate of the cluster's authority."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(config.kubelet_cert, config.kubelet_key)
-    context.load_verify_locations(config.ca_file)
-    context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def _groups(request: web.Request) -> set[str]:
-    transport = request.transport
-    certificate = transport.get_extra_info("peercert") if transport else None
-    subject = (certificate or {}).get("subject", ())
-    return {value for part in subject for key, value in part if key == "organizationName"}
-
-
-@web.middleware
-async def _authorise(request: web.Request, handler: web.Callable) -> web.StreamResponse:  # type: ignore[name-defined]
-    if ALLOWED_GROUP not in _groups(request):
-        raise web.HTTPForbidden(text="kubelet: only the API server is authorized\n")
-    answer: web.StreamResponse = await handler(request)
-    return answer
+log = logging.getLogger(__name__)
 
 
 class KubeletServer:
@@ -54,17 +30,37 @@ class KubeletServer:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        application = web.Application(middlewares=[_authorise])
+        STREAMS.parent.mkdir(parents=True, exist_ok=True)
+        application = web.Application()
         application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
-        application.router.add_route("*", "/exec/{namespace}/{pod}/{container}", self._exec)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
         await runner.setup()
-        config = self._kubelet.config
         try:
-            await web.TCPSite(runner, config.node_ip, config.kubelet_port, ssl_context=tls(config)).start()
-            await asyncio.Event().wait()
+            REST.unlink(missing_ok=True)
+            await web.UnixSite(runner, str(REST)).start()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(RuntimeServer(self._kubelet).run(STREAMS))
+                group.create_task(self._run_streaming())
         finally:
             await runner.cleanup()
+
+    async def _run_streaming(self) -> None:
+        """Run the program that serves the kubelet's port; start it again whenever it ends."""
+        config = self._kubelet.config
+        argv = [str(Path(config.toolchain_bin) / "kubelet-streaming")]
+        argv += ["--listen", f"{config.node_ip}:{config.kubelet_port}", "--ca", config.ca_file]
+        argv += ["--cert", config.kubelet_cert, "--key", config.kubelet_key]
+        argv += ["--streams", str(STREAMS), "--rest", str(REST)]
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                *argv, stdin=asyncio.subprocess.DEVNULL, preexec_fn=die_with_parent
+            )
+            try:
+                log.warning("kubelet-streaming ended with status %s; starting it again", await process.wait())
+            finally:
+                if process.returncode is None:
+                    process.kill()
+            await asyncio.sleep(RESTART_SECONDS)
 
     def _find(self, request: web.Request) -> tuple[Pod, Container]:
         names = request.match_info
@@ -132,38 +128,3 @@ class KubeletServer:
                     await asyncio.sleep(FOLLOW_SECONDS)
             await response.write_eof()
         return response
-
-    # Exec.
-
-    async def _exec(self, request: web.Request) -> web.StreamResponse:
-        pod, container = self._find(request)
-        if request.headers.get("Upgrade", "").lower() != "websocket":
-            raise web.HTTPBadRequest(text="kubelet: exec needs a WebSocket; use a newer kubectl\n")
-        query = request.query
-        tty = query.get("tty") in ("1", "true")
-        wants_input = query.get("input") in ("1", "true") or query.get("stdin") in ("1", "true")
-        socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=0)
-        await socket.prepare(request)
-        if pod.sandbox is None or container.process is None or container.command is None:
-            await finish(socket, failure(f"container {container.name} does not run"))
-            return socket
-        env = container.command.env | ({"TERM": "xterm"} if tty else {})
-        command = dataclasses.replace(container.command, argv=list(query.getall("command", [])), env=env)
-        root = f"/proc/{container.process.pid}/root"
-        session = ExecSession(socket, root, tty=tty, wants_input=wants_input)
-        try:
-            launcher = self._kubelet.launcher
-            process = await launcher.execute(pod.sandbox.pause, container.process, command, session.handles, tty=tty)
-        except LaunchError as error:
-            session.close()
-            with contextlib.suppress(ConnectionError):
-                await socket.send_bytes(bytes([STDERR]) + f"error executing command in container: {error}\n".encode())
-            await finish(socket, failure("", 127))
-            return socket
-        try:
-            code = await session.relay(process)
-        finally:
-            await self._kubelet.launcher.kill(process, group=True)
-        if code is not None:
-            await finish(socket, success() if code == 0 else failure("", code))
-        return socket

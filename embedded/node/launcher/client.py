@@ -149,7 +149,14 @@ class LauncherClient:
         return await self._start({"op": "pause", "hostname": hostname, "sysctls": sysctls or {}}, ())
 
     async def run(
-        self, pause: Process, command: Command, root: str, plan: list[list[str]], handles: Sequence[int]
+        self,
+        pause: Process,
+        command: Command,
+        root: str,
+        plan: list[list[str]],
+        handles: Sequence[int],
+        *,
+        tty: bool = False,
     ) -> Process:
         """Start the main process of a container.
 
@@ -159,12 +166,13 @@ class LauncherClient:
             root: An empty folder under which the container's file system is built.
             plan: The mounts, as `kubelet.mounts.plan` returns them.
             handles: Descriptors that become the standard streams.
+            tty: The standard input becomes the controlling terminal.
 
         Raises:
             LaunchError: The command cannot be executed.
             LauncherGone: The launcher ended.
         """
-        order = {"op": "run", "pause": pause.pid, "root": root, "plan": plan, **vars(command)}
+        order = {"op": "run", "pause": pause.pid, "root": root, "plan": plan, "tty": tty, **vars(command)}
         return await self._start(order, handles)
 
     async def execute(
