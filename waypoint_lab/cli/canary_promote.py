@@ -9,7 +9,7 @@ import click
 
 from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab import signals
-from waypoint_lab.cli import observers, output
+from waypoint_lab.cli import observers, output, terminal
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.settings import PROMOTION, LabConfig
 from waypoint_lab.config.target import use_target
@@ -20,6 +20,7 @@ from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout.analysis import StepDecision, Thresholds
 from waypoint_lab.rollout.approval import FileApproval, HttpApproval, Wait
 from waypoint_lab.rollout.journal import Journal
+from waypoint_lab.rollout.progress import ProgressFile
 from waypoint_lab.rollout.promotion import Operator, Promotion
 from waypoint_lab.rollout.state import CanaryStep, PromotionState, current_state
 from waypoint_lab.signals import StopRequest
@@ -229,10 +230,11 @@ def promote(
     use_target(invocation.state, pulumi_stack.config())
     journal = Journal(PROJECT_FOLDER, stack)
     observed = observers.observed(journal, pulumi_stack, report, metrics_file=metrics_file)
-    with stop.received(), journal.locked(), observed:
+    shown_view = terminal.shown(pulumi_stack.config(), PROJECT_FOLDER, stack)
+    with stop.received(), journal.locked(), observed, ProgressFile(journal) as progress, shown_view:
         state = current_state(journal.records())
         weights, chosen = choose_steps(pulumi_stack.config(), state, steps, cohort or header or "")
-        operator = Operator(report, stop, approval)
+        operator = Operator(report, stop, approval, progress)
         promotion = Promotion(journal, pulumi_stack, thresholds, operator)
         if state and not state.ended:
             report(str(state))

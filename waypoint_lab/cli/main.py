@@ -111,6 +111,7 @@ chaos = LazyGroup(
         "env": ("cluster:env", "Print the exports that a shell needs."),
         "run": ("run:run", "Run all stages of the lab and measure each."),
         "verify": ("verify:verify", "Measure the deployed stages."),
+        "watch": ("watch:watch", "Show the traffic through the waypoints now."),
         "guard": ("guard:guard", "Run a command; fail if the traffic is worse afterwards."),
         "doctor": ("doctor:doctor", "Check that the stack's cluster has what the lab needs."),
         "policies": ("policies:list_policies", "List the policies of the pack, their levels and parameters."),

@@ -2,7 +2,8 @@
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from waypoint_lab.measure.verify import Measurement, Verdict
 
+_shown_by: list[Callable[[str], None]] = []
 STYLES = {"passed": "green", "FAILED": "bold red", "inconclusive": "yellow"}
 
 stack_option = click.option(
@@ -32,7 +34,20 @@ def reporter(name: str) -> Callable[[str], None]:
 
 
 def _report(name: str, line: str) -> None:
-    click.echo(f"{name}: {line}", err=True)
+    if _shown_by:
+        _shown_by[-1](f"{name}: {line}")
+    else:
+        click.echo(f"{name}: {line}", err=True)
+
+
+@contextmanager
+def reported_to(show: Callable[[str], None]) -> Iterator[None]:
+    """Give lines of progress to a function inside the context, in place of standard error."""
+    _shown_by.append(show)
+    try:
+        yield
+    finally:
+        _shown_by.remove(show)
 
 
 def print_json(document: object) -> None:

@@ -11,7 +11,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.kubectl import ODD
 from waypoint_lab.live import envoy_state, updates
-from waypoint_lab.live.cluster_objects import PATHS, POD, ClusterObjects
+from waypoint_lab.live.cluster_objects import PATHS, POD, SERVICE, ClusterObjects
 from waypoint_lab.live.connection import Admin, Api
 from waypoint_lab.live.envoy_state import ServiceRoutes
 from waypoint_lab.live.model import Change
@@ -37,6 +37,7 @@ class ClusterReader:
         self._routes: dict[str, dict[Place, ServiceRoutes]] = {}
         self.live_changes: list[Change] = []
         self.updates: list[Change] = []
+        self.woken = asyncio.Event()  # by a change of an object
         self._problems: dict[str, str] = {}
         self._admins: dict[str, Admin] = {}
         self._logs: dict[str, asyncio.Task[None]] = {}
@@ -60,12 +61,14 @@ class ClusterReader:
         await asyncio.gather(*(admin.close() for admin in self._admins.values()))
 
     async def _watch(self, kind: str) -> None:
-        namespace = self._config.app.namespace
+        namespace = self._config.waypoint_namespace if kind == POD else self._config.app.namespace
         selector = f"{GATEWAY_LABEL} in ({','.join(self._config.waypoints)})" if kind == POD else ""
         while True:
             try:
                 async for event, item in self._api.watch(PATHS[kind].format(namespace), selector):
                     self.objects.take(kind, event, item)
+                    if kind not in (POD, SERVICE):
+                        self.woken.set()
                     self._problems.pop(kind, None)
             except KubectlError as error:
                 if "could not find the requested resource" not in str(error):  # a kind that is not installed
@@ -77,7 +80,7 @@ class ClusterReader:
     async def _follow_log(self, pod: str) -> None:
         while True:
             try:
-                async for line in self._api.log(self._config.app.namespace, pod):
+                async for line in self._api.log(self._config.waypoint_namespace, pod):
                     for one in logged(line.decode(errors="replace"), time.time()):
                         self.window.add_line(one)
                     self._problems.pop("log", None)
@@ -101,7 +104,7 @@ class ClusterReader:
         pods = self.objects.pods()
         await self._follow_pods(pods)
         if not pods:
-            what = f"{', '.join(self._config.waypoints)} of namespace {self._config.app.namespace}"
+            what = f"{', '.join(self._config.waypoints)} of namespace {self._config.waypoint_namespace}"
             self._problems["pods"] = f"no Pod of waypoint {what} runs; turn stages.waypoint on"
             return False
         self._problems.pop("pods", None)
@@ -139,12 +142,12 @@ class ClusterReader:
             await self._admins.pop(pod).close()
         for pod in pods:
             if pod not in self._admins:
-                self._admins[pod] = Admin(self._config.target, self._config.app.namespace, pod)
+                self._admins[pod] = Admin(self._config.target, self._config.waypoint_namespace, pod)
                 self._logs[pod] = asyncio.create_task(self._follow_log(pod))
 
     async def _ask(self, pod: str) -> tuple[Endpoints, int] | None:
         """Return the counters of a Pod and the number of updates that its Envoy has processed; None without answer."""
-        namespace, admin = self._config.app.namespace, self._admins[pod]
+        namespace, admin = self._config.waypoint_namespace, self._admins[pod]
         try:
             text, stats = await admin.ask(envoy.REQUESTS), await admin.ask(envoy.UPDATES)
             with kubectl.readable(f"counters of {namespace}/{pod}"):
@@ -159,7 +162,7 @@ class ClusterReader:
         """Read the routes of a Pod's Envoy. Return True if they have changed."""
         try:
             text = await self._admins[pod].ask(LISTENERS)
-            with kubectl.readable(f"routes of {self._config.app.namespace}/{pod}"):
+            with kubectl.readable(f"routes of {self._config.waypoint_namespace}/{pod}"):
                 now = envoy_state.read(json.loads(text))
         except KubectlError as error:
             self._problems[f"routes of {pod}"] = str(error)

@@ -25,7 +25,8 @@ from waypoint_lab.rollout import progress
 from waypoint_lab.rollout.journal import Journal, Record
 
 INTERVAL_SECONDS = 0.4
-SOON_SECONDS = 0.15  # after a change of Envoy's routes
+SOON_SECONDS = 0.1  # after a change of an object or of Envoy's routes
+EAGER_SECONDS = 2.0  # after a change of an object, which Envoy gets some time later
 END_SECONDS = 15.0
 
 
@@ -104,13 +105,18 @@ class Sampler:
             reader = ClusterReader(self._config, self._folder, self._stack, self._window_seconds, api)
             self._started.set()
             tasks = reader.start()
+            eager = 0.0
             try:
                 while not self._stop.is_set():
                     began = time.monotonic()
                     changed = await self._unless_stopped(reader.read)
                     self._publish(reader)
-                    pause = SOON_SECONDS if changed else INTERVAL_SECONDS - (time.monotonic() - began)
-                    await self._pause(pause)
+                    now = time.monotonic()
+                    if reader.woken.is_set():
+                        reader.woken.clear()
+                        eager = now + EAGER_SECONDS
+                    soon = changed or now < eager
+                    await self._pause(reader.woken, SOON_SECONDS if soon else INTERVAL_SECONDS - (now - began))
             finally:
                 for task in tasks:
                     task.cancel()
@@ -119,20 +125,21 @@ class Sampler:
 
     async def _unless_stopped(self, read: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
         task = asyncio.create_task(read())
-        stop = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        if not await self._first(task):
             return False
-        return bool(task.result())
+        return task.result()
 
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stop.wait(), max(0.0, seconds))
-        except TimeoutError:
-            return
+    async def _pause(self, woken: asyncio.Event, seconds: float) -> None:
+        await self._first(asyncio.create_task(woken.wait()), max(0.0, seconds))
+
+    async def _first(self, task: "asyncio.Task[bool]", seconds: float | None = None) -> bool:
+        """Wait for a task, a request to stop or a limit; cancel the others. Return True if the task is done."""
+        stop = asyncio.create_task(self._stop.wait())
+        done, waiting = await asyncio.wait({task, stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return task in done
 
     def _publish(self, reader: ClusterReader) -> None:
         now, found, window = time.time(), reader.objects, reader.window

@@ -1,0 +1,154 @@
+"""Readings of a cluster: the first counters, a change of the routes, Pods that come and go, and missing permissions."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.unit.live.answers import BASELINE, CANARY, CONFIG, counters, listeners, pod
+from tests.unit.live.test_window import BASE, NEXT
+from waypoint_lab.errors import KubectlError
+from waypoint_lab.live import cluster_reader
+from waypoint_lab.live.cluster_objects import POD
+from waypoint_lab.live.cluster_reader import ClusterReader
+from waypoint_lab.live.connection import Api
+
+UPDATES = "listener_manager.lds.update_success: {}"
+FORBIDDEN = 'kubectl exec: pods "w-1" is forbidden: User "ci" cannot create resource "pods/exec"'
+
+
+class Envoys:
+    """Answers of the admin interface of each Pod; an error is raised."""
+
+    def __init__(self) -> None:
+        self.requests: dict[str, dict[str, int] | KubectlError] = {"w-1": {"reviews_baseline": 500}}
+        self.routes = listeners({BASELINE: 100})
+        self.processed = 1
+        self.closed: list[str] = []
+
+    def admin(self, _target: object, _namespace: str, name: str) -> "Admin":
+        return Admin(self, name)
+
+
+class Admin:
+    """The admin interface of one Pod."""
+
+    def __init__(self, envoys: Envoys, name: str) -> None:
+        self._envoys, self._name = envoys, name
+
+    async def ask(self, path: str) -> str:
+        found = self._envoys.requests[self._name]
+        if isinstance(found, KubectlError):
+            raise found
+        if path.startswith("clusters"):
+            return json.dumps(counters(**found))
+        return json.dumps(self._envoys.routes) if "dump" in path else UPDATES.format(self._envoys.processed)
+
+    async def close(self) -> str:
+        self._envoys.closed.append(self._name)
+        return ""
+
+
+class Logs:
+    """An API server whose logs are silent."""
+
+    async def log(self, _namespace: str, _pod: str) -> Any:
+        await asyncio.sleep(60)
+        yield b""
+
+
+Read = Callable[[Callable[[ClusterReader, Envoys], Coroutine[Any, Any, None]]], None]
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Read:
+    """Run a test with a reader of a cluster with one Pod."""
+    envoys = Envoys()
+    monkeypatch.setattr(cluster_reader, "Admin", envoys.admin)
+
+    def run(test: Callable[[ClusterReader, Envoys], Coroutine[Any, Any, None]]) -> None:
+        async def inside() -> None:
+            reader = ClusterReader(CONFIG, tmp_path, "dev", 10.0, cast(Api, Logs()))
+            reader.objects.take(POD, "LIST", {"items": [pod("w-1")]})
+            try:
+                await test(reader, envoys)
+            finally:
+                await reader.close()
+
+        asyncio.run(inside())
+
+    return run
+
+
+def test_read_requests_of_before_are_not_counted(read: Read) -> None:
+    async def test(reader: ClusterReader, envoys: Envoys) -> None:
+        assert await reader.read()
+        envoys.requests["w-1"] = {"reviews_baseline": 520}
+        assert not await reader.read()
+        assert reader.window.counts[BASE].requests == 20
+        assert reader.live_changes == []
+        assert reader.problem() == ""
+
+    read(test)
+
+
+def test_read_new_routes_start_the_window_again(read: Read) -> None:
+    async def test(reader: ClusterReader, envoys: Envoys) -> None:
+        await reader.read()
+        envoys.routes, envoys.processed = listeners({BASELINE: 50, CANARY: 50}), 2
+        envoys.requests["w-1"] = {"reviews_baseline": 560}
+        assert await reader.read()
+        assert [one.text for one in reader.live_changes] == ["reviews: 50 % reviews-baseline, 50 % reviews-stable"]
+        envoys.requests["w-1"] = {"reviews_baseline": 562, "reviews_stable": 3}
+        assert not await reader.read()
+        assert {place: counts.requests for place, counts in reader.window.counts.items()} == {BASE: 2, NEXT: 3}
+
+    read(test)
+
+
+def test_read_update_without_new_routes_keeps_the_window(read: Read) -> None:
+    async def test(reader: ClusterReader, envoys: Envoys) -> None:
+        await reader.read()
+        envoys.processed = 2
+        assert not await reader.read()
+
+    read(test)
+
+
+def test_read_new_pod_counts_whole_and_an_old_one_ends(read: Read) -> None:
+    async def test(reader: ClusterReader, envoys: Envoys) -> None:
+        await reader.read()
+        envoys.requests["w-2"] = {"reviews_baseline": 30}
+        reader.objects.take(POD, "ADDED", pod("w-2"))
+        await reader.read()
+        assert reader.window.totals[BASE].requests == 30
+        reader.objects.take(POD, "DELETED", pod("w-1"))
+        await reader.read()
+        assert envoys.closed == ["w-1"]
+
+    read(test)
+
+
+def test_read_without_permission_names_it(read: Read) -> None:
+    async def test(reader: ClusterReader, envoys: Envoys) -> None:
+        envoys.requests["w-1"] = KubectlError(FORBIDDEN)
+        assert not await reader.read()
+        assert "grant `list` on pods and `create` on pods/exec there" in reader.problem()
+        envoys.requests["w-1"] = {"reviews_baseline": 900}
+        await reader.read()
+        assert reader.problem() == ""
+        assert BASE not in reader.window.counts
+
+    read(test)
+
+
+def test_read_without_pods_says_so(read: Read) -> None:
+    async def test(reader: ClusterReader, _envoys: Envoys) -> None:
+        reader.objects.take(POD, "LIST", {"items": []})
+        assert not await reader.read()
+        assert "no Pod of waypoint waypoint of namespace" in reader.problem()
+
+    read(test)
