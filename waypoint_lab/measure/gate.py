@@ -175,6 +175,8 @@ def traffic_failures(config: LabConfig, gate: GateSettings) -> list[str]:
         most = f"measured {sample} of users"
         if sample >= gate.minimum_requests:
             most = f"measured {_least(logged)} of users to one backend, of at least {P99_REQUESTS}"
+        if not tries.requests:
+            most = f"{most} ({traffic.none_passed(config)})"
         return [f"{_few(gate)}, {most}: no data is not a pass"]
     found = []
     if gate.success_rate is not None:

@@ -7,9 +7,11 @@ import math
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.measure import access_log, endpoint_counters
@@ -18,6 +20,7 @@ from waypoint_lab.measure.unpaired import Outcomes
 
 ROLES = ("canary", "baseline")
 UNREADABLE_SECONDS = 20.0  # a Pod that is replaced, or an API server that is busy
+BOUND = "istio.io/WaypointBound"  # condition of a Service that a waypoint serves
 OVERLAP_SECONDS = 5  # of two looks at a log, whose lines are written some time after the answer
 
 
@@ -90,6 +93,24 @@ def role_of(config: LabConfig, where: Destination) -> str:
     return ""
 
 
+def none_passed(config: LabConfig) -> str:
+    """Return the line for a measurement without any request of users.
+
+    Requests past the waypoint cannot be seen. Open connections keep their path, so those that are older than the
+    waypoint go past it; the line has the time from which on connections pass it, where the Service tells.
+    """
+    app, since = config.app, ""
+    with suppress(KubectlError), kubectl.readable("conditions of the Service"):
+        found = kubectl.get(config.target, "service", app.service, "--namespace", app.namespace)
+        for condition in found["status"]["conditions"]:
+            if condition["type"] == BOUND:
+                since = f" since {condition['lastTransitionTime']}"
+    return (
+        f"no request passed the waypoint, which serves {app.namespace}/{app.service}{since}; connections that are "
+        f"older do not pass it: restart the clients that keep theirs"
+    )
+
+
 class TrafficReader:
     """Reader of the requests since its last call."""
 
@@ -106,11 +127,14 @@ class TrafficReader:
         The next block has the requests since the last call that read the waypoints.
 
         Raises:
-            KubectlError: A permission is missing, or nothing could be read for UNREADABLE_SECONDS.
+            KubectlError: A permission is missing, or nothing could be read for UNREADABLE_SECONDS; also where the
+                waypoints have no running Pod so long.
         """
         config, last = self._config, self._last
         try:
             now = endpoint_counters.read(config.target, config.waypoint_namespace, list(config.waypoints))
+            if not now.pods:
+                raise KubectlError(f"waypoint {config.waypoint_namespace}/{config.waypoint.name} has no running Pod")
             logged = self._log(now.pods) if self._log else None
         except KubectlError as error:
             if REFUSED in str(error) or time.monotonic() - self._at > UNREADABLE_SECONDS:

@@ -9,7 +9,7 @@ from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ProbeError
 from waypoint_lab.measure.client import Client, Endpoint, Group
-from waypoint_lab.measure.traffic import TrafficReader
+from waypoint_lab.measure.traffic import TrafficReader, none_passed
 from waypoint_lab.rollout.analysis import ProbeEvidence, StepDecision, Thresholds
 from waypoint_lab.rollout.progress import Observer, Progress, ignore
 from waypoint_lab.rollout.prometheus_analysis import PrometheusEvidence
@@ -85,10 +85,16 @@ class StepAnalysis:
                 continue
             with ExitStack() as stack:
                 decision, why = self._until_decided(name, *sources[name](stack))
+            if decision is StepDecision.PAUSE and name == "traffic" and not self._any_request():
+                why = f"{why}; {none_passed(self._config)}"
             if decision is not StepDecision.PROMOTE:
                 return decision, why
             reasons.append(why)
         return StepDecision.PROMOTE, "; ".join(reasons)
+
+    def _any_request(self) -> bool:
+        """Return True if a request of users was seen."""
+        return any(self._evidence["traffic"].document()["requests"].values())
 
     def _until_decided(self, name: str, evidence: StepEvidence, collect: Callable[[], None]) -> Decided:
         began = time.monotonic()

@@ -4,6 +4,7 @@ Environment:
     URL: Address that is requested.
     RATE: Requests a second.
     WORKERS: Users at the same time, who share the rate.
+    CONNECTION_SECONDS: Time that a user keeps a connection. One that is older than a waypoint does not pass it.
 """
 
 import collections
@@ -17,6 +18,7 @@ import urllib.parse
 URL = urllib.parse.urlsplit(os.environ["URL"])
 RATE = float(os.environ.get("RATE", "20"))
 WORKERS = int(os.environ.get("WORKERS", "4"))
+CONNECTION_SECONDS = float(os.environ.get("CONNECTION_SECONDS", "10"))
 REQUEST_SECONDS = 10.0
 REPORT_SECONDS = 10.0
 
@@ -25,11 +27,15 @@ lock = threading.Lock()
 
 
 def use(number):
-    """Send the requests of one user, on one connection while it lasts."""
+    """Send the requests of one user, on one connection for CONNECTION_SECONDS."""
     connection = http.client.HTTPConnection(URL.hostname, URL.port or 80, timeout=REQUEST_SECONDS)
     due = time.monotonic() + number / RATE
+    until = due + CONNECTION_SECONDS
     while True:
         time.sleep(max(0.0, due - time.monotonic()))
+        if time.monotonic() > until:
+            connection.close()  # the next request opens a new one
+            until = time.monotonic() + CONNECTION_SECONDS
         due = max(due, time.monotonic() - 1) + WORKERS / RATE  # a slow answer is not followed by a burst
         try:
             connection.request("GET", URL.path, headers={"user-agent": "shop-user"})

@@ -4,6 +4,7 @@ import pytest
 
 from tests.unit.configs import lab_config
 from tests.unit.measure.waypoint_logs import FIRST, MINE, NEXT, Kubectl, Sends, config, line, logged, use
+from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import NotSyncedError
 from waypoint_lab.measure import envoy_config
@@ -72,3 +73,9 @@ def test_wait_for_traffic_past_the_waypoint_reads_no_log(monkeypatch: pytest.Mon
     with pytest.raises(NotSyncedError, match=r"^requests go through .*: not within 0 s: 8 of 8 requests did not$"):
         wait(config(0), limit_seconds=0)
     assert fake.commands == []
+
+
+def test_wait_for_a_waypoint_without_running_pod_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubectl, "items", lambda *_args: [])
+    with pytest.raises(NotSyncedError, match="waypoint bookinfo-backends/waypoint has no running Pod"):
+        envoy_config.wait(lab_config("waypoint"), 0.01)

@@ -291,6 +291,10 @@ def test_too_few_requests_of_users_are_no_pass(monkeypatch: pytest.MonkeyPatch) 
     assert judged(0.01, success_rate=1) == [
         "sample: declared at least 500 requests in 0.01 s, measured 499 of users: no data is not a pass"
     ]
+    monkeypatch.setattr(traffic, "none_passed", lambda _config: "no request passed the waypoint")
+    Blocks(monkeypatch)
+    (line,) = judged(0.01, success_rate=1)
+    assert line.endswith("measured 0 of users (no request passed the waypoint): no data is not a pass")
     block = users(Outcomes(500), Outcomes(500), fast=49)
     Blocks(monkeypatch, block, block)
     (line,) = judged(0.01, p99_ratio=2)

@@ -102,6 +102,39 @@ def test_read_that_fails_for_good_raises(
         reader.read()
 
 
+def test_read_without_running_pod_of_the_waypoint_raises(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.logs = [[]]
+    scene.counters = [counters(Counts(), Counts()), EndpointCounters({})]
+    reader = started()
+    monkeypatch.setattr(traffic, "UNREADABLE_SECONDS", -1.0)
+    with pytest.raises(KubectlError, match=r"^waypoint bookinfo-backends/waypoint has no running Pod$"):
+        reader.read()
+
+
+BOUND = {"status": {"conditions": [{"type": traffic.BOUND, "lastTransitionTime": "2026-01-02T03:04:05Z"}]}}
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        (BOUND, "which serves bookinfo-backends/reviews since 2026-01-02T03:04:05Z; connections that are older do not"),
+        ({"status": {"conditions": []}}, "which serves bookinfo-backends/reviews; connections that are older do not"),
+        ({}, "which serves bookinfo-backends/reviews; connections that are older do not"),
+        (KubectlError("busy"), "which serves bookinfo-backends/reviews; connections that are older do not"),
+    ],
+)
+def test_none_passed_names_the_time_from_which_on_connections_pass(
+    monkeypatch: pytest.MonkeyPatch, service: dict[str, object] | KubectlError, said: str
+) -> None:
+    def get(*_args: object) -> dict[str, object]:
+        if isinstance(service, KubectlError):
+            raise service
+        return service
+
+    monkeypatch.setattr(kubectl, "get", get)
+    assert said in traffic.none_passed(CONFIG)
+
+
 def test_read_without_permission_raises_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_args: object, **_limits: object) -> list[Callable[[], None]]:
         raise KubectlError('pods is forbidden: User "ci" cannot list resource "pods"')

@@ -42,7 +42,7 @@ class Sources:
                 sources.asked.append("probe ended")
 
             def read(self, _seconds: float) -> list[tuple[Answer, ...]]:
-                return [(sources.canary, OK, OK)] * 50
+                return [(sources.canary, OK, OK)] * 500
 
         class Reader:
             def __init__(self, _config: object) -> None:
@@ -60,6 +60,7 @@ class Sources:
         monkeypatch.setattr(step_analysis, "Client", Client)
         monkeypatch.setattr(step_analysis, "TrafficReader", Reader)
         monkeypatch.setattr(step_analysis, "INTERVAL_SECONDS", 0.001)
+        monkeypatch.setattr(step_analysis, "none_passed", lambda _config: "no request passed the waypoint")
         monkeypatch.setattr(gates, "prometheus_numbers", numbers)
 
     def decide(self, *evidence: str) -> Decided:
@@ -106,7 +107,9 @@ def test_run_pauses_where_one_source_has_too_few_requests(sources: Sources) -> N
     sources.users = TrafficBlock({"canary": Outcomes(), "baseline": Outcomes()})
     decision, why = sources.decide("probe", "traffic")
     assert decision is StepDecision.PAUSE
-    assert "are needed if it is healthy" in why
+    assert why.endswith("are needed if it is healthy; no request passed the waypoint")
+    sources.users = TrafficBlock({"canary": Outcomes(), "baseline": Outcomes(1)})
+    assert sources.decide("traffic")[1].endswith("are needed if it is healthy")
 
 
 @pytest.mark.parametrize(
