@@ -43,3 +43,7 @@ class GuardError(LabError):
 
 class LockedError(LabError):
     """Report a stack that another command is changing."""
+
+
+class ReportError(LabError):
+    """Report a report that cannot be written."""

@@ -38,8 +38,8 @@ except urllib.error.HTTPError as e:
 @pytest.mark.timeout(RUN_SECONDS + 60)
 def test_run_passes_every_stage_and_restores_the_stack(scene: Scene, tmp_path: Path) -> None:
     scene.clear()
-    before, file = scene.file.read_bytes(), tmp_path / "run.json"
-    done = scene.lab("run", "--json", str(file), seconds=RUN_SECONDS)
+    before, file, report = scene.file.read_bytes(), tmp_path / "run.json", tmp_path / "report"
+    done = scene.lab("run", "--json", str(file), "--report", str(report), seconds=RUN_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     stages = {row["name"]: row for row in json.loads(file.read_text())["stages"]}
     assert list(stages) == STAGES
@@ -54,6 +54,11 @@ def test_run_passes_every_stage_and_restores_the_stack(scene: Scene, tmp_path: P
         assert any(" 0 failed" in note for note in stages[name]["notes"])
     assert scene.file.read_bytes() == before
     assert scene.objects() == []
+    page = (report / "report.html").read_text()
+    assert [name for name in STAGES if f"<h2>{name} " not in page] == []
+    for name in ("HTTPRoute bookinfo-backends/reviews", "new configuration first seen", "unknown"):
+        assert (name in page) is (name != "unknown")
+    assert (report / "report.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.timeout(240)

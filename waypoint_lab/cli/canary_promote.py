@@ -1,33 +1,30 @@
 """`lab canary promote`: promote the canary step by step; roll back on failure."""
 
-import select
-import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab import signals
-from waypoint_lab.cli import observers, output, terminal
+from waypoint_lab.cli import observers, output, reports, terminal
+from waypoint_lab.cli.approvals import choose_approval
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.settings import PROMOTION, LabConfig
 from waypoint_lab.config.target import use_target
-from waypoint_lab.config.types import is_address
 from waypoint_lab.config.weights import StepsError, read_steps, shown
 from waypoint_lab.errors import RolloutError
 from waypoint_lab.pulumi_cli import PulumiStack
+from waypoint_lab.report import promotion_report
+from waypoint_lab.report.promotion_report import ChangeRecorder
 from waypoint_lab.rollout.analysis import StepDecision, Thresholds
-from waypoint_lab.rollout.approval import FileApproval, HttpApproval, Wait
 from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.rollout.progress import ProgressFile
 from waypoint_lab.rollout.promotion import Operator, Promotion
-from waypoint_lab.rollout.state import CanaryStep, PromotionState, current_state
+from waypoint_lab.rollout.state import PromotionState, current_state
 from waypoint_lab.signals import StopRequest
 
 EXIT_CODES = {StepDecision.PROMOTE: 0, StepDecision.ROLL_BACK: 1, StepDecision.PAUSE: 3}
-ANSWERS = {"y": StepDecision.PROMOTE, "n": StepDecision.PAUSE, "b": StepDecision.ROLL_BACK}
-POLL_SECONDS = 0.2
 DECIDE_SECONDS = 30.0  # to decide after the least time of a step
 report = output.reporter("promote")
 
@@ -65,55 +62,6 @@ def choose_steps(
             "run without --steps, --cohort and --header, or `lab canary rollback`"
         )
     return weights, cohort
-
-
-class Approval:
-    """A person at the terminal who approves each step."""
-
-    def __init__(self, stop_requested: StopRequest) -> None:
-        """Keep the request to stop, which also ends the question."""
-        self._stop_requested = stop_requested
-
-    def __call__(self, step: CanaryStep) -> StepDecision:
-        """Ask until the answer is one; end of input pauses the promotion, a signal rolls it back."""
-        while not self._stop_requested():
-            report(f"promote to {step}? y: yes, n: pause, b: roll back")
-            while not self._stop_requested() and not select.select([sys.stdin], [], [], POLL_SECONDS)[0]:
-                pass
-            if self._stop_requested():
-                break
-            line = sys.stdin.readline()
-            if not line:
-                return StepDecision.PAUSE
-            if line.strip().lower() in ANSWERS:
-                return ANSWERS[line.strip().lower()]
-        return StepDecision.ROLL_BACK
-
-
-def choose_approval(
-    stack: str, stop: StopRequest, *, ask: bool, file: Path | None, url: str | None, limit_seconds: float
-) -> Callable[[CanaryStep], StepDecision] | None:
-    """Return the approval of each step; None where none is asked for.
-
-    Args:
-        stack: Name of the stack.
-        stop: The request to stop.
-        ask: Ask at the terminal.
-        file: File of `--approve-file`.
-        url: Address of `--approve-url`.
-        limit_seconds: Limit of the wait for a file or a server.
-
-    Raises:
-        UsageError: Both are given, or the address is not valid.
-    """
-    if file and url:
-        raise click.UsageError("--approve-file and --approve-url exclude each other; give one")
-    if url and not is_address(url):
-        raise click.UsageError("--approve-url is not an http or https address; correct it")
-    if file or url:
-        source = FileApproval(file, report) if file else HttpApproval(url or "", stack, report)
-        return Wait(source, limit_seconds, stop, report)
-    return Approval(stop) if ask else None
 
 
 def document(decision: StepDecision, state: PromotionState) -> dict[str, object]:
@@ -181,6 +129,8 @@ def document(decision: StepDecision, state: PromotionState) -> dict[str, object]
     help="Seconds after which an inconclusive step pauses the promotion.",
 )
 @observers.metrics_option
+@reports.report_option
+@reports.picture_option
 @output.stack_option
 @output.json_option
 @click.pass_obj
@@ -199,6 +149,8 @@ def promote(
     requests: int,
     limit: float,
     metrics_file: Path | None,
+    report_folder: Path | None,
+    picture: bool,
     stack: str,
     as_json: bool,
 ) -> int:
@@ -213,6 +165,7 @@ def promote(
     """
     if cohort and header:
         raise click.UsageError("--cohort and --header exclude each other; give one")
+    destination = reports.prepared(report_folder, picture)
     stop = StopRequest()
     approval = choose_approval(
         stack, stop, ask=approve, file=approve_file, url=approve_url, limit_seconds=approve_limit
@@ -234,14 +187,22 @@ def promote(
     with stop.received(), journal.locked(), observed, ProgressFile(journal) as progress, shown_view:
         state = current_state(journal.records())
         weights, chosen = choose_steps(pulumi_stack.config(), state, steps, cohort or header or "")
+        record = reports.Recording(destination, pulumi_stack, invocation.state)
+        recorder = ChangeRecorder(pulumi_stack, report)
         operator = Operator(report, stop, approval, progress)
+        operator = replace(operator, around=recorder.around) if destination else operator
         promotion = Promotion(journal, pulumi_stack, thresholds, operator)
         if state and not state.ended:
             report(str(state))
         elif not promotion.start(weights, chosen):
             report(f"the canary has {shown(pulumi_stack.config().canary.weight)} % and no step is above: nothing to do")
             return 0
+        written = len(journal.records())
         decision, state = promotion.run()
+        if destination:
+            verdict, proxy = promotion_report.verdict(state), recorder.finish()
+            found = promotion_report.sections(journal.records()[written:], recorder)
+            record.write("lab canary promote", verdict, str(state), promotion_report.CONFIDENCE, found, proxy)
     report(
         f"{state}; run the command again, or `lab canary rollback`" if decision is StepDecision.PAUSE else str(state)
     )

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab import signals
-from waypoint_lab.cli import output
+from waypoint_lab.cli import output, reports
 from waypoint_lab.config.models import ExistingTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import use_target
@@ -22,8 +22,10 @@ from waypoint_lab.guard.differences import Difference
 from waypoint_lab.guard.guarded_change import Change, GuardResult, watch
 from waypoint_lab.guard.readers import source
 from waypoint_lab.guard.waypoints import Waypoints
+from waypoint_lab.measure import proxy_versions
 from waypoint_lab.measure.verify import Verdict
 from waypoint_lab.pulumi_cli import PulumiStack
+from waypoint_lab.report import guard_report
 
 EXIT_CODES = {Verdict.PASSED: 0, Verdict.FAILED: 1, Verdict.INCONCLUSIVE: 3}
 COLUMNS = ("where", "what", "evidence", "verdict")
@@ -138,6 +140,8 @@ def show(result: GuardResult) -> None:
     help="Watch the cluster of this kubeconfig, without a stack.",
 )
 @click.option("--context", default="", metavar="NAME", help="Watch the cluster of this context, without a stack.")
+@reports.report_option
+@reports.picture_option
 @output.stack_option
 @output.json_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -157,6 +161,8 @@ def guard(
     limit: float,
     kubeconfig: str | None,
     context: str,
+    report_folder: Path | None,
+    picture: bool,
     stack: str,
     as_json: bool,
     command: tuple[str, ...],
@@ -170,6 +176,7 @@ def guard(
 
     Example: lab guard --rollback 'kubectl apply -f old.yaml' -- kubectl apply -f new.yaml
     """
+    destination = reports.prepared(report_folder, picture)
     rules = Rules(
         error_rate / 100,
         share_points / 100,
@@ -203,9 +210,21 @@ def guard(
         lambda: stack_rules(rules, stack_of_lab, before) if stack_of_lab else rules,
         STDERR if as_json else None,
     )
-    result = watch(source(Waypoints(config.target, watched)), change, report)
+    record = reports.Recording(
+        destination, None if without_stack else PulumiStack(PROJECT_FOLDER, stack), ctx.obj.state
+    )
+    waypoints = Waypoints(config.target, watched)
+    objects = guard_report.objects(waypoints, report) if destination else {}
+    result = watch(source(waypoints), change, report)
     if as_json:
         output.print_json(result.document())
     else:
         show(result)
+    if destination:
+        sections = guard_report.sections(result, waypoints, objects, report)
+        proxy = proxy_versions.read(config.target, watched, waypoints.names)
+        summary = f"{' '.join(command)}: the traffic of namespace {watched} before and after"
+        record.write(
+            "lab guard", result.verdict.value, summary, guard_report.CONFIDENCE, sections, proxy, config.target
+        )
     return signals.EXIT if result.interrupted else EXIT_CODES[result.verdict]

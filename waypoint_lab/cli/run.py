@@ -7,13 +7,15 @@ import click
 from rich.text import Text
 
 from embedded.cluster import PROJECT_FOLDER
-from waypoint_lab.cli import output
+from waypoint_lab.cli import output, reports
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import use_target
 from waypoint_lab.measure.restore import recover
 from waypoint_lab.measure.stage_run import StageResult, run_stages
 from waypoint_lab.pulumi_cli import PulumiStack
+from waypoint_lab.report import run_report
 from waypoint_lab.rollout.journal import Journal
+from waypoint_lab.stages.expectations import CONFIDENCE
 from waypoint_lab.stages.table import BY_NAME, STAGES, Stage
 
 
@@ -51,9 +53,19 @@ def print_results(results: list[StageResult]) -> None:
 @click.option(
     "--json", "file", type=click.Path(path_type=Path), metavar="FILE", help="Write the results; - for stdout."
 )
+@reports.report_option
+@reports.picture_option
 @click.option("--restore", is_flag=True, help="Only restore the stack that a killed command left.")
 @click.pass_obj
-def run(invocation: Invocation, stages: str | None, stack: str, file: Path | None, restore: bool) -> int:
+def run(
+    invocation: Invocation,
+    stages: str | None,
+    stack: str,
+    file: Path | None,
+    report_folder: Path | None,
+    picture: bool,
+    restore: bool,
+) -> int:
     """Run all stages of the lab and measure each.
 
     Each stage edits the stack's config, runs `pulumi up` and measures the traffic. The stack is restored in the end.
@@ -64,19 +76,31 @@ def run(invocation: Invocation, stages: str | None, stack: str, file: Path | Non
     Example: lab run --stages canary,premium
     """
     rows = choose_stages(stages)
+    destination = reports.prepared(report_folder, picture)
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
     use_target(invocation.state, pulumi_stack.config())
     with Journal(PROJECT_FOLDER, stack).locked():
         if restore:
             return 0 if recover(pulumi_stack, output.reporter("run")) else 1
-        results = run_stages(pulumi_stack, rows, output.reporter("run"))
+        record = reports.Recording(destination, pulumi_stack, invocation.state)
+        results = run_stages(pulumi_stack, rows, output.reporter("run"), record=bool(destination))
     passed = bool(results) and all(result.passed for result in results)
     document = {"passed": passed, "stages": [result.document() for result in results]}
     if file and str(file) == "-":
         output.print_json(document)
-        return 0 if passed else 1
-    if file:
-        file.write_text(json.dumps(document, indent=1) + "\n")
-    print_results(results)
-    click.echo("every stage passed" if passed else "NOT every stage passed")
+    else:
+        if file:
+            file.write_text(json.dumps(document, indent=1) + "\n")
+        print_results(results)
+        click.echo("every stage passed" if passed else "NOT every stage passed")
+    total = sum(item.requests for result in results for item in result.verdicts)
+    summary = f"{len(results)} stages, {total} measured requests"
+    record.write(
+        "lab run",
+        "passed" if passed else "failed",
+        summary,
+        CONFIDENCE,
+        run_report.sections(results),
+        run_report.proxy(results),
+    )
     return 0 if passed else 1

@@ -1,6 +1,7 @@
 """Latencies, and answers that a waypoint gives itself, from the access logs of a namespace's waypoints."""
 
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from waypoint_lab.measure.endpoint_counters import GATEWAY_LABEL, Destination, d
 SPARE_SECONDS = 5  # kubectl counts whole seconds, by the node's clock
 # The text format of istiod: start, status, flags, duration in milliseconds, upstream host and upstream cluster.
 _LINE = re.compile(
-    r'^\[(?P<start>[^]]+)Z] "[^"]*" (?P<status>\d+) (?P<flags>\S+) \S+ \S+ "[^"]*" \d+ \d+ (?P<duration>\d+) \S+ '
+    r'^\[(?P<start>[^]]+Z)] "[^"]*" (?P<status>\d+) (?P<flags>\S+) \S+ \S+ "[^"]*" \d+ \d+ (?P<duration>\d+) \S+ '
     r'"[^"]*" "[^"]*" "[^"]*" "[^"]*" "(?P<upstream>[^"]*)" (?P<cluster>\S+) '
 )
 
@@ -72,9 +73,34 @@ def read(waypoints: Waypoints, seconds: Sequence[float]) -> LoggedTraffic | None
     Raises:
         KubectlError: A log cannot be read.
     """
-    since = round(sum(seconds)) + SPARE_SECONDS
+    return parsed(_text(waypoints, round(sum(seconds)) + SPARE_SECONDS), seconds)
+
+
+def outcomes(waypoints: Waypoints, since: float) -> list[tuple[float, str]]:
+    """Return the start, in seconds since 1970, and the outcome of each request, as text: its destination or answer.
+
+    Args:
+        waypoints: The waypoints.
+        since: Start of the first request, in seconds since 1970.
+
+    Raises:
+        KubectlError: A log cannot be read.
+    """
+    found = []
+    for line in _text(waypoints, round(time.time() - since) + SPARE_SECONDS).splitlines():
+        if not (match := _LINE.match(line)):
+            continue
+        where = destination(match["cluster"])
+        failed = "" if match["status"] < "500" else f" {match['status']}"
+        answer = f"{match['status']} {match['flags']}".removesuffix(" -")
+        text = answer if match["upstream"] == "-" or where is None else f"{where}{failed}"
+        found.append((datetime.fromisoformat(match["start"]).timestamp(), text))
+    return sorted(one for one in found if one[0] >= since)
+
+
+def _text(waypoints: Waypoints, since: int) -> str:
+    """Return the log of all Pods over the last seconds."""
     selector = f"--selector={GATEWAY_LABEL} in ({','.join(waypoints.names)})"
     # Without --tail, kubectl prints ten lines of each Pod that a selector finds.
     more = ("--tail=-1", "--max-log-requests=50", f"--since={since}s")
-    text = kubectl.run(waypoints.target, "logs", "--namespace", waypoints.namespace, selector, *more)
-    return parsed(text, seconds)
+    return kubectl.run(waypoints.target, "logs", "--namespace", waypoints.namespace, selector, *more)

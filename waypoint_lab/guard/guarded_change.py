@@ -1,8 +1,9 @@
 """Watch a command that changes something: observe, run, observe again, judge, and roll back on failure."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.guard.command import CommandResult, run
@@ -49,6 +50,10 @@ class GuardResult:
         after_rollback: Comparisons of the time before the change with the time after the rollback.
         interrupted: True if a signal ended the command or the observation after it.
         not_measured: Kinds that could not be compared.
+        before: The traffic before the command; None where it was not kept.
+        after: The traffic after it; None where it was not observed.
+        began: Start of the command, in seconds since 1970.
+        settled: Time from which the waypoints had processed their updates; 0 where it did not come to that.
     """
 
     verdict: Verdict
@@ -58,6 +63,10 @@ class GuardResult:
     after_rollback: Sequence[Difference] = field(default_factory=list)
     interrupted: bool = False
     not_measured: Sequence[Kind] = ()
+    before: Observation | None = None
+    after: Observation | None = None
+    began: float = 0.0
+    settled: float = 0.0
 
     @property
     def restored(self) -> bool:
@@ -103,8 +112,9 @@ def watch(source: Source, change: Change, report: Report) -> GuardResult:
     if before.answers is None:
         report("latency is not measured, because no access log of the waypoints has a request")
     report(f"run {' '.join(change.command)}")
+    began = time.time()
     command = run(change.command, change.limit_seconds, report, stdout=change.stdout)
-    result = _judged(source, change, before, command, report)
+    result = replace(_judged(source, change, before, command, report), before=before, began=began)
     if before.answers is None:
         result = replace(result, not_measured=[Kind.LATENCY])
     if result.verdict is not Verdict.FAILED or not change.rollback:
@@ -116,7 +126,7 @@ def watch(source: Source, change: Change, report: Report) -> GuardResult:
     with handled(lambda *_: None):  # children do not inherit this, as they would inherit that signals are ignored
         shell = ["sh", "-c", change.rollback]
         rollback = run(shell, change.limit_seconds, report, stdout=change.stdout, forward=False)
-        found = _observed(source, change, before, Rules(), "after the rollback", report)
+        found = _observed(source, change, before, Rules(), "after the rollback", report).differences
     return replace(result, rollback=rollback, after_rollback=found)
 
 
@@ -126,19 +136,26 @@ def _judged(source: Source, change: Change, before: Observation, command: Comman
         return GuardResult(Verdict.FAILED, found, command, interrupted=command.stopped.startswith("SIG"))
     try:
         with handled(interrupt):
-            found = _observed(source, change, before, change.rules(), "after", report)
+            outcome = _observed(source, change, before, change.rules(), "after", report)
     except KeyboardInterrupt:
         found = [Difference("command", Kind.COMMAND, Verdict.FAILED, "interrupted before the outcome was known")]
         return GuardResult(Verdict.FAILED, found, command, interrupted=True)
-    return GuardResult(verdict(found), found, command)
+    found = outcome.differences
+    return GuardResult(verdict(found), found, command, after=outcome.after, settled=outcome.settled)
 
 
-def _observed(
-    source: Source, change: Change, before: Observation, rules: Rules, what: str, report: Report
-) -> list[Difference]:
+class _Outcome(NamedTuple):
+    differences: list[Difference]
+    after: Observation | None = None
+    settled: float = 0.0
+
+
+def _observed(source: Source, change: Change, before: Observation, rules: Rules, what: str, report: Report) -> _Outcome:
     try:
         settle(source, report)
-        return compare(before, observe(source, change.seconds, what, report), rules)
+        settled = time.time()
+        after = observe(source, change.seconds, what, report)
+        return _Outcome(compare(before, after, rules), after, settled)
     except KubectlError as error:
         text = f"the outcome cannot be observed: {error}"
-        return [Difference("waypoints", Kind.CONFIGURATION, Verdict.FAILED, text)]
+        return _Outcome([Difference("waypoints", Kind.CONFIGURATION, Verdict.FAILED, text)])

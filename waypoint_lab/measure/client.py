@@ -203,7 +203,14 @@ def send(config: LabConfig, groups: Sequence[Group], seconds: float = PROBE_SECO
 class Load:
     """Requests in the background while something changes, until `stop`."""
 
-    def __init__(self, config: LabConfig, limit_seconds: float, workers: int = 4, fresh_workers: int = 0) -> None:
+    def __init__(
+        self,
+        config: LabConfig,
+        limit_seconds: float,
+        workers: int = 4,
+        fresh_workers: int = 0,
+        endpoints: Sequence[Endpoint] = (Endpoint(),),
+    ) -> None:
         """Start the requests.
 
         Args:
@@ -211,18 +218,28 @@ class Load:
             limit_seconds: Limit of the change; the load lasts longer than that.
             workers: Number of requests at the same time.
             fresh_workers: Number of workers that open a new connection for each request.
+            endpoints: The requests of each round; the answers come in this order.
 
         Raises:
             KubectlError: kubectl is missing.
         """
-        group = Group(workers=workers, fresh_workers=fresh_workers, pause_seconds=0.02)
+        group = Group(tuple(endpoints), workers=workers, fresh_workers=fresh_workers, pause_seconds=0.02)
         self._client = Client(config, [group], limit_seconds + LOAD_MARGIN_SECONDS)
+        self._found: list[tuple[Answer, ...]] = []
+
+    def wait_for_answers(self, limit_seconds: float = SILENT_SECONDS) -> None:
+        """Wait until the first round has been answered, at most `limit_seconds`. Raises ProbeError as `stop` does."""
+        until = time.monotonic() + limit_seconds
+        while not self._found and time.monotonic() < until:
+            if (more := self._client.read(0.2)) is None:
+                return
+            self._found += more
 
     def stop(self) -> list[Answer]:
         """End the load and return its answers. Raises ProbeError if it ended before the change did."""
         with self._client as client:
             early = client.exited
-            found = client.stop()
+            found = [*self._found, *client.stop()]
         if early:
             raise ProbeError("background requests: they ended before the change; run the command again")
         return [answer for answers in found for answer in answers]

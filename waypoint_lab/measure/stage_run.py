@@ -11,7 +11,9 @@ import yaml
 
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import LabError
-from waypoint_lab.measure import envoy_config, snapshot
+from waypoint_lab.kubectl import Object
+from waypoint_lab.measure import changes, envoy_config, manifests, proxy_versions, snapshot
+from waypoint_lab.measure.changes import AFTER_SECONDS, Change
 from waypoint_lab.measure.client import Answer, Load
 from waypoint_lab.measure.restore import Backup, recover, restored
 from waypoint_lab.measure.verify import Measurement, measure
@@ -39,6 +41,9 @@ class StageResult:
         notes: Lines for a person.
         up_seconds: Seconds of all updates.
         sync_seconds: Seconds until the waypoint had the configuration, after the updates.
+        changes: The requests around each update, where they are recorded.
+        manifests: The objects of the stack under the last step, by name, where they are recorded.
+        proxy: Versions of Istio and Envoy by name, where they are recorded.
     """
 
     name: str
@@ -49,6 +54,9 @@ class StageResult:
     notes: list[str] = field(default_factory=list)
     up_seconds: float = 0.0
     sync_seconds: float = 0.0
+    changes: list[Change] = field(default_factory=list)
+    manifests: dict[str, Object] = field(default_factory=dict)
+    proxy: dict[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -123,13 +131,14 @@ def selected(stack: PulumiStack) -> Iterator[None]:
             stack.file.write_bytes(before)
 
 
-def run_stage(stack: PulumiStack, row: Stage, start: str) -> StageResult:
+def run_stage(stack: PulumiStack, row: Stage, start: str, *, record: bool = False) -> StageResult:
     """Apply and measure all steps of one stage.
 
     Args:
         stack: The stack.
         row: The stage.
         start: Any text that no earlier run had; faults of an earlier run may have expired.
+        record: Record the requests around each update, and the objects.
     """
     result = StageResult(row.name, row.title)
     for step in row.steps:
@@ -138,16 +147,7 @@ def run_stage(stack: PulumiStack, row: Stage, start: str) -> StageResult:
             stack.up()
             envoy_config.wait(config)
             continue
-        load = Load(config, UPDATE_SECONDS, fresh_workers=2) if row.name in UNDER_LOAD else None
-        try:
-            result.up_seconds += stack.up()
-            result.sync_seconds += envoy_config.wait(config)
-            if row.name in CHANGES_THE_PATH:
-                result.sync_seconds += envoy_config.wait_for_traffic(config)
-        finally:
-            answers = load.stop() if load else []
-        if load:
-            _judge_load(result, answers)
+        _change(stack, row, config, result, record=record)
         found = measure(config, tuple(dict.fromkeys([*expectations(config), *row.expects(config)])))
         result.verdicts += [item for item in found if item not in result.verdicts]
         declared = [item.what for item in row.expects(config)]
@@ -160,7 +160,40 @@ def run_stage(stack: PulumiStack, row: Stage, start: str) -> StageResult:
     if row.name == "canary":
         stack.up(expect_no_changes=True)
         result.notes.append("a second update changed nothing")
+    if record:
+        result.manifests = manifests.deployed(stack)
+        if row.name == "waypoint":
+            result.proxy = proxy_versions.read(config.target, config.app.namespace, config.waypoints)
     return result
+
+
+def _change(stack: PulumiStack, row: Stage, config: LabConfig, result: StageResult, *, record: bool) -> None:
+    """Apply the stack's file, under requests where the stage needs them or where they are recorded."""
+    kinds = changes.kinds(config, row.expects(config) if record else ())
+    under_load = row.name in UNDER_LOAD
+    load = Load(config, UPDATE_SECONDS, 4, 2, [*kinds.values()]) if under_load or record else None
+    change, answers = Change(str(len(result.changes) + 1), 0.0), list[Answer]()
+    try:
+        if load and record:
+            load.wait_for_answers()
+        change = replace(change, began=time.time())
+        result.up_seconds += stack.up()
+        change = replace(change, applied=time.time())
+        result.sync_seconds += envoy_config.wait(config)
+        if row.name in CHANGES_THE_PATH:
+            result.sync_seconds += envoy_config.wait_for_traffic(config)
+        change = replace(change, synced=time.time())
+        if record:
+            time.sleep(AFTER_SECONDS)
+    finally:
+        answers = load.stop() if load else []
+    if record and row.name == "migration":  # only the waypoints' logs distinguish them
+        seen = changes.logged(config, change.began - AFTER_SECONDS, by_waypoint=True)
+        result.changes.append(replace(change, seen=seen, source=changes.LOG))
+    elif record:
+        result.changes.append(replace(change, seen=changes.seen(config, answers, [*kinds])))
+    if under_load:
+        _judge_load(result, answers)
 
 
 def _judge_load(result: StageResult, answers: list[Answer]) -> None:
@@ -172,7 +205,9 @@ def _judge_load(result: StageResult, answers: list[Answer]) -> None:
         result.problems.append(f"{len(failed)} of {len(answers)} requests failed during the change")
 
 
-def run_stages(stack: PulumiStack, rows: list[Stage], report: Callable[[str], None]) -> list[StageResult]:
+def run_stages(
+    stack: PulumiStack, rows: list[Stage], report: Callable[[str], None], *, record: bool = False
+) -> list[StageResult]:
     """Run stages in order; a stage that cannot be applied fails, and the run continues.
 
     The stack is restored in the end, however the run ends.
@@ -181,6 +216,7 @@ def run_stages(stack: PulumiStack, rows: list[Stage], report: Callable[[str], No
         stack: The stack.
         rows: The stages; the waypoint comes first in any case.
         report: Shows one line.
+        record: Record the requests around each update, and the objects.
 
     Raises:
         LabError: The stack cannot be selected or emptied.
@@ -198,7 +234,7 @@ def run_stages(stack: PulumiStack, rows: list[Stage], report: Callable[[str], No
         for row in rows:
             report(f"{row.name}: {row.title}")
             try:
-                result = run_stage(stack, row, start)
+                result = run_stage(stack, row, start, record=record)
             except FAILURES as error:
                 result = StageResult(row.name, row.title, problems=[str(error)])
             if row.name == "cleanup" and not result.problems:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from waypoint_lab.measure import beta
 
+QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -97,3 +99,11 @@ def _last_rank(count: int, holds: Callable[[int], bool]) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if holds(middle) else (low, middle - 1)
     return low
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """Return the measured quantiles of values by name, such as `p99`; empty without values."""
+    ordered, count = sorted(values), len(values)
+    if not ordered:
+        return {}
+    return {f"p{100 * one:g}": round(ordered[max(0, math.ceil(one * count) - 1)], 6) for one in QUANTILES}

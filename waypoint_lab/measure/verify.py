@@ -3,7 +3,7 @@
 import statistics as numbers
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -11,7 +11,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.measure import access_log, envoy_config
 from waypoint_lab.measure.attribution import check_identities, send
 from waypoint_lab.measure.client import WORKERS, Answer, Endpoint, Group
-from waypoint_lab.measure.statistics import binomial_interval, median_interval
+from waypoint_lab.measure.statistics import binomial_interval, median_interval, quantiles
 from waypoint_lab.stages.expectations import CONFIDENCE, WITH_COOKIE, least_requests
 from waypoint_lab.stages.table import Expect, Measure
 
@@ -32,6 +32,7 @@ class Measurement:
     """One expectation and the traffic that was measured.
 
     `declared`, `measured` and `interval` are shares (0 to 1), or medians in seconds. `why` is empty where it passed.
+    `latency` has the quantiles of all answers, in seconds, by name such as `p99`.
     """
 
     what: str
@@ -42,6 +43,7 @@ class Measurement:
     interval: tuple[float, float]
     observed: dict[str, int]
     why: str = ""
+    latency: dict[str, float] = field(default_factory=dict, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -193,7 +195,11 @@ def _by_answers(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measur
     answers = dict(zip(rounds, send(config, groups), strict=True))
     kinds = dict.fromkeys(_endpoint(one) for one in expects if one.measure is Measure.IDENTITY)
     check_identities(config, [answer for kind in kinds for answer in answers[kind]])
-    return {one: judge(one, answers[_endpoint(one)]) for one in expects}
+    return {one: _with_latency(judge(one, answers[_endpoint(one)]), answers[_endpoint(one)]) for one in expects}
+
+
+def _with_latency(found: Measurement, answers: list[Answer]) -> Measurement:
+    return replace(found, latency=quantiles([one.seconds for one in answers if one.status]))
 
 
 def _by_log(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measurement]:
@@ -205,9 +211,10 @@ def _by_log(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measuremen
     (answers,) = send(config, [Group((endpoint,), rounds=rounds, workers=workers, fresh_workers=workers)])
     logged = access_log.answers(config, agent, len(answers), began)
     taken = access_log.totals(logged)
-    return {
+    found = {
         one: judge_answers(one, logged.get(one.through, Counter()))
         if one.measure is Measure.ANSWERED
         else judge_waypoints(one, taken, len(answers))
         for one in expects
     }
+    return {one: _with_latency(item, answers) for one, item in found.items()}

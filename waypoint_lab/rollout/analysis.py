@@ -7,6 +7,7 @@ from typing import Any
 
 from waypoint_lab.measure.client import Answer
 from waypoint_lab.measure.sequential import Comparison, Decision, SequentialTest
+from waypoint_lab.measure.statistics import quantiles
 
 CANARY, BASELINE, ROUTE = range(3)  # positions of the answers in a round
 BACKENDS = ("canary", "baseline", "route")
@@ -109,13 +110,21 @@ class ProbeEvidence:
     The first compares the canary's own Service, so that a weight of 0.1 % is decided as fast as one of 50 %. The second
     compares the route that users call, and sees failures that only the route has. The two share the probability that a
     healthy canary is rolled back.
+
+    Attributes:
+        thresholds: Limits of the analysis.
+        identity: Value of an answer by the canary, to measure its share; empty means that the share is not measured.
+        to_canary: Answers of the canary to requests of the route.
     """
 
     thresholds: Thresholds
+    identity: str = ""
+    to_canary: int = 0
     rounds: int = 0
     failed: list[int] = field(default_factory=lambda: [0, 0, 0])
     first_failure: float | None = None
     last: float = 0.0
+    latencies: list[list[float]] = field(default_factory=lambda: [[], [], []])
 
     def __post_init__(self) -> None:
         """Start both comparisons."""
@@ -136,6 +145,9 @@ class ProbeEvidence:
         self.last = answers[CANARY].at
         for backend, bad in enumerate(failed):
             self.failed[backend] += bad
+            if answers[backend].status:
+                self.latencies[backend].append(answers[backend].seconds)
+        self.to_canary += bool(self.identity) and answers[ROUTE].identity == self.identity
         if failed[CANARY] and self.first_failure is None:
             self.first_failure = answers[CANARY].at
         self.canary.add(canary_failed=failed[CANARY], baseline_failed=failed[BASELINE])
@@ -176,6 +188,8 @@ class ProbeEvidence:
             "route": _document(self.route),
             "first_failure": self.first_failure,
             "last": self.last,
+            "share": {"requests": self.rounds, "canary": self.to_canary} if self.identity else None,
+            "latency": {name: quantiles(values) for name, values in zip(BACKENDS, self.latencies, strict=True)},
         }
 
 

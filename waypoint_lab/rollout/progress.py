@@ -7,8 +7,8 @@ killed command names a process that does not run.
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +16,19 @@ from typing import Any
 
 import msgspec
 
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.rollout.analysis import Thresholds
 from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.rollout.state import CanaryStep
 
 INTERVAL_SECONDS = 0.4  # between two writes of the same action
+Around = Callable[[CanaryStep, LabConfig], AbstractContextManager[Callable[[], None]]]
+
+
+@contextmanager
+def unrecorded(_step: CanaryStep, _config: LabConfig) -> Iterator[Callable[[], None]]:
+    """Record nothing around the update of a step."""
+    yield lambda: None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from waypoint_lab.measure.traffic import TrafficReader
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout.analysis import StepDecision, Thresholds
 from waypoint_lab.rollout.journal import Journal
-from waypoint_lab.rollout.progress import Observer, Progress, ignore
+from waypoint_lab.rollout.progress import Around, Observer, Progress, ignore, unrecorded
 from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState, current_state, plan
 from waypoint_lab.rollout.step_analysis import StepAnalysis
 from waypoint_lab.rollout.traffic_analysis import BaselineBefore
@@ -33,12 +33,14 @@ class Operator:
         stop_requested: Returns the name of a signal that asks to stop, or an empty text.
         approve: Decides if a step may be applied; None means that every step may.
         progress: Observes the actions and the evidence; it neither raises nor blocks.
+        around: Context of the update of a step, given the step and its config; call the value once it is applied.
     """
 
     report: Callable[[str], None]
     stop_requested: Callable[[], str]
     approve: Callable[[CanaryStep], StepDecision] | None = None
     progress: Observer = ignore
+    around: Around = unrecorded
 
 
 class Promotion:
@@ -133,9 +135,11 @@ class Promotion:
                 self._record("apply", state, **step.document())
                 self.operator.progress(Progress("pulumi up", step))
                 config = self.stack.set(_changes(self.stack.config(), step))
-                up_seconds = self.stack.up()
-                self.operator.progress(Progress("the waypoint's Envoy", step))
-                envoy_config.wait(config)
+                with self.operator.around(step, config) as applied:
+                    up_seconds = self.stack.up()
+                    applied()
+                    self.operator.progress(Progress("the waypoint's Envoy", step))
+                    envoy_config.wait(config)
                 self._record("measure", state, **step.document(), up_seconds=round(up_seconds, 2))
                 self.operator.report(f"{step}: applied in {up_seconds:.1f} s, measuring")
                 limits, before = self._thresholds(state, config), self._before(state)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Protocol
 
+from waypoint_lab.config.app_models import AccessLogIdentify
 from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ProbeError
@@ -107,7 +108,7 @@ class StepAnalysis:
             self._progress(Progress(f"evidence of {WORDS[name]}", self._step, self._thresholds, self.document))
 
     def _probe(self, stack: ExitStack) -> tuple[StepEvidence, Callable[[], None]]:
-        found = self._evidence["probe"] = ProbeEvidence(self._thresholds)
+        found = self._evidence["probe"] = ProbeEvidence(self._thresholds, self._identity())
         app = self._config.app
         route = Endpoint()
         if self._step.cohort:
@@ -128,6 +129,11 @@ class StepAnalysis:
                 found.add(one)
 
         return found, collect
+
+    def _identity(self) -> str:
+        """Return the value of the canary's answers; empty where only the access log names the backend."""
+        identify = self._config.app.identify
+        return "" if isinstance(identify, AccessLogIdentify) else identify.value("canary")
 
     def _traffic(self, _stack: ExitStack) -> tuple[StepEvidence, Callable[[], None]]:
         logs = self._config.stages.access_log

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from waypoint_lab.cli import canary_promote, main
+from waypoint_lab.cli import approvals, canary_promote, main
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError, RolloutError
 from waypoint_lab.rollout.analysis import StepDecision
@@ -149,7 +149,7 @@ def test_approval_asks_until_answered_and_silence_pauses(
     os.close(into)
     with os.fdopen(out) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
-        found = canary_promote.Approval(StopRequest())(CanaryStep(5))
+        found = approvals.Approval(StopRequest())(CanaryStep(5))
     assert found is want
 
 
@@ -159,6 +159,6 @@ def test_approval_interrupted_rolls_back(monkeypatch: pytest.MonkeyPatch) -> Non
     with os.fdopen(out) as terminal, asked.received():
         monkeypatch.setattr(sys, "stdin", terminal)
         os.kill(os.getpid(), signal.SIGINT)
-        assert canary_promote.Approval(asked)(CanaryStep(5)) is StepDecision.ROLL_BACK
+        assert approvals.Approval(asked)(CanaryStep(5)) is StepDecision.ROLL_BACK
     os.close(into)
     assert asked() == "SIGINT"

@@ -157,6 +157,6 @@ def test_document_has_figures_and_is_read_as_former_baseline() -> None:
     found = evidence(logged(answers(100, 30, 503), answers(400)), logs=True).document()
     assert found["requests"] == {"canary": 100, "baseline": 400}
     assert found["statuses"] == {"canary": {"5xx": 100}, "baseline": {"2xx": 400}}
-    assert found["latency"]["canary"] == {"p50": 0.03, "p99": 0.03, "slower": [100, 0]}
+    assert found["latency"]["canary"].items() >= {"p50": 0.03, "p99": 0.03, "slower": [100, 0]}.items()
     assert BaselineBefore.read(found) == BaselineBefore(Outcomes(400), Outcomes(400), 0.02, Outcomes(400))
     assert BaselineBefore.read(evidence().document()) == BaselineBefore(Outcomes())

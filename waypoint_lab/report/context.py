@@ -1,0 +1,80 @@
+"""Facts that every report has: versions, and the commands that repeat it."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from embedded.pulumi_plugins.status import plugins
+from waypoint_lab import kubectl
+from waypoint_lab.config.types import SECRET, is_address
+from waypoint_lab.errors import LabError
+from waypoint_lab.kubectl import ClusterAccess
+from waypoint_lab.measure.proxy_versions import UNKNOWN
+from waypoint_lab.pulumi_cli import pulumi
+from waypoint_lab.rollout.web import place
+
+GIT_SECONDS = 10.0
+KUBERNETES_PLUGIN = "pulumi-resource-kubernetes"
+
+
+def _commit(folder: Path) -> str:
+    """Return the commit of the clone, and a mark where files differ from it; empty where it is none."""
+    try:
+        command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def versions(folder: Path, state: Path, target: ClusterAccess, proxy: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions of everything that took part, by name.
+
+    Args:
+        folder: The project.
+        state: State folder of the embedded cluster.
+        target: The cluster.
+        proxy: Versions of the waypoint.
+    """
+    lab, commit = importlib.metadata.version("waypoint-lab"), _commit(folder)
+    found = {"Waypoint Lab": f"{lab}, commit {commit}" if commit else lab, "Python": platform.python_version()}
+    try:
+        found["Pulumi"] = pulumi(folder, "version").strip()
+    except LabError:
+        found["Pulumi"] = UNKNOWN
+    for plugin in plugins(state, os.environ):
+        if plugin.name == KUBERNETES_PLUGIN:
+            found["Pulumi's Kubernetes provider"] = f"{plugin.version} ({plugin.origin})"
+    found["pulumi-kubernetes (Python)"] = importlib.metadata.version("pulumi-kubernetes")
+    try:
+        with kubectl.readable("version"):
+            answer = json.loads(kubectl.run(target, "version", "--output=json"))
+            found["Kubernetes"] = answer["serverVersion"]["gitVersion"]
+    except LabError:
+        found["Kubernetes"] = UNKNOWN
+    return {**found, **proxy}
+
+
+def command_line() -> str:
+    """Return the command line of this process, as a shell takes it; addresses show their server only."""
+    words = sys.argv[1:]
+    return shlex.join(["lab", *(f"{place(word)}/{SECRET}" if is_address(word) else word for word in words)])
+
+
+def repeat(folder: Path, stack: str) -> list[str]:
+    """Return the commands that repeat what this process did.
+
+    Args:
+        folder: The project.
+        stack: Name of the stack; empty where there is none.
+    """
+    commit = _commit(folder).removesuffix("-dirty")
+    first = [f"git checkout {commit}"] if commit else []
+    settings = [f"# put the settings below into Pulumi.{stack}.yaml"] if stack else []
+    return [*first, "make lab    # once; or .venv/bin/lab up", 'eval "$(.venv/bin/lab env)"', *settings, command_line()]
