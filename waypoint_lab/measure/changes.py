@@ -80,8 +80,9 @@ def kinds(config: LabConfig, expects: Iterable[Expect]) -> dict[str, Endpoint]:
     for one in expects:
         if one.header == WITH_COOKIE or one.measure in (Measure.WAYPOINT, Measure.ANSWERED):
             continue
-        method = one.method or config.app.request.method
-        text = " ".join(filter(None, (method, one.path, ": ".join(one.header or ()))))
+        own = ("", config.app.request.method, config.app.request.path)
+        other = [part for part in (one.method, one.path) if part not in own]
+        text = " ".join([*other, *([": ".join(one.header)] if one.header else [])]) or config.app.request.method
         found.setdefault(text, Endpoint("", dict([one.header] if one.header else []), one.method, one.path))
     return found
 

@@ -10,6 +10,7 @@ from waypoint_lab.measure.endpoint_counters import GATEWAY_LABEL
 
 LIMIT_SECONDS = 20.0
 UNKNOWN = "unknown"
+ISTIO = "Istio"
 
 
 def read(target: ClusterAccess, namespace: str, waypoints: Iterable[str]) -> dict[str, str]:
@@ -20,7 +21,7 @@ def read(target: ClusterAccess, namespace: str, waypoints: Iterable[str]) -> dic
         namespace: Namespace of the waypoints.
         waypoints: Names of their Gateways.
     """
-    found = {"Istio (pilot-agent)": UNKNOWN, "Envoy": UNKNOWN}
+    found = {ISTIO: UNKNOWN, "Envoy": UNKNOWN}
     try:
         chosen = ("--selector", f"{GATEWAY_LABEL} in ({','.join(waypoints)})", "--field-selector=status.phase=Running")
         pods = kubectl.items(target, "pods", "--namespace", namespace, *chosen)
@@ -29,7 +30,7 @@ def read(target: ClusterAccess, namespace: str, waypoints: Iterable[str]) -> dic
             info = json.loads(kubectl.run(target, *where, "request", "GET", "server_info", limit_seconds=LIMIT_SECONDS))
             found["Envoy"] = info["version"].split("/")[1]
             text = kubectl.run(target, *where, "version", "--output=json", limit_seconds=LIMIT_SECONDS)
-            found["Istio (pilot-agent)"] = json.loads(text)["clientVersion"]["version"]
+            found[ISTIO] = json.loads(text)["clientVersion"]["version"]
     except KubectlError:
         pass
     return found

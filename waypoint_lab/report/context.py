@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from embedded.pulumi_plugins.status import plugins
+from embedded.toolchain import versions as toolchain
 from waypoint_lab import kubectl
+from waypoint_lab.config.models import EmbeddedTarget
 from waypoint_lab.config.types import SECRET, is_address
 from waypoint_lab.errors import LabError
 from waypoint_lab.kubectl import ClusterAccess
-from waypoint_lab.measure.proxy_versions import UNKNOWN
+from waypoint_lab.measure.proxy_versions import ISTIO, UNKNOWN
 from waypoint_lab.pulumi_cli import pulumi
 from waypoint_lab.rollout.web import place
 
@@ -58,7 +60,10 @@ def versions(folder: Path, state: Path, target: ClusterAccess, proxy: Mapping[st
             found["Kubernetes"] = answer["serverVersion"]["gitVersion"]
     except LabError:
         found["Kubernetes"] = UNKNOWN
-    return {**found, **proxy}
+    found |= proxy
+    if found.get(ISTIO) == UNKNOWN and target == EmbeddedTarget():  # its programs are built without a stamp
+        found[ISTIO] = f"{toolchain.ISTIO}, built from its Go module"
+    return found
 
 
 def command_line() -> str:

@@ -25,12 +25,21 @@ def row(item: Measurement) -> Row:
     )
 
 
+def _curves(verdicts: Sequence[Measurement]) -> list[Curve]:
+    """Return the latencies of the requests; rows that judge the same requests have one curve."""
+    found: list[Curve] = []
+    for item in verdicts:
+        if item.latency and item.latency not in [curve.quantiles for curve in found]:
+            same = [other.what for other in verdicts if other.latency == item.latency]
+            found.append(Curve(", ".join(dict.fromkeys(same)), item.latency))
+    return found
+
+
 def sections(results: Sequence[StageResult]) -> list[Section]:
     """Return a section for each stage, with the objects that differ from those of the stage before."""
     found: list[Section] = []
     known: dict[str, Object] = {}
     for result in results:
-        curves = {curve.name: curve for curve in (Curve(item.what, item.latency) for item in result.verdicts)}
         notes = [f"update {result.up_seconds:.1f} s, in sync after {result.sync_seconds:.1f} s", *result.notes]
         found.append(
             Section(
@@ -40,7 +49,7 @@ def sections(results: Sequence[StageResult]) -> list[Section]:
                 [row(item) for item in result.verdicts],
                 result.problems,
                 notes,
-                [*curves.values()],
+                _curves(result.verdicts),
                 result.changes,
                 changed(known, result.manifests),
                 {name: item for name, item in known.items() if result.manifests.get(name) not in (None, item)},

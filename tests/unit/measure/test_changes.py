@@ -19,6 +19,11 @@ def test_kinds_have_the_plain_request_first_and_each_kind_once() -> None:
     assert found["DELETE"].method == "DELETE"
 
 
+def test_kinds_name_what_differs_from_the_plain_request() -> None:
+    config = lab_config("waypoint", "premium")
+    assert list(changes.kinds(config, expectations.premium(config))) == ["GET", "end-user: premium-user"]
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "text"),
     [

@@ -55,4 +55,4 @@ def test_proxy_versions_are_those_of_the_waypoint(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(kubectl, "items", lambda *_arguments: [{"metadata": {"name": "waypoint-1"}}])
     monkeypatch.setattr(kubectl, "run", lambda *_arguments, **_more: next(answers))
     found = proxy_versions.read(ExistingTarget(), "shop", ["waypoint"])
-    assert found == {"Istio (pilot-agent)": "1.31.0", "Envoy": "1.40.0"}
+    assert found == {"Istio": "1.31.0", "Envoy": "1.40.0"}

@@ -99,3 +99,11 @@ def test_timeline_of_a_failed_update_is_drawn() -> None:
 @pytest.mark.parametrize("values", [{}, {"p50": 0.0, "p99": 0.0}, {"p0": 2.0, "p50": 2.0, "p99": 2.0}])
 def test_distribution_of_any_values_is_drawn(values: dict[str, float]) -> None:
     assert bool(charts.distribution([Curve("canary", values)])) is bool(values)
+
+
+def test_rows_of_the_same_requests_have_one_curve() -> None:
+    stage = result("canary")
+    stage.verdicts = [measurement("a"), measurement("b"), measurement("c", latency={"p50": 2.0, "p99": 2.1})]
+    text = page.html(report(stage))
+    assert "a, b: p50 4 ms, p99 20 ms" in text
+    assert "c: p50 2.00 s, p99 2.10 s" in text
