@@ -1,8 +1,7 @@
-"""Promotions by the requests of users alone, on the embedded cluster."""
+"""Promotions by the requests of users alone, on the embedded cluster; `test_shop.py` has more."""
 
 import threading
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -98,22 +97,6 @@ def test_promotion_by_traffic_counts_what_the_client_counts_through_restart_and_
 @pytest.mark.soak
 def test_promotion_by_traffic_counts_20000_requests(scene: Scene, start: Start, kubectl: Kubectl) -> None:
     promote_and_count(scene, start, kubectl, "--requests", "9000", "--limit", "400")
-
-
-def test_promotion_by_traffic_of_a_canary_that_fails_5_percent_rolls_back_before_20_percent(
-    scene: Scene, start: Start, kubectl: Kubectl, failing: Callable[[float], None]
-) -> None:
-    failing(5)
-    by_traffic(scene)
-    users = scene.load()
-    try:
-        said = end(start("promote", "--steps", "10,20,100"), 1)
-    finally:
-        users.stop()
-    assert "RolledBack; at 0 %" in said
-    assert "requests of users to the canary" in said
-    assert live_weight(kubectl) == 0
-    assert all(record["weight"] < 20 for record in records(scene, "decision"))
 
 
 def test_promotion_by_traffic_without_users_pauses(scene: Scene, start: Start) -> None:

@@ -1,7 +1,8 @@
 """The shop of examples/: another application than bookinfo, identified by the access log and by a header."""
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import yaml
 
 from embedded.project import PROJECT_FOLDER
 from tests.conftest import Kubectl
-from tests.e2e.scene import UP, Scene, until
+from tests.e2e.promotions import records
+from tests.e2e.scene import UP, Done, Scene, until
+from waypoint_lab.measure import access_log
 
 EXAMPLE = Path("examples") / "shop"
 NAMESPACES = ("shop", "shop-users")
@@ -107,3 +110,53 @@ def test_up_with_a_backend_without_pods_changes_nothing(shop: Scene) -> None:
     done = shop.run(*UP, "--stack", "shop")
     assert done.returncode != 0
     assert "app.backends.canary.selector: no Pod in shop has the labels app=shop,version=v9; " in done.stdout
+
+
+def deploy(kubectl: Kubectl, namespace: str, name: str, **environment: object) -> None:
+    """Set the environment of a workload, and wait for its new Pods."""
+    where = ("-n", namespace, f"deploy/{name}")
+    kubectl("set", "env", *where, *(f"{key}={value}" for key, value in environment.items()))
+    kubectl("rollout", "status", *where, "--timeout=60s")
+
+
+@pytest.fixture(scope="module")
+def crowd(application: None, kubectl: Kubectl) -> None:
+    """Deploy more users than the example has, so that a step is short; a page without the stock costs them less."""
+    deploy(kubectl, "shop-users", "users", RATE=200, WORKERS=40, URL="http://shop.shop/stock")
+
+
+@pytest.fixture
+def promote(shop: Scene, kubectl: Kubectl, crowd: None) -> Callable[..., Done]:
+    """Return the promotion of the shop's canary from 0 % by the requests of its users."""
+    document = yaml.safe_load((PROJECT_FOLDER / EXAMPLE / shop.file.name).read_text())
+    shop.journal.file.unlink(missing_ok=True)
+
+    def promote(steps: str, *options: str, fail_percent: float = 0, **gate: float) -> Done:
+        deploy(kubectl, "shop", "shop-v2", FAIL_PERCENT=fail_percent)
+        settings = {"weight": 0, "evidence": "traffic", **({"gate": gate} if gate else {})}
+        document["config"]["waypoint-lab:canary"] = settings
+        shop.file.write_text(yaml.safe_dump(document))
+        return shop.lab("canary", "promote", "--steps", steps, *options, seconds=240)
+
+    return promote
+
+
+def test_promotion_of_the_shop_by_its_users_sends_no_request(shop: Scene, promote: Callable[..., Done]) -> None:
+    began = time.monotonic()
+    done = promote("50,100")
+    assert done.returncode == 0, done.stderr
+    assert "Promoted; at 100 %" in done.stderr
+    assert [set(record["evidence"]) for record in records(shop, "decision")] == [{"traffic"}] * 2
+    config = shop.config()
+    log = access_log.log(config, "waypoint", int(time.monotonic() - began))
+    assert {one["agent"] for one in access_log.requests(log, access_log.address(config))} == {"shop-user"}
+
+
+def test_promotion_of_the_shop_with_5_percent_failures_rolls_back_before_20_percent(
+    shop: Scene, promote: Callable[..., Done]
+) -> None:
+    done = promote("10,20,100", fail_percent=5)
+    assert done.returncode == 1, done.stderr
+    assert "RolledBack; at 0 %" in done.stderr
+    assert "requests of users to the canary" in done.stderr
+    assert all(record["weight"] < 20 for record in records(shop, "decision"))
