@@ -17,7 +17,7 @@ DOCUMENTS = [
     ROOT / "CHANGELOG.md",
     ROOT / "examples" / "greeter" / "README.md",
     ROOT / "examples" / "shop" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 WIDTH = 120
 _CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
@@ -33,7 +33,7 @@ EXAMPLE_SETTINGS = {"canaryWeight"}  # of examples/greeter
 
 def code_lines(text: str) -> list[str]:
     """Return the lines of the blocks of code."""
-    return [line.strip() for block in _CODE.findall(text) for line in block.splitlines()[1:-1]]
+    return [line.strip().removeprefix("$ ") for block in _CODE.findall(text) for line in block.splitlines()[1:-1]]
 
 
 def lab_commands(text: str) -> Iterator[list[str]]:
