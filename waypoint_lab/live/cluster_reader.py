@@ -21,7 +21,7 @@ from waypoint_lab.measure import endpoint_counters
 from waypoint_lab.measure.endpoint_counters import GATEWAY_LABEL, EndpointCounters, Endpoints
 
 LISTENERS = "config_dump?resource=dynamic_listeners"
-AGAIN_SECONDS = 1.0  # between two tries of a watch or a log
+AGAIN_SECONDS = 1.0  # between two tries of a watch, a log or a Pod that did not answer
 UPDATES_SECONDS = 3.0  # from a change by Pulumi to the read of its history
 MOST_CHANGES = 50
 
@@ -42,6 +42,7 @@ class ClusterReader:
         self._admins: dict[str, Admin] = {}
         self._logs: dict[str, asyncio.Task[None]] = {}
         self._processed: dict[str, int] = {}
+        self._again: dict[str, float] = {}  # time by the monotonic clock before which a Pod is not asked again
         self._old_pods: set[str] | None = None  # those of the start, whose first counters are from before
 
     def problem(self) -> str:
@@ -139,6 +140,8 @@ class ClusterReader:
             self._logs.pop(pod).cancel()
             self._processed.pop(pod, None)
             self._routes.pop(pod, None)
+            for what in ("counters", "routes"):
+                self._problems.pop(f"{what} of {pod}", None)
             await self._admins.pop(pod).close()
         for pod in pods:
             if pod not in self._admins:
@@ -148,12 +151,15 @@ class ClusterReader:
     async def _ask(self, pod: str) -> tuple[Endpoints, int] | None:
         """Return the counters of a Pod and the number of updates that its Envoy has processed; None without answer."""
         namespace, admin = self._config.waypoint_namespace, self._admins[pod]
+        if time.monotonic() < self._again.get(pod, 0.0):
+            return None
         try:
             text, stats = await admin.ask(envoy.REQUESTS), await admin.ask(envoy.UPDATES)
             with kubectl.readable(f"counters of {namespace}/{pod}"):
                 found = endpoint_counters.endpoints(json.loads(text)), envoy.updates(stats).processed
         except KubectlError as error:
             self._problems[f"counters of {pod}"] = str(endpoint_counters.explained(error, namespace))
+            self._again[pod] = time.monotonic() + AGAIN_SECONDS
             return None
         self._problems.pop(f"counters of {pod}", None)
         return found

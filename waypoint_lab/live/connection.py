@@ -155,6 +155,7 @@ class Api:
                 version = event["object"]["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
                     yield event["type"], event["object"]
+            await asyncio.sleep(POLL_SECONDS)
 
     def log(self, namespace: str, pod: str) -> AsyncIterator[bytes]:
         """Yield the lines of a waypoint Pod's log from now on. Raises KubectlError as `lines` does."""
