@@ -5,6 +5,7 @@ from .canary_route import CanaryRoute, CanaryRouteArgs
 from .chaos_rule import ChaosRule, ChaosRuleArgs
 from .fail_closed import FailClosed, FailClosedArgs
 from .l7_policy import Action, L7Policy, L7PolicyArgs, L7Rule
+from .outcome_gate import OutcomeGate, OutcomeGateArgs, OutcomeObservation, OutcomeObservationArgs
 from .service_traffic import ServiceTraffic, ServiceTrafficArgs
 from .types import (
     Abort,
@@ -54,6 +55,10 @@ __all__ = [
     "L7PolicyArgs",
     "L7Rule",
     "Mirror",
+    "OutcomeGate",
+    "OutcomeGateArgs",
+    "OutcomeObservation",
+    "OutcomeObservationArgs",
     "ProxyResources",
     "ResourceAmounts",
     "Retries",

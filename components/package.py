@@ -18,6 +18,7 @@ from .canary_route import CanaryRoute
 from .chaos_rule import ChaosRule
 from .fail_closed import FailClosed
 from .l7_policy import L7Policy
+from .outcome_gate import OutcomeGate, OutcomeObservation
 from .service_traffic import ServiceTraffic
 from .waypoint import Waypoint
 
@@ -30,6 +31,8 @@ COMPONENTS: list[type[pulumi.ComponentResource]] = [
     ChaosRule,
     ServiceTraffic,
     FailClosed,
+    OutcomeObservation,
+    OutcomeGate,
 ]
 
 

@@ -104,10 +104,15 @@ def remove(scene: Scene, kind: str) -> None:
     until(lambda: scene.share(200, 4, workers=1) == 1, 20, "requests succeed")
 
 
-def test_guard_passes_a_harmless_change(busy: Scene) -> None:
-    status, result = guard(busy, http_route("reviews", filters=[header("harmless")]))
+def test_guard_passes_a_harmless_change_in_the_cluster_of_a_kubeconfig(busy: Scene) -> None:
+    context = busy.run("kubectl", "config", "current-context").stdout.strip()
+    cluster = ("--kubeconfig", busy.environment["KUBECONFIG"], "--context", context, "--namespace", NAMESPACE)
+    change = ("--", "sh", "-c", shell(http_route("reviews", filters=[header("harmless")])))
+    elsewhere = ("env", "KUBECONFIG=/nowhere")  # the command gets the kubeconfig that is watched
+    done = busy.run(*elsewhere, *lab("guard", "--seconds", "5", "--json", *cluster, *change))
     remove(busy, "httproute")
-    assert (status, failed(result)) == (0, {}), result
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert failed(json.loads(done.stdout)) == {}
 
 
 def test_guard_rolls_back_a_route_to_a_service_without_endpoints(busy: Scene) -> None:

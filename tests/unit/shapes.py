@@ -66,6 +66,9 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "cpu": ("100m", "1", "0.5"),
     "memory": ("128Mi", "1Gi"),
     **dict.fromkeys(("pod_labels", "pod_annotations"), ("team", "example.org/team")),
+    **dict.fromkeys(("triggers", "allow_silent", "expect"), NAMES),
+    "observation": ("{}",),
+    **dict.fromkeys(("share_points", "failure_points", "p99_factor", "error_rate"), (1, 2.5)),
     "kubeconfig": ("~/.kube/config",),
     "context": ("dev",),
 }

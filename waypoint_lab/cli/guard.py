@@ -1,23 +1,23 @@
 """`lab guard`: watch what a command does to the traffic of a namespace's waypoints."""
 
 import os
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.text import Text
 
 from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab import signals
-from waypoint_lab.cli import output, reports
+from waypoint_lab.cli import guard_options, output, reports
 from waypoint_lab.config.models import ExistingTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import use_target
 from waypoint_lab.errors import GuardError, LabError
 from waypoint_lab.guard import declared
-from waypoint_lab.guard.comparison import Expectation, Rules
+from waypoint_lab.guard.comparison import Rules
 from waypoint_lab.guard.differences import Difference
 from waypoint_lab.guard.guarded_change import Change, GuardResult, watch
 from waypoint_lab.guard.readers import source
@@ -30,24 +30,7 @@ from waypoint_lab.report import guard_report
 EXIT_CODES = {Verdict.PASSED: 0, Verdict.FAILED: 1, Verdict.INCONCLUSIVE: 3}
 COLUMNS = ("where", "what", "evidence", "verdict")
 STDERR = 2  # file descriptor
-SECONDS = click.FloatRange(5, 3600)
 report = output.reporter("guard")
-
-
-def expected(given: tuple[str, ...]) -> dict[str, Expectation]:
-    """Return the shares of `--expect`.
-
-    Raises:
-        BadParameter: One is not SERVICE=PERCENT.
-    """
-    found: dict[str, Expectation] = {}
-    for text in given:
-        name, _, percent = text.partition("=")
-        number = re.fullmatch(r"(\d+(?:\.\d+)?) ?%?", percent.strip())
-        if not name or not number or float(number[1]) > 100:
-            raise click.BadParameter(f"{text}: it must be SERVICE=PERCENT, such as reviews-canary=20%")
-        found[name] = Expectation(float(number[1]) / 100)
-    return found
 
 
 def deployed(stack: PulumiStack) -> LabConfig | None:
@@ -92,40 +75,13 @@ def show(result: GuardResult) -> None:
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.option("--namespace", metavar="NS", help="Namespace of the waypoints [default: the stack's app.namespace].")
-@click.option("--seconds", type=SECONDS, default=30.0, show_default=True, help="Observe so long after the command.")
-@click.option("--before-seconds", type=SECONDS, help="Observe so long before it [default: --seconds].")
-@click.option("--expect", "expect", multiple=True, metavar="SERVICE=PERCENT", help="Share that the command declares.")
-@click.option("--allow-silent", multiple=True, metavar="SERVICE", help="A Service that may lose all requests.")
+@click.option("--namespace", metavar="NS", help="Namespace of the waypoints [default: the stack's].")
+@click.option(
+    "--seconds", type=guard_options.SECONDS, default=30.0, show_default=True, help="Observe so long after the command."
+)
+@click.option("--before-seconds", type=guard_options.SECONDS, help="Observe so long before it [default: --seconds].")
 @click.option("--rollback", default="", metavar="COMMAND", help="Run this on failure, and observe once more.")
-@click.option(
-    "--share-points",
-    type=click.FloatRange(0, 100),
-    default=5.0,
-    show_default=True,
-    help="Percentage points by which a share may move.",
-)
-@click.option(
-    "--failure-points",
-    type=click.FloatRange(0, 100),
-    default=1.0,
-    show_default=True,
-    help="Percentage points by which failures may rise.",
-)
-@click.option(
-    "--p99-factor",
-    type=click.FloatRange(1, 100),
-    default=1.5,
-    show_default=True,
-    help="Factor by which the 99th percentile may rise.",
-)
-@click.option(
-    "--error-rate",
-    type=click.FloatRange(0, 20, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Percent of false alarms, at most.",
-)
+@guard_options.rules_options
 @click.option(
     "--limit",
     type=click.FloatRange(1, 86400),
@@ -133,13 +89,8 @@ def show(result: GuardResult) -> None:
     show_default=True,
     help="Seconds after which the command is asked to end.",
 )
-@click.option(
-    "--kubeconfig",
-    type=click.Path(exists=True, dir_okay=False, resolve_path=True),
-    metavar="PATH",
-    help="Watch the cluster of this kubeconfig, without a stack.",
-)
-@click.option("--context", default="", metavar="NAME", help="Watch the cluster of this context, without a stack.")
+@guard_options.kubeconfig_option
+@guard_options.context_option
 @reports.report_option
 @reports.picture_option
 @output.stack_option
@@ -148,16 +99,11 @@ def show(result: GuardResult) -> None:
 @click.pass_context
 def guard(
     ctx: click.Context,
+    /,
     namespace: str | None,
     seconds: float,
     before_seconds: float | None,
-    expect: tuple[str, ...],
-    allow_silent: tuple[str, ...],
     rollback: str,
-    share_points: float,
-    failure_points: float,
-    p99_factor: float,
-    error_rate: float,
     limit: float,
     kubeconfig: str | None,
     context: str,
@@ -166,6 +112,7 @@ def guard(
     stack: str,
     as_json: bool,
     command: tuple[str, ...],
+    **given: Any,
 ) -> int:
     """Run COMMAND, and fail if the traffic of a namespace's waypoints is worse afterwards.
 
@@ -177,14 +124,7 @@ def guard(
     Example: lab guard --rollback 'kubectl apply -f old.yaml' -- kubectl apply -f new.yaml
     """
     destination = reports.prepared(report_folder, picture)
-    rules = Rules(
-        error_rate / 100,
-        share_points / 100,
-        failure_points / 100,
-        p99_factor,
-        expected(expect),
-        frozenset(allow_silent),
-    )
+    rules = guard_options.rules(**given)
     without_stack = bool(kubeconfig or context)
     if without_stack and ctx.get_parameter_source("stack") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--stack names a cluster; do not combine it with --kubeconfig or --context")
@@ -197,8 +137,8 @@ def guard(
         raise GuardError(f"{command[0]}: there is no such command; correct it, or its path")
     if config.target.kubeconfig:  # the command changes the cluster that is watched
         os.environ["KUBECONFIG"] = str(PROJECT_FOLDER / Path(config.target.kubeconfig).expanduser())
-    watched = namespace or config.app.namespace
-    own = not without_stack and watched == config.app.namespace
+    watched = namespace or config.waypoint_namespace
+    own = not without_stack and watched == config.waypoint_namespace
     stack_of_lab = PulumiStack(PROJECT_FOLDER, stack) if own else None
     before = deployed(stack_of_lab) if stack_of_lab else None
     change = Change(

@@ -81,6 +81,14 @@ canary = LazyGroup(
         "history": ("history:canary", "Show the decisions of promotions and their evidence."),
     },
 )
+outcome = LazyGroup(
+    "outcome",
+    help="Compare traffic around a change that another process makes.",
+    modules={
+        "observe": ("outcome:observe", "Observe the traffic before the change, and print it as JSON."),
+        "compare": ("outcome:compare", "Observe it after the change; fail if it is worse."),
+    },
+)
 waypoint = LazyGroup(
     "waypoint",
     help="Migrate traffic to another waypoint.",
@@ -113,6 +121,7 @@ chaos = LazyGroup(
         "verify": ("verify:verify", "Measure the deployed stages."),
         "watch": ("watch:watch", "Show the traffic through the waypoints now."),
         "guard": ("guard:guard", "Run a command; fail if the traffic is worse afterwards."),
+        "outcome": ("main:outcome", "Compare traffic around a change that another process makes."),
         "doctor": ("doctor:doctor", "Check that the stack's cluster has what the lab needs."),
         "policies": ("policies:list_policies", "List the policies of the pack, their levels and parameters."),
         "bench": ("bench:bench", "Time a weight step beside an unchanged update, an empty program and kubectl."),

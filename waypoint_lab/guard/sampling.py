@@ -13,6 +13,7 @@ from waypoint_lab.waiting import polls
 
 INTERVALS = 30
 LEAST_INTERVAL_SECONDS = 0.5
+LEAST_INTERVALS = 2  # of fewer counts no variance is known
 REPORT_SECONDS = 10.0
 UNREADABLE_SECONDS = 20.0  # a Pod that is replaced, or an API server that is busy
 QUIET_SECONDS = 2.0
@@ -63,7 +64,7 @@ def observe(source: Source, seconds: float, what: str, report: Report) -> Observ
 
     Args:
         source: The readers.
-        seconds: Length of the observation, at least 5.
+        seconds: Length of the observation, at least 5; longer where the waypoints answer so slowly.
         what: Word for the lines of progress.
         report: Prints a line of progress.
 
@@ -75,7 +76,7 @@ def observe(source: Source, seconds: float, what: str, report: Report) -> Observ
     began = last = reported = time.monotonic()
     times: list[float] = []
     counted: list[Mapping[Destination, Counted]] = []
-    while last - began < seconds:
+    while last - began < seconds or len(times) < LEAST_INTERVALS:
         time.sleep(max(0.0, last + length - time.monotonic()))
         counted.append(retried(source.counts))
         now = time.monotonic()

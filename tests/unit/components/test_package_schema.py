@@ -69,6 +69,8 @@ def test_schema_has_all_components_with_their_required_inputs() -> None:
         "waypoint-lab:index:ChaosRule": ["namespace", "port", "service"],
         "waypoint-lab:index:ServiceTraffic": ["namespace", "port", "service"],
         "waypoint-lab:index:FailClosed": ["labels", "namespace"],
+        "waypoint-lab:index:OutcomeObservation": ["namespace", "triggers"],
+        "waypoint-lab:index:OutcomeGate": ["observation"],
     }
 
 

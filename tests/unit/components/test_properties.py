@@ -10,12 +10,22 @@ from unittest.mock import patch
 import pulumi
 import pytest
 
-from components import CanaryRoute, ChaosRule, FailClosed, L7Policy, ServiceTraffic, Waypoint
+from components import (
+    CanaryRoute,
+    ChaosRule,
+    FailClosed,
+    L7Policy,
+    OutcomeGate,
+    OutcomeObservation,
+    ServiceTraffic,
+    Waypoint,
+)
 from components._internal import http_route, owners, traffic_parser, virtual_service
 from components.canary_route import CanaryRouteArgs
 from components.chaos_rule import ChaosRuleArgs
 from components.fail_closed import FailClosedArgs
 from components.l7_policy import L7PolicyArgs
+from components.outcome_gate import OutcomeGateArgs, OutcomeObservationArgs
 from components.service_traffic import ServiceTrafficArgs
 from components.waypoint import WaypointArgs
 from tests.unit import shapes
@@ -27,6 +37,8 @@ COMPONENTS: dict[Any, Any] = {
     L7Policy: L7PolicyArgs,
     FailClosed: FailClosedArgs,
     Waypoint: WaypointArgs,
+    OutcomeObservation: OutcomeObservationArgs,
+    OutcomeGate: OutcomeGateArgs,
 }
 CRITERIA = ("header", "cookies", "query", "method", "path", "path_prefix")  # of a cohort
 RENDERERS: dict[Any, Callable[[Any], Any]] = {

@@ -1,12 +1,17 @@
 """An observation has equal intervals, survives a Pod that cannot be asked, and waits for updates."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.guard.observations import destination
 from tests.unit.guard.sources import Clock, FakeSource
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.guard import sampling
-from waypoint_lab.measure.endpoint_counters import Counts
+from waypoint_lab.guard.comparison import Rules, compare
+from waypoint_lab.guard.sampling import Counted
+from waypoint_lab.measure.endpoint_counters import Counts, Destination
 
 WEB = destination("web")
 
@@ -72,3 +77,15 @@ def test_settle_waits_two_seconds_after_the_last_update(clock: Clock) -> None:
 def test_settle_ends_although_updates_continue(clock: Clock) -> None:
     sampling.settle(FakeSource(updates=list(range(1000))).readers(), quiet)
     assert pytest.approx(2 * sampling.SETTLE_SECONDS) == clock.now
+
+
+def test_observation_of_slow_waypoints_has_two_intervals(clock: Clock) -> None:
+    fake = FakeSource({"web": Counts(4, 4)})
+
+    def slow() -> Mapping[Destination, Counted]:
+        clock.sleep(9)
+        return fake.counts()
+
+    seen = sampling.observe(replace(fake.readers(), counts=slow), 5, "before", quiet)
+    assert pytest.approx([9.5, 9.5]) == seen.seconds
+    assert compare(seen, seen, Rules())
