@@ -24,6 +24,8 @@ from embedded.control_plane.credentials import renew_certificates
 from embedded.control_plane.process_specs import SPECS
 from embedded.kube import ApiError, Kube
 from embedded.supervisor.component import Component, SupervisedProcess
+from embedded.supervisor.load_balancer import LoadBalancer, network
+from embedded.supervisor.ports import Ports
 from embedded.supervisor.relay import Relay
 
 STATUS_SECONDS = 0.5
@@ -65,7 +67,7 @@ async def repeat(name: str, work: Callable[[], Awaitable[None]]) -> None:
 class Supervisor:
     """All components of one cluster."""
 
-    def __init__(self, state: Path, bin_dir: Path, api: socket.socket, http: socket.socket) -> None:
+    def __init__(self, state: Path, bin_dir: Path, api: socket.socket, http: socket.socket, ports: Ports) -> None:
         """Start nothing yet.
 
         Args:
@@ -73,7 +75,9 @@ class Supervisor:
             bin_dir: `bin` folder of the toolchain; `share` is beside it.
             api: Socket that listens on 127.0.0.1 outside, for the API server.
             http: Socket that listens on 127.0.0.1 outside, for the ingress.
+            ports: Source of further sockets that listen outside.
         """
+        self._ports = ports
         self._state, self._share = state, bin_dir.parent / "share"
         self._api, self._http = Relay(api, (NODE_IP, 6443)), Relay(http, None)
         self._mesh = Component("mesh", "waiting for kube-apiserver")
@@ -92,6 +96,7 @@ class Supervisor:
         work = {name: process.run for name, process in self._processes.items()} | {
             "relay of the API server": self._api.run,
             "relay of the ingress": self._http.run,
+            "load balancer": self._balance,
             "mesh": self._install_mesh,
             "status": self._report,
             "orphans": self._reap,
@@ -105,10 +110,18 @@ class Supervisor:
         for process in reversed(self._processes.values()):
             await process.stop(STOP_SECONDS)
 
+    def _kube(self) -> Kube:
+        pki = self._state / "pki"
+        return Kube(API, ca_file=str(pki / "ca.crt"), token=(pki / "token").read_text())
+
+    async def _balance(self) -> None:
+        await self.components["kube-apiserver"].ready.wait()
+        async with self._kube() as kube:
+            await LoadBalancer(kube, self._ports, network(self._state)).run()
+
     async def _install_mesh(self) -> None:
         await self.components["kube-apiserver"].ready.wait()
-        pki = self._state / "pki"
-        async with Kube(API, ca_file=str(pki / "ca.crt"), token=(pki / "token").read_text()) as kube:
+        async with self._kube() as kube:
             try:
                 if not self._mesh.ready.is_set():
                     await istio.install(kube, self._share, self._state / "run")
@@ -155,14 +168,16 @@ def main() -> int:
     parser.add_argument("--bin", type=Path, required=True, help="bin folder of the toolchain")
     parser.add_argument("--api-fd", type=int, required=True, help="listening socket of the API server's port")
     parser.add_argument("--http-fd", type=int, required=True, help="listening socket of the ingress's port")
+    parser.add_argument("--ports-fd", type=int, required=True, help="channel to the process that opens further ports")
     given = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     set_up_namespaces()
     api, http = socket.socket(fileno=given.api_fd), socket.socket(fileno=given.http_fd)
-    for listening in (api, http):
-        listening.setblocking(False)
-        os.set_inheritable(listening.fileno(), False)
-    asyncio.run(Supervisor(given.state, given.bin, api, http).run())
+    channel = socket.socket(fileno=given.ports_fd)
+    for inherited in (api, http, channel):
+        inherited.setblocking(False)
+        os.set_inheritable(inherited.fileno(), False)
+    asyncio.run(Supervisor(given.state, given.bin, api, http, Ports(channel)).run())
     return 0
 
 

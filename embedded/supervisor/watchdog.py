@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from embedded import processes
+from embedded.supervisor import ports
 
 RESTART_SECONDS = 0.5
 
@@ -48,8 +49,10 @@ def main() -> int:
     if watchdog := os.fork():
         processes.write_identity(run / "watchdog", watchdog)
         return 0
-    argv = [sys.executable, "-m", "embedded.supervisor.supervisor", str(given.state), *given.supervisor]
-    watch(argv, run / "supervisor")
+    with ports.start() as channel:
+        channel.set_inheritable(True)
+        argv = [sys.executable, "-m", "embedded.supervisor.supervisor", str(given.state), *given.supervisor]
+        watch([*argv, "--ports-fd", str(channel.fileno())], run / "supervisor")
     return 0
 
 

@@ -1,0 +1,86 @@
+"""Listening sockets of 127.0.0.0/8 for the supervisor, opened outside its network namespace by a small process."""
+
+import itertools
+import json
+import os
+import socket
+import sys
+
+from embedded import processes
+
+BACKLOG = 256
+MESSAGE_BYTES = 4096
+SECONDS = 5.0
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    listening = socket.socket()
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address, port))
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def serve(channel: socket.socket) -> None:
+    """Answer each request with a listening socket or an error number, until the other end is closed."""
+    while message := channel.recv(MESSAGE_BYTES):
+        order = json.loads(message)
+        try:
+            if not order["address"].startswith("127."):
+                raise PermissionError(13, "not a loopback address")
+            with _listen(order["address"], order["port"]) as listening:
+                socket.send_fds(channel, [json.dumps({"id": order["id"]}).encode()], [listening.fileno()])
+        except OSError as error:
+            channel.send(json.dumps({"id": order["id"], "errno": error.errno}).encode())
+
+
+def start() -> socket.socket:
+    """Start the process, a child that ends with the caller; return the caller's end of its channel."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork():
+        theirs.close()
+        return ours
+    try:
+        processes.die_with_parent()
+        ours.close()
+        serve(theirs)
+    except BaseException as error:
+        print(f"ports: {error!r}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(0)
+
+
+class Ports:
+    """The supervisor's end of the channel."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        """Ask over `channel`, one request at a time."""
+        channel.settimeout(SECONDS)
+        self._channel, self._ids = channel, itertools.count()
+
+    def listen(self, address: str, port: int) -> socket.socket:
+        """Return a socket that listens outside.
+
+        Raises:
+            OSError: The address is in use, the port is not allowed, or the process outside is gone.
+        """
+        number = f"{os.getpid()}-{next(self._ids)}"
+        self._channel.send(json.dumps({"id": number, "address": address, "port": port}).encode())
+        while True:
+            message, handles, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, 1)
+            if not message:
+                raise ConnectionError("the process for listening sockets has ended")
+            answer = json.loads(message)
+            found = [socket.socket(fileno=handle) for handle in handles]
+            if answer["id"] != number:  # of a supervisor that ended before it read the answer
+                for each in found:
+                    each.close()
+                continue
+            if not found:
+                raise OSError(answer["errno"], os.strerror(answer["errno"]))
+            found[0].setblocking(False)
+            return found[0]
