@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from embedded.control_plane import admission
 from embedded.control_plane.addresses import NODE_IP
 from embedded.kube import Kube
 
@@ -16,17 +17,20 @@ Object = dict[str, Any]
 MANAGER = "waypoint-lab"
 # Their Pods must be ready for the cluster to be ready. Pods in other namespaces are the user's own.
 NAMESPACES = ("istio-system", "bookinfo-frontends", "bookinfo-backends")
+USER_TOOLS = ("kubectl", "helm", "pulumi")  # starts of field managers' names
 INGRESS_SERVICE = "/api/v1/namespaces/istio-system/services/ingress-istio"
+# istiod's ports on the node by the name of the Service's port.
+ISTIOD_PORTS = (("grpc-xds", 15010), ("https-dns", 15012), ("http-monitoring", 15014), ("https-webhook", 15017))
 BOOKINFO = Path(__file__).parents[1] / "bookinfo" / "bookinfo.yaml"
-# istiod runs as a process of the node; the node proxy takes the place of ztunnel and the CNI agent. Webhooks are left
-# out because the API server could not call them through the Service network; the CRDs' own rules check the same.
+SERVICE_TYPE = "networking.istio.io/service-type"
+# istiod runs as a process of the node; the node proxy takes the place of ztunnel and the CNI agent. Nothing is injected
+# into Pods of an ambient mesh.
 LEFT_OUT = {
     "Deployment",
     "DaemonSet",
     "HorizontalPodAutoscaler",
     "PodDisruptionBudget",
     "MutatingWebhookConfiguration",
-    "ValidatingWebhookConfiguration",
 }
 # kind: (path before the namespace, plural)
 KINDS = {
@@ -43,6 +47,7 @@ KINDS = {
     "CustomResourceDefinition": ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "ValidatingAdmissionPolicy": ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicies"),
     "ValidatingAdmissionPolicyBinding": ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings"),
+    "ValidatingWebhookConfiguration": ("/apis/admissionregistration.k8s.io/v1", "validatingwebhookconfigurations"),
     "Gateway": ("/apis/gateway.networking.k8s.io/v1", "gateways"),
     "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
 }
@@ -79,6 +84,7 @@ def parsed(share: Path, folder: Path) -> list[Object]:
     items += [
         _adapt(item) for item in _load((share / "istio-ambient.yaml").read_text()) if item["kind"] not in LEFT_OUT
     ]
+    items += [admission.for_every_object(item) for item in items if item["kind"] == "ValidatingWebhookConfiguration"]
     new = cache.with_suffix(".new")
     new.write_text(json.dumps(items))
     new.replace(cache)
@@ -87,9 +93,6 @@ def parsed(share: Path, folder: Path) -> list[Object]:
 
 def _adapt(item: Object) -> Object:
     name = (item["kind"], item["metadata"]["name"])
-    if name == ("Service", "istiod"):
-        # Its only endpoint is the process on the node; `install` writes the EndpointSlice.
-        item["spec"].pop("selector", None)
     if name == ("ConfigMap", "istio"):
         mesh = yaml.safe_load(item["data"]["mesh"])
         # Metrics need istio.stats, a filter that only Istio's build of Envoy has.
@@ -135,21 +138,31 @@ async def install(kube: Kube, share: Path, folder: Path) -> None:
     items = await asyncio.to_thread(parsed, share, folder)
     first = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}}
     await _apply(kube, [first])
-    await _apply(kube, items)
+    await _apply(kube, items + admission.policies())
     await _apply(
-        kube,
-        [
-            _slice("default", "kubernetes", [("https", 6443)]),
-            _slice("istio-system", "istiod", [("https-dns", 15012)]),
-        ],
+        kube, [_slice("default", "kubernetes", [("https", 6443)]), _slice("istio-system", "istiod", ISTIOD_PORTS)]
+    )
+
+
+async def _is_users(kube: Kube, item: Object) -> bool:
+    """Return True if the object exists and a user's tool has written it: it stays as it is."""
+    found = await kube.get(path_of(item)) or {"metadata": {}}
+    return any(
+        str(entry.get("manager", "")).startswith(USER_TOOLS) and not entry.get("subresource")
+        for entry in found["metadata"].get("managedFields") or []
     )
 
 
 async def apply_bookinfo(kube: Kube) -> None:
-    """Apply the lab's application, namespaces first."""
+    """Apply the lab's application, namespaces first, but for what a user has deployed in its place."""
     items = _load(BOOKINFO.read_text())
+    for item in items:
+        if item["kind"] == "Gateway":  # Services of type LoadBalancer, the default, get an address here
+            item["metadata"].get("annotations", {}).pop(SERVICE_TYPE, None)
     await _apply(kube, [item for item in items if item["kind"] == "Namespace"])
-    await _apply(kube, [item for item in items if item["kind"] != "Namespace"])
+    rest = [item for item in items if item["kind"] != "Namespace"]
+    users = await asyncio.gather(*(_is_users(kube, item) for item in rest))
+    await _apply(kube, [item for item, kept in zip(rest, users, strict=True) if not kept])
 
 
 async def ingress_address(kube: Kube) -> tuple[str, int] | None:

@@ -116,17 +116,17 @@ def istiod(state: Path, bin_dir: Path) -> ProcessSpec:
     """Return Istio's control plane, as a process of the node instead of a Pod."""
     flags = {
         "kubeconfig": state / "pki" / "inner.kubeconfig",
-        "grpcAddr": "127.0.0.1:15010",
+        "grpcAddr": f"{NODE_IP}:15010",
         "secureGRPCAddr": f"{NODE_IP}:15012",
         "httpAddr": "127.0.0.1:15080",
-        "httpsAddr": "127.0.0.1:15017",
-        "monitoringAddr": "127.0.0.1:15014",
+        "httpsAddr": f"{NODE_IP}:15017",
+        "monitoringAddr": f"{NODE_IP}:15014",
         "ctrlz_address": "127.0.0.1",
         "domain": DOMAIN,
         "log_output_level": "default:warn",
     }
     env = {
-        "POD_NAME": "istiod",
+        "POD_NAME": f"istiod-{NODE_NAME}",
         "POD_NAMESPACE": "istio-system",
         "SERVICE_ACCOUNT": "istiod",
         "CLUSTER_ID": "Kubernetes",

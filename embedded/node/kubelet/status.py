@@ -88,19 +88,4 @@ def compose(
         "qosClass": (pod.get("status") or {}).get("qosClass") or "Burstable",
         "initContainerStatuses": [container(each) for each in init] or None,
         "containerStatuses": [container(each) for each in mains],
-        "ephemeralContainerStatuses": [_refused(each) for each in pod["spec"].get("ephemeralContainers") or []] or None,
-    }
-
-
-def _refused(spec: Object) -> Object:
-    """Return the status of an ephemeral container, which this node does not run."""
-    message = "ephemeral containers are not supported on this node; use kubectl exec"
-    return {
-        "name": spec["name"],
-        "image": spec["image"],
-        "imageID": "",
-        "state": {"terminated": {"exitCode": 128, "reason": "StartError", "message": message}},
-        "lastState": {},
-        "ready": False,
-        "restartCount": 0,
     }
