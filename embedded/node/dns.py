@@ -6,7 +6,7 @@ import socket
 from contextlib import suppress
 from typing import Any, cast
 
-from dnslib import QTYPE, RCODE, RR, A, DNSRecord
+from dnslib import CNAME, QTYPE, RCODE, RR, A, DNSRecord
 
 from embedded.kube import Informer, Kube
 from embedded.node.config import NodeConfig
@@ -14,6 +14,7 @@ from embedded.node.config import NodeConfig
 Object = dict[str, Any]
 TTL_SECONDS = 5
 DATAGRAM_BYTES = 512
+ALIASES = 8  # the longest chain of Services of type ExternalName
 log = logging.getLogger(__name__)
 
 
@@ -31,12 +32,8 @@ class Zone:
         name = name.rstrip(".").lower()
         if name in (self._domain, self._suffix[1:]):
             return []
-        # istiod's clients ask for NAME.NAMESPACE.svc as if it were a full name.
-        for suffix in (self._suffix, ".svc"):
-            if name.endswith(suffix):
-                labels = name.removesuffix(suffix).split(".")
-                break
-        else:
+        labels = self._labels(name)
+        if labels is None:
             return None
         if len(labels) == 1:
             known = any(key.startswith(f"{labels[0]}/") for key in self._services)
@@ -50,6 +47,23 @@ class Zone:
             return [address] if len(labels) == 2 else None
         ready = self._endpoints(namespace, service_name, labels[0] if len(labels) == 3 else None)
         return ready if ready or len(labels) == 2 else None
+
+    def _labels(self, name: str) -> list[str] | None:
+        """Return the labels of `name` before the domain of Services, or None for another name."""
+        # istiod's clients ask for NAME.NAMESPACE.svc as if it were a full name.
+        for suffix in (self._suffix, ".svc"):
+            if name.endswith(suffix):
+                return name.removesuffix(suffix).split(".")
+        return None
+
+    def alias(self, name: str) -> str | None:
+        """Return the external name of a Service of type ExternalName, or None for another name."""
+        labels = self._labels(name.rstrip(".").lower())
+        if labels is None or len(labels) != 2:
+            return None
+        service = self._services.get(f"{labels[1]}/{labels[0]}") or {"spec": {}}
+        found: str | None = service["spec"].get("externalName")
+        return found if service["spec"].get("type") == "ExternalName" else None
 
     def _endpoints(self, namespace: str, service: str, host: str | None) -> list[str]:
         found: list[str] = []
@@ -67,7 +81,7 @@ class Zone:
 
 
 def answer(zone: Zone, packet: bytes, *, udp: bool = False) -> bytes:
-    """Return the reply to one query; names outside the cluster domain are NXDOMAIN.
+    """Return the reply to one query; names outside the cluster domain are NXDOMAIN, also behind an ExternalName.
 
     Args:
         zone: The names.
@@ -79,12 +93,19 @@ def answer(zone: Zone, packet: bytes, *, udp: bool = False) -> bytes:
     query = DNSRecord.parse(packet)
     reply = query.reply()
     reply.header.ra = 0
-    addresses = zone.addresses(str(query.q.qname))
+    name = str(query.q.qname)
+    for _ in range(ALIASES):
+        target = zone.alias(name)
+        if target is None:
+            break
+        reply.add_answer(RR(name, QTYPE.CNAME, rdata=CNAME(target), ttl=TTL_SECONDS))
+        name = target
+    addresses = zone.addresses(name)
     if addresses is None:
         reply.header.rcode = RCODE.NXDOMAIN
     elif query.q.qtype in (QTYPE.A, QTYPE.ANY):
         for address in addresses:
-            reply.add_answer(RR(query.q.qname, QTYPE.A, rdata=A(address), ttl=TTL_SECONDS))
+            reply.add_answer(RR(name, QTYPE.A, rdata=A(address), ttl=TTL_SECONDS))
     packed: bytes = reply.pack()
     if udp and len(packed) > DATAGRAM_BYTES:
         packed = reply.truncate().pack()

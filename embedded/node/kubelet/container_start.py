@@ -22,7 +22,10 @@ async def pull(pod: PodContext, image: str, set_waiting: Callable[[str, str], No
     failures = 0
     while True:
         try:
-            return find(pod.config, image)
+            found = find(pod.config, image)
+            if found.note:
+                pod.event("Normal", "Pulled", f'{found.note} "{image}"')
+            return found
         except UnknownImage as error:
             failures += 1
             set_waiting("ErrImagePull", str(error))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,12 +25,14 @@ class Image:
         default_args: Its arguments, unless the container has its own.
         env: Variables.
         files: Path in the container → path on this machine.
+        note: Text of an Event that says what stands in for the image.
     """
 
     entrypoint: list[str]
     default_args: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
     def argv(self, command: list[str], args: list[str]) -> list[str]:
         """Return the command line for a container's `command` and `args`, by Kubernetes' rules."""
@@ -88,6 +91,43 @@ def _python(config: NodeConfig, match: re.Match[str]) -> Image:
     return Image([], ["python3"], _path(str(Path(sys.prefix) / "bin")))
 
 
+# As the image's own entry script: options and addresses are for curl, anything else is a command.
+_CURL = 'if [ "${1#-}" != "$1" ] || [ -z "$(command -v "$1")" ]; then exec curl "$@"; else exec "$@"; fi'
+
+
+def _needs(name: str) -> str:
+    """Return the path of a command of this machine.
+
+    Raises:
+        UnknownImage: The machine has no such command.
+    """
+    found = shutil.which(name, path=SYSTEM_PATH)
+    if found is None:
+        raise UnknownImage(f"the command {name} stands in for this image, and this machine has none; install {name}")
+    return found
+
+
+def _curl(config: NodeConfig, match: re.Match[str]) -> Image:
+    note = f"The command {_needs('curl')} of this machine stands in for the image"
+    return Image(["sh", "-c", _CURL, "curl"], ["--help"], _path(), note=note)
+
+
+def _shell(config: NodeConfig, match: re.Match[str]) -> Image:
+    tools = shutil.which("busybox", path=SYSTEM_PATH)
+    note = "The shell and commands of this machine stand in for the image" + (f", busybox is {tools}" if tools else "")
+    return Image([], ["sh"], _path(), note=note)
+
+
+def _server(name: str, *default: str) -> "Callable[[NodeConfig, re.Match[str]], Image]":
+    """Return the maker of an image that is one server; the machine may have it."""
+
+    def make(config: NodeConfig, match: re.Match[str]) -> Image:
+        note = f"The command {_needs(name)} of this machine stands in for the image"
+        return Image([name], [*default], _path(), note=note)
+
+    return make
+
+
 TABLE: list[tuple[re.Pattern[str], Callable[[NodeConfig, re.Match[str]], Image]]] = [
     (
         re.compile(
@@ -98,6 +138,10 @@ TABLE: list[tuple[re.Pattern[str], Callable[[NodeConfig, re.Match[str]], Image]]
     (re.compile(r"(docker\.io|gcr\.io|registry\.istio\.io)/([a-z-]+/)*proxyv2"), _proxy),
     (re.compile(r"docker\.io/envoyproxy/envoy"), _envoy),
     (re.compile(r"docker\.io/library/python"), _python),
+    (re.compile(r"docker\.io/library/(busybox|alpine)"), _shell),
+    (re.compile(r"docker\.io/library/nginx"), _server("nginx", "-g", "daemon off;")),
+    (re.compile(r"(docker\.io|quay\.io)/(curlimages|curl)/curl"), _curl),
+    (re.compile(r"docker\.io/fortio/fortio"), _server("fortio", "server")),
 ]
 
 

@@ -104,3 +104,28 @@ def test_answer_reply_repeats_the_question_verbatim() -> None:
     reply = DNSRecord.parse(answer(ZONE, DNSRecord.question("REVIEWS.bookinfo-backends.svc.cluster.local").pack()))
     assert str(reply.q.qname) == "REVIEWS.bookinfo-backends.svc.cluster.local."
     assert QTYPE[reply.rr[0].rtype] == "A"
+
+
+def _external(name: str, target: str) -> tuple[str, Object]:
+    spec = {"type": "ExternalName", "externalName": target}
+    return f"shop/{name}", {"metadata": {"name": name, "namespace": "shop"}, "spec": spec}
+
+
+def test_answer_external_name_follows_it_inside_the_cluster() -> None:
+    inside = "reviews.bookinfo-backends.svc.cluster.local"
+    services = SERVICES | dict([_external("alias", inside), _external("twice", "alias.shop.svc.cluster.local")])
+    zone = Zone("cluster.local", services, {})
+    assert ask("alias.shop.svc.cluster.local", zone=zone) == ("NOERROR", [f"{inside}.", "10.96.0.9"])
+    chain = ["alias.shop.svc.cluster.local.", f"{inside}.", "10.96.0.9"]
+    assert ask("twice.shop.svc.cluster.local", zone=zone) == ("NOERROR", chain)
+
+
+def test_answer_external_name_outside_is_nxdomain() -> None:
+    zone = Zone("cluster.local", dict([_external("web", "www.example.org")]), {})
+    assert ask("web.shop.svc.cluster.local", zone=zone) == ("NXDOMAIN", ["www.example.org."])
+
+
+def test_answer_external_names_in_a_circle_end() -> None:
+    services = [_external("a", "b.shop.svc.cluster.local"), _external("b", "a.shop.svc.cluster.local")]
+    code, records = ask("a.shop.svc.cluster.local", zone=Zone("cluster.local", dict(services), {}))
+    assert (code, len(records)) == ("NOERROR", 8)

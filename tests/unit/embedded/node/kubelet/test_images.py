@@ -1,5 +1,8 @@
 """The table of images."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from embedded.node.kubelet import images
@@ -35,3 +38,43 @@ def test_image_argv_command_replaces_entry_point_and_args_defaults() -> None:
     assert image.argv([], ["-c", "mine"]) == ["envoy", "-c", "mine"]
     assert image.argv([], ["envoy", "-c", "mine"]) == ["envoy", "-c", "mine"]
     assert image.argv(["sh"], []) == ["sh"]
+
+
+@pytest.mark.parametrize(("image", "argv"), [("busybox", ["sh"]), ("alpine:3.20", ["sh"])])
+def test_find_image_of_a_shell_runs_the_shell_of_the_machine_and_says_so(image: str, argv: list[str]) -> None:
+    found = images.find(CONFIG, image)
+    assert found.argv([], []) == argv
+    assert "of this machine" in found.note
+
+
+@pytest.mark.parametrize(
+    ("image", "command"), [("nginx", "nginx"), ("fortio/fortio", "fortio"), ("curlimages/curl", "curl")]
+)
+def test_find_image_of_a_missing_command_names_it(image: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images.shutil, "which", lambda name, path: None)
+    with pytest.raises(images.UnknownImage, match=f"command {command} stands in for this image.*install {command}"):
+        images.find(CONFIG, image)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["-s", "http://x"], "curl -s http://x"),
+        (["sh"], "sh"),
+        (["http://x"], "curl http://x"),
+        (["echo", "a"], "echo a"),
+    ],
+)
+def test_curl_image_takes_options_and_commands(
+    args: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs that print their own names stand in for those that the entry script executes."""
+    for name in ("curl", "sh", "echo"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(images.shutil, "which", lambda name, path: f"/usr/bin/{name}")
+    shell, *rest = images.find(CONFIG, "curlimages/curl:8").argv([], args)
+    assert shell == "sh"
+    script = rest[1].replace('exec "$@"', f'exec {tmp_path}/"$@"').replace("exec curl", f"exec {tmp_path}/curl")
+    done = subprocess.run(["/bin/sh", "-c", script, *rest[2:]], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
