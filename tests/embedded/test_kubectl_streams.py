@@ -63,9 +63,9 @@ def _objects(kubectl: Kubectl) -> Iterator[None]:
 
 
 @contextmanager
-def forwarded(environment: dict[str, str], target: str, port: int) -> Iterator[str]:
+def forwarded(environment: dict[str, str], target: str, port: int, namespace: str = NAMESPACE) -> Iterator[str]:
     """Forward a free local port and yield its URL."""
-    command = ["kubectl", "port-forward", "-n", NAMESPACE, "--address=127.0.0.1", target, f":{port}"]
+    command = ["kubectl", "port-forward", "-n", namespace, "--address=127.0.0.1", target, f":{port}"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
             assert process.stdout is not None

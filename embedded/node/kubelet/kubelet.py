@@ -10,6 +10,7 @@ from embedded.node.config import NodeConfig
 from embedded.node.kubelet import node_status
 from embedded.node.kubelet.api_cache import ApiStore, EventRecorder
 from embedded.node.kubelet.container import Container
+from embedded.node.kubelet.node_pods import NodePods, is_mirror
 from embedded.node.kubelet.pod import Pod
 from embedded.node.kubelet.sandbox import Addresses, prepare_node
 from embedded.node.kubelet.status_writer import FAULTS
@@ -31,6 +32,7 @@ class Kubelet:
         self.events = EventRecorder(kube, config.node_name)
         self.addresses = Addresses(config.pod_cidr)
         self.capacity = node_status.capacity()
+        self.node_pods = NodePods(config, kube)
         self._pods: dict[str, Pod] = {}  # by uid
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._informer = Informer(
@@ -59,6 +61,7 @@ class Kubelet:
                 await self.store.synced()
                 await self._clean_up()
                 group.create_task(self._informer.run())
+                group.create_task(self.node_pods.run())
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -88,6 +91,8 @@ class Kubelet:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _pod_changed(self, event: str, item: Object) -> None:
+        if is_mirror(item):
+            return
         meta = item["metadata"]
         running = self._pods.get(meta["uid"])
         if event == "DELETED":

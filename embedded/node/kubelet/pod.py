@@ -84,7 +84,8 @@ class Pod:
         binds = {f"/etc/{name}": Bind(str(self.folder / "etc" / name)) for name in ("resolv.conf", "hosts", "hostname")}
         for mount in container.get("volumeMounts") or []:
             path = self._volumes.path(mount["name"], mount.get("subPath", ""))
-            binds[mount["mountPath"]] = Bind(str(path), bool(mount.get("readOnly")))
+            read_only = bool(mount.get("readOnly")) or self._volumes.read_only(mount["name"])
+            binds[mount["mountPath"]] = Bind(str(path), read_only)
         return binds
 
     def update(self, pod: Object) -> None:
@@ -92,9 +93,6 @@ class Pod:
         if pod["metadata"]["uid"] != self.uid:
             self.forget()
             return
-        if pod["spec"].get("ephemeralContainers") != self.pod["spec"].get("ephemeralContainers"):
-            self.event("Warning", "Failed", "Ephemeral containers are not supported on this node; use kubectl exec")
-            self.changed()
         self.pod = pod
         self._refresh.set()
         if pod["metadata"].get("deletionTimestamp"):

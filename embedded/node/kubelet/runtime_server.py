@@ -69,6 +69,11 @@ class RuntimeServer:
                 _send(connection, {"error": str(error), "code": 0})
 
     async def _answer(self, connection: socket.socket, order: Order) -> None:
+        if self._kubelet.node_pods.find(*order["pod"].split("/")):
+            if order["op"] != "forward":
+                raise Refused(f"Pod {order['pod']} is a process of the node; only logs and port-forward work")
+            _send(connection, {"pid": os.getpid(), "address": self._kubelet.config.node_ip})
+            return
         pod, container = self._find(order)
         assert pod.sandbox is not None
         if order["op"] == "forward":

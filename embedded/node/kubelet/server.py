@@ -11,6 +11,7 @@ from aiohttp import web
 from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.kubelet import Kubelet
 from embedded.node.kubelet.logs import older, parse, read
+from embedded.node.kubelet.plain_log import plain_log
 from embedded.node.kubelet.pod import Pod
 from embedded.node.kubelet.runtime_server import RuntimeServer
 from embedded.processes import die_with_parent
@@ -72,6 +73,9 @@ class KubeletServer:
     # Logs.
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
+        names = request.match_info
+        if process := self._kubelet.node_pods.find(names["namespace"], names["pod"]):
+            return await plain_log(request, self._kubelet.node_pods.log(process))
         _, container = self._find(request)
         query = request.query
         previous = query.get("previous") == "true"

@@ -27,10 +27,11 @@ class Tokens(Store, Protocol):
 
 @dataclass
 class Volume:
-    """One volume: its folder, and its tokens."""
+    """One volume: its folder, and its tokens. A volume whose content comes from the API server is read-only."""
 
     name: str
     path: Path
+    read_only: bool = False
     tokens: dict[str, tuple[str, float, float]] = field(default_factory=dict)  # file → token, renew at, end
 
 
@@ -113,6 +114,7 @@ class Volumes:
                 for each in sources:
                     files |= await self._files(pod, volume, each, mode)
                 write_atomically(volume.path, files)
+                volume.read_only = True
 
     def _host_path(self, source: Object) -> Path:
         path = Path(source["path"])
@@ -139,6 +141,10 @@ class Volumes:
         if not inner.exists():
             inner.mkdir(parents=True)
         return inner
+
+    def read_only(self, name: str) -> bool:
+        """Return True if no container may write to the volume."""
+        return self._volumes[name].read_only
 
     def renew_at(self) -> float:
         """Return the time of the next token renewal in seconds of `time.time`; 1e18 without tokens."""

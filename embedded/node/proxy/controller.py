@@ -124,14 +124,23 @@ def envoy_binary() -> str:
 async def run_envoy(folder: Path) -> None:
     """Run Envoy with the files in `folder`; restart it whenever it ends."""
     Path(ADMIN).parent.mkdir(parents=True, exist_ok=True)
+    log_file = folder.parent.parent / "logs" / "ztunnel.log"
+    log_file.parent.mkdir(exist_ok=True)
+    log_file.write_bytes(b"")
     while True:
         Path(ADMIN).unlink(missing_ok=True)
         argv = ["-c", str(folder / "envoy.json"), "--concurrency", "1", "--log-level", "warning"]
         argv += ["--drain-time-s", str(DRAIN_SECONDS), "--drain-strategy", "immediate", "--use-dynamic-base-id"]
         # An Envoy that outlives this agent would share the ports of the next one, with stale configuration.
-        process = await asyncio.create_subprocess_exec(
-            envoy_binary(), *argv, stdin=asyncio.subprocess.DEVNULL, preexec_fn=die_with_parent
-        )
+        with log_file.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                envoy_binary(),
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=die_with_parent,
+            )
         try:
             log.warning("node proxy ended with status %s; starting it again", await process.wait())
         finally:
