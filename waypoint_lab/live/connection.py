@@ -27,10 +27,11 @@ END_SECONDS = 5.0
 WATCH_SECONDS = 240  # length of one watch, after which the API server ends it
 POLL_SECONDS = 0.05
 CHUNK_BYTES = 1 << 22  # of the longest answer between two lines
-# kubectl does not read its standard input. The folder has the socket.
+# kubectl does not read its standard input. The folder has the socket; it is removed first, because the shell writes
+# that its child was terminated, which ends it where nobody reads.
 _PROXY = (
-    'folder=$1; shift; exec 3<&0; "$@" </dev/null & child=$!; (read -r _ <&3; kill $child) & wait $child; '
-    'rm -rf "$folder"'
+    'folder=$1; shift; exec 3<&0; "$@" </dev/null & child=$!; (read -r _ <&3; rm -rf "$folder"; kill $child) & '
+    'wait $child; rm -rf "$folder"'
 )
 # Answers the paths of its standard input, each with a line after it.
 _ADMIN = 'while read -r path; do pilot-agent request GET "$path" 2>/dev/null; printf "\\n%s\\n" "$0"; done'
