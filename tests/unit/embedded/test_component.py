@@ -11,6 +11,7 @@ from aiohttp import web
 from embedded.control_plane.process_specs import ProcessSpec
 from embedded.supervisor import component, supervisor
 from embedded.supervisor.component import Component, SupervisedProcess, find_problem
+from embedded.supervisor.ports import Ports
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
@@ -119,8 +120,8 @@ async def test_renewed_certificates_start_the_processes_that_use_them_again(
         stopped.append(process.name)
 
     monkeypatch.setattr(SupervisedProcess, "stop", stop)
-    with socket.socket() as api, socket.socket() as http:
-        cluster = supervisor.Supervisor(tmp_path, tmp_path / "bin", api, http)
+    with socket.socket() as api, socket.socket() as http, socket.socket() as channel:
+        cluster = supervisor.Supervisor(tmp_path, tmp_path / "bin", api, http, Ports(channel))
         with pytest.raises(IndexError):  # the answers have an end
             await cluster._renew_certificates()
     assert list(supervisor.USES_CERTIFICATES) == stopped
