@@ -1,7 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help toolchain lab check test soak bench down clean
+.PHONY: help toolchain lab check browser test soak bench down clean
 
 PYTHON ?= python3
+BROWSER ?= yes
 PROPERTIES = tests/unit/test_answers.py tests/embedded/test_objects.py $(wildcard tests/*/test_properties.py tests/*/*/test_properties.py)
 
 help: ## Show what each target does
@@ -32,8 +33,11 @@ check: .venv/.installed-dev ## Check format, style, types, the order of imports,
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/pytest -q -m unit -n 2
 
-test: toolchain check ## Run `check`, and every test on a cluster
-	.venv/bin/pytest -q -m "not unit and not soak"
+browser: .venv/.installed-dev ## Check that Chromium is here for the browser tests; root installs the distribution's package
+	if [ "$(BROWSER)" != no ]; then .venv/bin/python -m tools.browser; fi
+
+test: browser toolchain check ## Run `check`, and every test on a cluster; BROWSER=no leaves out the browser tests
+	.venv/bin/pytest -q -m "not unit and not soak$(if $(filter no,$(BROWSER)), and not browser)"
 
 soak: toolchain .venv/.installed-dev ## Run the tests that take long or kill processes at random moments, and 145,000 cases of properties
 	WAYPOINT_LAB_SOAK_CASES=5000 .venv/bin/pytest -q -s $(PROPERTIES)

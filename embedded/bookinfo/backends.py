@@ -39,10 +39,8 @@ def reviews(version: str) -> web.Application:
         book = request.match_info["id"]
         listed: list[dict[str, object]] = [{"reviewer": who, "text": text} for who, text in TEXTS.items()]
         if color is not None:
-            status, body = await fetch(
-                request.app[SESSION], f"{ratings}/ratings/{book}", forwarded(request.headers), seconds
-            )
-            stars = body.get("ratings") if status == 200 and isinstance(body, dict) else None
+            answer = await fetch(request.app[SESSION], f"{ratings}/ratings/{book}", forwarded(request.headers), seconds)
+            stars = answer.body.get("ratings") if answer.status == 200 and isinstance(answer.body, dict) else None
             for row in listed:
                 row["rating"] = (
                     {"stars": stars.get(row["reviewer"], 0), "color": color}
@@ -50,8 +48,8 @@ def reviews(version: str) -> web.Application:
                     else {"error": "Ratings service is currently unavailable"}
                 )
         cluster = os.environ.get("CLUSTER_NAME", "null")
-        answer = {"id": book, "podname": pod_name(), "clustername": cluster, "reviews": listed}
-        return web.json_response(answer, status=503 if random.random() < fails else 200)
+        found = {"id": book, "podname": pod_name(), "clustername": cluster, "reviews": listed}
+        return web.json_response(found, status=503 if random.random() < fails else 200)
 
     async def remove(request: web.Request) -> web.Response:
         return web.json_response({"id": request.match_info["id"], "podname": pod_name(), "status": "deleted"})

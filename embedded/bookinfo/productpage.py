@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from embedded.bookinfo import pages
-from embedded.bookinfo.server import SESSION, application, fetch, forwarded, peer
+from embedded.bookinfo.server import SESSION, Answer, application, fetch, forwarded, peer
 
 COOKIE = "session"
 TIMEOUT_SECONDS = 3.0
@@ -75,31 +75,29 @@ class _Site:
         user = self._sessions.user(request.cookies.get(COOKIE))
         return {**headers, "end-user": user} if user else headers
 
-    async def _get(self, request: web.Request, url: str) -> tuple[int, Any]:
+    async def _get(self, request: web.Request, url: str) -> Answer:
         return await fetch(request.app[SESSION], url, self._headers(request), TIMEOUT_SECONDS)
 
     async def _get_details(self, request: web.Request, book: str) -> tuple[int, Any]:
-        status, body = await self._get(request, f"{self._details}/details/{book}")
-        if status == 200:
-            return status, body
-        return status or 500, {"error": "Sorry, product details are currently unavailable for this book."}
+        return _result("details", await self._get(request, f"{self._details}/details/{book}"))
 
-    async def _get_reviews(self, request: web.Request, book: str) -> tuple[int, Any]:
-        status = 0
-        for _ in range(REVIEW_TRIES):
-            status, body = await self._get(request, f"{self._reviews}/reviews/{book}")
-            if status == 200:
-                return status, body
-        return status or 500, {"error": "Sorry, product reviews are currently unavailable for this book."}
+    async def _get_reviews(self, request: web.Request, book: str) -> list[Answer]:
+        """Return the answer of each try; only the last one may be a success."""
+        tries: list[Answer] = []
+        while len(tries) < REVIEW_TRIES and not (tries and tries[-1].status == 200):
+            tries.append(await self._get(request, f"{self._reviews}/reviews/{book}"))
+        return tries
 
     async def index(self, _request: web.Request) -> web.Response:
         return web.Response(text=pages.index(), content_type="text/html")
 
     async def page(self, request: web.Request) -> web.Response:
         _, details = await self._get_details(request, "0")
-        _, reviews = await self._get_reviews(request, "0")
+        tries = await self._get_reviews(request, "0")
+        _, reviews = _result("reviews", tries[-1])
         user = self._sessions.user(request.cookies.get(COOKIE))
-        text = pages.productpage(PRODUCT, details, reviews, user)
+        took = pages.Tries(sum(one.seconds for one in tries), [one.why for one in tries if one.why])
+        text = pages.productpage(PRODUCT, details, reviews, user, took)
         return web.Response(text=text, content_type="text/html", headers={"Cache-Control": "no-store"})
 
     async def login(self, request: web.Request) -> web.Response:
@@ -124,12 +122,17 @@ class _Site:
         return web.json_response(body, status=status)
 
     async def reviews_or_ratings(self, request: web.Request) -> web.Response:
-        book = request.match_info["id"]
-        if request.match_info["what"] == "reviews":
-            status, body = await self._get_reviews(request, book)
+        book, what = request.match_info["id"], request.match_info["what"]
+        if what == "reviews":
+            answer = (await self._get_reviews(request, book))[-1]
         else:
-            status, body = await self._get(request, f"{self._ratings}/ratings/{book}")
-            if status != 200:
-                status = status or 500
-                body = {"error": "Sorry, product ratings are currently unavailable for this book."}
+            answer = await self._get(request, f"{self._ratings}/ratings/{book}")
+        status, body = _result(what, answer)
         return web.json_response(body, status=status)
+
+
+def _result(what: str, answer: Answer) -> tuple[int, Any]:
+    """Return status and body as the sample's API gives them."""
+    if answer.status == 200:
+        return 200, answer.body
+    return answer.status or 500, {"error": f"Sorry, product {what} are currently unavailable for this book."}

@@ -5,8 +5,9 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import web
@@ -19,13 +20,14 @@ FORWARDED = ("x-request-id", "traceparent", "tracestate", "b3", "user-agent", "e
 # server keeps them longer.
 KEEP_ALIVE_SECONDS = 2 * 60 * 60
 FINISH_SECONDS = 5.0
+MOST_TEXT = 120
 
 SESSION: web.AppKey[aiohttp.ClientSession] = web.AppKey("session", aiohttp.ClientSession)
 
 
 def peer(name: str) -> str:
     """Return the base URL of another service: NAME_HOSTNAME and NAME_SERVICE_PORT as in the sample, or the lab's."""
-    host = os.environ.get(f"{name.upper()}_HOSTNAME") or f"{name}.bookinfo-backends"
+    host = os.environ.get(f"{name.upper()}_HOSTNAME") or f"{name}.bookinfo-backends.svc.cluster.local"
     port = os.environ.get(f"{name.upper()}_SERVICE_PORT") or "9080"
     return f"http://{host}:{port}"
 
@@ -40,39 +42,59 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: headers[name] for name in FORWARDED if name in headers}
 
 
-async def fetch(
-    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], seconds: float
-) -> tuple[int, Any]:
-    """Send a GET request.
+class Answer(NamedTuple):
+    """The answer of a peer.
 
-    Returns:
-        Status and JSON body: status 0 without an answer within `seconds`, body None if it is not JSON.
+    Attributes:
+        status: Its status; 0 without an answer.
+        body: Its JSON body; None if it is not JSON.
+        seconds: The time that it took.
+        why: The reason why it is no success; empty for status 200.
     """
+
+    status: int
+    body: Any
+    seconds: float
+    why: str
+
+
+async def fetch(session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], seconds: float) -> Answer:
+    """Send a GET request, and wait at most `seconds` for the answer."""
+    began = time.monotonic()
     try:
         async with session.get(url, headers=headers, timeout=aiohttp.ClientTimeout(total=seconds)) as answer:
             text = await answer.text()
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return 0, None
+    except TimeoutError:
+        return Answer(0, None, time.monotonic() - began, f"no answer within {seconds:g} s")
+    except (aiohttp.ClientError, OSError) as error:
+        return Answer(0, None, time.monotonic() - began, f"no connection ({type(error).__name__})")
+    took = time.monotonic() - began
     try:
-        return answer.status, json.loads(text)
+        body = json.loads(text)
     except ValueError:
-        return answer.status, None
+        body = None
+    # Envoy's own answers have a line of text, such as "fault filter abort".
+    said = f" ({text.strip()[:MOST_TEXT]})" if body is None and text.strip() else ""
+    return Answer(answer.status, body, took, "" if answer.status == 200 else f"status {answer.status}{said}")
 
 
 def application(name: str) -> web.Application:
-    """Return an application with `/health` and a connection pool to its peers."""
+    """Return an application with `/health`, which opens a connection to a peer for each request, as the sample does.
+
+    On a kept connection, the mesh answers the first request after a change by the old configuration.
+    """
     app = web.Application()
 
     async def health(_request: web.Request) -> web.Response:
         return web.json_response({"status": f"{name.capitalize()} is healthy"})
 
-    async def pool(app: web.Application) -> AsyncIterator[None]:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    async def peers(app: web.Application) -> AsyncIterator[None]:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
             app[SESSION] = session
             yield
 
     app.router.add_get("/health", health)
-    app.cleanup_ctx.append(pool)
+    app.cleanup_ctx.append(peers)
     return app
 
 

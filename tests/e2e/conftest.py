@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from embedded.project import PROJECT_FOLDER
 from tests.conftest import Kubectl
+from tests.e2e.browsing import chromium_running
 from tests.e2e.promotions import Start, kill
 from tests.e2e.scene import Scene, lab
 
@@ -49,6 +51,13 @@ def scene(project: Path, cluster_environment: dict[str, str]) -> Iterator[Scene]
     made.pulumi("destroy", "--yes", "--skip-preview")
     assert made.objects() == []
     assert made.enrollment() == {}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Return a headless Chromium. It ends with the module, because its driver holds this thread's event loop."""
+    with chromium_running() as found:
+        yield found
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from embedded.bookinfo.pages import productpage, stars
+from embedded.bookinfo.pages import Tries, productpage, stars
 from embedded.bookinfo.productpage import Sessions
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +101,8 @@ def test_reviews_versions_have_no_black_and_red_stars() -> None:
 
 
 def test_reviews_without_ratings_answers_with_an_error_field() -> None:
-    with running("reviews", "v2", **hosts(ratings=free_port())) as port:
+    with running("reviews", "v2", CLUSTER_NAME="cluster1", **hosts(ratings=free_port())) as port:
+        assert reviews_json(port)["clustername"] == "cluster1"
         ratings = [row["rating"] for row in reviews_json(port)["reviews"]]
     assert ratings == [{"error": "Ratings service is currently unavailable"}] * 2
 
@@ -157,6 +159,10 @@ def test_productpage_signs_in_and_forwards_the_user() -> None:
         assert "premium-user" in page
         assert stars(5, "red") in page
         assert "reviews-v3-pod" in page
+        assert "<span id=version>v3</span>" in page
+        assert "<span id=cluster>" not in page, "reviews has no CLUSTER_NAME"
+        assert "<span id=took>0." in page
+        assert "Failed tries" not in page
         assert "PublisherA" in page
         assert "premium-user" not in get(port, "/productpage")[1]
         assert "premium-user" not in get(port, "/productpage", Cookie=cookie[:-1] + "0x")[1]
@@ -171,7 +177,31 @@ def test_productpage_without_reviews_shows_an_error() -> None:
         status, page, _ = get(port, "/productpage")
         assert status == 200
         assert "Sorry, product reviews are currently unavailable for this book." in page
+        assert "try 1: no connection (ClientConnectorError); try 2: no connection" in page
         assert get(port, "/api/v1/products/0/reviews")[0] == 500
+
+
+def test_productpage_opens_a_connection_for_each_request() -> None:
+    accepted: list[socket.socket] = []
+    answer = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 18\r\n\r\nfault filter abort"
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                accepted.append(listener.accept()[0])
+                accepted[-1].recv(4096)
+                accepted[-1].sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        port = listener.getsockname()[1]
+        with running("productpage", **hosts(reviews=port, details=port, ratings=port)) as page:
+            shown = get(page, "/productpage")[1]
+        assert len(accepted) == 3, "one of details and two tries of reviews, none on a kept connection"
+        listener.shutdown(socket.SHUT_RDWR)
+    for one in accepted:
+        one.close()
+    assert "try 1: status 503 (fault filter abort); try 2: status 503 (fault filter abort)" in shown
 
 
 def test_sessions_forged_cookie_has_no_user() -> None:
@@ -183,7 +213,8 @@ def test_sessions_forged_cookie_has_no_user() -> None:
 def test_productpage_escapes_values_of_other_services() -> None:
     evil = "<script>"
     reviews = {"podname": evil, "reviews": [{"reviewer": evil, "text": evil, "rating": {"stars": 9, "color": evil}}]}
-    page = productpage({"title": "t", "descriptionHtml": ""}, {"error": evil}, reviews, evil)
+    reviews["clustername"] = evil
+    page = productpage({"title": "t", "descriptionHtml": ""}, {"error": evil}, reviews, evil, Tries(0.1, [evil]))
     assert evil not in page
 
 
@@ -192,7 +223,8 @@ def test_bookinfo_file_enrolls_nothing_in_a_waypoint() -> None:
     deployments = {item["metadata"]["name"] for item in items if item["kind"] == "Deployment"}
     assert deployments == {"productpage-v1", "reviews-v1", "reviews-v2", "reviews-v3", "ratings-v1", "details-v1"}
     (reviews,) = [item for item in items if (item["kind"], item["metadata"]["name"]) == ("Service", "reviews")]
-    assert reviews["spec"] == {"selector": {"app": "reviews"}, "ports": [{"name": "http", "port": 9080}]}
+    ports = [{"name": "http", "port": 9080, "targetPort": 9080}]
+    assert {"selector": {"app": "reviews"}, "ports": ports} == reviews["spec"]
     labelled = [
         item["metadata"]["name"] for item in items if "istio.io/use-waypoint" in item["metadata"].get("labels", {})
     ]

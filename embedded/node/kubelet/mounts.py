@@ -107,6 +107,14 @@ class _Planner:
             self.steps.append([kind, "", target])
         self.steps.append(["bind-ro" if bind.read_only else "bind", bind.source, target])
 
+    def show(self, paths: Iterable[str], visible: Mapping[str, Bind], hidden: Iterable[str]) -> None:
+        """Mount folders that commands need, and keep hidden ones inside them empty."""
+        shown = sorted(paths, key=lambda path: path.count("/"))
+        for path in shown:
+            self.bind(path, visible[path])
+        # The state may lie inside a folder that has just been shown.
+        self.steps += [["tmpfs", "755", each] for each in hidden if any(_below(each, path) for path in shown)]
+
 
 def plan(binds: Mapping[str, Bind], hidden: Iterable[str] = ()) -> list[list[str]]:
     """Return the steps (kind, source or mode, target) by which the launcher builds a container's root.
@@ -125,10 +133,9 @@ def plan(binds: Mapping[str, Bind], hidden: Iterable[str] = ()) -> list[list[str
     for name in SCRATCH:
         if not os.path.exists(name) and os.path.dirname(name) == "/":
             planner.steps += [["dir", "", name], ["tmpfs", SCRATCH[name], name]]
-    for target in sorted(visible, key=lambda target: target.count("/")):
-        planner.bind(target, visible[target])
-    # The state may lie inside a folder that has just been shown.
-    planner.steps += [["tmpfs", "755", each] for each in hidden if any(_below(each, path) for path in visible)]
+    planner.show(visible, visible, hidden)
     for target in sorted(wanted, key=lambda target: target.count("/")):
         planner.bind(target, wanted[target])
+    # A volume on a folder above them, such as /tmp, covers what commands need.
+    planner.show([path for path in visible if any(_below(path, target) for target in wanted)], visible, hidden)
     return planner.steps

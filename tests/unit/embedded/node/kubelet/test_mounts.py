@@ -45,3 +45,10 @@ def test_plan_devices_are_the_containers_own() -> None:
     assert ["tmpfs", "755", "/dev"] in steps
     assert ["show", "/dev", "/dev"] not in steps
     assert ["show", "/dev/null", "/dev/null"] in steps
+
+
+def test_plan_volume_above_python_leaves_python_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts.sys, "prefix", "/tmp/clone/venv")
+    steps = plan({"/tmp": Bind("/a-volume")}, ["/tmp/clone"])
+    volume = steps.index(["bind", "/a-volume", "/tmp"])
+    assert ["bind-ro", "/tmp/clone/venv", "/tmp/clone/venv"] in steps[volume:]
