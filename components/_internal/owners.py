@@ -4,21 +4,23 @@ Source: istiod, getVirtualServiceForWaypoint: the rules of all owners follow eac
 of one kind those of the oldest; a rule without conditions hides all that follow it.
 """
 
-import json
+import asyncio
 import weakref
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import pulumi
 from pulumi.runtime.settings import get_monitor
 
 from . import objects
+from .api import ApiError
 from .traffic import Traffic
 from .waits import Access, Failed, Session, plain
 
 OWNER = "waypoint-lab/owner"
-KINDS = ("HTTPRoute", "VirtualService")
-_RESOURCES = "httproutes.gateway.networking.k8s.io,virtualservices.networking.istio.io"
+_VERSIONS = {"HTTPRoute": "gateway.networking.k8s.io/v1", "VirtualService": "networking.istio.io/v1"}
+KINDS = (*_VERSIONS,)
 _ANY = 0  # port: a route of all ports of a Service
 # Components of each run of a program by namespace, Service and port.
 _claims: "weakref.WeakKeyDictionary[Any, dict[tuple[str, str, int], str]]" = weakref.WeakKeyDictionary()
@@ -89,15 +91,21 @@ def hook(name: str, cluster: Access, limit: float, document: Mapping[str, Any]) 
 
 
 async def _routes(session: Session) -> list[dict[str, Any]]:
-    """Return the routes and rules of the namespace; none where the user may not read them."""
-    done = await session.done("get", _RESOURCES, "--output", "json")
-    if done.stdout.strip():  # also if kubectl fails, because the user may not read a part
-        found: list[dict[str, Any]] = json.loads(done.stdout)["items"]
-        return found
-    why = (done.stderr.strip().splitlines() or ["kubectl found nothing"])[-1]
-    if "orbidden" in why or "the server doesn't have a resource type" in why:
-        return []
-    raise RuntimeError(why)
+    """Return the routes and rules of the namespace; none of a kind that the cluster lacks, or the user may not read."""
+    found: list[dict[str, Any]] = []
+    for kind, answer in zip(KINDS, await asyncio.gather(*(_list(session, kind) for kind in KINDS)), strict=True):
+        version = answer.get("apiVersion")
+        found += [{"apiVersion": version, "kind": kind, **item} for item in answer.get("items") or []]
+    return found
+
+
+async def _list(session: Session, kind: str) -> dict[str, Any]:
+    try:
+        return await session.read(f"/apis/{_VERSIONS[kind]}/namespaces/{session.namespace}/{kind.lower()}s")
+    except ApiError as error:
+        if error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
+            return {}
+        raise
 
 
 def _bound(document: Mapping[str, Any], space: str) -> Iterator[tuple[str, int]]:

@@ -4,11 +4,13 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import pulumi
 
 from . import enrollment, envoy, owners, waits
+from .api import ApiError
 from .waits import Access, Failed, Problem, Session
 
 GATEWAY = "gateway.networking.k8s.io/gateway-name"
@@ -65,10 +67,8 @@ class Waypoints:
         if not bound and not named:
             return ""
         space = self._session.namespace
-        there, pods = await asyncio.gather(self._services(bound), self._pods(space))
+        items, home, pods = await asyncio.gather(self._services(bound), self._home(), self._pods(space))
         found = {(space, name) for name in named}
-        home: Any = next((item for item in there if item["kind"] == "Namespace"), None)
-        items = {item["metadata"]["name"]: item for item in there if item["kind"] == "Service"}
         for name in bound:
             if name not in items:
                 return f"Service {space}/{name} does not exist; correct the name, or create it first"
@@ -95,22 +95,31 @@ class Waypoints:
             pulumi.warn(f"only the status is waited for, as the waypoint's Envoy cannot be asked: {error}")
         return ""
 
-    async def _services(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the Services and their namespace; without it where it may not be read."""
-        if not names:
-            return []
-        what = [*(f"service/{name}" for name in names), f"namespace/{self._session.namespace}", "--ignore-not-found"]
-        done = await self._session.done("get", *what, "--output", "json")
-        if not done.stdout.strip():
-            raise RuntimeError((done.stderr.strip().splitlines() or ["kubectl found nothing"])[-1])
-        found = json.loads(done.stdout)  # also if kubectl fails, because the user may not read a part
-        items: list[dict[str, Any]] = found.get("items", [found])
-        return items
+    async def _services(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return the Services that exist by name."""
+
+        async def one(name: str) -> dict[str, Any] | None:
+            return await self._optional(f"/api/v1/namespaces/{self._session.namespace}/services/{name}")
+
+        found = zip(names, await asyncio.gather(*map(one, names)), strict=True)
+        return {name: item for name, item in found if item}
+
+    async def _home(self) -> dict[str, Any] | None:
+        """Return the namespace; None where the user may not read it."""
+        return await self._optional(f"/api/v1/namespaces/{self._session.namespace}", HTTPStatus.FORBIDDEN)
+
+    async def _optional(self, path: str, missing: HTTPStatus = HTTPStatus.NOT_FOUND) -> dict[str, Any] | None:
+        try:
+            return await self._session.read(path)
+        except ApiError as error:
+            if error.status == missing:
+                return None
+            raise
 
     async def _pods(self, namespace: str) -> dict[Pod, tuple[str, bool]]:
         """Return the running Pods of Gateways: the name of each Gateway, and True for a waypoint."""
-        running = "--field-selector=status.phase=Running"
-        found = await self._session.get("pods", f"--selector={GATEWAY}", running, namespace=namespace)
+        chosen = {"labelSelector": GATEWAY, "fieldSelector": "status.phase=Running"}
+        found = await self._session.read(f"/api/v1/namespaces/{namespace}/pods", **chosen)
         metas = [item["metadata"] for item in found["items"] if not item["metadata"].get("deletionTimestamp")]
         return {
             (namespace, meta["name"]): (meta["labels"][GATEWAY], meta["labels"].get(_CLASS) == "istio-waypoint")
@@ -155,7 +164,16 @@ class Waypoints:
 
 async def _empty(session: Session, names: Sequence[str]) -> str:
     """Return a line on the Services without a ready Pod; empty if all have one."""
-    return waits.endpoints_problem(names)(await session.get(*waits.slices("", names)))
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{session.namespace}/endpointslices"
+    chosen = f"kubernetes.io/service-name in ({','.join(names)})"
+    return waits.endpoints_problem(names)(await session.read(path, labelSelector=chosen))
+
+
+def _path(document: Mapping[str, Any]) -> str:
+    """Return the path of an object of Istio or the Gateway API."""
+    kind, meta = document["kind"].lower(), document["metadata"]
+    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+    return f"/apis/{document['apiVersion']}/namespaces/{meta['namespace']}/{plural}/{meta['name']}"
 
 
 def hooks(
@@ -204,22 +222,18 @@ def hooks(
     async def after(args: pulumi.ResourceHookArgs) -> None:
         document, old = await waits.plain(args.new_outputs), await waits.plain(args.old_outputs)
         asked = session(document)
-        kind = f"{document['kind']}.{document['apiVersion'].split('/')[0]}".lower()
         generation = ((old or {}).get("metadata") or {}).get("generation")
         changed = generation is None or generation != document["metadata"].get("generation")
         accepted = 0.0
 
         async def check() -> str:
             nonlocal accepted
-            pushed = changed and not (accepted and time.monotonic() - accepted > min(PUSH_SECONDS, limit / 2))
-            looks = [waypoints.behind(pushed) for waypoints in found]
-            if problem is None:
-                why, late = "", await asyncio.gather(*looks)
-            else:
-                item, *late = await asyncio.gather(asked.get(kind, document["metadata"]["name"]), *looks)
-                why = problem(item)
-            accepted = accepted or (0.0 if why else time.monotonic())
-            return why or next(filter(None, late), "")
+            if problem and (why := problem(await asked.read(_path(document)))):
+                return why
+            accepted = accepted or time.monotonic()
+            pushed = changed and time.monotonic() - accepted <= min(PUSH_SECONDS, limit / 2)
+            late = await asyncio.gather(*(waypoints.behind(pushed) for waypoints in found))
+            return next(filter(None, late), "")
 
         await asked.until(check)
 

@@ -7,10 +7,14 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import pulumi
 
+from . import api
+
 POLL_SECONDS = 0.1
+_NO_KUBECTL = "kubectl is not on PATH, and the waits of the components need it; install it"
 Run = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 Problem = Callable[[dict[str, Any]], str]  # of an object: the reason to wait longer; empty ends the wait
 # Errors of readers of an answer whose shape is unknown: a cut answer, or that of another version.
@@ -28,11 +32,11 @@ class Access(NamedTuple):
     context: pulumi.Input[str] = ""
 
     async def kubectl(self, *arguments: str) -> list[str]:
-        """Return a kubectl command for this cluster; `~` in the kubeconfig's path is expanded."""
+        """Return a kubectl command for this cluster, or its start; `~` in the kubeconfig's path is expanded."""
         kubeconfig, context = await plain(self.kubeconfig), await plain(self.context)
         chosen = [f"--kubeconfig={os.path.expanduser(kubeconfig)}"] if kubeconfig else []
         chosen += [f"--context={context}"] if context else []
-        return ["kubectl", *chosen, "--request-timeout=10s", *arguments]
+        return ["kubectl", *chosen, *(["--request-timeout=10s", *arguments] if arguments else [])]
 
 
 def access(component: str, args: Mapping[str, Any]) -> Access:
@@ -54,12 +58,20 @@ async def plain(value: Any) -> Any:
     return value
 
 
+def read_api(command: Sequence[str], path: str) -> dict[str, Any]:
+    """Return the API server's answer to a GET request; see `api.read`. Raise Failed where there is no kubectl."""
+    try:
+        return api.read(command, path)
+    except FileNotFoundError:
+        raise Failed(_NO_KUBECTL) from None
+
+
 def run_kubectl(command: list[str]) -> "subprocess.CompletedProcess[str]":
     """Run one command of kubectl. Raise Failed where there is no kubectl."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     except FileNotFoundError:
-        raise Failed("kubectl is not on PATH, and the waits of the components need it; install it") from None
+        raise Failed(_NO_KUBECTL) from None
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, "", "kubectl gave no answer within 30 s")
 
@@ -100,6 +112,11 @@ class Session:
         """Return an object, or a list of them."""
         found: dict[str, Any] = json.loads(await self.run("get", *what, "--output", "json", namespace=namespace))
         return found
+
+    async def read(self, path: str, **query: str) -> dict[str, Any]:
+        """Return an object, or a list of them, by its path and query in the API. Raises ApiError."""
+        whole = f"{path}?{urlencode(query)}" if query else path
+        return await asyncio.to_thread(read_api, await self._access.kubectl(), whole)
 
     async def pause(self, why: str) -> None:
         """Wait until the next poll. Raise Failed with `why` after the limit."""

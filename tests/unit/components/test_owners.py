@@ -84,11 +84,9 @@ def test_creation_of_a_route_that_another_owner_has_is_refused(mesh: Mesh) -> No
     assert written(http_route("mine", OWN), new=True) == said
 
 
-@pytest.mark.parametrize(
-    "reason", ["Error from server (Forbidden): x", "error: the server doesn't have a resource type"]
-)
-def test_write_without_the_right_to_read_routes_is_not_refused(mesh: Mesh, reason: str) -> None:
-    mesh.failing = {"httproutes": reason}
+@pytest.mark.parametrize("status", [403, 404])
+def test_write_without_the_right_to_read_routes_is_not_refused(mesh: Mesh, status: int) -> None:
+    mesh.refusing = {"httproutes": status}
     assert written(http_route("mine", OWN), new=True) == ""
 
 

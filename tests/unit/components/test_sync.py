@@ -3,15 +3,17 @@
 import asyncio
 import json
 import subprocess
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import pulumi
 import pytest
 from pulumi import resource_hooks
 
 from components._internal import owners, sync, waits
+from components._internal.api import ApiError
 from components._internal.waits import Access
 
 GATEWAY, CLASS = "gateway.networking.k8s.io/gateway-name", "gateway.networking.k8s.io/gateway-class-name"
@@ -68,7 +70,8 @@ class Mesh:
         self.dump: dict[str, Any] = {}
         self.routes: list[dict[str, Any]] = []
         self.written: list[dict[str, Any]] = [self.status(2, ACCEPTED)]
-        self.failing: dict[str, str] = {}
+        self.failing: dict[str, str] = {}  # message by a part of a command
+        self.refusing: dict[str, int] = {}  # HTTP status by a part of a path
         self.commands: list[str] = []
         self.asked: set[tuple[str, str]] = set()  # namespace and name of Pods
 
@@ -81,15 +84,40 @@ class Mesh:
 
     def __call__(self, command: list[str]) -> "subprocess.CompletedProcess[str]":
         _, _, verb, _, space, *rest = command
-        line = " ".join([verb, *rest])
-        self.commands.append(line)
-        if verb == "exec":
-            self.asked.add((space, rest[0]))
+        assert verb == "exec"
+        self.commands.append(" ".join([verb, *rest]))
+        self.asked.add((space, rest[0]))
         for part, reason in self.failing.items():
-            if part in line:
+            if part in self.commands[-1]:
                 return subprocess.CompletedProcess(command, 1, "", reason)
-        found = self._exec(rest[0], rest[-1]) if verb == "exec" else json.dumps(self._get(space, rest[:-2]))
-        return subprocess.CompletedProcess(command, 0, found, "")
+        return subprocess.CompletedProcess(command, 0, self._exec(rest[0], rest[-1]), "")
+
+    def read(self, _command: Sequence[str], path: str) -> Any:
+        """Answer a GET request as the API server does."""
+        self.commands.append(path)
+        if status := next((status for part, status in self.refusing.items() if part in path), 0):
+            raise ApiError("refused", status)
+        parts = urlsplit(path).path.split("/")
+        version = "/".join(parts[2:4]) if parts[1] == "apis" else parts[2]
+        space, kind, name = ([*parts[parts.index("namespaces") + 1 :], "", ""])[:3]
+        if kind == "":
+            return {"kind": "Namespace", "metadata": {"name": "shop", "labels": self.labels["shop"]}}
+        if kind in ("httproutes", "virtualservices") and not name:
+            found = [item for item in self.routes if f"{item['kind'].lower()}s" == kind]
+            # A list names kind and version once.
+            items = [{key: value for key, value in item.items() if key not in ("kind", "apiVersion")} for item in found]
+            return {"apiVersion": version, "items": items}
+        if kind == "pods":
+            labels = [{GATEWAY: gateway, CLASS: "istio-waypoint"} for _, gateway in self.pods]
+            metas = [{"name": pod, "labels": found} for (pod, _), found in zip(self.pods, labels, strict=True)]
+            return {"items": [{"metadata": meta} for meta in metas]}
+        if kind == "services":
+            if name not in self.services:
+                raise ApiError(f'services "{name}" not found', 404)
+            meta = {"name": name, "namespace": space, "labels": self.labels.get(name, {})}
+            return {"kind": "Service", "metadata": meta, "spec": self.services[name]}
+        assert kind in ("authorizationpolicies", "httproutes", "virtualservices")
+        return self.written.pop(0) if len(self.written) > 1 else self.written[0]
 
     def _exec(self, pod: str, path: str) -> str:
         if path == "config_dump":
@@ -100,32 +128,12 @@ class Mesh:
         lds = "listener_manager.lds.update"
         return f"{stream}{lds}_success: {success}\n{lds}_rejected: {rejected}\n"
 
-    def _get(self, space: str, what: list[str]) -> Any:
-        if what[0].startswith("httproutes"):
-            return {"items": self.routes}
-        if what[0] == "pods":
-            labels = [{GATEWAY: gateway, CLASS: "istio-waypoint"} for _, gateway in self.pods]
-            metas = [{"name": pod, "labels": found} for (pod, _), found in zip(self.pods, labels, strict=True)]
-            return {"items": [{"metadata": meta} for meta in metas]}
-        if what[0].startswith("authorizationpolicy"):
-            return self.written.pop(0) if len(self.written) > 1 else self.written[0]
-        names = [item.split("/")[1] for item in what if item.startswith("service/")]
-        items: list[dict[str, Any]] = [
-            {
-                "kind": "Service",
-                "metadata": {"name": name, "namespace": space, "labels": self.labels.get(name, {})},
-                "spec": spec,
-            }
-            for name, spec in self.services.items()
-            if name in names
-        ]
-        return {"items": [*items, {"kind": "Namespace", "metadata": {"name": "shop", "labels": self.labels["shop"]}}]}
-
 
 @pytest.fixture
 def mesh(monkeypatch: pytest.MonkeyPatch) -> Mesh:
     found = Mesh()
     monkeypatch.setattr(waits, "run_kubectl", found)
+    monkeypatch.setattr(waits, "read_api", found.read)
     monkeypatch.setattr(waits, "POLL_SECONDS", 0.001)
     return found
 
@@ -162,7 +170,7 @@ def test_write_waits_for_status_and_every_pod_of_the_waypoint(mesh: Mesh) -> Non
     mesh.written = [mesh.status(2, ACCEPTED, observed=1), mesh.status(2, ACCEPTED)]
     write(policy("cart"))
     asked = [line.split()[1] for line in mesh.commands if line.startswith("exec")]
-    assert asked.count("waypoint-2") == 4
+    assert asked.count("waypoint-2") == 4  # before the write, and until the update
     assert "other-1" not in asked
 
 
@@ -172,15 +180,32 @@ def test_write_waits_for_the_waypoint_of_another_namespace_alone(mesh: Mesh) -> 
     assert mesh.asked == {("gateways", "waypoint-1")}
 
 
-def test_write_accepted_at_once_runs_five_commands(mesh: Mesh) -> None:
+def test_write_accepted_at_once_asks_envoy_twice_and_reads_each_object_once(mesh: Mesh) -> None:
     write(policy("cart", "till"))
-    assert [
+    assert sorted("exec" if line.startswith("exec") else line.partition("?")[0] for line in mesh.commands) == [
+        "/api/v1/namespaces/shop",
+        "/api/v1/namespaces/shop/pods",
+        "/api/v1/namespaces/shop/services/cart",
+        "/api/v1/namespaces/shop/services/till",
+        "/apis/security.istio.io/v1/namespaces/shop/authorizationpolicies/p",
         "exec",
         "exec",
-        "get authorizationpolicy.security.istio.io p --output json",
-        f"get pods --selector={GATEWAY} --field-selector=status.phase=Running --output json",
-        "get service/cart service/till namespace/shop --ignore-not-found --output json",
-    ] == sorted("exec" if line.startswith("exec") else line for line in mesh.commands)
+    ]
+
+
+def test_write_by_a_user_who_may_not_read_the_namespace_waits_for_all_its_waypoints(mesh: Mesh) -> None:
+    mesh.pods = [("waypoint-1", "waypoint"), ("other-1", "other")]
+    mesh.stats["other-1"] = [(1, 0), (2, 0)]
+    read = mesh.read
+
+    def refuse(command: Sequence[str], path: str) -> Any:
+        if path == "/api/v1/namespaces/shop":
+            raise ApiError("forbidden", 403)
+        return read(command, path)
+
+    with patch.object(waits, "read_api", refuse):
+        write(policy("cart"))
+    assert mesh.asked == {("shop", "waypoint-1"), ("shop", "other-1")}
 
 
 def test_write_to_a_stale_generation_is_not_accepted(mesh: Mesh) -> None:
@@ -209,7 +234,7 @@ def test_write_for_a_service_without_waypoint_is_refused_before_it(
 ) -> None:
     mesh.labels = {"shop": labels}
     assert said in refused(policy(service))
-    assert not [line for line in mesh.commands if "authorizationpolicy" in line]
+    assert not [line for line in mesh.commands if "authorizationpolicies" in line]
 
 
 def test_write_for_a_service_with_label_none_is_refused(mesh: Mesh) -> None:
@@ -264,14 +289,14 @@ def test_write_during_a_replaced_pod_continues(mesh: Mesh) -> None:
     mesh.stats = {"waypoint-1": [(3, 0)], "waypoint-0": [(5, 0)]}
     mesh.pods.append(("waypoint-0", "waypoint"))
 
-    def look(command: list[str]) -> "subprocess.CompletedProcess[str]":
-        if "authorizationpolicy" in " ".join(command):
+    def look(command: Sequence[str], path: str) -> Any:
+        if "authorizationpolicies" in path:
             mesh.pods = [("waypoint-1", "waypoint")]
             mesh.failing = {"exec waypoint-0": 'pods "waypoint-0" not found'}
             mesh.stats["waypoint-1"] = [(4, 0)]
-        return mesh(command)
+        return mesh.read(command, path)
 
-    with patch.object(waits, "run_kubectl", look):
+    with patch.object(waits, "read_api", look):
         write(policy("cart"))
 
 
@@ -310,7 +335,7 @@ def test_write_of_a_kind_without_status_waits_for_envoy(mesh: Mesh) -> None:
             asyncio.run(hook(given))  # type: ignore[operator, arg-type]
 
     run()
-    assert not [line for line in mesh.commands if "virtualservice." in line]
+    assert not [line for line in mesh.commands if "virtualservices/" in line]
     mesh.stats = {"waypoint-1": [(3, 0)]}
     mesh.connected = 0
     with pytest.raises(RuntimeError, match="waypoint-1 is not connected to istiod"):
