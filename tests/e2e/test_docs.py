@@ -35,12 +35,12 @@ def walk(scene: Scene) -> Scene:
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, README], ids=lambda page: page.stem)
 def test_commands_of_page_print_what_it_shows(walk: Scene, page: Path) -> None:
     wrong, said = [], []
     for command in commands(page):
         output = run(walk, command)
-        said.append(f"$ {command.text}\n{output}")
+        said.append(f"$ {command.text}\n{output.rstrip()}\n")
         if why := difference(command.output, output):
             wrong.append(f"{command}: {why}\n{output}")
     recorded(page).parent.mkdir(parents=True, exist_ok=True)
