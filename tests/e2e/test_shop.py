@@ -89,7 +89,7 @@ def test_verify_of_a_cohort_passes(shop: Scene, settings: str, api: str, cohort:
     backends = document["config"]["waypoint-lab:app"]["backends"]
     shop.file.write_text(yaml.safe_dump(document))
     premium = {"service": "shop-premium", "selector": {"app": "shop", "version": "v2"}}
-    up(shop, identify={"kind": "accessLog"}, premium=cohort, backends={**backends, "premium": premium})
+    up(shop, identify={"kind": "accessLog"}, cohorts={"premium": cohort}, backends={**backends, "premium": premium})
     found = {name: item["observed"] for name, item in shop.verdicts().items() if name.endswith(" to premium")}
     assert list(found.values()) == [{"premium": 500}]
 
