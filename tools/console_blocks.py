@@ -15,7 +15,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
-class Command:
+class ConsoleCommand:
     """A command of a document.
 
     Attributes:
@@ -35,7 +35,7 @@ class Command:
         return f"{self.file.name}:{self.line}: {self.text}"
 
 
-def commands(file: Path) -> Iterator[Command]:
+def commands(file: Path) -> Iterator[ConsoleCommand]:
     """Yield the commands of a document, in their order."""
     document = file.read_text()
     for block in _BLOCK.finditer(document):
@@ -51,7 +51,7 @@ def commands(file: Path) -> Iterator[Command]:
         for number, (text, *output) in found:
             while text.endswith("\\"):
                 text = f"{text[:-1]}{output.pop(0).removeprefix('>')}"
-            yield Command(file, number, text.split("    #")[0].rstrip(), tuple(output))
+            yield ConsoleCommand(file, number, text.split("    #")[0].rstrip(), tuple(output))
 
 
 def _plain(text: str) -> list[str]:

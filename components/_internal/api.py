@@ -33,7 +33,7 @@ _proxies: dict[tuple[str, ...], "_Proxy"] = {}
 _lock = threading.Lock()
 
 
-class ApiError(RuntimeError):
+class ApiReadError(RuntimeError):
     """An error of the API server or of kubectl, in one line.
 
     Attributes:
@@ -64,7 +64,7 @@ class _Proxy:
     """A `kubectl proxy` that only reads, on a socket that only this user can open."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Start the proxy and wait until it listens. Raise ApiError where it does not."""
+        """Start the proxy and wait until it listens. Raise ApiReadError where it does not."""
         folder = Path(tempfile.mkdtemp(prefix="waypoint-lab-"))
         self._socket, errors = folder / "api", folder / "errors"
         reads = ("proxy", f"--unix-socket={self._socket}", "--reject-methods=^(POST|PUT|PATCH|DELETE)$")
@@ -83,10 +83,10 @@ class _Proxy:
             if self._process.poll() is not None:
                 self.end()
                 shutil.rmtree(folder)
-                raise ApiError((said.strip().splitlines() or ["kubectl proxy ended without a message"])[-1])
+                raise ApiReadError((said.strip().splitlines() or ["kubectl proxy ended without a message"])[-1])
             if time.monotonic() > end:
                 self.end()
-                raise ApiError(f"kubectl proxy did not listen within {START_SECONDS:g} s")
+                raise ApiReadError(f"kubectl proxy did not listen within {START_SECONDS:g} s")
             time.sleep(POLL_SECONDS)
 
     def get(self, path: str) -> tuple[int, bytes]:
@@ -118,7 +118,7 @@ def read(command: Sequence[str], path: str) -> dict[str, Any]:
         path: Path and query of the request.
 
     Raises:
-        ApiError: The API server refused, or could not be asked.
+        ApiReadError: The API server refused, or could not be asked.
         FileNotFoundError: There is no kubectl.
     """
     key = (*command, os.environ.get("KUBECONFIG", ""))
@@ -133,11 +133,11 @@ def read(command: Sequence[str], path: str) -> dict[str, Any]:
             broken = _proxies.pop(key, None)
         if broken:
             broken.end()
-        raise ApiError(f"kubectl proxy gave no answer: {error}") from None
+        raise ApiReadError(f"kubectl proxy gave no answer: {error}") from None
     try:
         found: dict[str, Any] = json.loads(body)
     except ValueError:
         found = {"message": " ".join(body.decode(errors="replace").split())}
     if status != http.client.OK:
-        raise ApiError(str(found.get("message") or f"the API server answered {status}"), status)
+        raise ApiReadError(str(found.get("message") or f"the API server answered {status}"), status)
     return found

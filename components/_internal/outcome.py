@@ -16,7 +16,7 @@ _GUARD = 'command -v lab >/dev/null || { echo "$WAYPOINT_LAB_MISSING" >&2; exit 
 _MISSING = 'lab is not on PATH; install Waypoint Lab, or in its clone: eval "$(.venv/bin/lab env)"'
 
 
-class Command(pulumi.CustomResource):
+class LabCommand(pulumi.CustomResource):
     """A `local.Command` of pulumi-command, whose Python package is not needed for it.
 
     Source: https://www.pulumi.com/registry/packages/command/api-docs/local/command/

@@ -14,7 +14,7 @@ import pulumi
 from pulumi.runtime.settings import get_monitor
 
 from . import objects
-from .api import ApiError
+from .api import ApiReadError
 from .traffic import Traffic
 from .waits import Access, Failed, Session, plain
 
@@ -102,7 +102,7 @@ async def _routes(session: Session) -> list[dict[str, Any]]:
 async def _list(session: Session, kind: str) -> dict[str, Any]:
     try:
         return await session.read(f"/apis/{_VERSIONS[kind]}/namespaces/{session.namespace}/{kind.lower()}s")
-    except ApiError as error:
+    except ApiReadError as error:
         if error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
             return {}
         raise

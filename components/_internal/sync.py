@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 
 from . import enrollment, envoy, owners, waits
-from .api import ApiError
+from .api import ApiReadError
 from .waits import Access, Failed, Problem, Session
 
 GATEWAY = "gateway.networking.k8s.io/gateway-name"
@@ -111,7 +111,7 @@ class Waypoints:
     async def _optional(self, path: str, missing: HTTPStatus = HTTPStatus.NOT_FOUND) -> dict[str, Any] | None:
         try:
             return await self._session.read(path)
-        except ApiError as error:
+        except ApiReadError as error:
             if error.status == missing:
                 return None
             raise

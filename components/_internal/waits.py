@@ -114,7 +114,7 @@ class Session:
         return found
 
     async def read(self, path: str, **query: str) -> dict[str, Any]:
-        """Return an object, or a list of them, by its path and query in the API. Raises ApiError."""
+        """Return an object, or a list of them, by its path and query in the API. Raises ApiReadError."""
         whole = f"{path}?{urlencode(query)}" if query else path
         return await asyncio.to_thread(read_api, await self._access.kubectl(), whole)
 

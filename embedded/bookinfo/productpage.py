@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from embedded.bookinfo import pages
-from embedded.bookinfo.server import SESSION, Answer, application, fetch, forwarded, peer
+from embedded.bookinfo.server import SESSION, ServiceAnswer, application, fetch, forwarded, peer
 
 COOKIE = "session"
 TIMEOUT_SECONDS = 3.0
@@ -75,15 +75,15 @@ class _Site:
         user = self._sessions.user(request.cookies.get(COOKIE))
         return {**headers, "end-user": user} if user else headers
 
-    async def _get(self, request: web.Request, url: str) -> Answer:
+    async def _get(self, request: web.Request, url: str) -> ServiceAnswer:
         return await fetch(request.app[SESSION], url, self._headers(request), TIMEOUT_SECONDS)
 
     async def _get_details(self, request: web.Request, book: str) -> tuple[int, Any]:
         return _result("details", await self._get(request, f"{self._details}/details/{book}"))
 
-    async def _get_reviews(self, request: web.Request, book: str) -> list[Answer]:
+    async def _get_reviews(self, request: web.Request, book: str) -> list[ServiceAnswer]:
         """Return the answer of each try; only the last one may be a success."""
-        tries: list[Answer] = []
+        tries: list[ServiceAnswer] = []
         while len(tries) < REVIEW_TRIES and not (tries and tries[-1].status == 200):
             tries.append(await self._get(request, f"{self._reviews}/reviews/{book}"))
         return tries
@@ -131,7 +131,7 @@ class _Site:
         return web.json_response(body, status=status)
 
 
-def _result(what: str, answer: Answer) -> tuple[int, Any]:
+def _result(what: str, answer: ServiceAnswer) -> tuple[int, Any]:
     """Return status and body as the sample's API gives them."""
     if answer.status == 200:
         return 200, answer.body

@@ -42,7 +42,7 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: headers[name] for name in FORWARDED if name in headers}
 
 
-class Answer(NamedTuple):
+class ServiceAnswer(NamedTuple):
     """The answer of a peer.
 
     Attributes:
@@ -58,16 +58,16 @@ class Answer(NamedTuple):
     why: str
 
 
-async def fetch(session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], seconds: float) -> Answer:
+async def fetch(session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], seconds: float) -> ServiceAnswer:
     """Send a GET request, and wait at most `seconds` for the answer."""
     began = time.monotonic()
     try:
         async with session.get(url, headers=headers, timeout=aiohttp.ClientTimeout(total=seconds)) as answer:
             text = await answer.text()
     except TimeoutError:
-        return Answer(0, None, time.monotonic() - began, f"no answer within {seconds:g} s")
+        return ServiceAnswer(0, None, time.monotonic() - began, f"no answer within {seconds:g} s")
     except (aiohttp.ClientError, OSError) as error:
-        return Answer(0, None, time.monotonic() - began, f"no connection ({type(error).__name__})")
+        return ServiceAnswer(0, None, time.monotonic() - began, f"no connection ({type(error).__name__})")
     took = time.monotonic() - began
     try:
         body = json.loads(text)
@@ -75,7 +75,7 @@ async def fetch(session: aiohttp.ClientSession, url: str, headers: Mapping[str, 
         body = None
     # Envoy's own answers have a line of text, such as "fault filter abort".
     said = f" ({text.strip()[:MOST_TEXT]})" if body is None and text.strip() else ""
-    return Answer(answer.status, body, took, "" if answer.status == 200 else f"status {answer.status}{said}")
+    return ServiceAnswer(answer.status, body, took, "" if answer.status == 200 else f"status {answer.status}{said}")
 
 
 def application(name: str) -> web.Application:

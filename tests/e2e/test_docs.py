@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scene import Scene
-from tools.console_blocks import Command, commands, difference
+from tools.console_blocks import ConsoleCommand, commands, difference
 from tools.walk import PAGES, README, recorded
 
 COMMAND_SECONDS = 180
 
 
-def run(scene: Scene, command: Command) -> str:
+def run(scene: Scene, command: ConsoleCommand) -> str:
     """Run a command as a shell of the project does, and return its output; it must succeed."""
     began = time.monotonic()
     done = scene.run("sh", "-c", f"{command.text} 2>&1", seconds=COMMAND_SECONDS)

@@ -19,7 +19,7 @@ from waypoint_lab.errors import GuardError, LabError
 from waypoint_lab.guard import declared
 from waypoint_lab.guard.comparison import Rules
 from waypoint_lab.guard.differences import Difference
-from waypoint_lab.guard.guarded_change import Change, GuardResult, watch
+from waypoint_lab.guard.guarded_change import GuardedChange, GuardResult, watch
 from waypoint_lab.guard.readers import source
 from waypoint_lab.guard.waypoints import Waypoints
 from waypoint_lab.measure import proxy_versions
@@ -141,7 +141,7 @@ def guard(
     own = not without_stack and watched == config.waypoint_namespace
     stack_of_lab = PulumiStack(PROJECT_FOLDER, stack) if own else None
     before = deployed(stack_of_lab) if stack_of_lab else None
-    change = Change(
+    change = GuardedChange(
         command,
         rollback,
         before_seconds or seconds,

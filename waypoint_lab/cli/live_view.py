@@ -8,7 +8,16 @@ from rich.console import Group
 from rich.text import Text
 
 from waypoint_lab.config.weights import shown
-from waypoint_lab.live.model import Backend, Change, Estimate, Evidence, Fault, Promotion, Service, Snapshot
+from waypoint_lab.live.model import (
+    BackendTraffic,
+    Change,
+    Estimate,
+    Evidence,
+    Fault,
+    PromotionProgress,
+    Service,
+    TrafficSnapshot,
+)
 
 WIDTH, HEIGHT = 80, 24
 NAME, FIXED = 18, 68  # columns of a backend's name, and of all of its line but the bar
@@ -45,7 +54,7 @@ def seconds(value: float | None) -> str:
     return f"{1000 * value:.0f}ms" if value < 1 else f"{value:.1f}s" if value < 100 else f"{value:.0f}s"
 
 
-def bar(backend: Backend, width: int) -> Text:
+def bar(backend: BackendTraffic, width: int) -> Text:
     """Return the measured share as a bar: up to the interval, the interval, and a mark at the declared weight."""
     if backend.share is None:
         cells = ["·"] * width
@@ -59,7 +68,7 @@ def bar(backend: Backend, width: int) -> Text:
     return found
 
 
-def _agreement(backend: Backend) -> str:
+def _agreement(backend: BackendTraffic) -> str:
     """Return the style of a share: another one where the declared weight is outside of its interval."""
     share, weight = backend.share, backend.weight
     if share is None or weight is None:
@@ -80,7 +89,7 @@ def _cells(cells: Sequence[str | Text], bar_width: int) -> Text:
     return line
 
 
-def _backend(one: Backend, bar_width: int) -> Text:
+def _backend(one: BackendTraffic, bar_width: int) -> Text:
     weight = "-" if one.weight is None else f"{shown(round(one.weight, 1))} %"
     if one.weight is not None and one.live_weight is not None and abs(one.weight - one.live_weight) > 0.05:
         weight = f"{shown(round(one.live_weight))}→{shown(round(one.weight))}"  # declared, and not in Envoy yet
@@ -110,7 +119,7 @@ def _alone(service: Service) -> bool:
     return [one.name for one in service.backends] == [service.name]
 
 
-def busy(snapshot: Snapshot) -> list[Service]:
+def busy(snapshot: TrafficSnapshot) -> list[Service]:
     """Return the Services that are worth a line: the first, those with a split, and those with requests."""
     return [one for number, one in enumerate(snapshot.services) if not number or not _alone(one) or one.requests]
 
@@ -119,7 +128,7 @@ def _labelled(label: str, text: str, style: str = "") -> Text:
     return Text.assemble((f"{label:<{LABEL}}", "bold"), (text, style))
 
 
-def promotion_lines(one: Promotion, now: float) -> Iterator[Text]:
+def promotion_lines(one: PromotionProgress, now: float) -> Iterator[Text]:
     """Yield the lines of a promotion: its step, its action, and the evidence so far against the thresholds."""
     place = f"step {one.number} of {len(one.steps)}, {one.step}; " if one.number else ""
     since = f", {max(0.0, now - one.since):.0f} s" if one.since else ""
@@ -182,7 +191,7 @@ def _left(fault: Fault, now: float) -> str:
     return f", {max(0.0, fault.until - now):.0f} s left" if fault.until else ""
 
 
-def lines(snapshot: Snapshot, width: int = WIDTH, height: int = HEIGHT, own: Sequence[str] = ()) -> list[Text]:
+def lines(snapshot: TrafficSnapshot, width: int = WIDTH, height: int = HEIGHT, own: Sequence[str] = ()) -> list[Text]:
     """Return the view of a snapshot, at most `height` lines of at most `width` columns.
 
     Args:
@@ -221,12 +230,12 @@ def lines(snapshot: Snapshot, width: int = WIDTH, height: int = HEIGHT, own: Seq
     return found
 
 
-def view(snapshot: Snapshot, width: int = WIDTH, height: int = HEIGHT, own: Sequence[str] = ()) -> Group:
+def view(snapshot: TrafficSnapshot, width: int = WIDTH, height: int = HEIGHT, own: Sequence[str] = ()) -> Group:
     """Return the view of a snapshot for a console; arguments as in `lines`."""
     return Group(*lines(snapshot, width, height, own))
 
 
-def plain_lines(snapshot: Snapshot) -> Iterator[str]:
+def plain_lines(snapshot: TrafficSnapshot) -> Iterator[str]:
     """Yield one line for each backend, for a pipe."""
     for service in busy(snapshot):
         for one in service.backends:

@@ -12,7 +12,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.kubectl import ClusterAccess
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.report import context
-from waypoint_lab.report.destination import Destination
+from waypoint_lab.report.destination import ReportFolder
 from waypoint_lab.report.masking import masked, secrets
 from waypoint_lab.report.model import Report, Section
 
@@ -29,15 +29,15 @@ picture_option = click.option(
 )
 
 
-def prepared(folder: Path | None, picture: bool) -> Destination | None:
+def prepared(folder: Path | None, picture: bool) -> ReportFolder | None:
     """Return the destination of the report; None where none is wanted. Raises ReportError."""
-    return Destination.prepared(folder, with_picture=picture) if folder else None
+    return ReportFolder.prepared(folder, with_picture=picture) if folder else None
 
 
 class Recording:
     """A report in the making; it does nothing without a destination."""
 
-    def __init__(self, destination: Destination | None, stack: PulumiStack | None, state: Path) -> None:
+    def __init__(self, destination: ReportFolder | None, stack: PulumiStack | None, state: Path) -> None:
         """Note the start, the settings of the stack, and its secrets.
 
         Args:

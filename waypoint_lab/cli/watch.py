@@ -14,7 +14,7 @@ from waypoint_lab.cli import live_view, output, terminal
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import use_target
-from waypoint_lab.live.model import Change, Snapshot, to_json
+from waypoint_lab.live.model import Change, TrafficSnapshot, to_json
 from waypoint_lab.live.sampler import Sampler
 from waypoint_lab.measure.client import Client, Group
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -46,7 +46,7 @@ class Lines:
         self._as_json, self._printed, self._problem = as_json, 0.0, ""
         self._changes: set[Change] = set()
 
-    def __call__(self, snapshot: Snapshot) -> None:
+    def __call__(self, snapshot: TrafficSnapshot) -> None:
         """Print what is new in a snapshot."""
         if self._as_json:
             click.echo(json.dumps(to_json(snapshot)))

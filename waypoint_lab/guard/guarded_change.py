@@ -16,7 +16,7 @@ from waypoint_lab.signals import handled, interrupt
 
 
 @dataclass(frozen=True)
-class Change:
+class GuardedChange:
     """A command, and how it is watched.
 
     Attributes:
@@ -91,7 +91,7 @@ class GuardResult:
         }
 
 
-def watch(source: Source, change: Change, report: Report) -> GuardResult:
+def watch(source: Source, change: GuardedChange, report: Report) -> GuardResult:
     """Run the command between two observations, and roll back on failure.
 
     Args:
@@ -130,7 +130,9 @@ def watch(source: Source, change: Change, report: Report) -> GuardResult:
     return replace(result, rollback=rollback, after_rollback=found)
 
 
-def _judged(source: Source, change: Change, before: Observation, command: CommandResult, report: Report) -> GuardResult:
+def _judged(
+    source: Source, change: GuardedChange, before: Observation, command: CommandResult, report: Report
+) -> GuardResult:
     if command.problem:
         found = [Difference("command", Kind.COMMAND, Verdict.FAILED, command.problem)]
         return GuardResult(Verdict.FAILED, found, command, interrupted=command.stopped.startswith("SIG"))
@@ -150,7 +152,9 @@ class _Outcome(NamedTuple):
     settled: float = 0.0
 
 
-def _observed(source: Source, change: Change, before: Observation, rules: Rules, what: str, report: Report) -> _Outcome:
+def _observed(
+    source: Source, change: GuardedChange, before: Observation, rules: Rules, what: str, report: Report
+) -> _Outcome:
     try:
         settle(source, report)
         settled = time.time()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from waypoint_lab.kubectl import ODD, Object
 from waypoint_lab.live import objects
-from waypoint_lab.live.model import Change, Fault, Policy
+from waypoint_lab.live.model import Change, Fault, PolicySummary
 from waypoint_lab.live.services import Declared
 from waypoint_lab.measure.endpoint_counters import runs
 
@@ -102,7 +102,7 @@ class ClusterObjects:
             except ODD:
                 continue
 
-    def policies(self) -> Iterator[Policy]:
+    def policies(self) -> Iterator[PolicySummary]:
         """Yield the AuthorizationPolicies."""
         for item in self.known["AuthorizationPolicy"].values():
             try:

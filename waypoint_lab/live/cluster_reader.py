@@ -15,7 +15,7 @@ from waypoint_lab.live.cluster_objects import PATHS, POD, SERVICE, ClusterObject
 from waypoint_lab.live.connection import Admin, Api
 from waypoint_lab.live.envoy_state import ServiceRoutes
 from waypoint_lab.live.model import Change
-from waypoint_lab.live.objects import Place
+from waypoint_lab.live.objects import RouteTarget
 from waypoint_lab.live.window import Window, logged
 from waypoint_lab.measure import endpoint_counters
 from waypoint_lab.measure.endpoint_counters import GATEWAY_LABEL, EndpointCounters, Endpoints
@@ -33,8 +33,8 @@ class ClusterReader:
         """Keep the parts; nothing is read yet."""
         self._config, self._folder, self._stack, self._api = config, folder, stack, api
         self.objects, self.window = ClusterObjects(), Window(window_seconds)
-        self.routes: dict[Place, ServiceRoutes] = {}  # of the Envoy that changed last
-        self._routes: dict[str, dict[Place, ServiceRoutes]] = {}
+        self.routes: dict[RouteTarget, ServiceRoutes] = {}  # of the Envoy that changed last
+        self._routes: dict[str, dict[RouteTarget, ServiceRoutes]] = {}
         self.live_changes: list[Change] = []
         self.updates: list[Change] = []
         self.woken = asyncio.Event()  # by a change of an object

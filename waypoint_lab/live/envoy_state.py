@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from waypoint_lab.guard import routes
 from waypoint_lab.kubectl import Object
-from waypoint_lab.live.objects import Place, Weights, described
+from waypoint_lab.live.objects import RouteTarget, Weights, described
 from waypoint_lab.measure.endpoint_counters import Destination, destination
 
 
@@ -22,29 +22,29 @@ class ServiceRoutes:
     """
 
     weights: Weights = field(default_factory=dict)
-    backends: tuple[Place, ...] = ()
+    backends: tuple[RouteTarget, ...] = ()
     mark: str = ""
 
 
-Routes = Mapping[Place, ServiceRoutes]
+Routes = Mapping[RouteTarget, ServiceRoutes]
 
 
-def place(where: Destination) -> Place:
+def place(where: Destination) -> RouteTarget:
     """Return the Service of a destination."""
     name, _, rest = where.host.partition(".")
-    return Place(name, rest.partition(".")[0], where.port, where.subset)
+    return RouteTarget(name, rest.partition(".")[0], where.port, where.subset)
 
 
-def read(dump: Object) -> dict[Place, ServiceRoutes]:
+def read(dump: Object) -> dict[RouteTarget, ServiceRoutes]:
     """Return the routes in a dump of the dynamic listeners."""
     # A dump of one type lists its items bare.
     sections = [one if "dynamic_listeners" in one else {"dynamic_listeners": [one]} for one in dump.get("configs", [])]
-    found: dict[Place, ServiceRoutes] = {}
+    found: dict[RouteTarget, ServiceRoutes] = {}
     marks = _marks(sections)
-    backends: dict[Place, dict[Place, None]] = {}
+    backends: dict[RouteTarget, dict[RouteTarget, None]] = {}
     for route in routes.routes({"configs": sections}):
         service = place(route.service)._replace(subset="")
-        weights: dict[Place, float] = {}
+        weights: dict[RouteTarget, float] = {}
         for cluster, share in route.clusters.items():
             if to := destination(cluster):
                 weights[place(to)] = weights.get(place(to), 0.0) + 100 * share
@@ -53,8 +53,8 @@ def read(dump: Object) -> dict[Place, ServiceRoutes]:
     return found
 
 
-def _marks(sections: list[Object]) -> dict[Place, str]:
-    found: dict[Place, str] = {}
+def _marks(sections: list[Object]) -> dict[RouteTarget, str]:
+    found: dict[RouteTarget, str] = {}
     for section in sections:
         for listener in section.get("dynamic_listeners", []):
             for chain in listener.get("active_state", {}).get("listener", {}).get("filter_chains", []):

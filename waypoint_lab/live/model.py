@@ -20,7 +20,7 @@ class Estimate(Value, frozen=True):
     high: float
 
 
-class Counted(Value, frozen=True):
+class Totals(Value, frozen=True):
     """Tries since the sampler started."""
 
     requests: int = 0
@@ -28,7 +28,7 @@ class Counted(Value, frozen=True):
     errors: int = 0
 
 
-class Backend(Value, frozen=True):
+class BackendTraffic(Value, frozen=True):
     """A Service that a route sends requests to.
 
     Attributes:
@@ -61,7 +61,7 @@ class Backend(Value, frozen=True):
     success: Estimate | None = None
     p50_seconds: float | None = None
     p99_seconds: float | None = None
-    total: Counted = Counted()
+    total: Totals = Totals()
 
 
 class Service(Value, frozen=True):
@@ -85,7 +85,7 @@ class Service(Value, frozen=True):
     requests: int = 0
     rate: float = 0.0
     own_answers: dict[str, int] = {}
-    backends: tuple[Backend, ...] = ()
+    backends: tuple[BackendTraffic, ...] = ()
 
 
 class Fault(Value, frozen=True):
@@ -108,7 +108,7 @@ class Fault(Value, frozen=True):
     until: float | None = None
 
 
-class Policy(Value, frozen=True):
+class PolicySummary(Value, frozen=True):
     """An AuthorizationPolicy of a waypoint.
 
     Attributes:
@@ -166,7 +166,7 @@ class Evidence(Value, frozen=True):
     text: str = ""
 
 
-class Promotion(Value, frozen=True):
+class PromotionProgress(Value, frozen=True):
     """The promotion that has not ended.
 
     Attributes:
@@ -202,7 +202,7 @@ class Promotion(Value, frozen=True):
     evidence: tuple[Evidence, ...] = ()
 
 
-class Snapshot(Value, frozen=True):
+class TrafficSnapshot(Value, frozen=True):
     """The traffic and the configuration at one time.
 
     Attributes:
@@ -224,18 +224,18 @@ class Snapshot(Value, frozen=True):
     window_seconds: float = 0.0
     services: tuple[Service, ...] = ()
     faults: tuple[Fault, ...] = ()
-    policies: tuple[Policy, ...] = ()
+    policies: tuple[PolicySummary, ...] = ()
     changes: tuple[Change, ...] = ()
-    promotion: Promotion | None = None
+    promotion: PromotionProgress | None = None
     problem: str = ""
 
 
-def to_json(snapshot: Snapshot) -> dict[str, Any]:
+def to_json(snapshot: TrafficSnapshot) -> dict[str, Any]:
     """Return a snapshot as JSON values."""
     found: dict[str, Any] = msgspec.to_builtins(snapshot)
     return found
 
 
-def from_json(document: object) -> Snapshot:
+def from_json(document: object) -> TrafficSnapshot:
     """Return the snapshot of `to_json`. Raises msgspec.ValidationError for another document."""
-    return msgspec.convert(document, Snapshot)
+    return msgspec.convert(document, TrafficSnapshot)

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from waypoint_lab.config.weights import shown
 from waypoint_lab.kubectl import Object
-from waypoint_lab.live.model import Fault, Policy
+from waypoint_lab.live.model import Fault, PolicySummary
 from waypoint_lab.stages.fault_expiry import UNTIL
 
 MANAGER = "pulumi"
 
 
-class Place(NamedTuple):
+class RouteTarget(NamedTuple):
     """A port of a Service, or a subset of its Pods."""
 
     name: str
@@ -26,7 +26,7 @@ class Place(NamedTuple):
         return f"{self.name}/{self.subset}" if self.subset else self.name
 
 
-Weights = Mapping[Place, float]
+Weights = Mapping[RouteTarget, float]
 
 
 def split(host: str, namespace: str) -> tuple[str, str]:
@@ -35,7 +35,7 @@ def split(host: str, namespace: str) -> tuple[str, str]:
     return name, rest.partition(".")[0] or namespace
 
 
-def percents(weights: Mapping[Place, float]) -> dict[Place, float]:
+def percents(weights: Mapping[RouteTarget, float]) -> dict[RouteTarget, float]:
     """Return weights in percent of their sum; none where all are zero."""
     total = sum(weights.values())
     return {place: 100 * weight / total for place, weight in weights.items()} if total else {}
@@ -46,33 +46,33 @@ def described(weights: Weights) -> str:
     return ", ".join(f"{shown(round(weight, 2))} % {place.title}" for place, weight in weights.items())
 
 
-def http_route(item: Object) -> Iterator[tuple[Place, Weights]]:
+def http_route(item: Object) -> Iterator[tuple[RouteTarget, Weights]]:
     """Yield the ports of Services that an HTTPRoute is for, with the weights of its last rule; port 0 means any."""
     namespace, spec = item["metadata"]["namespace"], item["spec"]
     rules = spec.get("rules") or []
-    found: dict[Place, float] = {}
+    found: dict[RouteTarget, float] = {}
     for ref in rules[-1].get("backendRefs") or [] if rules else []:
-        place = Place(ref["name"], ref.get("namespace", namespace), ref.get("port", 0))
+        place = RouteTarget(ref["name"], ref.get("namespace", namespace), ref.get("port", 0))
         found[place] = found.get(place, 0) + ref.get("weight", 1)
     for parent in spec.get("parentRefs") or []:
         if parent.get("kind") == "Service":
-            where = Place(parent["name"], parent.get("namespace", namespace), parent.get("port", 0))
+            where = RouteTarget(parent["name"], parent.get("namespace", namespace), parent.get("port", 0))
             yield where, percents(found)
 
 
-def virtual_service(item: Object) -> Iterator[tuple[Place, Weights]]:
+def virtual_service(item: Object) -> Iterator[tuple[RouteTarget, Weights]]:
     """Yield the Services that a VirtualService is for, with the weights of its last rule."""
     namespace, spec = item["metadata"]["namespace"], item["spec"]
     rules = spec.get("http") or []
     routes = rules[-1].get("route") or [] if rules else []
-    found: dict[Place, float] = {}
+    found: dict[RouteTarget, float] = {}
     for route in routes:
         to = route["destination"]
         port = (to.get("port") or {}).get("number", 0)
-        place = Place(*split(to["host"], namespace), port, to.get("subset", ""))
+        place = RouteTarget(*split(to["host"], namespace), port, to.get("subset", ""))
         found[place] = found.get(place, 0) + route.get("weight", 100 if len(routes) == 1 else 0)
     for host in spec.get("hosts") or []:
-        yield Place(*split(host, namespace), 0), percents(found)
+        yield RouteTarget(*split(host, namespace), 0), percents(found)
 
 
 def faults(item: Object) -> Iterator[Fault]:
@@ -116,7 +116,7 @@ def _matched(rule: Object) -> str:
     return f" with {' or '.join(dict.fromkeys(found))}" if found else ""
 
 
-def policy(item: Object) -> Policy:
+def policy(item: Object) -> PolicySummary:
     """Return an AuthorizationPolicy in one line."""
     meta, spec = item["metadata"], item.get("spec") or {}
     refs = [*(spec.get("targetRefs") or []), *([spec["targetRef"]] if spec.get("targetRef") else [])]
@@ -129,7 +129,7 @@ def policy(item: Object) -> Policy:
     what = " ".join(dict.fromkeys(asked)) or ("all requests" if rules else "nothing" if action == "ALLOW" else "")
     where = target or ("Pods by label" if spec.get("selector") else "the namespace")
     text = f"{action} {what} to {where}".replace("  ", " ") + (" from named callers" if sources else "")
-    return Policy(name=meta["name"], namespace=meta["namespace"], service=target, action=action, text=text)
+    return PolicySummary(name=meta["name"], namespace=meta["namespace"], service=target, action=action, text=text)
 
 
 def changed(kind: str, item: Object, event: str) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from waypoint_lab.config.weights import shown
-from waypoint_lab.live.model import Change, Evidence, Promotion
+from waypoint_lab.live.model import Change, Evidence, PromotionProgress
 from waypoint_lab.rollout.journal import Record
 from waypoint_lab.rollout.migration_steps import KIND as MIGRATION
 from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState, current_state
@@ -14,7 +14,7 @@ from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState, curren
 MOST_ODDS = 1e9
 
 
-def promotion(records: Sequence[Record], progress: Mapping[str, Any]) -> Promotion | None:
+def promotion(records: Sequence[Record], progress: Mapping[str, Any]) -> PromotionProgress | None:
     """Return the promotion that has not ended.
 
     Args:
@@ -25,12 +25,12 @@ def promotion(records: Sequence[Record], progress: Mapping[str, Any]) -> Promoti
     if state is None or state.ended:
         if not progress:
             return None
-        return Promotion(name="", phase=Phase.PROGRESSING, **_running(progress))
+        return PromotionProgress(name="", phase=Phase.PROGRESSING, **_running(progress))
     number = min(state.passed + 1, len(state.steps))
     step = state.last_healthy if state.phase is Phase.ROLLING_BACK else state.steps[number - 1]
     more = _running(progress) if progress else {"waits_for": _idle(state), "since": _last(records, state)}
     more |= {"step": str(step), "weight": step.weight, "cohort": step.cohort}
-    return Promotion(
+    return PromotionProgress(
         name=state.promotion,
         phase=state.phase,
         number=number,

@@ -17,7 +17,7 @@ from waypoint_lab.errors import LabError, WaitError
 from waypoint_lab.live.cluster_objects import MOST_CHANGES
 from waypoint_lab.live.cluster_reader import ClusterReader
 from waypoint_lab.live.connection import START_SECONDS, Api
-from waypoint_lab.live.model import Change, Fault, Promotion, Snapshot
+from waypoint_lab.live.model import Change, Fault, PromotionProgress, TrafficSnapshot
 from waypoint_lab.live.promotion import changes as promotion_changes
 from waypoint_lab.live.promotion import promotion
 from waypoint_lab.live.services import services
@@ -47,7 +47,7 @@ class Sampler:
         self._journal = Journal(folder, stack)
         self._records: tuple[float, list[Record]] = (-1.0, [])
         self._changed = threading.Condition()
-        self._snapshot = Snapshot(time=0.0, stack=stack, namespace=config.app.namespace, problem="no answer yet")
+        self._snapshot = TrafficSnapshot(time=0.0, stack=stack, namespace=config.app.namespace, problem="no answer yet")
         self._started, self._error = threading.Event(), LabError("")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
@@ -74,11 +74,11 @@ class Sampler:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(END_SECONDS)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> TrafficSnapshot:
         """Return the newest snapshot."""
         return self._snapshot
 
-    def wait(self, after: float = 0.0, limit_seconds: float = 2.0) -> Snapshot:
+    def wait(self, after: float = 0.0, limit_seconds: float = 2.0) -> TrafficSnapshot:
         """Return the newest snapshot, once it is later than `after`, or after the limit.
 
         Args:
@@ -146,8 +146,8 @@ class Sampler:
         running, records = progress.read(self._journal), self._read_journal()
         all_changes: list[Change] = [*found.changes, *reader.live_changes, *reader.updates]
         all_changes += promotion_changes(records[-MOST_CHANGES:])
-        shown: Promotion | None = promotion(records, running)
-        snapshot = Snapshot(
+        shown: PromotionProgress | None = promotion(records, running)
+        snapshot = TrafficSnapshot(
             time=now,
             stack=self._stack,
             namespace=self._config.app.namespace,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.live.envoy_state import Routes, ServiceRoutes
-from waypoint_lab.live.model import Backend, Counted, Estimate, Service
-from waypoint_lab.live.objects import Place, Weights
+from waypoint_lab.live.model import BackendTraffic, Estimate, Service, Totals
+from waypoint_lab.live.objects import RouteTarget, Weights
 from waypoint_lab.live.window import Logged, Window
 from waypoint_lab.measure.endpoint_counters import Counts
 from waypoint_lab.measure.statistics import binomial_interval
@@ -26,11 +26,11 @@ class Declared:
         addresses: Address of each Service.
     """
 
-    weights: dict[Place, Weights] = field(default_factory=dict)
+    weights: dict[RouteTarget, Weights] = field(default_factory=dict)
     mirrored: set[tuple[str, str]] = field(default_factory=set)
     addresses: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def of(self, service: Place, backend: Place) -> float | None:
+    def of(self, service: RouteTarget, backend: RouteTarget) -> float | None:
         """Return the declared percent of a Service's requests to a backend; None where no rule for all names it."""
         found = self.weights.get(service) or self.weights.get(service._replace(port=0))
         if found is None:
@@ -85,11 +85,11 @@ def services(config: LabConfig, live: Routes, declared: Declared, window: Window
 
 def _service(
     config: LabConfig,
-    where: Place,
+    where: RouteTarget,
     routes: ServiceRoutes,
     declared: Declared,
     window: Window,
-    counts: Mapping[Place, Counts],
+    counts: Mapping[RouteTarget, Counts],
     lines: Sequence[Logged],
     now: float,
 ) -> Service:
@@ -114,7 +114,7 @@ def _service(
         latencies = [line.seconds for line in answered if line.status]
         sum_of = window.totals.get(one, Counts())
         backends.append(
-            Backend(
+            BackendTraffic(
                 name=one.title,
                 namespace=one.namespace,
                 port=one.port,
@@ -128,7 +128,7 @@ def _service(
                 success=estimate(fine, ended),
                 p50_seconds=quantile(latencies, 0.5),
                 p99_seconds=quantile(latencies, 0.99),
-                total=Counted(requests=sum_of.requests, successes=sum_of.successes, errors=sum_of.errors),
+                total=Totals(requests=sum_of.requests, successes=sum_of.successes, errors=sum_of.errors),
             )
         )
     answers = Counter(f"{one.status} {one.flags}".strip() for one in mine if one.backend is None)

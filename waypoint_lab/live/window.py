@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from waypoint_lab.live.envoy_state import place
-from waypoint_lab.live.objects import Place
+from waypoint_lab.live.objects import RouteTarget
 from waypoint_lab.measure import access_log
 from waypoint_lab.measure.endpoint_counters import Counts, EndpointCounters, destination
 
@@ -30,7 +30,7 @@ class Logged:
     start: float
     at: float
     address: str
-    backend: Place | None
+    backend: RouteTarget | None
     status: int
     flags: str
     seconds: float
@@ -65,11 +65,11 @@ class Window:
     seconds: float
     began: float = 0.0
     _last: EndpointCounters = field(default_factory=lambda: EndpointCounters({}))
-    _intervals: deque[tuple[float, Mapping[Place, Counts]]] = field(default_factory=deque)
+    _intervals: deque[tuple[float, Mapping[RouteTarget, Counts]]] = field(default_factory=deque)
     _lines: deque[Logged] = field(default_factory=lambda: deque(maxlen=MOST_LOGGED))
     _offset: float = float("-inf")  # of the node's clock to ours
-    totals: dict[Place, Counts] = field(default_factory=dict)
-    active: dict[Place, int] = field(default_factory=dict)
+    totals: dict[RouteTarget, Counts] = field(default_factory=dict)
+    active: dict[RouteTarget, int] = field(default_factory=dict)
 
     def start(self, counters: EndpointCounters, now: float) -> None:
         """Begin the window now: forget the traffic of before."""
@@ -93,8 +93,8 @@ class Window:
         """Forget the counters of all Pods but these: a new Pod may have the name of an old one."""
         self._last = EndpointCounters({name: found for name, found in self._last.pods.items() if name in pods})
 
-    def _add_totals(self, counters: EndpointCounters) -> dict[Place, Counts]:
-        found: dict[Place, Counts] = {}
+    def _add_totals(self, counters: EndpointCounters) -> dict[RouteTarget, Counts]:
+        found: dict[RouteTarget, Counts] = {}
         for where, counts in counters.since(self._last).items():
             found[place(where)] = found.get(place(where), Counts()).plus(counts)
         for where_to, counts in found.items():
@@ -108,9 +108,9 @@ class Window:
         self._lines.append(one)
 
     @property
-    def counts(self) -> dict[Place, Counts]:
+    def counts(self) -> dict[RouteTarget, Counts]:
         """The tries in the window."""
-        found: dict[Place, Counts] = {}
+        found: dict[RouteTarget, Counts] = {}
         for _, changes in self._intervals:
             for where, counts in changes.items():
                 found[where] = found.get(where, Counts()).plus(counts)
@@ -124,8 +124,8 @@ class Window:
         return [one for one in self._lines if one.start - self._offset >= began]
 
 
-def _active(counters: EndpointCounters) -> dict[Place, int]:
-    found: Counter[Place] = Counter()
+def _active(counters: EndpointCounters) -> dict[RouteTarget, int]:
+    found: Counter[RouteTarget] = Counter()
     for endpoints in counters.pods.values():
         for where, by_address in endpoints.items():
             found[place(where)] += sum(counts.active for counts in by_address.values())

@@ -27,7 +27,7 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Change:
+class ConfigurationChange:
     """One change of the configuration, and the requests around it.
 
     Attributes:

@@ -13,7 +13,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import LabError
 from waypoint_lab.kubectl import Object
 from waypoint_lab.measure import changes, envoy_config, manifests, proxy_versions, snapshot
-from waypoint_lab.measure.changes import AFTER_SECONDS, Change
+from waypoint_lab.measure.changes import AFTER_SECONDS, ConfigurationChange
 from waypoint_lab.measure.client import Answer, Load
 from waypoint_lab.measure.restore import Backup, recover, restored
 from waypoint_lab.measure.verify import Measurement, measure
@@ -54,7 +54,7 @@ class StageResult:
     notes: list[str] = field(default_factory=list)
     up_seconds: float = 0.0
     sync_seconds: float = 0.0
-    changes: list[Change] = field(default_factory=list)
+    changes: list[ConfigurationChange] = field(default_factory=list)
     manifests: dict[str, Object] = field(default_factory=dict)
     proxy: dict[str, str] = field(default_factory=dict)
 
@@ -172,7 +172,7 @@ def _change(stack: PulumiStack, row: Stage, config: LabConfig, result: StageResu
     kinds = changes.kinds(config, row.expects(config) if record else ())
     under_load = row.name in UNDER_LOAD
     load = Load(config, UPDATE_SECONDS, 4, 2, [*kinds.values()]) if under_load or record else None
-    change, answers = Change(str(len(result.changes) + 1), 0.0), list[Answer]()
+    change, answers = ConfigurationChange(str(len(result.changes) + 1), 0.0), list[Answer]()
     try:
         if load and record:
             load.wait_for_answers()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from waypoint_lab.measure.changes import Change
+from waypoint_lab.measure.changes import ConfigurationChange
 from waypoint_lab.report.model import Curve, Row
 
 COLOURS = ("c0", "c1", "c2", "c3", "c4", "c5")  # classes of the style sheet, for up to six series
@@ -94,7 +94,7 @@ def distribution(curves: Sequence[Curve]) -> Markup:
     return joined([picture, legend(names)])
 
 
-def timeline(change: Change) -> Markup:
+def timeline(change: ConfigurationChange) -> Markup:
     """Return the requests around a change, by outcome, with the moments of the update."""
     first = min(one.at for one in change.seen)
     last = max(one.at for one in change.seen)
@@ -144,7 +144,7 @@ def timeline(change: Change) -> Markup:
     return joined([picture, legend(names)])
 
 
-def _marks(change: Change, x: Callable[[float], float], start: float, end: float) -> list[Markup]:
+def _marks(change: ConfigurationChange, x: Callable[[float], float], start: float, end: float) -> list[Markup]:
     """Return a line for each moment of the update, with its text where it covers no other one."""
     marks = [("update begins", change.began, "start", 10), ("update ends", change.applied, "end", 10)]
     late = x(change.synced) > WIDTH - RIGHT - 50
@@ -159,7 +159,7 @@ def _marks(change: Change, x: Callable[[float], float], start: float, end: float
     ]
 
 
-def moments(change: Change) -> list[str]:
+def moments(change: ConfigurationChange) -> list[str]:
     """Return one line for each: the last answer of the old configuration, and the first answer of the new one."""
     if not change.seen:
         return [f"change {change.name}: no request was seen"]

@@ -13,14 +13,14 @@ PAGE, PICTURE = "report.html", "report.png"
 
 
 @dataclass(frozen=True)
-class Destination:
+class ReportFolder:
     """A folder that can be written, and the browser that prints the picture; an empty one means no picture."""
 
     folder: Path
     program: str
 
     @classmethod
-    def prepared(cls, folder: Path, *, with_picture: bool) -> "Destination":
+    def prepared(cls, folder: Path, *, with_picture: bool) -> "ReportFolder":
         """Return the destination once the folder exists and can be written.
 
         Args:

@@ -10,7 +10,7 @@ from waypoint_lab.guard.observation import Observation
 from waypoint_lab.guard.waypoints import Waypoints
 from waypoint_lab.kubectl import Object
 from waypoint_lab.measure import changes, manifests
-from waypoint_lab.measure.changes import Change, Seen
+from waypoint_lab.measure.changes import ConfigurationChange, Seen
 from waypoint_lab.measure.statistics import binomial_interval, quantiles
 from waypoint_lab.report.model import Curve, Row, Section
 
@@ -85,7 +85,9 @@ def sections(
         report(f"the access log is not in the report: {error}")
     end = max(result.began + result.command.seconds, result.settled) + WINDOW_SECONDS
     seen = [one for one in seen if one.at <= end]
-    change = Change("1", result.began, result.began + result.command.seconds, result.settled, seen, changes.LOG)
+    change = ConfigurationChange(
+        "1", result.began, result.began + result.command.seconds, result.settled, seen, changes.LOG
+    )
     found = [
         Section(
             "command",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from waypoint_lab.kubectl import Object
-from waypoint_lab.measure.changes import Change
+from waypoint_lab.measure.changes import ConfigurationChange
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Section:
     problems: Sequence[str] = ()
     notes: Sequence[str] = ()
     curves: Sequence[Curve] = ()
-    changes: Sequence[Change] = ()
+    changes: Sequence[ConfigurationChange] = ()
     manifests: Mapping[str, Object] = field(default_factory=dict)
     before: Mapping[str, Object] = field(default_factory=dict)
 

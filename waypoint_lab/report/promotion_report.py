@@ -11,7 +11,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import LabError
 from waypoint_lab.kubectl import Object
 from waypoint_lab.measure import changes, manifests, proxy_versions
-from waypoint_lab.measure.changes import Change
+from waypoint_lab.measure.changes import ConfigurationChange
 from waypoint_lab.measure.client import Endpoint, Load
 from waypoint_lab.measure.statistics import binomial_interval
 from waypoint_lab.pulumi_cli import UPDATE_SECONDS, PulumiStack
@@ -31,7 +31,7 @@ class ChangeRecorder:
     def __init__(self, stack: PulumiStack, report: Callable[[str], None]) -> None:
         """Record nothing yet."""
         self._stack, self._report = stack, report
-        self.changes: list[Change] = []
+        self.changes: list[ConfigurationChange] = []
         self.manifests: list[dict[str, Object]] = []
         self._configs: list[LabConfig] = []
 
@@ -66,7 +66,7 @@ class ChangeRecorder:
             if load:
                 with suppress(LabError):
                     seen = changes.seen(config, load.stop())
-            self.changes.append(Change(str(step), began, marks[0], marks[1], seen))
+            self.changes.append(ConfigurationChange(str(step), began, marks[0], marks[1], seen))
             self._configs.append(config)
         try:
             self.manifests.append(manifests.deployed(self._stack))
@@ -89,7 +89,7 @@ class ChangeRecorder:
         return proxy_versions.read(config.target, config.app.namespace, config.waypoints)
 
 
-def _within(change: Change, logged: Sequence[changes.Seen]) -> Change:
+def _within(change: ConfigurationChange, logged: Sequence[changes.Seen]) -> ConfigurationChange:
     end = max(change.began, change.synced) + WINDOW_SECONDS
     seen = [one for one in logged if change.began - WINDOW_SECONDS <= one.at <= end]
     return replace(change, seen=seen, source=changes.LOG)

@@ -3,21 +3,23 @@
 from msgspec.structs import replace
 
 from waypoint_lab.live.model import (
-    Backend,
+    BackendTraffic,
     Change,
     Estimate,
     Evidence,
     Fault,
-    Policy,
-    Promotion,
+    PolicySummary,
+    PromotionProgress,
     Service,
-    Snapshot,
+    TrafficSnapshot,
 )
 
 NOW = 1795676343.0
 SHARE, ALL = Estimate(value=0.19, low=0.16, high=0.22), Estimate(value=1.0, low=0.98, high=1.0)
-BASELINE = Backend(name="reviews-baseline", namespace="n", port=9080, role="baseline", weight=80.0, live_weight=80.0)
-CANARY = Backend(
+BASELINE = BackendTraffic(
+    name="reviews-baseline", namespace="n", port=9080, role="baseline", weight=80.0, live_weight=80.0
+)
+CANARY = BackendTraffic(
     name="reviews-stable",
     namespace="n",
     port=9080,
@@ -51,7 +53,7 @@ PROBE = Evidence(
     needed_healthy=100.0,
     text="canary 3 of 812 failed, baseline 0 of 812 failed",
 )
-PROMOTION = Promotion(
+PROMOTION = PromotionProgress(
     name="p",
     phase="Progressing",
     step="20 %",
@@ -65,14 +67,18 @@ PROMOTION = Promotion(
     thresholds={"margin": "2 %", "limit": "120 s"},
     evidence=(PROBE,),
 )
-QUIET = Snapshot(time=NOW, stack="dev", namespace="bookinfo-backends", window_seconds=9.6, services=(SERVICE, OTHER))
+QUIET = TrafficSnapshot(
+    time=NOW, stack="dev", namespace="bookinfo-backends", window_seconds=9.6, services=(SERVICE, OTHER)
+)
 BUSY = replace(
     QUIET,
     faults=tuple(
         Fault(service="reviews", at="waypoint", kind="abort", text=f"abort {n}", object="V f", until=NOW + 30)
         for n in range(4)
     ),
-    policies=(Policy(name="get", namespace="n", service="reviews", action="ALLOW", text="ALLOW GET to reviews"),),
+    policies=(
+        PolicySummary(name="get", namespace="n", service="reviews", action="ALLOW", text="ALLOW GET to reviews"),
+    ),
     services=(SERVICE, *(replace(OTHER, name=f"other-{n}") for n in range(30))),
     changes=tuple(Change(time=NOW - n, kind="live", text=f"a change with a long text {'x' * 80}") for n in range(50)),
     promotion=PROMOTION,

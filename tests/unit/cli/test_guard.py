@@ -14,7 +14,7 @@ from waypoint_lab.errors import ConfigError
 from waypoint_lab.guard.command import CommandResult
 from waypoint_lab.guard.comparison import Expectation, Rules
 from waypoint_lab.guard.differences import Difference, Kind
-from waypoint_lab.guard.guarded_change import Change, GuardResult
+from waypoint_lab.guard.guarded_change import GuardedChange, GuardResult
 from waypoint_lab.measure.verify import Verdict
 
 DONE = CommandResult(["true"], 0, 1.0)
@@ -27,7 +27,7 @@ class Watched:
     """Record of what the command watched, and the result that it gets."""
 
     result = GuardResult(Verdict.PASSED, [BACK], DONE)
-    change: Change
+    change: GuardedChange
     target: Any
     namespace = ""
 
@@ -39,7 +39,7 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
     def look_up(target: object, namespace: str) -> None:
         made.target, made.namespace = target, namespace
 
-    def watch(_source: object, change: Change, _report: object) -> GuardResult:
+    def watch(_source: object, change: GuardedChange, _report: object) -> GuardResult:
         made.change = change
         return made.result
 

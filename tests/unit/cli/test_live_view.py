@@ -10,10 +10,10 @@ from rich.console import Console
 from tests.unit.cli.snapshots import BASELINE, BUSY, CANARY, NOW, PROMOTION, QUIET, SERVICE, SHARE
 from waypoint_lab.cli import live_view
 from waypoint_lab.cli.watch import Lines
-from waypoint_lab.live.model import Change, Snapshot, from_json, to_json
+from waypoint_lab.live.model import Change, TrafficSnapshot, from_json, to_json
 
 
-def rendered(snapshot: Snapshot, width: int = 80, height: int = 24, own: list[str] | None = None) -> list[str]:
+def rendered(snapshot: TrafficSnapshot, width: int = 80, height: int = 24, own: list[str] | None = None) -> list[str]:
     """Return the lines that a console of this size prints."""
     console = Console(width=width, height=height, file=io.StringIO(), record=True, force_terminal=True)
     console.print(live_view.view(snapshot, width, height, own or []))
@@ -22,7 +22,7 @@ def rendered(snapshot: Snapshot, width: int = 80, height: int = 24, own: list[st
 
 @pytest.mark.parametrize("snapshot", [QUIET, BUSY, replace(QUIET, services=())])
 @pytest.mark.parametrize("size", [(80, 24), (60, 12), (160, 50)])
-def test_view_fits_the_terminal(snapshot: Snapshot, size: tuple[int, int]) -> None:
+def test_view_fits_the_terminal(snapshot: TrafficSnapshot, size: tuple[int, int]) -> None:
     found = rendered(snapshot, *size, ["promote: a line"])
     assert len(found) <= size[1]
     assert max(len(line) for line in found) <= size[0]

@@ -63,10 +63,10 @@ def test_read_starts_one_proxy_that_ends_with_its_folder(pids: Path, monkeypatch
 
 
 def test_read_of_a_refusal_has_its_message_and_status(pids: Path) -> None:
-    with pytest.raises(api.ApiError, match=r"^pods is forbidden$") as caught:
+    with pytest.raises(api.ApiReadError, match=r"^pods is forbidden$") as caught:
         api.read(["kubectl"], "/no")
     assert caught.value.status == 403
-    with pytest.raises(api.ApiError, match=r"^no route to the server$"):
+    with pytest.raises(api.ApiReadError, match=r"^no route to the server$"):
         api.read(["kubectl"], "/other")
 
 
@@ -75,14 +75,14 @@ def test_read_after_the_proxy_was_killed_starts_another(pids: Path) -> None:
     killed = int(pids.read_text())
     os.kill(killed, signal.SIGKILL)
 
-    with pytest.raises(api.ApiError, match=r"^kubectl proxy gave no answer: "):
+    with pytest.raises(api.ApiReadError, match=r"^kubectl proxy gave no answer: "):
         api.read(["kubectl"], "/ok")
     assert api.read(["kubectl"], "/ok") == {"items": []}
     assert len(pids.read_text().split()) == 2
 
 
 def test_read_with_an_unusable_kubeconfig_has_the_message_of_kubectl(pids: Path) -> None:
-    with pytest.raises(api.ApiError, match=r'^error: context "bad" does not exist$'):
+    with pytest.raises(api.ApiReadError, match=r'^error: context "bad" does not exist$'):
         api.read(["kubectl", "--context=bad"], "/ok")
 
 

@@ -13,7 +13,7 @@ import pytest
 from pulumi import resource_hooks
 
 from components._internal import owners, sync, waits
-from components._internal.api import ApiError
+from components._internal.api import ApiReadError
 from components._internal.waits import Access
 
 GATEWAY, CLASS = "gateway.networking.k8s.io/gateway-name", "gateway.networking.k8s.io/gateway-class-name"
@@ -96,7 +96,7 @@ class Mesh:
         """Answer a GET request as the API server does."""
         self.commands.append(path)
         if status := next((status for part, status in self.refusing.items() if part in path), 0):
-            raise ApiError("refused", status)
+            raise ApiReadError("refused", status)
         parts = urlsplit(path).path.split("/")
         version = "/".join(parts[2:4]) if parts[1] == "apis" else parts[2]
         space, kind, name = ([*parts[parts.index("namespaces") + 1 :], "", ""])[:3]
@@ -113,7 +113,7 @@ class Mesh:
             return {"items": [{"metadata": meta} for meta in metas]}
         if kind == "services":
             if name not in self.services:
-                raise ApiError(f'services "{name}" not found', 404)
+                raise ApiReadError(f'services "{name}" not found', 404)
             meta = {"name": name, "namespace": space, "labels": self.labels.get(name, {})}
             return {"kind": "Service", "metadata": meta, "spec": self.services[name]}
         assert kind in ("authorizationpolicies", "httproutes", "virtualservices")
@@ -200,7 +200,7 @@ def test_write_by_a_user_who_may_not_read_the_namespace_waits_for_all_its_waypoi
 
     def refuse(command: Sequence[str], path: str) -> Any:
         if path == "/api/v1/namespaces/shop":
-            raise ApiError("forbidden", 403)
+            raise ApiReadError("forbidden", 403)
         return read(command, path)
 
     with patch.object(waits, "read_api", refuse):

@@ -13,7 +13,7 @@ from tests.unit.guard.sources import Clock, FakeSource
 from waypoint_lab.guard import command as commands
 from waypoint_lab.guard.command import CommandResult
 from waypoint_lab.guard.comparison import Rules
-from waypoint_lab.guard.guarded_change import Change, GuardResult, watch
+from waypoint_lab.guard.guarded_change import GuardedChange, GuardResult, watch
 from waypoint_lab.guard.observation import WaypointState
 from waypoint_lab.measure.endpoint_counters import Counts
 from waypoint_lab.measure.verify import Verdict
@@ -54,7 +54,7 @@ class Cluster:
 
     def watch(self, rollback: str = "") -> GuardResult:
         """Watch the command `apply`."""
-        change = Change(["apply"], rollback, 30, 30, 60, Rules)
+        change = GuardedChange(["apply"], rollback, 30, 30, 60, Rules)
         return watch(self.source.readers(), change, self.report)
 
 
@@ -142,14 +142,14 @@ def test_rejected_configuration_fails_beside_healthy_traffic(cluster: Cluster) -
     cluster.source.readers()
     readers = cluster.source.readers()
     object.__setattr__(readers, "state", lambda: states.pop(0))
-    result = watch(readers, Change(["apply"], "", 30, 30, 60, Rules), cluster.report)
+    result = watch(readers, GuardedChange(["apply"], "", 30, 30, 60, Rules), cluster.report)
     assert (result.differences[0].where, result.verdict) == ("waypoint-1", Verdict.FAILED)
 
 
 def test_real_command_changes_a_file(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("waypoint_lab.guard.guarded_change.run", commands.run)
     file = tmp_path / "state"
-    change = Change(["sh", "-c", f"echo new >{file}; exit 1"], f"echo old >{file}", 30, 30, 60, Rules)
+    change = GuardedChange(["sh", "-c", f"echo new >{file}; exit 1"], f"echo old >{file}", 30, 30, 60, Rules)
     assert watch(cluster.source.readers(), change, cluster.report).restored
     assert file.read_text() == "old\n"
     assert destination("web") in cluster.source.counts()

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.live.answers import BASELINE, CANARY, NAMESPACE, http_route, listeners
 from waypoint_lab.live import envoy_state, objects
 from waypoint_lab.live.cluster_objects import ClusterObjects
-from waypoint_lab.live.objects import Place
+from waypoint_lab.live.objects import RouteTarget
 
 META = {"name": "reviews-traffic", "namespace": NAMESPACE}
 HOST = f".{NAMESPACE}.svc.cluster.local"
@@ -22,14 +22,14 @@ def virtual_service(**fault: Any) -> dict[str, Any]:
 
 def test_http_route_has_the_weights_of_its_last_rule() -> None:
     ((where, weights),) = objects.http_route(http_route((BASELINE, 3), (CANARY, 1)))
-    assert Place("reviews", NAMESPACE, 9080) == where
+    assert RouteTarget("reviews", NAMESPACE, 9080) == where
     assert objects.described(weights) == "75 % reviews-baseline, 25 % reviews-stable"
 
 
 def test_virtual_service_takes_short_and_long_names() -> None:
     ((where, weights),) = objects.virtual_service(virtual_service())
-    assert Place("reviews", NAMESPACE, 0) == where
-    assert {Place(BASELINE, NAMESPACE, 9080): 80.0, Place(CANARY, NAMESPACE, 9080): 20.0} == weights
+    assert RouteTarget("reviews", NAMESPACE, 0) == where
+    assert {RouteTarget(BASELINE, NAMESPACE, 9080): 80.0, RouteTarget(CANARY, NAMESPACE, 9080): 20.0} == weights
 
 
 def test_faults_name_percentage_header_and_expiry() -> None:

@@ -6,13 +6,13 @@ from tests.unit.live.answers import BASELINE, CANARY, CONFIG, IP, NAMESPACE, cou
 from tests.unit.live.test_window import BASE, NEXT
 from waypoint_lab.live import envoy_state
 from waypoint_lab.live.model import Service
-from waypoint_lab.live.objects import Place
+from waypoint_lab.live.objects import RouteTarget
 from waypoint_lab.live.services import Declared, quantile, services
 from waypoint_lab.live.window import Window, logged
 from waypoint_lab.measure import endpoint_counters
 from waypoint_lab.measure.endpoint_counters import EndpointCounters
 
-REVIEWS = Place("reviews", NAMESPACE, 9080)
+REVIEWS = RouteTarget("reviews", NAMESPACE, 9080)
 LIVE = envoy_state.read(listeners({BASELINE: 80, CANARY: 20}))
 DECLARED = Declared({REVIEWS: {BASE: 50.0, NEXT: 50.0}}, addresses={("reviews", NAMESPACE): IP})
 

@@ -3,12 +3,12 @@
 from datetime import datetime
 
 from tests.unit.live.answers import BASELINE, CANARY, NAMESPACE, counters, line
-from waypoint_lab.live.objects import Place
+from waypoint_lab.live.objects import RouteTarget
 from waypoint_lab.live.window import Window, logged
 from waypoint_lab.measure import endpoint_counters
 from waypoint_lab.measure.endpoint_counters import EndpointCounters
 
-BASE, NEXT = Place(BASELINE, NAMESPACE, 9080), Place(CANARY, NAMESPACE, 9080)
+BASE, NEXT = RouteTarget(BASELINE, NAMESPACE, 9080), RouteTarget(CANARY, NAMESPACE, 9080)
 START = datetime.fromisoformat("2026-11-24T10:12:19.543Z").timestamp()
 
 
@@ -23,7 +23,7 @@ def started(**requests: int) -> Window:
     return window
 
 
-def asked(window: Window) -> dict[Place, int]:
+def asked(window: Window) -> dict[RouteTarget, int]:
     return {place: counts.requests for place, counts in window.counts.items() if counts.requests}
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from waypoint_lab.measure.changes import Change, Seen
+from waypoint_lab.measure.changes import ConfigurationChange, Seen
 from waypoint_lab.measure.stage_run import StageResult
 from waypoint_lab.measure.verify import Measurement, Verdict
 from waypoint_lab.report import run_report
@@ -13,10 +13,10 @@ NAMES = [row.name for row in STAGES if row.steps]
 LATENCY = {"p0": 0.001, "p50": 0.004, "p99": 0.02, "p100": 0.03}
 
 
-def change(*outcomes: str, began: float = 100.0) -> Change:
+def change(*outcomes: str, began: float = 100.0) -> ConfigurationChange:
     """Return a change whose requests come every 0.1 s from 0.5 s before the update; it is in sync after 2 s."""
     seen = [Seen(began - 0.5 + number / 10, text) for number, text in enumerate(outcomes)]
-    return Change("1", began, began + 1.5, began + 2, seen)
+    return ConfigurationChange("1", began, began + 1.5, began + 2, seen)
 
 
 def measurement(what: str = "everyone to the canary", **more: Any) -> Measurement:
@@ -25,7 +25,7 @@ def measurement(what: str = "everyone to the canary", **more: Any) -> Measuremen
     return Measurement(what, **{**given, "interval": (0.17, 0.22), "latency": LATENCY, **more})
 
 
-def result(name: str, *changes: Change, **more: Any) -> StageResult:
+def result(name: str, *changes: ConfigurationChange, **more: Any) -> StageResult:
     """Return the result of a stage that passed."""
     return StageResult(name, f"Title of {name}", [measurement()], changes=list(changes), **more)
 

@@ -8,7 +8,7 @@ from tests.unit.report.reports import report
 from waypoint_lab.cli import main
 from waypoint_lab.errors import ReportError
 from waypoint_lab.report import picture
-from waypoint_lab.report.destination import Destination
+from waypoint_lab.report.destination import ReportFolder
 
 PNG = b"\x89PNG\r\n\x1a\n"
 COMMANDS = [["run"], ["canary", "promote"], ["guard", "--namespace", "shop", "true"]]
@@ -29,12 +29,12 @@ def test_command_with_a_folder_that_cannot_be_written_is_one_line(
 def test_prepared_without_a_browser_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ReportError, match=r"^--report: the picture needs Chromium, .* or add --no-picture "):
-        Destination.prepared(tmp_path / "new", with_picture=True)
-    assert Destination.prepared(tmp_path / "new", with_picture=False).program == ""
+        ReportFolder.prepared(tmp_path / "new", with_picture=True)
+    assert ReportFolder.prepared(tmp_path / "new", with_picture=False).program == ""
 
 
 def test_write_without_picture_is_the_page_alone(tmp_path: Path) -> None:
-    files = Destination.prepared(tmp_path, with_picture=False).write(report())
+    files = ReportFolder.prepared(tmp_path, with_picture=False).write(report())
     assert [file.name for file in files] == ["report.html"]
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
@@ -52,7 +52,7 @@ def test_write_prints_the_page_in_its_whole_height(tmp_path: Path) -> None:
 --dump-dom) echo '<html data-height="4321">';;
 --window-size=*) size=$word;;
 --screenshot=*) echo "$size" > "${word#--screenshot=}";; esac; done"""
-    files = Destination(tmp_path, browser(tmp_path, script)).write(report())
+    files = ReportFolder(tmp_path, browser(tmp_path, script)).write(report())
     assert files[1].read_text() == "--window-size=1200,4321\n"
 
 
@@ -66,7 +66,7 @@ def test_write_prints_the_page_in_its_whole_height(tmp_path: Path) -> None:
 def test_write_with_a_browser_that_fails_is_one_line(tmp_path: Path, script: str, line: str) -> None:
     program = browser(tmp_path, script)
     with pytest.raises(ReportError) as caught:
-        Destination(tmp_path, program).write(report())
+        ReportFolder(tmp_path, program).write(report())
     assert str(caught.value) == f"{program}: {line}"
 
 
@@ -74,4 +74,4 @@ def test_browser_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(picture, "LIMIT_SECONDS", 0.2)
     program = browser(tmp_path, "exec sleep 60")
     with pytest.raises(ReportError, match=r"no picture within 0.2 s; add --no-picture$"):
-        Destination(tmp_path, program).write(report())
+        ReportFolder(tmp_path, program).write(report())
