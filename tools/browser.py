@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from waypoint_lab.report.picture import NAMES
+
 VARIABLE = "WAYPOINT_LAB_CHROMIUM"
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 INSTALL_SECONDS = 300
 # Package managers whose package is a browser and no wrapper of another package format.
 INSTALLS = {

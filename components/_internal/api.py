@@ -20,14 +20,18 @@ from typing import Any
 START_SECONDS = 20.0
 READ_SECONDS = 10.0
 POLL_SECONDS = 0.01
-# The pipe to the shell is closed when this process ends, however it ends; the proxy ends with it.
+# The pipe to the shell is closed when this process ends, however it ends; the proxy and its folder go with it.
 _SCRIPT = """
-exec 3<&0
-"$@" 3<&- &
+folder=$1
+shift
+exec 3<&0 > /dev/null 2> "$folder/errors"
+"$@" 3<&- < /dev/null &
 proxy=$!
-{ cat <&3 > /dev/null; kill "$proxy"; } 2> /dev/null &
+{ read -r _ <&3; kill "$proxy"; } 2> /dev/null &
+reader=$!
 wait "$proxy"
-[ $? -le 128 ] || rm -rf "$FOLDER"
+[ $? -le 128 ] || rm -rf "$folder"
+kill "$reader"
 """
 _proxies: dict[tuple[str, ...], "_Proxy"] = {}
 _lock = threading.Lock()
@@ -44,6 +48,30 @@ class ApiReadError(RuntimeError):
         """Keep the status."""
         super().__init__(message)
         self.status = status
+
+
+def socket_of(folder: Path) -> Path:
+    """Return the path of the socket of a proxy."""
+    return folder / "api"
+
+
+def proxy(command: Sequence[str], folder: Path) -> list[str]:
+    """Return the command of a `kubectl proxy` that only reads; it ends with its standard input.
+
+    Args:
+        command: kubectl with the options that name the cluster.
+        folder: A folder that only this user can open; it is removed with the end of standard input.
+    """
+    reads = ("proxy", f"--unix-socket={socket_of(folder)}", "--reject-methods=^(POST|PUT|PATCH|DELETE)$")
+    return ["sh", "-c", _SCRIPT, "sh", str(folder), *command, *reads]
+
+
+def problem(folder: Path) -> str:
+    """Return the last line that a proxy wrote which ended by itself, and remove its folder."""
+    errors = folder / "errors"
+    said = errors.read_text(errors="replace").strip().splitlines() if errors.exists() else []
+    shutil.rmtree(folder, ignore_errors=True)
+    return (said or ["kubectl proxy ended without a message"])[-1]
 
 
 class _Connection(http.client.HTTPConnection):
@@ -66,24 +94,17 @@ class _Proxy:
     def __init__(self, command: Sequence[str]) -> None:
         """Start the proxy and wait until it listens. Raise ApiReadError where it does not."""
         folder = Path(tempfile.mkdtemp(prefix="waypoint-lab-"))
-        self._socket, errors = folder / "api", folder / "errors"
-        reads = ("proxy", f"--unix-socket={self._socket}", "--reject-methods=^(POST|PUT|PATCH|DELETE)$")
-        with errors.open("wb") as output:
-            self._process = subprocess.Popen(
-                ["sh", "-c", _SCRIPT, "sh", *command, *reads],
-                env={**os.environ, "FOLDER": str(folder)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C ends the update in order, and the update still reads
-            )
+        self._socket = socket_of(folder)
+        self._process = subprocess.Popen(
+            proxy(command, folder),
+            stdin=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C ends the update in order, and the update still reads
+        )
         end = time.monotonic() + START_SECONDS
         while not self._socket.exists():
-            said = errors.read_text() if errors.exists() else ""
             if self._process.poll() is not None:
                 self.end()
-                shutil.rmtree(folder)
-                raise ApiReadError((said.strip().splitlines() or ["kubectl proxy ended without a message"])[-1])
+                raise ApiReadError(problem(folder))
             if time.monotonic() > end:
                 self.end()
                 raise ApiReadError(f"kubectl proxy did not listen within {START_SECONDS:g} s")
@@ -100,7 +121,11 @@ class _Proxy:
         """End the proxy."""
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(READ_SECONDS)
+        try:
+            self._process.wait(READ_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def end() -> None:
@@ -124,15 +149,15 @@ def read(command: Sequence[str], path: str) -> dict[str, Any]:
     key = (*command, os.environ.get("KUBECONFIG", ""))
     if shutil.which(command[0]) is None:
         raise FileNotFoundError(command[0])
+    with _lock:
+        asked = _proxies[key] = _proxies.get(key) or _Proxy(command)
     try:
-        with _lock:
-            proxy = _proxies[key] = _proxies.get(key) or _Proxy(command)
-        status, body = proxy.get(path)
+        status, body = asked.get(path)
     except (OSError, http.client.HTTPException) as error:
         with _lock:
-            broken = _proxies.pop(key, None)
-        if broken:
-            broken.end()
+            if _proxies.get(key) is asked:  # another thread may have replaced it
+                del _proxies[key]
+        asked.end()
         raise ApiReadError(f"kubectl proxy gave no answer: {error}") from None
     try:
         found: dict[str, Any] = json.loads(body)

@@ -31,12 +31,16 @@ class Access(NamedTuple):
     kubeconfig: pulumi.Input[str] = ""
     context: pulumi.Input[str] = ""
 
-    async def kubectl(self, *arguments: str) -> list[str]:
-        """Return a kubectl command for this cluster, or its start; `~` in the kubeconfig's path is expanded."""
+    async def program(self) -> list[str]:
+        """Return kubectl with the options that name this cluster; `~` in the kubeconfig's path is expanded."""
         kubeconfig, context = await plain(self.kubeconfig), await plain(self.context)
         chosen = [f"--kubeconfig={os.path.expanduser(kubeconfig)}"] if kubeconfig else []
         chosen += [f"--context={context}"] if context else []
-        return ["kubectl", *chosen, *(["--request-timeout=10s", *arguments] if arguments else [])]
+        return ["kubectl", *chosen]
+
+    async def kubectl(self, *arguments: str) -> list[str]:
+        """Return a kubectl command for this cluster."""
+        return [*await self.program(), "--request-timeout=10s", *arguments]
 
 
 def access(component: str, args: Mapping[str, Any]) -> Access:
@@ -116,7 +120,7 @@ class Session:
     async def read(self, path: str, **query: str) -> dict[str, Any]:
         """Return an object, or a list of them, by its path and query in the API. Raises ApiReadError."""
         whole = f"{path}?{urlencode(query)}" if query else path
-        return await asyncio.to_thread(read_api, await self._access.kubectl(), whole)
+        return await asyncio.to_thread(read_api, await self._access.program(), whole)
 
     async def pause(self, why: str) -> None:
         """Wait until the next poll. Raise Failed with `why` after the limit."""
@@ -214,29 +218,3 @@ def endpoints_problem(services: Sequence[str]) -> Problem:
         return f"no Pod of {', '.join(missing)} is ready" if missing else ""
 
     return problem
-
-
-def one(kind: str, namespace: str, name: str) -> list[str]:
-    """Return the arguments of kubectl for a single object."""
-    return [kind, name, "--namespace", namespace]
-
-
-def slices(namespace: str, services: Sequence[str]) -> list[str]:
-    """Return the arguments of kubectl for the EndpointSlices of some Services."""
-    selector = f"--selector=kubernetes.io/service-name in ({','.join(services)})"
-    return ["endpointslices", *(["--namespace", namespace] if namespace else []), selector]
-
-
-async def wait(cluster: Access, what: list[str], problem: Problem, limit: float, run: Run | None = None) -> None:
-    """Ask kubectl for `what` until `problem` finds none. Raise RuntimeError after `limit` seconds."""
-    session = Session(cluster, "", limit, run, where=" ".join(what))
-
-    async def check() -> str:
-        return problem(await session.get(*what))
-
-    await session.until(check)
-
-
-def hook(name: str, cluster: Access, what: list[str], problem: Problem, limit: float) -> pulumi.ResourceHook:
-    """Return a named hook that waits, as `wait` does; previews do not run it."""
-    return pulumi.ResourceHook(name, lambda _args: wait(cluster, what, problem, limit))

@@ -77,9 +77,13 @@ def show(result: GuardResult) -> None:
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--namespace", metavar="NS", help="Namespace of the waypoints [default: the stack's].")
 @click.option(
-    "--seconds", type=guard_options.SECONDS, default=30.0, show_default=True, help="Observe so long after the command."
+    "--seconds",
+    type=guard_options.SECONDS,
+    default=30.0,
+    show_default=True,
+    help="Seconds to observe after the command.",
 )
-@click.option("--before-seconds", type=guard_options.SECONDS, help="Observe so long before it [default: --seconds].")
+@click.option("--before-seconds", type=guard_options.SECONDS, help="Seconds to observe before it [default: --seconds].")
 @click.option("--rollback", default="", metavar="COMMAND", help="Run this on failure, and observe once more.")
 @guard_options.rules_options
 @click.option(

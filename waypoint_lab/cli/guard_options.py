@@ -22,44 +22,26 @@ context_option = click.option(
 )
 
 
+# Name, range, default and help.
+LIMITS = (
+    ("--share-points", click.FloatRange(0, 100), 5.0, "Percentage points by which a share may move."),
+    ("--failure-points", click.FloatRange(0, 100), 1.0, "Percentage points by which failures may rise."),
+    ("--p99-factor", click.FloatRange(1, 100), 1.5, "Factor by which the 99th percentile may rise."),
+    ("--error-rate", click.FloatRange(0, 20, min_open=True), 1.0, "Percent of false alarms, at most."),
+)
+
+
 def rules_options(command: Command) -> Command:
     """Add the options of the accepted changes; `rules` reads them."""
-    for option in reversed(
-        (
-            click.option("--expect", multiple=True, metavar="SERVICE=PERCENT", help="Share that the command declares."),
-            click.option(
-                "--allow-silent", multiple=True, metavar="SERVICE", help="A Service that may lose all requests."
-            ),
-            click.option(
-                "--share-points",
-                type=click.FloatRange(0, 100),
-                default=5.0,
-                show_default=True,
-                help="Percentage points by which a share may move.",
-            ),
-            click.option(
-                "--failure-points",
-                type=click.FloatRange(0, 100),
-                default=1.0,
-                show_default=True,
-                help="Percentage points by which failures may rise.",
-            ),
-            click.option(
-                "--p99-factor",
-                type=click.FloatRange(1, 100),
-                default=1.5,
-                show_default=True,
-                help="Factor by which the 99th percentile may rise.",
-            ),
-            click.option(
-                "--error-rate",
-                type=click.FloatRange(0, 20, min_open=True),
-                default=1.0,
-                show_default=True,
-                help="Percent of false alarms, at most.",
-            ),
-        )
-    ):
+    options = [
+        click.option("--expect", multiple=True, metavar="SERVICE=PERCENT", help="Share that the command declares."),
+        click.option("--allow-silent", multiple=True, metavar="SERVICE", help="A Service that may lose all requests."),
+        *(
+            click.option(name, type=limits, default=default, show_default=True, help=text)
+            for name, limits, default, text in LIMITS
+        ),
+    ]
+    for option in reversed(options):
         command = option(command)
     return command
 

@@ -23,7 +23,7 @@ from waypoint_lab.measure.verify import Verdict
 
 report = output.reporter("outcome")
 seconds_option = click.option(
-    "--seconds", type=guard_options.SECONDS, default=30.0, show_default=True, help="Observe so long."
+    "--seconds", type=guard_options.SECONDS, default=30.0, show_default=True, help="Seconds to observe."
 )
 
 

@@ -1,6 +1,5 @@
 """Latencies, and answers that a waypoint gives itself, from the access logs of a namespace's waypoints."""
 
-import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -10,14 +9,10 @@ from itertools import accumulate
 
 from waypoint_lab import kubectl
 from waypoint_lab.guard.waypoints import Waypoints
+from waypoint_lab.measure import access_log
 from waypoint_lab.measure.endpoint_counters import GATEWAY_LABEL, Destination, destination
 
 SPARE_SECONDS = 5  # kubectl counts whole seconds, by the node's clock
-# The text format of istiod: start, status, flags, duration in milliseconds, upstream host and upstream cluster.
-_LINE = re.compile(
-    r'^\[(?P<start>[^]]+Z)] "[^"]*" (?P<status>\d+) (?P<flags>\S+) \S+ \S+ "[^"]*" \d+ \d+ (?P<duration>\d+) \S+ '
-    r'"[^"]*" "[^"]*" "[^"]*" "[^"]*" "(?P<upstream>[^"]*)" (?P<cluster>\S+) '
-)
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ def parsed(text: str, seconds: Sequence[float]) -> LoggedTraffic | None:
     Returns:
         The requests; None where no line is a request.
     """
-    lines = [found for line in text.splitlines() if (found := _LINE.match(line))]
+    lines = [*access_log.requests(text)]
     times = [datetime.fromisoformat(found["start"]).timestamp() for found in lines]
     if not times:
         return None
@@ -59,7 +54,7 @@ def parsed(text: str, seconds: Sequence[float]) -> LoggedTraffic | None:
             answers[f"{found['status']} {found['flags']}".removesuffix(" -")] += 1
         else:
             interval = next((index for index, end in enumerate(ends) if start - began <= end), len(ends) - 1)
-            latencies[where][interval].append(int(found["duration"]) / 1000)
+            latencies[where][interval].append(int(found["milliseconds"]) / 1000)
     return LoggedTraffic(dict(latencies), answers)
 
 
@@ -87,14 +82,12 @@ def outcomes(waypoints: Waypoints, since: float) -> list[tuple[float, str]]:
         KubectlError: A log cannot be read.
     """
     found = []
-    for line in _text(waypoints, round(time.time() - since) + SPARE_SECONDS).splitlines():
-        if not (match := _LINE.match(line)):
-            continue
-        where = destination(match["cluster"])
-        failed = "" if match["status"] < "500" else f" {match['status']}"
-        answer = f"{match['status']} {match['flags']}".removesuffix(" -")
-        text = answer if match["upstream"] == "-" or where is None else f"{where}{failed}"
-        found.append((datetime.fromisoformat(match["start"]).timestamp(), text))
+    for one in access_log.requests(_text(waypoints, round(time.time() - since) + SPARE_SECONDS)):
+        where = destination(one["cluster"])
+        failed = "" if one["status"] < "500" else f" {one['status']}"
+        answer = f"{one['status']} {one['flags']}".removesuffix(" -")
+        text = answer if one["upstream"] == "-" or where is None else f"{where}{failed}"
+        found.append((datetime.fromisoformat(one["start"]).timestamp(), text))
     return sorted(one for one in found if one[0] >= since)
 
 

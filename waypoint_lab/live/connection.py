@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from components._internal import api
 from waypoint_lab import kubectl
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.kubectl import ClusterAccess, Object
@@ -27,12 +28,6 @@ END_SECONDS = 5.0
 WATCH_SECONDS = 240  # length of one watch, after which the API server ends it
 POLL_SECONDS = 0.05
 CHUNK_BYTES = 1 << 22  # of the longest answer between two lines
-# kubectl does not read its standard input. The folder has the socket; it is removed first, because the shell writes
-# that its child was terminated, which ends it where nobody reads.
-_PROXY = (
-    'folder=$1; shift; exec 3<&0; "$@" </dev/null & child=$!; (read -r _ <&3; rm -rf "$folder"; kill $child) & '
-    'wait $child; rm -rf "$folder"'
-)
 # Answers the paths of its standard input, each with a line after it.
 _ADMIN = 'while read -r path; do pilot-agent request GET "$path" 2>/dev/null; printf "\\n%s\\n" "$0"; done'
 
@@ -76,15 +71,16 @@ class Api:
     async def __aenter__(self) -> "Api":
         """Start `kubectl proxy`. Raises KubectlError."""
         kubectl.require()
-        folder = tempfile.mkdtemp(prefix="waypoint-lab-")
-        socket = Path(folder, "api")
-        command = kubectl.command(self._target, "proxy", f"--unix-socket={socket}")
-        self._process = await start("sh", "-c", _PROXY, "sh", folder, *command)
+        folder = Path(tempfile.mkdtemp(prefix="waypoint-lab-"))
+        socket = api.socket_of(folder)
+        self._process = await start(*api.proxy(kubectl.command(self._target), folder))
         began = time.monotonic()
         while not socket.exists():
             await asyncio.sleep(POLL_SECONDS)
             if time.monotonic() - began > START_SECONDS or self._process.returncode is not None:
-                raise kubectl.failure(("proxy",), await end(self._process, kill=False))
+                ended = self._process.returncode is not None
+                await end(self._process, kill=False)
+                raise kubectl.failure(("proxy",), api.problem(folder) if ended else "it does not listen")
         connector = aiohttp.UnixConnector(str(socket), limit=0)
         self._session = aiohttp.ClientSession("http://localhost", connector=connector)
         return self

@@ -26,7 +26,7 @@ from waypoint_lab.rollout.journal import Journal, Record
 
 INTERVAL_SECONDS = 0.4
 SOON_SECONDS = 0.1  # after a change of an object or of Envoy's routes
-EAGER_SECONDS = 2.0  # after a change of an object, which Envoy gets some time later
+FREQUENT_SECONDS = 2.0  # after a change of an object, which Envoy gets some time later
 END_SECONDS = 15.0
 
 
@@ -105,7 +105,7 @@ class Sampler:
             reader = ClusterReader(self._config, self._folder, self._stack, self._window_seconds, api)
             self._started.set()
             tasks = reader.start()
-            eager = 0.0
+            frequent_until = 0.0
             try:
                 while not self._stop.is_set():
                     began = time.monotonic()
@@ -114,8 +114,8 @@ class Sampler:
                     now = time.monotonic()
                     if reader.woken.is_set():
                         reader.woken.clear()
-                        eager = now + EAGER_SECONDS
-                    soon = changed or now < eager
+                        frequent_until = now + FREQUENT_SECONDS
+                    soon = changed or now < frequent_until
                     await self._pause(reader.woken, SOON_SECONDS if soon else INTERVAL_SECONDS - (now - began))
             finally:
                 for task in tasks:

@@ -1,6 +1,5 @@
 """Services and backends of a snapshot, from a window of traffic and the declared and live routes."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from waypoint_lab.live.model import BackendTraffic, Estimate, Service, Totals
 from waypoint_lab.live.objects import RouteTarget, Weights
 from waypoint_lab.live.window import Logged, Window
 from waypoint_lab.measure.endpoint_counters import Counts
-from waypoint_lab.measure.statistics import binomial_interval
+from waypoint_lab.measure.statistics import binomial_interval, quantiles
 
 COUNTERS, ACCESS_LOG = "counters", "access log"
 
@@ -45,12 +44,6 @@ def estimate(hits: int, requests: int) -> Estimate | None:
         return None
     interval = binomial_interval(hits, requests)
     return Estimate(value=hits / requests, low=interval.low, high=interval.high)
-
-
-def quantile(values: Sequence[float], share: float) -> float | None:
-    """Return a quantile of the values; None without any."""
-    ordered = sorted(values)
-    return ordered[math.ceil(len(ordered) * share) - 1] if ordered else None
 
 
 def roles(config: LabConfig) -> dict[tuple[str, str], str]:
@@ -111,7 +104,7 @@ def _service(
         fine, ended = tries.successes, tries.completed
         if by_log:
             fine, ended = sum(0 < line.status < 500 for line in answered), len(answered)
-        latencies = [line.seconds for line in answered if line.status]
+        latencies = quantiles([line.seconds for line in answered if line.status])
         sum_of = window.totals.get(one, Counts())
         backends.append(
             BackendTraffic(
@@ -126,8 +119,8 @@ def _service(
                 share=estimate(asked[one], total),
                 rate=asked[one] / seconds,
                 success=estimate(fine, ended),
-                p50_seconds=quantile(latencies, 0.5),
-                p99_seconds=quantile(latencies, 0.99),
+                p50_seconds=latencies.get("p50"),
+                p99_seconds=latencies.get("p99"),
                 total=Totals(requests=sum_of.requests, successes=sum_of.successes, errors=sum_of.errors),
             )
         )

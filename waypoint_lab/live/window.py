@@ -89,10 +89,6 @@ class Window:
         while self._intervals and self._intervals[0][0] <= now - self.seconds:
             self.began = self._intervals.popleft()[0]
 
-    def forget(self, pods: set[str]) -> None:
-        """Forget the counters of all Pods but these: a new Pod may have the name of an old one."""
-        self._last = EndpointCounters({name: found for name, found in self._last.pods.items() if name in pods})
-
     def _add_totals(self, counters: EndpointCounters) -> dict[RouteTarget, Counts]:
         found: dict[RouteTarget, Counts] = {}
         for where, counts in counters.since(self._last).items():

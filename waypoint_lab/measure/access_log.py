@@ -17,8 +17,9 @@ GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
 # The text format of istiod: start, response flags, duration, user agent, upstream host and cluster, and the Service's
 # own address.
 _LINE = re.compile(
-    r'^\[(?P<start>[^]]*)] "(?P<method>\S+) [^"]*" (?P<status>\d+) (?P<flags>\S+) .*? \d+ \d+ (?P<milliseconds>\d+) '
-    r'\S+ "[^"]*" "(?P<agent>[^"]*)" "[^"]*" "[^"]*" "(?P<upstream>[^"]*)" (?P<cluster>\S+) \S+ (?P<local>\S+) '
+    r'^\[(?P<start>\d{4}-\d\d-\d\dT[\d:.]+Z)] "(?P<method>\S+) [^"]*" (?P<status>\d+) (?P<flags>\S+) .*? \d+ \d+ '
+    r'(?P<milliseconds>\d+) \S+ "[^"]*" "(?P<agent>[^"]*)" "[^"]*" "[^"]*" "(?P<upstream>[^"]*)" (?P<cluster>\S+) \S+ '
+    r"(?P<local>\S+) "
 )
 
 

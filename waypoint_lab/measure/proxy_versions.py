@@ -14,7 +14,7 @@ ISTIO = "Istio"
 
 
 def read(target: ClusterAccess, namespace: str, waypoints: Iterable[str]) -> dict[str, str]:
-    """Return the versions by name; UNKNOWN where no Pod tells them.
+    """Return the versions by name; UNKNOWN where no Pod reports them.
 
     Args:
         target: The cluster.

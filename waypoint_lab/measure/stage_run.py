@@ -163,7 +163,7 @@ def run_stage(stack: PulumiStack, row: Stage, start: str, *, record: bool = Fals
     if record:
         result.manifests = manifests.deployed(stack)
         if row.name == "waypoint":
-            result.proxy = proxy_versions.read(config.target, config.app.namespace, config.waypoints)
+            result.proxy = proxy_versions.read(config.target, config.waypoint_namespace, config.waypoints)
     return result
 
 

@@ -11,8 +11,8 @@ from waypoint_lab.guard.waypoints import Waypoints
 from waypoint_lab.kubectl import Object
 from waypoint_lab.measure import changes, manifests
 from waypoint_lab.measure.changes import ConfigurationChange, Seen
-from waypoint_lab.measure.statistics import binomial_interval, quantiles
-from waypoint_lab.report.model import Curve, Row, Section
+from waypoint_lab.measure.statistics import quantiles
+from waypoint_lab.report.model import Curve, Row, Section, share_row
 
 CONFIDENCE = 0.99
 WINDOW_SECONDS = 10.0  # of the access log around the command
@@ -27,7 +27,7 @@ def _rows(found: Sequence[Difference]) -> list[Row]:
             "",
             item.needed,
             item.verdict.value,
-            f"{item.evidence}{'; so many requests are needed' if item.needed else ''}",
+            f"{item.evidence}{'; needs this number of requests' if item.needed else ''}",
         )
         for item in found
     ]
@@ -39,10 +39,7 @@ def _shares(name: str, seen: Observation | None) -> list[Row]:
     rows = []
     for where, series in (seen.series if seen and total else {}).items():
         hits = sum(series.requests)
-        ends = binomial_interval(hits, total, CONFIDENCE)
-        scale = (hits / total, hits / total, ends.low, ends.high)
-        interval = f"{ends.low:.2%} - {ends.high:.2%}"
-        rows.append(Row(f"{where}, {name}: share", "", f"{hits / total:.2%}", interval, total, "", scale=scale))
+        rows.append(share_row(f"{where}, {name}: share", hits, total, CONFIDENCE, scale_at=hits / total))
     return rows
 
 

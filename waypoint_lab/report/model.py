@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from waypoint_lab.kubectl import Object
 from waypoint_lab.measure.changes import ConfigurationChange
+from waypoint_lab.measure.statistics import binomial_interval
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,33 @@ class Row:
     verdict: str
     why: str = ""
     scale: tuple[float, float, float, float] | None = None
+
+
+def share_row(
+    what: str,
+    hits: int,
+    requests: int,
+    confidence: float,
+    verdict: str = "",
+    declared: str = "",
+    scale_at: float | None = None,
+) -> Row:
+    """Return the row of a measured share.
+
+    Args:
+        what: What is measured.
+        hits: Requests that count.
+        requests: All requests; 0 gives a row without a share.
+        confidence: Confidence of the interval, 0 to 1.
+        verdict: The verdict.
+        declared: The declared value as text.
+        scale_at: The declared share for the bar, 0 to 1; None means no bar.
+    """
+    if not requests:
+        return Row(what, declared, "-", "-", 0, verdict)
+    share, ends = hits / requests, binomial_interval(hits, requests, confidence)
+    scale = None if scale_at is None else (scale_at, share, ends.low, ends.high)
+    return Row(what, declared, f"{share:.2%}", f"{ends.low:.2%} - {ends.high:.2%}", requests, verdict, scale=scale)
 
 
 class Curve(NamedTuple):

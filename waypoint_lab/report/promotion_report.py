@@ -15,9 +15,9 @@ from waypoint_lab.measure.changes import ConfigurationChange
 from waypoint_lab.measure.client import Endpoint, Load
 from waypoint_lab.measure.statistics import binomial_interval
 from waypoint_lab.pulumi_cli import UPDATE_SECONDS, PulumiStack
-from waypoint_lab.report.model import Curve, Row, Section
+from waypoint_lab.report.model import Curve, Row, Section, share_row
 from waypoint_lab.rollout.journal import Record
-from waypoint_lab.rollout.state import CanaryStep, PromotionState
+from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState
 
 CONFIDENCE = 0.99
 AFTER_SECONDS = 0.3  # of requests after the sync; a bad canary must not wait for its analysis
@@ -86,7 +86,7 @@ class ChangeRecorder:
                 logged = []
                 self._report(f"the access log is not in the report: {error}")
             self.changes = [change if change.seen else _within(change, logged) for change in self.changes]
-        return proxy_versions.read(config.target, config.app.namespace, config.waypoints)
+        return proxy_versions.read(config.target, config.waypoint_namespace, config.waypoints)
 
 
 def _within(change: ConfigurationChange, logged: Sequence[changes.Seen]) -> ConfigurationChange:
@@ -95,20 +95,10 @@ def _within(change: ConfigurationChange, logged: Sequence[changes.Seen]) -> Conf
     return replace(change, seen=seen, source=changes.LOG)
 
 
-def _failures(what: str, failed: int, requests: int, verdict: str, declared: str) -> Row:
-    if not requests:
-        return Row(what, declared, "-", "-", 0, verdict)
-    ends = binomial_interval(failed, requests, CONFIDENCE)
-    rate = failed / requests
-    return Row(what, declared, f"{rate:.2%}", f"{ends.low:.2%} - {ends.high:.2%}", requests, verdict)
-
-
 def _share(weight: float, hits: int, requests: int) -> Row:
-    ends, share = binomial_interval(hits, requests, CONFIDENCE), hits / requests
+    ends = binomial_interval(hits, requests, CONFIDENCE)
     verdict = "passed" if ends.holds(weight) else "inconclusive"  # a promotion does not judge the share
-    scale = (weight, share, ends.low, ends.high)
-    interval = f"{ends.low:.2%} - {ends.high:.2%}"
-    return Row("share of the canary", f"{weight:.2%}", f"{share:.2%}", interval, requests, verdict, scale=scale)
+    return share_row("share of the canary", hits, requests, CONFIDENCE, verdict, f"{weight:.2%}", weight)
 
 
 def _rows(source: str, evidence: Mapping[str, Any], record: Record) -> Iterator[Row]:
@@ -126,7 +116,8 @@ def _rows(source: str, evidence: Mapping[str, Any], record: Record) -> Iterator[
     for name, count in requests.items():
         margin = evidence.get("margin", 0.0)
         declared = f"at most {margin:.1%} more than the baseline" if name != "baseline" else ""
-        yield _failures(f"failures, {name} ({source})", failed[name], count, verdict if declared else "", declared)
+        judged = verdict if declared else ""
+        yield share_row(f"failures, {name} ({source})", failed[name], count, CONFIDENCE, judged, declared)
 
 
 def sections(records: Sequence[Record], recorder: ChangeRecorder) -> list[Section]:
@@ -172,4 +163,4 @@ def sections(records: Sequence[Record], recorder: ChangeRecorder) -> list[Sectio
 
 def verdict(state: PromotionState) -> str:
     """Return the verdict on a promotion."""
-    return {"Promoted": "passed", "RolledBack": "failed"}.get(str(state.phase), "inconclusive")
+    return {Phase.PROMOTED: "passed", Phase.ROLLED_BACK: "failed"}.get(state.phase, "inconclusive")

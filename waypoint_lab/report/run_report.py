@@ -60,5 +60,5 @@ def sections(results: Sequence[StageResult]) -> list[Section]:
 
 
 def proxy(results: Sequence[StageResult]) -> dict[str, str]:
-    """Return the versions that a waypoint told during the run."""
+    """Return the versions that a waypoint reported during the run."""
     return next((result.proxy for result in results if result.proxy), {})

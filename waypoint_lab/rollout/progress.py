@@ -64,7 +64,7 @@ class ProgressFile:
         self._what, self._since, self._written = "", 0.0, 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Write the progress; at most every INTERVAL_SECONDS while the action is the same. A failure is no matter."""
+        """Write the progress; at most every INTERVAL_SECONDS while the action is the same. A failure is ignored."""
         now = time.time()
         what = f"{progress.waits_for} {progress.step}"
         if what == self._what and 0 <= now - self._written < INTERVAL_SECONDS:

@@ -98,11 +98,21 @@ def _why(item: dict[str, Any]) -> str:
     return str(item["why"])
 
 
+async def wait(cluster: Access, problem: waits.Problem, limit: float, run: waits.Run | None = None) -> None:
+    """Wait until `problem` finds none in a route, as the hooks of the components do."""
+    session = waits.Session(cluster, "n", limit, run, where="HTTPRoute n/r")
+
+    async def check() -> str:
+        return problem(await session.get("httproute", "r"))
+
+    await session.until(check)
+
+
 def test_wait_ends_without_a_problem() -> None:
     answers = Answers((1, "not found"), (0, json.dumps({"why": "early"})), (0, json.dumps({"why": ""})))
-    asyncio.run(waits.wait(Access("/k", "c"), waits.one("httproute", "n", "r"), _why, 5, answers))
+    asyncio.run(wait(Access("/k", "c"), _why, 5, answers))
     assert len(answers.commands) == 3
-    want = "kubectl --kubeconfig=/k --context=c --request-timeout=10s get httproute r --namespace n --output json"
+    want = "kubectl --kubeconfig=/k --context=c --request-timeout=10s get --namespace n httproute r --output json"
     assert " ".join(answers.commands[0]) == want
 
 
@@ -123,23 +133,21 @@ def test_wait_leaves_the_event_loop_free() -> None:
         done.set()
 
     async def both() -> None:
-        waiting = waits.wait(Access(), waits.one("httproute", "n", "r"), still, 5, Answers((0, "{}")))
+        waiting = wait(Access(), still, 5, Answers((0, "{}")))
         await asyncio.gather(waiting, other())
 
     asyncio.run(both())
 
 
 def test_wait_past_the_limit_gives_object_and_problem() -> None:
-    with pytest.raises(RuntimeError, match=r"^httproute r --namespace n: waited 0\.2 s: still wrong$"):
-        asyncio.run(
-            waits.wait(Access(), waits.one("httproute", "n", "r"), _why, 0.2, Answers((0, '{"why": "still wrong"}')))
-        )
+    with pytest.raises(RuntimeError, match=r"^HTTPRoute n/r: waited 0\.2 s: still wrong$"):
+        asyncio.run(wait(Access(), _why, 0.2, Answers((0, '{"why": "still wrong"}'))))
 
 
 def test_wait_without_kubectl_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="kubectl is not on PATH"):
-        asyncio.run(waits.wait(Access(), waits.one("httproute", "n", "r"), _why, 1))
+        asyncio.run(wait(Access(), _why, 1))
 
 
 def test_route_problem_names_a_parent_without_report() -> None:

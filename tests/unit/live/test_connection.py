@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, pathlib, sys
+from components._internal import api
 from waypoint_lab.live import connection
 
 async def main():
-    await connection.start("sh", "-c", connection._PROXY, "sh", sys.argv[1], "sleep", "60")
+    await connection.start(*api.proxy(["sh", "-c", "exec sleep 60"], pathlib.Path(sys.argv[1])))
     print("started", flush=True)
     await asyncio.sleep(60)
 

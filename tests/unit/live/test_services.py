@@ -7,7 +7,7 @@ from tests.unit.live.test_window import BASE, NEXT
 from waypoint_lab.live import envoy_state
 from waypoint_lab.live.model import Service
 from waypoint_lab.live.objects import RouteTarget
-from waypoint_lab.live.services import Declared, quantile, services
+from waypoint_lab.live.services import Declared, services
 from waypoint_lab.live.window import Window, logged
 from waypoint_lab.measure import endpoint_counters
 from waypoint_lab.measure.endpoint_counters import EndpointCounters
@@ -75,9 +75,3 @@ def test_backend_of_a_rule_with_a_header_has_no_weight() -> None:
     window.start(EndpointCounters({}), 100.0)
     (service,) = services(CONFIG, live, DECLARED, window, 102.0)
     assert {one.name: one.weight for one in service.backends} == {"reviews-v2": None, BASELINE: 50.0, CANARY: 50.0}
-
-
-@pytest.mark.parametrize(("share", "want"), [(0.5, 2), (0.99, 4), (1.0, 4)])
-def test_quantile_is_a_measured_value(share: float, want: float) -> None:
-    assert want == quantile([4, 1, 2, 3], share)
-    assert quantile([], share) is None

@@ -49,7 +49,7 @@ def evidence() -> dict[str, Any]:
     return {"probe": found.document()}
 
 
-def recorder(tmp_path: Path, *changes_: changes.Change) -> ChangeRecorder:
+def recorder(tmp_path: Path, *changes_: changes.ConfigurationChange) -> ChangeRecorder:
     """Return a recorder that has seen these changes."""
     found = ChangeRecorder(PulumiStack(tmp_path, "dev"), print)
     found.changes, found.manifests = list(changes_), [ROUTE] * len(changes_)
