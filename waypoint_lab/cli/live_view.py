@@ -134,14 +134,10 @@ def promotion_lines(one: PromotionProgress, now: float) -> Iterator[Text]:
     since = f", {max(0.0, now - one.since):.0f} s" if one.since else ""
     yield _labelled("promotion", f"{place}{one.phase}; waits for {one.waits_for}{since}", "yellow")
     if one.steps:
-        marks = [
-            f"✓{shown(weight)}"
-            if number < one.passed
-            else f"▶{shown(weight)}"
-            if number == one.passed
-            else shown(weight)
-            for number, weight in enumerate(one.steps)
-        ]
+        signs = (
+            "✓" if number < one.passed else "▶" if number == one.passed else "" for number in range(len(one.steps))
+        )
+        marks = [f"{sign}{shown(weight)}" for sign, weight in zip(signs, one.steps, strict=True)]
         yield _labelled("steps", "  ".join(marks) + " %")
     if one.why and not one.running:
         yield _labelled("because", one.why)
