@@ -19,9 +19,19 @@ from embedded import processes
 from embedded.control_plane import istio
 from embedded.control_plane.credentials import make_credentials
 from embedded.errors import ClusterError, os_errors_as_cluster_errors
-from embedded.health import ClusterStatus, ComponentStatus, connect, memory, ports, read_status, status, watchdog
+from embedded.health import (
+    ClusterStatus,
+    ComponentStatus,
+    connect,
+    memory,
+    ports,
+    read_status,
+    status,
+    watchdog,
+)
 from embedded.identity import is_embedded, verify_identity
 from embedded.kube import ApiError
+from embedded.machine import check_namespaces
 from embedded.project import PROJECT_FOLDER, default_state
 from embedded.shell import PROXY_VARIABLES, environment, make_backend
 from embedded.toolchain import build
@@ -75,28 +85,14 @@ def _listen(port: int, purpose: str) -> socket.socket:
     return listening
 
 
-def _check_namespaces() -> None:
-    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    try:
-        done = subprocess.run(
-            ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", *user, "true"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=20,
-        )
-    except FileNotFoundError:
-        raise ClusterError("the command unshare is missing; install util-linux") from None
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        fix = "run on the machine itself" if os.geteuid() == 0 else "allow unprivileged user namespaces, or run as root"
-        raise ClusterError(f"this kernel refuses the namespaces that the cluster needs ({reason}); {fix}")
-    for command in ("ip", "mount", "nsenter"):
-        if not shutil.which(command):
-            raise ClusterError(f"the command {command} is missing; install iproute2 and util-linux")
-
-
-def up(state: Path, api_port: int = API_PORT, http_port: int = HTTP_PORT, progress: Progress = print) -> None:
+def up(
+    state: Path,
+    api_port: int = API_PORT,
+    http_port: int = HTTP_PORT,
+    progress: Progress = print,
+    *,
+    isolated: bool = False,
+) -> None:
     """Start the cluster and wait until bookinfo answers through the ingress. Do nothing if it is ready already.
 
     Args:
@@ -104,6 +100,7 @@ def up(state: Path, api_port: int = API_PORT, http_port: int = HTTP_PORT, progre
         api_port: Port of the API server on 127.0.0.1.
         http_port: Port of the ingress on 127.0.0.1.
         progress: Called with lines for the user.
+        isolated: Pods do not reach hosts outside the cluster.
 
     Raises:
         ClusterError: The cluster does not start. No process is left behind.
@@ -114,7 +111,7 @@ def up(state: Path, api_port: int = API_PORT, http_port: int = HTTP_PORT, progre
             progress("cluster: already running")
             return
         if not running:
-            _start(state, api_port, http_port, progress)
+            _start(state, api_port, http_port, progress, isolated)
         try:
             asyncio.run(_wait_until_ready(state, progress))
         except BaseException:
@@ -124,11 +121,11 @@ def up(state: Path, api_port: int = API_PORT, http_port: int = HTTP_PORT, progre
             raise
 
 
-def _start(state: Path, api_port: int, http_port: int, progress: Progress) -> None:
+def _start(state: Path, api_port: int, http_port: int, progress: Progress, isolated: bool) -> None:
     run, log = state / "run", state / "logs" / "supervisor.log"
     if supervisor := processes.read_living(run / "supervisor"):
         processes.wait_until_gone([supervisor], DOWN_SECONDS)  # its watchdog ended a moment ago
-    _check_namespaces()
+    check_namespaces()
     free = shutil.disk_usage(state).free
     if free < DISK_NEEDED:
         raise ClusterError(f"{state}: {free / 2**20:.0f} MiB of disk are free; free {DISK_NEEDED / 2**20:.0f} MiB")
@@ -148,7 +145,8 @@ def _start(state: Path, api_port: int, http_port: int, progress: Progress) -> No
         (state / "cluster.json").write_text(json.dumps(settings))
         progress("cluster: starting etcd, API server, controller manager, scheduler, node agent and istiod")
         sockets = (api.fileno(), http.fileno())
-        argv = [sys.executable, "-m", "embedded.supervisor.watchdog", str(state), "--bin", str(toolchain / "bin")]
+        argv = [sys.executable, "-m", "embedded.supervisor.watchdog", "--bin", str(toolchain / "bin")]
+        argv += [*["--isolated"] * isolated, str(state)]
         with log.open("ab") as out:
             started = subprocess.run(
                 [*argv, "--api-fd", str(sockets[0]), "--http-fd", str(sockets[1])],
@@ -187,6 +185,8 @@ async def _wait_until_ready(state: Path, progress: Progress) -> None:
             passed = time.monotonic() - began
             if applied and now.ready:
                 progress(f"cluster: ready in {passed:.1f} s")
+                for each in filter(lambda component: component.limited, now.components):
+                    progress(f"cluster: {each.detail}")
                 return
             if not by_name["watchdog"].ready:
                 log = state / "logs" / "supervisor.log"

@@ -11,12 +11,13 @@ from typing import Any
 import aiohttp
 
 from embedded import processes
-from embedded.control_plane import istio
+from embedded.control_plane import admission, istio
 from embedded.errors import ClusterError, os_errors_as_cluster_errors
 from embedded.kube import ApiError, Kube
 
 STATUS_FILE_SECONDS = 5.0  # the supervisor writes it every half second
 REQUEST_SECONDS = 5.0
+LAYER_4 = "layer-4 policies"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class ComponentStatus:
     ready: bool
     detail: str
     starts: int = 0
+
+    @property
+    def limited(self) -> bool:
+        """True for a component that is ready, and whose detail says what this machine or the user left out."""
+        return self.ready and self.detail != "ready"
 
 
 @dataclass(frozen=True)
@@ -103,10 +109,10 @@ async def read_status(state: Path, kube: Kube) -> ClusterStatus:
         components.append(ComponentStatus("components", 0, False, "the supervisor has not reported yet"))
     for row in rows:
         pid = by_inner_pid.get(row["pid"], 0) if row["pid"] else 0
-        ready = bool(row["ready"]) and (pid != 0 or row["name"] == "mesh")
+        ready = bool(row["ready"]) and (pid != 0 or row["starts"] == 0)  # not every component is a process
         components.append(ComponentStatus(row["name"], pid, ready, row["detail"], row["starts"]))
     if all(component.ready for component in components):
-        components += [await lab_pods(kube), await _ingress(ports(state)[1])]
+        components += [await lab_pods(kube), await _ingress(ports(state)[1]), *await _refused_policies(kube)]
     return ClusterStatus(all(component.ready for component in components), components)
 
 
@@ -131,6 +137,14 @@ async def lab_pods(kube: Kube) -> ComponentStatus:
     except (ApiError, OSError, aiohttp.ClientError) as error:
         return ComponentStatus("pods", 0, False, f"the API server does not answer: {error!r}")
     return ComponentStatus("pods", 0, not problems, "; ".join(problems[:3]) or "ready")
+
+
+async def _refused_policies(kube: Kube) -> list[ComponentStatus]:
+    """Return a component that says why policies of layer 4 are refused; none where they are enforced."""
+    with suppress(ApiError, OSError, aiohttp.ClientError):
+        if found := await kube.get(istio.path_of(admission.without_layer_4("")[0])):
+            return [ComponentStatus(LAYER_4, 0, True, found["spec"]["validations"][0]["message"])]
+    return []
 
 
 async def _ingress(port: int) -> ComponentStatus:

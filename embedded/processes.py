@@ -5,7 +5,9 @@ import os
 import platform
 import select
 import signal
+import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,6 +52,19 @@ def write_identity(file: Path, pid: int) -> None:
 def die_with_parent() -> None:
     """Let the kernel kill the calling process when its parent ends. For `preexec_fn`."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def start_child(name: str, work: Callable[[], None]) -> None:
+    """Run `work` in a child that ends with the caller; `name` begins the line that an error writes."""
+    if os.fork():
+        return
+    try:
+        die_with_parent()
+        work()
+    except BaseException as error:
+        print(f"{name}: {error!r}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(0)
 
 
 def start_in_namespaces(argv: list[str]) -> int:

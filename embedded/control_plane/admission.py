@@ -4,34 +4,147 @@ from typing import Any
 
 Object = dict[str, Any]
 _API = "admissionregistration.k8s.io/v1"
-_NAME = "waypoint-lab-ephemeral-containers"
-_MESSAGE = "kubectl debug: Pods of this node are processes and take no ephemeral containers; use kubectl exec"
+_DEBUG = "kubectl debug: Pods of this node are processes and take no ephemeral containers; use kubectl exec"
+LAYER_4 = "waypoint-lab-layer-4"
+_ENTRY = (
+    "ServiceEntry: this node carries resolution STATIC and DNS, hosts without wildcard, and addresses that are not "
+    "ranges"
+)
+_CARRIED = (
+    "object.spec.?resolution.orValue('NONE') in ['STATIC', 'DNS'] && object.spec.hosts.all(host, !host.contains('*')) "
+    "&& object.spec.?addresses.orValue([]).all(item, !item.contains('/'))"
+)
+_CONTAINERS = "(object.spec.containers + object.spec.?initContainers.orValue([]))"
+_CONTEXT = "object.spec.securityContext"
+# Groups are possible that all containers have as their own.
+_OWN_GROUPS = (
+    f"!has({_CONTEXT}) || ({_CONTEXT}.?supplementalGroups.orValue([]) + "
+    f"(has({_CONTEXT}.fsGroup) ? [{_CONTEXT}.fsGroup] : []))"
+    f".all(group, group == {_CONTEXT}.?runAsGroup.orValue(0) && "
+    f"{_CONTAINERS}.all(one, one.?securityContext.?runAsGroup.orValue(group) == group))"
+)
+_GROUPS = (
+    "fsGroup, supplementalGroups: your user has no other groups on this machine; set them to runAsGroup, leave them "
+    "out, or run lab up as root"
+)
+# Pods of the kubelet itself, such as istiod's, which only show processes of the node.
+_MIRROR = "object.metadata.?annotations.orValue({}).exists(name, name == 'kubernetes.io/config.mirror')"
+_SIDECARS = "Istio: this node injects no sidecars; enroll the namespace by the label istio.io/dataplane-mode=ambient"
+_LABEL = "has(object.metadata.labels) && '{0}' in object.metadata.labels && object.metadata.labels['{0}'] == '{1}'"
+# Of a Pod: the expression that allows it, and why others are refused.
+_PODS = {
+    f"{_MIRROR} || !(object.spec.?hostNetwork.orValue(false) || object.spec.?hostPID.orValue(false) || "
+    "object.spec.?hostIPC.orValue(false))": (
+        "hostNetwork, hostPID, hostIPC: Pods of this node have namespaces of their own; leave these fields out"
+    ),
+    f"{_MIRROR} || {_CONTAINERS}.all(one, one.?ports.orValue([]).all(port, port.?hostPort.orValue(0) == 0))": (
+        "hostPort: this node opens no ports for Pods; use a Service of type LoadBalancer"
+    ),
+    "!object.spec.?volumes.orValue([]).exists(volume, has(volume.hostPath))": (
+        "hostPath: Pods of this node have no access to folders of the machine; use emptyDir, a ConfigMap or a Secret"
+    ),
+    "!has(object.spec.activeDeadlineSeconds)": (
+        "activeDeadlineSeconds: this node ends no Pod by a deadline; set it in the spec of a Job instead"
+    ),
+    f"{_CONTAINERS}.all(one, !has(one.restartPolicyRules))": (
+        "restartPolicyRules: this node restarts containers by their restartPolicy alone; set that"
+    ),
+    f"!({_LABEL.format('sidecar.istio.io/inject', 'true')})": _SIDECARS,
+    "!object.spec.?setHostnameAsFQDN.orValue(false)": "setHostnameAsFQDN: hosts of this node have short names",
+}
+_WORKLOADS = (
+    "WorkloadEntry, WorkloadGroup: this node carries no workloads of other machines; list them as endpoints of a "
+    "ServiceEntry"
+)
+_NETWORK_POLICY = (
+    "NetworkPolicy: this node enforces none; use an AuthorizationPolicy without targetRefs in a namespace of the mesh"
+)
+_TCP = "object.spec.?ports.orValue([]).all(port, port.?protocol.orValue('TCP') == 'TCP')"
+_SERVICES = {
+    f"object.spec.?clusterIP.orValue('') == 'None' || {_TCP}": (
+        "Service: this node carries TCP; leave out ports of other protocols, or set clusterIP to None"
+    ),
+    "object.spec.?externalIPs.orValue([]).size() == 0": (
+        "externalIPs: this node takes no other addresses; use a Service of type LoadBalancer"
+    ),
+    "object.spec.?loadBalancerSourceRanges.orValue([]).size() == 0": (
+        "loadBalancerSourceRanges: addresses of this node are open to this machine, and to nothing else"
+    ),
+}
+_HAS_TARGET = "has(object.spec) && (has(object.spec.targetRefs) || has(object.spec.targetRef))"
+ZTUNNEL_ACCEPTED = "ZtunnelAccepted"
+_NOT_CLAIMED = (
+    f"!object.?status.?conditions.orValue([]).exists(row, row.type == '{ZTUNNEL_ACCEPTED}' && row.status == 'True')"
+)
+_STRICT = "has({0}.mode) && {0}.mode == 'STRICT'"
+_SPEC = "object.spec"
+_NOT_STRICT = (
+    f"!has({_SPEC}) || !(has({_SPEC}.mtls) && {_STRICT.format(_SPEC + '.mtls')}) && !(has({_SPEC}.portLevelMtls) && "
+    f"{_SPEC}.portLevelMtls.exists(port, {_STRICT.format(_SPEC + '.portLevelMtls[port]')}))"
+)
 
 
 def policies() -> list[Object]:
-    """Return the policy that refuses ephemeral containers, and its binding."""
-    rule = {
-        "apiGroups": [""],
-        "apiVersions": ["v1"],
-        "operations": ["UPDATE"],
-        "resources": ["pods/ephemeralcontainers"],
-    }
+    """Return the policies that refuse what this node does not do, and their bindings."""
+    istio, workloads = "networking.istio.io", ["workloadentries", "workloadgroups"]
+    return [
+        *_refuse("waypoint-lab-ephemeral-containers", "", ["pods/ephemeralcontainers"], {"false": _DEBUG}),
+        *_refuse("waypoint-lab-entries", istio, ["serviceentries"], {_CARRIED: _ENTRY}),
+        *_refuse("waypoint-lab-workloads", istio, workloads, {"false": _WORKLOADS}),
+        *_refuse("waypoint-lab-network-policies", "networking.k8s.io", ["networkpolicies"], {"false": _NETWORK_POLICY}),
+        *_refuse(
+            "waypoint-lab-injection",
+            "",
+            ["namespaces"],
+            {f"!({_LABEL.format('istio-injection', 'enabled')})": _SIDECARS},
+        ),
+        *_refuse("waypoint-lab-services", "", ["services"], _SERVICES),
+        *_refuse("waypoint-lab-pods", "", ["pods"], _PODS, ["CREATE"]),
+    ]
+
+
+def without_groups() -> list[Object]:
+    """Return the policy that refuses Pods with groups where the machine has none to give, and its binding."""
+    return _refuse("waypoint-lab-groups", "", ["pods"], {_OWN_GROUPS: _GROUPS}, ["CREATE"])
+
+
+def without_layer_4(reason: str) -> list[Object]:
+    """Return the policies for machines where nothing enforces policies of layer 4, and their bindings.
+
+    The first refuses AuthorizationPolicies that no waypoint enforces, and PeerAuthentications with STRICT. The second
+    keeps istiod from writing that earlier ones are enforced.
+    """
+    allowed = f"object.kind == 'AuthorizationPolicy' ? {_HAS_TARGET} : {_NOT_STRICT}"
+    message = f"policies of layer 4 are refused, because nothing enforces them on this machine ({reason})"
+    kinds = ["authorizationpolicies", "peerauthentications"]
+    return _refuse(LAYER_4, "security.istio.io", kinds, {allowed: message}) + _refuse(
+        f"{LAYER_4}-status", "security.istio.io", ["authorizationpolicies/status"], {_NOT_CLAIMED: message}
+    )
+
+
+def _refuse(
+    name: str, group: str, resources: list[str], allowed: dict[str, str], operations: list[str] | None = None
+) -> list[Object]:
+    """Return a policy and its binding: it refuses what an expression of `allowed` is false for, with the message."""
+    given = operations or ["CREATE", "UPDATE"]
+    rule = {"apiGroups": [group], "apiVersions": ["*"], "operations": given, "resources": resources}
+    checks = [{"expression": expression, "message": message} for expression, message in allowed.items()]
     return [
         {
             "apiVersion": _API,
             "kind": "ValidatingAdmissionPolicy",
-            "metadata": {"name": _NAME},
+            "metadata": {"name": name},
             "spec": {
                 "failurePolicy": "Fail",
                 "matchConstraints": {"resourceRules": [rule]},
-                "validations": [{"expression": "false", "message": _MESSAGE}],
+                "validations": checks,
             },
         },
         {
             "apiVersion": _API,
             "kind": "ValidatingAdmissionPolicyBinding",
-            "metadata": {"name": _NAME},
-            "spec": {"policyName": _NAME, "validationActions": ["Deny"]},
+            "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"]},
         },
     ]
 

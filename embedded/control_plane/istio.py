@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from embedded import groups
 from embedded.control_plane import admission
 from embedded.control_plane.addresses import NODE_IP
 from embedded.kube import Kube
@@ -139,6 +140,11 @@ async def install(kube: Kube, share: Path, folder: Path) -> None:
     first = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}}
     await _apply(kube, [first])
     await _apply(kube, items + admission.policies())
+    for item in admission.without_groups():
+        if groups.available():
+            await kube.delete(path_of(item))
+        else:
+            await kube.apply(path_of(item), item, manager=MANAGER)
     await _apply(
         kube, [_slice("default", "kubernetes", [("https", 6443)]), _slice("istio-system", "istiod", ISTIOD_PORTS)]
     )

@@ -6,8 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedded.control_plane.addresses import API, DOMAIN, NODE_IP, NODE_NAME, POD_CIDR, SERVICE_CIDR
+from embedded.control_plane.addresses import (
+    API,
+    DOMAIN,
+    GATEWAY_DEVICE,
+    GATEWAY_IP,
+    NODE_IP,
+    NODE_NAME,
+    POD_CIDR,
+    SERVICE_CIDR,
+)
 
+USER_NETWORK = "user-network"
 ETCD = "http://127.0.0.1:2379"
 SMALL = {"GOGC": "60"}  # memory matters more than the processor time of collecting it
 
@@ -159,6 +169,7 @@ def node_agent(state: Path, bin_dir: Path) -> ProcessSpec:
         "kubelet_key": pki / "kubelet.key",
         "mesh_ca_cert": pki / "cacerts" / "mesh.crt",
         "cluster_domain": DOMAIN,
+        "resolver": GATEWAY_IP if Path("/proc/sys/net/ipv4/conf", GATEWAY_DEVICE).exists() else "",
         "toolchain_bin": bin_dir,
         "toolchain_share": bin_dir.parent / "share",
     }
@@ -166,7 +177,18 @@ def node_agent(state: Path, bin_dir: Path) -> ProcessSpec:
     file.parent.mkdir(mode=0o700, exist_ok=True)
     file.write_text(json.dumps(config, indent=1, default=str))
     argv = [sys.executable, "-m", "embedded.node", "--config", str(file)]
-    return ProcessSpec("node-agent", argv, f"{NODE_IP}:10250", needs=("kube-apiserver",))
+    # gRPC's handlers of fork crash children before they run their program.
+    env = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+    return ProcessSpec("node-agent", argv, f"{NODE_IP}:10250", needs=("kube-apiserver",), env=env)
+
+
+def forwarder(bin_dir: Path, socket: Path) -> ProcessSpec:
+    """Return the program that carries packets between the tap device and the user network at `socket`.
+
+    It is ready when the user network answers.
+    """
+    argv = [str(bin_dir / "user_network"), "-socket", str(socket), "-device", GATEWAY_DEVICE, "attach"]
+    return ProcessSpec(USER_NETWORK, argv, f"{GATEWAY_IP}:53", env=SMALL)
 
 
 # In starting order. Every process listens on the node's own address or on loopback.

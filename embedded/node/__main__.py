@@ -13,6 +13,7 @@ from embedded.node.kubelet.kubelet import Kubelet
 from embedded.node.kubelet.server import KubeletServer
 from embedded.node.launcher.process import LauncherGone
 from embedded.node.proxy import controller as proxy
+from embedded.node.proxy.nftables import NetfilterError
 
 
 async def serve(config: NodeConfig) -> None:
@@ -33,7 +34,7 @@ async def serve(config: NodeConfig) -> None:
 
 
 def main() -> int:
-    """Run the node agent; return 0 after a signal, 1 if the launcher ended, 2 for a bad configuration."""
+    """Run the node agent; return 0 after a signal, 2 for a bad configuration, else 1."""
     parser = argparse.ArgumentParser(prog="embedded.node", description=__doc__)
     parser.add_argument("--config", required=True, help="JSON file with the node's settings")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -43,6 +44,9 @@ def main() -> int:
     except NodeConfigError as error:
         print(f"embedded.node: {error}", file=sys.stderr)
         return 2
+    except NetfilterError as error:
+        print(f"embedded.node: {error}", file=sys.stderr)
+        return 1
     except ExceptionGroup as group:
         gone = group.subgroup(LauncherGone)
         if gone is None:

@@ -11,7 +11,10 @@ class NodeConfigError(Exception):
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """Settings of the node agent. Paths are absolute; addresses are those inside the node's network namespace."""
+    """Settings of the node agent. Paths are absolute; addresses are those inside the node's network namespace.
+
+    `resolver` answers for names outside the cluster; it is empty where nobody does.
+    """
 
     api: str
     ca_file: str
@@ -26,6 +29,7 @@ class NodeConfig:
     kubelet_key: str
     mesh_ca_cert: str
     cluster_domain: str
+    resolver: str
     toolchain_bin: str
     toolchain_share: str
 

@@ -1,35 +1,50 @@
-"""The DNS server of the cluster domain. It answers for Services and Pods, and forwards nothing."""
+"""The DNS server of Pods: Services, Pods, and hosts of ServiceEntries for enrolled Pods.
+
+All other names are those of the user network, where the cluster has one.
+"""
 
 import asyncio
 import logging
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
-from dnslib import CNAME, QTYPE, RCODE, RR, A, DNSRecord
+from dnslib import CNAME, QTYPE, RCODE, RR, A, DNSError, DNSRecord
 
 from embedded.kube import Informer, Kube
 from embedded.node.config import NodeConfig
+from embedded.node.proxy import service_entries
+from embedded.node.proxy.snapshot import PATHS, Snapshot, clients
 
 Object = dict[str, Any]
 TTL_SECONDS = 5
 DATAGRAM_BYTES = 512
+FORWARD_SECONDS = 5.0  # the usual patience of a client
 ALIASES = 8  # the longest chain of Services of type ExternalName
 log = logging.getLogger(__name__)
 
 
 class Zone:
-    """The names of the cluster domain, looked up in the copies of the informers."""
+    """The names that a Pod can resolve, looked up in the copies of the informers."""
 
-    def __init__(self, domain: str, services: dict[str, Object], slices: dict[str, Object]) -> None:
-        """Answer from `services` and `slices`, by `namespace/name`; the informers keep them up to date."""
+    def __init__(self, domain: str, snapshot: Snapshot) -> None:
+        """Answer from `snapshot`, whose copies the informers keep up to date."""
         self._suffix = f".svc.{domain}".lower()
         self._domain = domain.lower()
-        self._services, self._slices = services, slices
+        self._services, self._slices, self._snapshot = snapshot.services, snapshot.slices, snapshot
 
-    def addresses(self, name: str) -> list[str] | None:
-        """Return the IPv4 addresses of `name`: [] for a known name without one, None for an unknown name."""
+    def addresses(self, name: str, client: str = "") -> list[str] | None:
+        """Return the IPv4 addresses of `name`: [] for a known name without one, None for an unknown name.
+
+        Args:
+            name: The name.
+            client: Address of the Pod that asks.
+        """
         name = name.rstrip(".").lower()
+        if captured := self._captured(name, client):
+            return captured
         if name in (self._domain, self._suffix[1:]):
             return []
         labels = self._labels(name)
@@ -48,6 +63,14 @@ class Zone:
         ready = self._endpoints(namespace, service_name, labels[0] if len(labels) == 3 else None)
         return ready if ready or len(labels) == 2 else None
 
+    def _captured(self, host: str, client: str) -> list[str]:
+        """Return the virtual addresses of a ServiceEntry's host; nothing for a Pod that is not enrolled."""
+        if not self._snapshot.entries:
+            return []
+        account = next((pod.account for pod in clients(self._snapshot) if pod.address == client), None)
+        namespace = account and account.split("/")[0]
+        return service_entries.lookup(self._snapshot.entries.values(), host, namespace) if namespace else []
+
     def _labels(self, name: str) -> list[str] | None:
         """Return the labels of `name` before the domain of Services, or None for another name."""
         # istiod's clients ask for NAME.NAMESPACE.svc as if it were a full name.
@@ -55,6 +78,11 @@ class Zone:
             if name.endswith(suffix):
                 return name.removesuffix(suffix).split(".")
         return None
+
+    def is_outside(self, name: str) -> bool:
+        """Return True for a name that is not of the cluster's domain."""
+        bare = name.rstrip(".").lower()
+        return self._labels(bare) is None and not f".{bare}".endswith(f".{self._domain}")
 
     def alias(self, name: str) -> str | None:
         """Return the external name of a Service of type ExternalName, or None for another name."""
@@ -80,12 +108,19 @@ class Zone:
         return sorted(set(found))
 
 
-def answer(zone: Zone, packet: bytes, *, udp: bool = False) -> bytes:
-    """Return the reply to one query; names outside the cluster domain are NXDOMAIN, also behind an ExternalName.
+Forward = Callable[[DNSRecord], Awaitable[DNSRecord]]
+
+
+async def answer(
+    zone: Zone, packet: bytes, client: str = "", forward: Forward | None = None, *, udp: bool = False
+) -> bytes:
+    """Return the reply to one query.
 
     Args:
         zone: The names.
         packet: The query as it arrived.
+        client: Address of the Pod that asks.
+        forward: Asks for a name outside the cluster, also behind an ExternalName; None makes it NXDOMAIN.
         udp: Truncate a reply above 512 bytes, so that the client repeats the query over TCP.
 
     Source: RFC 1035, section 4.2.1.
@@ -100,8 +135,15 @@ def answer(zone: Zone, packet: bytes, *, udp: bool = False) -> bytes:
             break
         reply.add_answer(RR(name, QTYPE.CNAME, rdata=CNAME(target), ttl=TTL_SECONDS))
         name = target
-    addresses = zone.addresses(name)
-    if addresses is None:
+    addresses = zone.addresses(name, client)
+    if addresses is None and forward and zone.is_outside(name):
+        try:
+            found = await forward(DNSRecord.question(name, QTYPE[query.q.qtype]))
+            reply.add_answer(*found.rr)
+            reply.header.rcode = found.header.rcode
+        except (OSError, DNSError):  # TimeoutError is one
+            reply.header.rcode = RCODE.SERVFAIL
+    elif addresses is None:
         reply.header.rcode = RCODE.NXDOMAIN
     elif query.q.qtype in (QTYPE.A, QTYPE.ANY):
         for address in addresses:
@@ -112,40 +154,58 @@ def answer(zone: Zone, packet: bytes, *, udp: bool = False) -> bytes:
     return packed
 
 
+async def ask(server: str, query: DNSRecord) -> DNSRecord:
+    """Return the answer of another server over UDP. Raises OSError, also at FORWARD_SECONDS, and DNSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.setblocking(False)
+        asking.connect((server, 53))
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(asking, query.pack())
+        return DNSRecord.parse(await asyncio.wait_for(loop.sock_recv(asking, 65535), FORWARD_SECONDS))
+
+
 class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, zone: Zone) -> None:
-        self._zone = zone
+    def __init__(self, zone: Zone, forward: Forward | None) -> None:
+        self._zone, self._forward = zone, forward
         self._transport: asyncio.DatagramTransport | None = None
+        self._replies: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        task = asyncio.create_task(self._reply(data, addr))
+        self._replies.add(task)
+        task.add_done_callback(self._replies.discard)
+
+    async def _reply(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         assert self._transport
         # A query that cannot be parsed gets no answer, as from any server.
         with suppress(Exception):
-            self._transport.sendto(answer(self._zone, data, udp=True), addr)
+            self._transport.sendto(await answer(self._zone, data, addr[0], self._forward, udp=True), addr)
 
 
 async def run(config: NodeConfig, kube: Kube) -> None:
     """Serve UDP and TCP on port 53 of the node without end."""
-    services = Informer(kube, "/api/v1/services")
-    slices = Informer(kube, "/apis/discovery.k8s.io/v1/endpointslices")
-    zone = Zone(config.cluster_domain, services.items, slices.items)
+    informers = {name: Informer(kube, path) for name, path in PATHS.items() if name != "gateways"}
+    zone = Zone(config.cluster_domain, Snapshot(**{name: each.items for name, each in informers.items()}))
+    forward = partial(ask, config.resolver) if config.resolver else None
 
     async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(Exception):
             size = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), 5), "big")
-            packed = answer(zone, await asyncio.wait_for(reader.readexactly(size), 5))
+            query = await asyncio.wait_for(reader.readexactly(size), 5)
+            packed = await answer(zone, query, writer.get_extra_info("peername")[0], forward)
             writer.write(len(packed).to_bytes(2, "big") + packed)
             await writer.drain()
         writer.close()
 
     loop = asyncio.get_running_loop()
-    watching = [asyncio.create_task(services.run()), asyncio.create_task(slices.run())]
-    await asyncio.gather(services.synced.wait(), slices.synced.wait())
+    watching = [asyncio.create_task(each.run()) for each in informers.values()]
+    # ServiceEntries come with the mesh, which needs names to start.
+    await asyncio.gather(*(each.synced.wait() for name, each in informers.items() if name != "entries"))
     await loop.create_datagram_endpoint(
-        lambda: _Datagrams(zone), local_addr=(config.node_ip, 53), family=socket.AF_INET
+        lambda: _Datagrams(zone, forward), local_addr=(config.node_ip, 53), family=socket.AF_INET
     )
     await asyncio.start_server(stream, config.node_ip, 53)
     await asyncio.gather(*watching)

@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -36,8 +35,8 @@ _first = [start_runner()] if __name__ == "__main__" else []
 
 import grpc  # noqa: E402
 from google.protobuf import empty_pb2  # noqa: E402
-from packaging.requirements import Requirement  # noqa: E402
-from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2  # noqa: E402
+
+from embedded.pulumi_plugins.protocol import language_pb2, language_pb2_grpc, plugin_pb2, wait_for_end  # noqa: E402
 
 VERSION = importlib.metadata.version("pulumi")
 
@@ -51,6 +50,8 @@ def missing(requirements: str) -> list[str]:
     Raises:
         InvalidRequirement: A line is not a requirement, such as an option of pip's.
     """
+    from packaging.requirements import Requirement  # no update needs it
+
     found = []
     for line in requirements.replace("\\\n", " ").splitlines():
         # Hashes matter for a download only; a comment starts a line or follows a blank.
@@ -203,17 +204,14 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
 
 
 def main() -> int:
-    """Serve on a free port of 127.0.0.1 until a signal; print the port on the first line."""
+    """Serve on a free port of 127.0.0.1 until a signal or the engine's end; print the port on the first line."""
     server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 400 * 2**20)])
     host = Host()
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    stopped.wait()
+    wait_for_end()
     host.end_children()
     server.stop(0.1)
     return 0

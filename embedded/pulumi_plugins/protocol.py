@@ -1,6 +1,6 @@
 """Stubs of the engine's gRPC protocol without the SDK around them, and a server for providers.
 
-Importing `pulumi` takes a tenth of a second, by which every update would be longer; a provider needs nothing of it.
+Importing `pulumi` takes a tenth of a second, by which every update would be longer; a plugin needs nothing of it.
 """
 
 import importlib.util
@@ -14,6 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+
+ENGINE = os.getppid()  # the process that has started the plugin
+ENGINE_SECONDS = 2.0  # between two looks at it
 
 
 def _add_empty_package(name: str) -> None:
@@ -34,16 +37,37 @@ if "pulumi" not in sys.modules:
 from pulumi.runtime.proto import (  # noqa: E402
     engine_pb2,
     engine_pb2_grpc,
+    language_pb2,
+    language_pb2_grpc,
     plugin_pb2,
     provider_pb2,
     provider_pb2_grpc,
 )
 
-__all__ = ["engine_pb2", "engine_pb2_grpc", "plugin_pb2", "provider_pb2", "provider_pb2_grpc", "serve"]
+__all__ = [
+    "engine_pb2",
+    "engine_pb2_grpc",
+    "language_pb2",
+    "language_pb2_grpc",
+    "plugin_pb2",
+    "provider_pb2",
+    "provider_pb2_grpc",
+    "serve",
+    "wait_for_end",
+]
+
+
+def wait_for_end() -> None:
+    """Wait for SIGINT, SIGTERM, or the end of the engine."""
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    while os.getppid() == ENGINE and not stopped.wait(ENGINE_SECONDS):
+        pass
 
 
 def serve(provider: Callable[[str], Any]) -> None:
-    """Serve a provider on a free port of 127.0.0.1 until a signal; print the port on the first line.
+    """Serve a provider on a free port of 127.0.0.1 until a signal or the engine's end; print the port first.
 
     Args:
         provider: Factory of the gRPC service; it gets the address of the engine, which takes log lines.
@@ -53,10 +77,7 @@ def serve(provider: Callable[[str], Any]) -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    stopped.wait()
+    wait_for_end()
     server.stop(0.1)
     sys.stdout.flush()
     os._exit(0)  # grpc's threads would keep the interpreter for another second

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import socket
-import sys
 
 from embedded import processes
 
@@ -41,17 +40,14 @@ def serve(channel: socket.socket) -> None:
 def start() -> socket.socket:
     """Start the process, a child that ends with the caller; return the caller's end of its channel."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    if os.fork():
-        theirs.close()
-        return ours
-    try:
-        processes.die_with_parent()
+
+    def work() -> None:
         ours.close()
         serve(theirs)
-    except BaseException as error:
-        print(f"ports: {error!r}", file=sys.stderr, flush=True)
-    finally:
-        os._exit(0)
+
+    processes.start_child("ports", work)
+    theirs.close()
+    return ours
 
 
 class Ports:

@@ -21,8 +21,9 @@ import aiohttp
 from embedded.control_plane import istio
 from embedded.control_plane.addresses import API, NODE_IP, SERVICE_CIDR
 from embedded.control_plane.credentials import renew_certificates
-from embedded.control_plane.process_specs import SPECS
+from embedded.control_plane.process_specs import SPECS, USER_NETWORK, forwarder
 from embedded.kube import ApiError, Kube
+from embedded.supervisor import user_network
 from embedded.supervisor.component import Component, SupervisedProcess
 from embedded.supervisor.load_balancer import LoadBalancer, network
 from embedded.supervisor.ports import Ports
@@ -67,7 +68,9 @@ async def repeat(name: str, work: Callable[[], Awaitable[None]]) -> None:
 class Supervisor:
     """All components of one cluster."""
 
-    def __init__(self, state: Path, bin_dir: Path, api: socket.socket, http: socket.socket, ports: Ports) -> None:
+    def __init__(
+        self, state: Path, bin_dir: Path, api: socket.socket, http: socket.socket, ports: Ports, isolated: str = ""
+    ) -> None:
         """Start nothing yet.
 
         Args:
@@ -76,6 +79,7 @@ class Supervisor:
             api: Socket that listens on 127.0.0.1 outside, for the API server.
             http: Socket that listens on 127.0.0.1 outside, for the ingress.
             ports: Source of further sockets that listen outside.
+            isolated: Why Pods do not reach hosts outside; empty where they do.
         """
         self._ports = ports
         self._state, self._share = state, bin_dir.parent / "share"
@@ -83,8 +87,15 @@ class Supervisor:
         self._mesh = Component("mesh", "waiting for kube-apiserver")
         self.components: dict[str, Component] = {"mesh": self._mesh}
         self._processes: dict[str, SupervisedProcess] = {}
-        for make in SPECS:
-            process = SupervisedProcess(make(state, bin_dir), state / "logs", self.components)
+        specs = [make(state, bin_dir) for make in SPECS]
+        if isolated:
+            outside = self.components[USER_NETWORK] = Component(USER_NETWORK)
+            outside.set_ready(None)
+            outside.detail = f"Pods do not reach hosts outside the cluster: {isolated}"
+        else:
+            specs.append(forwarder(bin_dir, user_network.LINK / user_network.SOCKET))
+        for spec in specs:
+            process = SupervisedProcess(spec, state / "logs", self.components)
             self._processes[process.name] = self.components[process.name] = process
 
     async def run(self) -> None:
@@ -168,16 +179,18 @@ def main() -> int:
     parser.add_argument("--bin", type=Path, required=True, help="bin folder of the toolchain")
     parser.add_argument("--api-fd", type=int, required=True, help="listening socket of the API server's port")
     parser.add_argument("--http-fd", type=int, required=True, help="listening socket of the ingress's port")
+    parser.add_argument("--isolated", action="store_true", help="Pods do not reach hosts outside")
     parser.add_argument("--ports-fd", type=int, required=True, help="channel to the process that opens further ports")
     given = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     set_up_namespaces()
+    isolated = "`lab up --isolated` started it" if given.isolated else user_network.set_up(given.state / "run")
     api, http = socket.socket(fileno=given.api_fd), socket.socket(fileno=given.http_fd)
     channel = socket.socket(fileno=given.ports_fd)
     for inherited in (api, http, channel):
         inherited.setblocking(False)
         os.set_inheritable(inherited.fileno(), False)
-    asyncio.run(Supervisor(given.state, given.bin, api, http, Ports(channel)).run())
+    asyncio.run(Supervisor(given.state, given.bin, api, http, Ports(channel), isolated).run())
     return 0
 
 

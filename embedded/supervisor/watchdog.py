@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from embedded import processes
-from embedded.supervisor import ports
+from embedded.supervisor import ports, user_network
 
 RESTART_SECONDS = 0.5
 
@@ -43,15 +43,20 @@ def main() -> int:
     """Detach from the caller, which returns at once, and watch the supervisor."""
     parser = argparse.ArgumentParser(prog="watchdog", description=__doc__)
     parser.add_argument("state", type=Path, help="state folder of the cluster")
+    parser.add_argument("--bin", type=Path, required=True, help="bin folder of the toolchain")
+    parser.add_argument("--isolated", action="store_true", help="Pods do not reach hosts outside")
     parser.add_argument("supervisor", nargs=argparse.REMAINDER, help="further arguments of the supervisor")
     given = parser.parse_args()
     run = given.state / "run"
     if watchdog := os.fork():
         processes.write_identity(run / "watchdog", watchdog)
         return 0
+    if not given.isolated:
+        user_network.start(given.bin, run, given.state / "logs" / "user-network-outside.log")
     with ports.start() as channel:
         channel.set_inheritable(True)
-        argv = [sys.executable, "-m", "embedded.supervisor.supervisor", str(given.state), *given.supervisor]
+        argv = [sys.executable, "-m", "embedded.supervisor.supervisor", str(given.state), "--bin", str(given.bin)]
+        argv += ["--isolated"] * given.isolated + given.supervisor
         watch([*argv, "--ports-fd", str(channel.fileno())], run / "supervisor")
     return 0
 

@@ -24,6 +24,7 @@ __all__ = ["ToolchainError", "build", "key", "root"]
 
 PROVIDER = "pulumi-resource-kubernetes"
 PROVIDER_FOLDER = HERE / "kubernetes_provider"
+USER_NETWORK = "user_network"  # a program, and the folder of its module
 OWN = ("./istiod", "./kubelet-streaming")  # mains of this project, in the main module
 DISK_NEEDED = 8 * 2**30  # bytes: 1 GiB of binaries, the rest Go's module and build caches
 LDFLAGS = " ".join(
@@ -74,7 +75,7 @@ def _packages() -> dict[str, str]:
 
 def _missing(target: Path) -> list[str]:
     """Return the names of programs that are neither in `target` nor, in a fitting version, on PATH."""
-    absent = [name for name in _packages() if not (target / "bin" / name).exists()]
+    absent = [name for name in [*_packages(), USER_NETWORK] if not (target / "bin" / name).exists()]
     absent += [] if (target / "plugins" / PROVIDER).exists() else [PROVIDER]
     return [name for name in absent if fitting(name) is None]
 
@@ -126,6 +127,9 @@ def _build_into(target: Path) -> None:
             _compile(go, HERE, packages, f"{part / 'bin'}/", [])
             for path in (part / "bin").iterdir():
                 path.rename(target / "bin" / {"server": "etcd"}.get(path.name, path.name))
+        if USER_NETWORK in missing:
+            _compile(go, HERE / USER_NETWORK, ["."], str(part / "bin" / USER_NETWORK), [])
+            (part / "bin" / USER_NETWORK).rename(target / "bin" / USER_NETWORK)
         if PROVIDER in missing:
             _compile(go, PROVIDER_FOLDER, ["."], str(part / "bin" / PROVIDER), ["-overlay", _overlay(go, part)])
             (part / "bin" / PROVIDER).rename(target / "plugins" / PROVIDER)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from .fields import Fields, fields, items, plain, text
 from .resources import Key, Resource, Resources
 
-LIMIT_SECONDS = 5.0
+LIMIT_SECONDS = 15.0  # a busy machine needs more than five to start kubectl and to read all kinds
 _GATEWAY_API, _ISTIO, _SECURITY = "gateway.networking.k8s.io", "networking.istio.io", "security.istio.io"
 KINDS = (
     "namespaces",

@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from unittest.mock import patch
 
+from embedded import groups
 from embedded.node.kubelet import mounts, security
+from embedded.node.kubelet.volumes import write_atomically
 from embedded.node.launcher import system
 from embedded.node.launcher.client import LauncherClient
 from embedded.node.launcher.process import Command, LaunchError, Process, read_pipe
@@ -25,6 +27,10 @@ class LauncherScene:
     def __init__(self, folder: Path, launcher: LauncherClient, pause: Process) -> None:
         self.folder, self.launcher, self.pause = folder, launcher, pause
         self.state = folder / "state" / "node"
+        self.ids = (0, 0)
+        self.groups: tuple[int, ...] = ()
+        self.binds: dict[str, mounts.Bind] = {}
+        self.read_only = False
 
     async def run(self, script: str, env: dict[str, str] | None = None, *, shell: bool = True) -> tuple[int, str]:
         """Run a shell script, or a program, as a container; return its exit code and its output."""
@@ -32,8 +38,9 @@ class LauncherScene:
         null = os.open("/dev/null", os.O_RDONLY)
         root = self.folder / "root"
         root.mkdir(exist_ok=True)
-        plan = mounts.plan({}, mounts.hidden_folders(str(self.state)))
-        command = Command(["sh", "-c", script] if shell else [script], env or ENV, "/", security.capabilities({}))
+        plan = mounts.plan(self.binds, mounts.hidden_folders(str(self.state)), read_only=self.read_only)
+        argv = ["sh", "-c", script] if shell else [script]
+        command = Command(argv, env or ENV, "/", security.capabilities({}), False, *self.ids, self.groups)
         try:
             process = await self.launcher.run(self.pause, command, str(root), plan, [null, write, write])
         finally:
@@ -85,6 +92,24 @@ async def limited(scene: LauncherScene) -> None:
     assert await scene.output("echo hello > /dev/null; echo free > /tmp/mine; cat /tmp/mine") == "free"
 
 
+async def sealed(scene: LauncherScene) -> None:
+    """A read-only root leaves volumes, /dev and /dev/shm writable, for root and for other users."""
+    volume = scene.folder / "volume"
+    volume.mkdir()
+    script = "for at in / /tmp /run /var/tmp /root /usr /dev /dev/shm /opt/new; do touch $at/x 2>&1 && echo $at; done"
+    scene.binds, scene.read_only = {"/opt/new": mounts.Bind(str(volume))}, True
+    for ids in ((0, 0), (1337, 1338)):
+        scene.ids = ids
+        written = [line for line in (await scene.output(script)).splitlines() if line.startswith("/")]
+        assert written == ["/dev", "/dev/shm", "/opt/new"], written
+        assert "Read-only file system" in await scene.output("touch /tmp/x 2>&1")
+    assert (await scene.run("mount -o remount,rw,bind / && touch /x"))[0] != 0
+    scene.binds |= {"/tmp": mounts.Bind(str(volume))}
+    assert await scene.output("touch /tmp/x && echo written") == "written"
+    scene.binds, scene.read_only = {}, False
+    assert await scene.output("touch /tmp/x /run/x && echo written") == "written"
+
+
 async def big(scene: LauncherScene) -> None:
     """A big environment reaches the container, and one that is too big fails alone."""
     other = asyncio.create_task(scene.run("sleep 3; echo alive"))
@@ -134,8 +159,70 @@ async def old_kernel(scene: LauncherScene) -> None:
         assert "Read-only file system" in done.stderr, place
 
 
+async def users(scene: LauncherScene) -> None:
+    """A container and its further commands have their user and group, without rights, also to /dev/stdout."""
+    scene.ids = (1337, 1338)
+    script = "echo $(id -u) $(id -g) $(grep -h CapEff /proc/self/status) > /dev/stdout; mount -t tmpfs x /mnt 2>&1"
+    first, second, *_ = (await scene.output(script)).splitlines()
+    assert first.split() == ["1337", "1338", "CapEff:", "0" * 16]
+    assert "denied" in second or "superuser" in second
+    null = os.open("/dev/null", os.O_RDWR)
+    ids = (security.capabilities({}), False, *scene.ids)
+    root = scene.folder / "root"
+    first_process = Command(["sleep", "60"], ENV, "/", *ids)
+    main = await scene.launcher.run(scene.pause, first_process, str(root), mounts.plan({}), [null, null, null])
+    command = Command(["sh", "-c", "id -u; tr '\\0' ' ' < /proc/$(pgrep -x sleep)/cmdline"], ENV, "/", *ids)
+    assert await scene.launcher.capture(scene.pause, main, command, 20) == (0, "1337\nsleep 60 ")
+    os.close(null)
+
+
+async def supplemental_groups(scene: LauncherScene) -> None:
+    """A container has its further groups, reads files of a volume by one of them, and gives new ones its own group."""
+    scene.ids, scene.groups = (1337, 1338), (5000, 6000)
+    if not groups.available():
+        with contextlib.suppress(LaunchError):
+            raise AssertionError(await scene.run("id -G"))
+        return
+    volume = scene.folder / "volume"
+    write_atomically(volume, {"file": (b"content", 0o400)}, 5000)
+    scene.binds = {"/opt/new": mounts.Bind(str(volume))}
+    script = "id -G; cd /opt/new; touch mine; stat -Lc '%u %g %a' . file mine; cat file"
+    expected = ["1338 5000 6000", "1337 5000 2755", "1337 5000 440", "1337 5000 644", "content"]
+    assert (await scene.output(script)).splitlines() == expected
+    scene.ids = (0, 0)
+    (volume / "mine").unlink()
+    expected = ["0 5000 6000", "0 5000 2755", "0 5000 440", "0 5000 644", "content"]
+    assert (await scene.output(script)).splitlines() == expected
+
+
+async def ids_of_the_machine(scene: LauncherScene) -> None:
+    """Where the kernel allows no user namespace, root sets the ids themselves."""
+    code = (
+        "import os; from embedded.node.launcher import system; system.NEWUSER = 1 << 30 | 1\n"
+        "system.become_user(1337, 1338, 1 << 3)\n"
+        "os.execvp('sh', ['sh', '-c', 'echo $(id -u) $(id -G) $(grep -h CapEff /proc/self/status) > /dev/stdout'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if Path("/proc/self/uid_map").read_text().split()[2] == "1":  # nor has root another user than itself
+        assert "Error" in done.stderr
+    else:
+        assert done.stdout.split() == ["1337", "1338", "CapEff:", "0" * 16], done.stderr
+
+
 SCENES: dict[str, Callable[[LauncherScene], Awaitable[None]]] = {
-    scene.__name__: scene for scene in (hidden, limited, big, small_buffers, signals, old_kernel)
+    scene.__name__: scene
+    for scene in (
+        hidden,
+        limited,
+        sealed,
+        big,
+        small_buffers,
+        signals,
+        old_kernel,
+        users,
+        supplemental_groups,
+        ids_of_the_machine,
+    )
 }
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from embedded.control_plane.pki import Authority, write_private
-from embedded.node.proxy import controller as proxy
-from embedded.node.proxy.envoy_config import ProxySettings, resources
+from embedded.node.proxy import envoy_process as proxy
+from embedded.node.proxy.envoy_config import ProxySettings
+from embedded.node.proxy.outbound_config import resources
 from embedded.node.proxy.snapshot import Snapshot
 from embedded.node.proxy.waypoint_tracker import WaypointTracker
 from tests.embedded.hbone_waypoint import waypoint_config

@@ -8,7 +8,7 @@ from typing import Any
 from embedded.project import PROJECT_FOLDER
 
 Object = dict[str, Any]
-SECONDS = 90
+SECONDS = 300
 PROGRAM = """
 import json
 import pathlib
@@ -93,7 +93,8 @@ class Program:
         try:
             said, _ = process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
+            process.terminate()  # Pulumi writes its state and releases its lock
+            process.communicate(timeout=60)
             raise
         assert (process.returncode != 0) is fails, said
         return said

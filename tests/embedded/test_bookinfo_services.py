@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from embedded.bookinfo.pages import Tries, productpage, stars
 from embedded.bookinfo.productpage import Sessions
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 15.0
+START_SECONDS = 60.0
 
 
 def free_port() -> int:
@@ -161,7 +162,7 @@ def test_productpage_signs_in_and_forwards_the_user() -> None:
         assert "reviews-v3-pod" in page
         assert "<span id=version>v3</span>" in page
         assert "<span id=cluster>" not in page, "reviews has no CLUSTER_NAME"
-        assert "<span id=took>0." in page
+        assert re.search(r"<span id=took>\d+\.\d+ s</span>", page)
         assert "Failed tries" not in page
         assert "PublisherA" in page
         assert "premium-user" not in get(port, "/productpage")[1]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.embedded.manifests import made
 from tests.embedded.test_kubectl_streams import fetch, forwarded
 
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
@@ -73,6 +74,37 @@ def test_load_balancer_of_a_service_comes_and_goes(kubectl: Kubectl) -> None:
     until("it is closed", lambda: not page())
 
 
+def test_service_has_a_node_port_and_session_affinity(kubectl: Kubectl) -> None:
+    serve = "hostname > /tmp/name; cd /tmp; exec python3 -m http.server 8000"
+    server = {"name": "c", "image": "python:3.12", "command": ["sh", "-c", serve]}
+    labels = {"app": "named"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [server], "terminationGracePeriodSeconds": 0}}
+    deployment = {"replicas": 3, "selector": {"matchLabels": labels}, "template": template}
+    ports = [{"port": 80, "targetPort": 8000}]
+    service = {"type": "NodePort", "sessionAffinity": "ClientIP", "selector": labels, "ports": ports}
+    items = [
+        made("Deployment", "named", NAMESPACE, "apps/v1", spec=deployment),
+        made("Service", "named", NAMESPACE, spec=service),
+    ]
+    kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    kubectl("rollout", "status", "-n", NAMESPACE, "deployment/named", "--timeout=30s")
+
+    def names(address: str) -> set[str]:
+        """Return the Pods that answer one of them, in 20 connections."""
+        ask = f"""import urllib.request
+for _ in range(20):
+    print(urllib.request.urlopen("http://{address}/name", timeout=10).read().decode().strip())"""
+        execute = ("exec", "-n", NAMESPACE, "deployment/named", "--", "python3", "-c", ask)
+        return {*kubectl(*execute, check=False).stdout.split()}
+
+    port = kubectl("get", "service", "named", "-n", NAMESPACE, "-o", "jsonpath={.spec.ports[0].nodePort}").stdout
+    node = kubectl("get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}").stdout
+    until("one Pod answers", lambda: len(names("named")) == 1)
+    until("one Pod answers at the node's port", lambda: len(names(f"{node}:{port}")) == 1)
+    kubectl("patch", "service", "named", "-n", NAMESPACE, "-p", '{"spec":{"sessionAffinity":"None"}}')
+    until("all Pods answer", lambda: len(names("named")) == 3)
+
+
 # Istio's validation.
 
 
@@ -119,7 +151,8 @@ def test_istiod_and_node_proxy_are_ready_pods_with_logs(kubectl: Kubectl) -> Non
         assert kubectl("logs", "-n", "istio-system", "-l", label, "--tail=1").returncode == 0
     assert "info" in kubectl("logs", "-n", "istio-system", "istiod-waypoint-lab").stdout.lower()
     kubectl("delete", "pod", "-n", "istio-system", "istiod-waypoint-lab", "--grace-period=1")
-    kubectl("wait", "-n", "istio-system", "pod", "-l", "app=istiod", "--for=condition=Ready", "--timeout=30s")
+    for condition in ("create", "condition=Ready"):
+        kubectl("wait", "-n", "istio-system", "pod/istiod-waypoint-lab", f"--for={condition}", "--timeout=60s")
 
 
 def test_istiod_metrics_are_reached_by_port_forward(cluster_environment: dict[str, str]) -> None:

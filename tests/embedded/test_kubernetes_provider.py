@@ -162,7 +162,7 @@ def test_deletion_waits_until_the_object_is_gone(program: Program, kubectl: Kube
     program.write(row("a", config_map("held", {}, finalizers=["example.com/hold"])))
     program.up()
     going = program.start("destroy", "--yes", "--skip-preview")
-    kubectl("wait", "configmap/held", "-n", NAMESPACE, "--for=jsonpath={.metadata.deletionTimestamp}", "--timeout=30s")
+    kubectl("wait", "configmap/held", "-n", NAMESPACE, "--for=jsonpath={.metadata.deletionTimestamp}", "--timeout=120s")
     assert going.poll() is None
     kubectl(
         "patch",
@@ -174,6 +174,6 @@ def test_deletion_waits_until_the_object_is_gone(program: Program, kubectl: Kube
         "-p",
         '[{"op":"remove","path":"/metadata/finalizers"}]',
     )
-    said, _ = going.communicate(timeout=30)
+    said, _ = going.communicate(timeout=120)
     assert going.returncode == 0, said
     assert live(kubectl, "configmap", "held") is None

@@ -123,9 +123,9 @@ def test_interrupted_wait_keeps_the_object_in_the_state(program: Program, kubect
     wait = {"pulumi.com/waitFor": "jsonpath={.data.ready}=yes"}
     program.write(row("a", config_map("stopped", {"k": "v"}, annotations=wait)))
     running = program.start("up", "--yes", "--skip-preview")
-    kubectl("wait", "--for=create", "configmap/stopped", "-n", NAMESPACE, "--timeout=30s")
+    kubectl("wait", "--for=create", "configmap/stopped", "-n", NAMESPACE, "--timeout=120s")
     running.send_signal(signal.SIGINT)
-    said, _ = running.communicate(timeout=30)
+    said, _ = running.communicate(timeout=120)
     assert running.returncode != 0
     assert "failed to fully initialize or become live: context canceled" in said
     assert program.state()["a"]["id"] == f"{NAMESPACE}/stopped"

@@ -1,6 +1,8 @@
 """The component package as the engine hosts it, and the example, on a cluster."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ import pytest
 
 from embedded.project import PROJECT_FOLDER
 from tests.conftest import Kubectl
+from tests.documented import documented
 from tests.embedded.package_scene import (
     CHAOS,
     CLOCK,
@@ -30,6 +33,8 @@ from tests.embedded.package_scene import (
 )
 from tests.embedded.pulumi_program import Program
 from waypoint_lab.measure.statistics import binomial_interval
+
+YES = "--yes --skip-preview --suppress-progress"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -174,7 +179,8 @@ def test_package_commands_print_the_schema_or_a_fix(program: Program) -> None:
     reviewed = json.loads((PROJECT_FOLDER / "components" / "schema.json").read_text())
     assert found["resources"].keys() == reviewed["resources"].keys()
     assert found["types"].keys() == reviewed["types"].keys()
-    said = program.pulumi("package", "add", "../the-package", fails=True)
+    add = documented("docs/components.md", "pulumi package add ./components", {"./components": "../the-package"})
+    said = program.pulumi(*shlex.split(add)[1:], fails=True)
     assert "generating an SDK takes the official pulumi-language-python" in said
     (program.folder.parent / "the-package" / "requirements.txt").write_text("no-such-package==1\n")
     said = program.pulumi("package", "get-schema", "../the-package", fails=True)
@@ -193,15 +199,16 @@ def example(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Pro
     shutil.copytree(PROJECT_FOLDER / "components", tmp_path / "components", ignore=ignored)
     made.folder = tmp_path / "examples" / "greeter"
     shutil.copytree(PROJECT_FOLDER / "examples" / "greeter", made.folder, ignore=ignored)
-    made.pulumi("stack", "init", "example")
-    made.pulumi("install")
+    made.pulumi(*shlex.split(documented("examples/greeter/README.md", "pulumi stack init dev"))[1:])
+    made.pulumi(*shlex.split(documented("examples/greeter/README.md", "pulumi install"))[1:])
     yield made
     made.destroy()
 
 
 @pytest.mark.timeout(600)
 def test_example_has_the_declared_effect_and_leaves_nothing(example: Program, kubectl: Kubectl) -> None:
-    example.up()
+    update = shlex.split(documented("examples/greeter/README.md", "pulumi up", more=YES))[1:]
+    example.pulumi(*update)
     rows = [
         (400, "http://greeter:8080", "GET", {}),
         (40, "http://greeter:8080", "GET", {"x-team": "testers"}),
@@ -217,11 +224,23 @@ def test_example_has_the_declared_effect_and_leaves_nothing(example: Program, ku
     assert binomial_interval(clock["503"], 60, 0.9999).holds(0.5), clock
     assert longest >= 0.2
     example.up("--expect-no-changes")
-    example.pulumi("config", "set", "canaryWeight", "100")
-    example.up()
+    count = documented(
+        "examples/greeter/README.md",
+        "kubectl exec -n greetings deploy/client -- python3 -c '\n"
+        "import collections, urllib.request\n"
+        'ask = lambda: urllib.request.urlopen("http://greeter:8080").read().decode().strip()\n'
+        "print(collections.Counter(ask() for _ in range(200)))'",
+    )
+    shell = ["sh", "-c", count]
+    counted = subprocess.run(shell, env=example.environment, capture_output=True, text=True, check=True, timeout=60)
+    assert {"good day", "hi there"} <= set(re.findall(r"'([^']+)': \d+", counted.stdout)), counted.stdout
+    weight = documented("examples/greeter/README.md", "pulumi config set canaryWeight 50", {"50": "100"})
+    example.pulumi(*shlex.split(weight)[1:])
+    example.pulumi(*update)
     ((all_new, _),) = ask(kubectl, "deploy/client", "greetings", (100, "http://greeter:8080", "GET", {}))
     assert all_new == {"hi there": 100}
-    example.destroy()
+    destroy = documented("examples/greeter/README.md", "pulumi destroy", more=YES)
+    example.pulumi(*shlex.split(destroy)[1:])
     gone = kubectl("get", "namespace", "greetings", check=False)
     assert "NotFound" in gone.stderr
     found = subprocess.run(

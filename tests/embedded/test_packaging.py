@@ -21,6 +21,7 @@ DATA = {
     "embedded/toolchain/kubelet-streaming/main.go",
     "embedded/toolchain/requirements-go.txt",
     "policies/PulumiPolicy.yaml",
+    "waypoint_lab/dashboard/static/index.html",
     "waypoint_lab/program/kind_cluster.yaml",
 }
 

@@ -1,12 +1,10 @@
 """The node proxy for real: Envoys, certificates and connections in namespaces of their own."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.embedded.namespaces import run_scene
 
 
 @pytest.mark.parametrize(
@@ -20,7 +18,5 @@ ROOT = Path(__file__).parents[2]
     ],
 )
 def test_node_proxy_scene_passes(scene: str, tmp_path: Path) -> None:
-    unshare = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"]
-    argv = [*unshare, "--mount-proc", sys.executable, "-m", "tests.embedded.proxy_scene", scene, str(tmp_path)]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = run_scene("proxy_scene", scene, str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from embedded.kube import Object
-from embedded.node.kubelet import probes
+from embedded.node.kubelet import probes, termination
 from embedded.node.kubelet.container_process import ContainerProcess, Streams
-from embedded.node.kubelet.container_start import prepare, pull, terminated
+from embedded.node.kubelet.container_start import prepare, pull
 from embedded.node.kubelet.context import BACKOFF_FORGOTTEN, PodContext, backoff, now
 from embedded.node.kubelet.environment import MissingReference
 from embedded.node.kubelet.logs import remove
@@ -128,7 +128,8 @@ class Container:
         self.state = {"running": {"startedAt": start}}
         self._pod.event("Normal", "Started", f"Container started: {self.name}")
         code = await self._run_probes(run)
-        self._ended(code, "Completed" if code == 0 else "Error", start)
+        said = termination.message(self._pod.folder, self.spec, code, log)
+        self._ended(code, "Completed" if code == 0 else "Error", start, said)
         return code
 
     async def _run_probes(self, run: ContainerProcess) -> int:
@@ -150,24 +151,20 @@ class Container:
     async def _run_hook_and_probes(self, process: Process, checks: probes.ProbeSet) -> None:
         """Run the postStart hook, then the probes."""
         if hook := (self.spec.get("lifecycle") or {}).get("postStart"):
-            answer = await self._hook(hook, HOOK_SECONDS)
+            answer = await probes.run_hook(hook, HOOK_SECONDS, self._probe)
             if not answer.passed:
                 self._pod.event("Warning", "FailedPostStartHook", f"postStart hook of {self.name}: {answer.message}")
                 await self._end(process, self._grace())
                 return
         await checks.run()
 
-    async def _hook(self, hook: Object, seconds: float) -> probes.ProbeResult:
-        if "sleep" in hook:
-            await asyncio.sleep(min(seconds, float(hook["sleep"]["seconds"])))
-            return probes.ProbeResult(True)
-        return await self._probe({**hook, "timeoutSeconds": seconds})
-
-    def _grace(self) -> float:
-        return float(self._pod.view()["spec"].get("terminationGracePeriodSeconds", 30))
+    def _grace(self, probe: str = "") -> float:
+        """Return the seconds from SIGTERM to SIGKILL; a failed `probe` may have its own."""
+        pod, own = self._pod.view()["spec"], self.spec.get(probe) or {}
+        return float(own.get("terminationGracePeriodSeconds", pod.get("terminationGracePeriodSeconds", 30)))
 
     def _ended(self, code: int, reason: str, start: str, message: str = "") -> None:
-        self.state = terminated(code, reason, start, self.identity(), message)
+        self.state = termination.terminated(code, reason, start, self.identity(), message)
         self.ready = self.started = False
         self.up.clear()
         self._pod.changed()
@@ -226,7 +223,7 @@ class Container:
         if self._killing is not None and not self._killing.done():
             return
         self._pod.event("Normal", "Killing", f"Container {self.name} failed {which.lower()} probe, will be restarted")
-        self._killing = asyncio.create_task(self._end(process, self._grace()))
+        self._killing = asyncio.create_task(self._end(process, self._grace(f"{which.lower()}Probe")))
 
     async def _end(self, process: Process, grace: float) -> None:
         await self._pod.launcher.kill(process, signal.SIGTERM)
@@ -243,7 +240,7 @@ class Container:
             return
         until = time.monotonic() + grace
         if hook := (self.spec.get("lifecycle") or {}).get("preStop"):
-            answer = await self._hook(hook, max(grace, 1.0))
+            answer = await probes.run_hook(hook, max(grace, 1.0), self._probe)
             if not answer.passed:
                 self._pod.event("Warning", "FailedPreStopHook", f"preStop hook of {self.name}: {answer.message}")
         await self._end(process, max(0.0, until - time.monotonic()))

@@ -1,11 +1,11 @@
-"""The start of a container: from its spec to a command and a mount plan, and the end as a state."""
+"""The start of a container: from its spec to a command and a mount plan."""
 
 import asyncio
 from collections.abc import Callable
 
 from embedded.kube import Object
-from embedded.node.kubelet import environment, security
-from embedded.node.kubelet.context import PodContext, backoff, now
+from embedded.node.kubelet import environment, security, termination
+from embedded.node.kubelet.context import PodContext, backoff
 from embedded.node.kubelet.images import Image, UnknownImage, find
 from embedded.node.kubelet.mounts import Bind, hidden_folders, plan
 from embedded.node.launcher.process import Command
@@ -49,23 +49,10 @@ async def prepare(pod: PodContext, spec: Object, image: Image) -> tuple[Command,
     argv = image.argv(command, args)
     if not argv:
         raise environment.MissingReference("no command specified")
-    binds = {path: Bind(source, read_only=True) for path, source in image.files.items()} | pod.binds(spec)
+    termination.clear(pod.folder, spec)
+    files = {path: Bind(source, read_only=True) for path, source in image.files.items()}
+    binds = files | pod.binds(spec, env)
     capabilities, no_new_privileges = security.capabilities(spec), security.no_new_privileges(spec)
-    made = Command(argv, env, spec.get("workingDir") or "/", capabilities, no_new_privileges)
-    return made, plan(binds, hidden_folders(pod.config.state_dir))
-
-
-def terminated(code: int, reason: str, start: str, identity: str, message: str = "") -> Object:
-    """Return the state of a container that ended just now with exit code `code`."""
-    found: Object = {
-        "exitCode": code,
-        "reason": reason,
-        "startedAt": start,
-        "finishedAt": now(),
-        "containerID": identity,
-    }
-    if message:
-        found["message"] = message
-    if 128 < code < 255:
-        found["signal"] = code - 128
-    return {"terminated": found}
+    ids, groups = security.user_and_group(pod.view(), spec), security.supplemental_groups(pod.view())
+    made = Command(argv, env, spec.get("workingDir") or "/", capabilities, no_new_privileges, *ids, groups)
+    return made, plan(binds, hidden_folders(pod.config.state_dir), read_only=security.read_only_root(spec))

@@ -27,8 +27,8 @@ class PodContext(Protocol):
     def view(self) -> Object:
         """Return the Pod object with its present addresses."""
 
-    def binds(self, container: Object) -> dict[str, Bind]:
-        """Return the container's mounts by path."""
+    def binds(self, container: Object, env: dict[str, str]) -> dict[str, Bind]:
+        """Return the container's mounts by path; `env` are its variables."""
 
     def changed(self) -> None:
         """Schedule a write of the Pod's status."""

@@ -40,6 +40,17 @@ def expand(text: str, known: dict[str, str]) -> str:
     return REFERENCE.sub(lambda m: "$" if m[0] == "$$" else known.get(m[1], m[0]), text)
 
 
+def expand_known(text: str, known: dict[str, str]) -> str:
+    """Replace `$(NAME)` by its value in `known`.
+
+    Raises:
+        MissingReference: A name is not known.
+    """
+    if missing := [name for name in REFERENCE.findall(text) if name and name not in known]:
+        raise MissingReference(f"{text}: the container has no variable {missing[0]}")
+    return expand(text, known)
+
+
 def field_value(pod: Object, path: str) -> str:
     """Return the downward API's value of `path`, for example `metadata.name`."""
     meta, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}

@@ -16,6 +16,9 @@ class UnknownImage(Exception):
     """The image table has no such image."""
 
 
+CONFORMANCE = "conformance"  # folder beside the toolchain's programs
+
+
 @dataclass(frozen=True)
 class Image:
     """The contents of an image.
@@ -118,6 +121,15 @@ def _shell(config: NodeConfig, match: re.Match[str]) -> Image:
     return Image([], ["sh"], _path(), note=note)
 
 
+def _echo(config: NodeConfig, match: re.Match[str]) -> Image:
+    """The echo server of the Gateway API's conformance suite, which is Istio's."""
+    folder = Path(config.toolchain_bin).with_name(CONFORMANCE)
+    places = {"server": "/usr/local/bin/", "client": "/usr/local/bin/", "cert.crt": "/", "cert.key": "/"}
+    if not all((folder / name).exists() for name in places):
+        raise UnknownImage("the server of this image is built by tests/embedded/test_conformance.py only")
+    return Image(["server"], env=_path(), files={place + name: str(folder / name) for name, place in places.items()})
+
+
 def _server(name: str, *default: str) -> "Callable[[NodeConfig, re.Match[str]], Image]":
     """Return the maker of an image that is one server; the machine may have it."""
 
@@ -142,6 +154,7 @@ TABLE: list[tuple[re.Pattern[str], Callable[[NodeConfig, re.Match[str]], Image]]
     (re.compile(r"docker\.io/library/nginx"), _server("nginx", "-g", "daemon off;")),
     (re.compile(r"(docker\.io|quay\.io)/(curlimages|curl)/curl"), _curl),
     (re.compile(r"docker\.io/fortio/fortio"), _server("fortio", "server")),
+    (re.compile(r"registry\.k8s\.io/gateway-api/echo-advanced"), _echo),
 ]
 
 

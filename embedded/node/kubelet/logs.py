@@ -1,5 +1,6 @@
 """A container's output on disk: one line per line of output, `TIME STREAM F TEXT`, as container runtimes write it."""
 
+import bisect
 import datetime
 import os
 from collections.abc import Iterator
@@ -78,7 +79,7 @@ def read(path: Path, *, tail: int | None = None, since: str = "", end: int | Non
         if part.exists():
             lines += part.read_bytes()[:stop].splitlines(keepends=True)
     if since:
-        lines = [line for line in lines if parse(line)[0] >= since]
+        del lines[: bisect.bisect_left(lines, since, key=lambda line: parse(line)[0])]
     yield from lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
 
 

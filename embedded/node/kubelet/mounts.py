@@ -116,12 +116,24 @@ class _Planner:
         self.steps += [["tmpfs", "755", each] for each in hidden if any(_below(each, path) for path in shown)]
 
 
-def plan(binds: Mapping[str, Bind], hidden: Iterable[str] = ()) -> list[list[str]]:
+def _read_only(steps: list[list[str]]) -> list[list[str]]:
+    """Return the steps that make the empty folders of a root read-only, except `/dev` and those that a mount covers."""
+    found = []
+    for number, (kind, _, target) in enumerate(steps):
+        later = [at for how, _, at in steps[number + 1 :] if how in ("bind", "bind-ro", "show", "tmpfs")]
+        covered = target in later or any(_below(target, each) for each in later)
+        if kind == "tmpfs" and not covered and target != "/dev" and not _below(target, "/dev"):
+            found.append(["read-only", "", target])
+    return found
+
+
+def plan(binds: Mapping[str, Bind], hidden: Iterable[str] = (), *, read_only: bool = False) -> list[list[str]]:
     """Return the steps (kind, source or mode, target) by which the launcher builds a container's root.
 
     Args:
         binds: Mounts by their path in the container; symbolic links of this machine (`/var/run`) are followed.
         hidden: Folders of this machine that are empty in the container, except for what commands need below them.
+        read_only: Only `binds`, `/dev` and `/proc` are writable.
     """
     scratch = {**dict.fromkeys(hidden, "755"), **SCRATCH}
     wanted = {real(target): bind for target, bind in binds.items()}
@@ -138,4 +150,4 @@ def plan(binds: Mapping[str, Bind], hidden: Iterable[str] = ()) -> list[list[str
         planner.bind(target, wanted[target])
     # A volume on a folder above them, such as /tmp, covers what commands need.
     planner.show([path for path in visible if any(_below(path, target) for target in wanted)], visible, hidden)
-    return planner.steps
+    return planner.steps + (_read_only(planner.steps) if read_only else [])

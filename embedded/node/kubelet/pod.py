@@ -10,10 +10,11 @@ from pathlib import Path
 from embedded.kube import Object
 from embedded.node.kubelet import sandbox as sandboxes
 from embedded.node.kubelet import status
+from embedded.node.kubelet.binds import container_binds
 from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.context import NodeContext, now
 from embedded.node.kubelet.environment import MissingReference
-from embedded.node.kubelet.etc_files import write_etc
+from embedded.node.kubelet.etc_files import host_name, write_etc
 from embedded.node.kubelet.mounts import Bind
 from embedded.node.kubelet.sandbox import Sandbox, SandboxError
 from embedded.node.kubelet.security import sysctls
@@ -50,7 +51,10 @@ class Pod:
             Container(self, spec, spec.get("restartPolicy", once), ran.get(spec["name"], 0))
             for spec in pod["spec"].get("initContainers") or []
         ]
-        self.mains = [Container(self, spec, policy, ran.get(spec["name"], 0)) for spec in pod["spec"]["containers"]]
+        self.mains = [
+            Container(self, spec, spec.get("restartPolicy", policy), ran.get(spec["name"], 0))
+            for spec in pod["spec"]["containers"]
+        ]
         old = {each["name"]: each for each in before.get("containerStatuses") or [] if each.get("containerID")}
         self._finished = policy == "Never" and bool(old)
         if self._finished:
@@ -79,14 +83,9 @@ class Pod:
         """Record an Event on this Pod."""
         self._node.event(self.pod, kind, reason, message)
 
-    def binds(self, container: Object) -> dict[str, Bind]:
-        """Return the container's volumes and the files that every container has."""
-        binds = {f"/etc/{name}": Bind(str(self.folder / "etc" / name)) for name in ("resolv.conf", "hosts", "hostname")}
-        for mount in container.get("volumeMounts") or []:
-            path = self._volumes.path(mount["name"], mount.get("subPath", ""))
-            read_only = bool(mount.get("readOnly")) or self._volumes.read_only(mount["name"])
-            binds[mount["mountPath"]] = Bind(str(path), read_only)
-        return binds
+    def binds(self, container: Object, env: dict[str, str]) -> dict[str, Bind]:
+        """Return the container's volumes and the files that every container has, by their path."""
+        return container_binds(self.folder, self._volumes, container, env)
 
     def update(self, pod: Object) -> None:
         """Take a new version of the object."""
@@ -180,7 +179,7 @@ class Pod:
                 if self.sandbox is None:
                     ip = self._node.addresses.take(self._wanted_ip)
                     try:
-                        name = self.pod["spec"].get("hostname") or self.pod["metadata"]["name"]
+                        name = host_name(self.pod)
                         self.sandbox = await sandboxes.create(
                             self.config, self.launcher, name[:63], ip, sysctls(self.pod)
                         )

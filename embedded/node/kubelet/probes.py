@@ -7,10 +7,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
+import grpc
+from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from embedded.kube import Object
 
 EAGER_FIRST_SECONDS, EAGER_LAST_SECONDS = 0.1, 1.0
+SERVING = 1  # a status of the health service of gRPC
 Execute = Callable[[list[str], float], Awaitable[tuple[int | None, str]]]
 
 
@@ -57,6 +60,8 @@ async def attempt(probe: Object, container: Object, pod_ip: str, execute: Execut
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
                 return ProbeResult(True)
+            if call := probe.get("grpc"):
+                return await _grpc(call, pod_ip)
             if command := probe.get("exec"):
                 code, output = await execute(command["command"], seconds)
                 return ProbeResult(code == 0, output if code is not None else f"command timed out after {seconds:g}s")
@@ -65,6 +70,40 @@ async def attempt(probe: Object, container: Object, pod_ip: str, execute: Execut
     except (OSError, ValueError, aiohttp.ClientError) as error:
         return ProbeResult(False, str(error))
     return ProbeResult(False, "this kind of probe is not supported on this node")
+
+
+async def run_hook(hook: Object, seconds: float, probe: Callable[[Object], Awaitable[ProbeResult]]) -> ProbeResult:
+    """Run a lifecycle hook.
+
+    Args:
+        hook: The hook, as in the container's spec.
+        seconds: Its limit.
+        probe: Runs the actions that hooks and probes have in common.
+    """
+    if "sleep" in hook:
+        await asyncio.sleep(min(seconds, float(hook["sleep"]["seconds"])))
+        return ProbeResult(True)
+    return await probe({**hook, "timeoutSeconds": seconds})
+
+
+async def _grpc(call: Object, pod_ip: str) -> ProbeResult:
+    """Ask the health service of a gRPC server.
+
+    Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+    """
+    # Both messages have one field, number 1: a string, and a number.
+    request, options = StringValue(value=call.get("service") or ""), [("grpc.enable_http_proxy", 0)]
+    async with grpc.aio.insecure_channel(f"{pod_ip}:{call['port']}", options=options) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check", StringValue.SerializeToString, Int32Value.FromString
+        )
+        try:
+            status = (await check(request)).value
+        except grpc.aio.AioRpcError as error:
+            return ProbeResult(False, f"gRPC probe failed with {error.code().name}: {error.details()}")
+    if status == SERVING:
+        return ProbeResult(True)
+    return ProbeResult(False, f"gRPC probe failed with health status {status}")
 
 
 async def _http(get: Object, port: int, pod_ip: str) -> ProbeResult:

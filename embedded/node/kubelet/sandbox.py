@@ -126,7 +126,7 @@ async def destroy(launcher: LauncherClient, sandbox: Sandbox) -> None:
     async with asyncio.timeout(COMMAND_SECONDS):
         await sandbox.pause.wait()
     # The kernel removes both ends with the namespace, but only after a while.
-    if Path(f"/sys/class/net/{sandbox.link}").exists():
+    if Path(f"/proc/sys/net/ipv4/conf/{sandbox.link}").exists():  # /sys shows another network namespace
         try:
             await command("ip", "link", "delete", sandbox.link)
         except SandboxError:

@@ -1,5 +1,6 @@
-"""The securityContext: capabilities of containers, and sysctls of Pods."""
+"""The securityContext: users and capabilities of containers, and sysctls of Pods."""
 
+from embedded import groups
 from embedded.kube import Object
 from embedded.node.kubelet.environment import MissingReference
 
@@ -22,6 +23,10 @@ USUAL = {
 }
 # Capabilities that a Pod may add: they affect the Pod's own namespaces only.
 ADDABLE = USUAL | {"NET_ADMIN": 12, "IPC_LOCK": 14}
+# The user of containers with runAsNonRoot and without runAsUser: there is no image to name one.
+NON_ROOT = 65532
+# As containerd does it: users other than 0 may serve the ports below 1024.
+SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0"}
 
 
 def capabilities(container: Object) -> int:
@@ -48,6 +53,43 @@ def no_new_privileges(container: Object) -> bool:
     return (container.get("securityContext") or {}).get("allowPrivilegeEscalation") is False
 
 
+def read_only_root(container: Object) -> bool:
+    """Return True if the container may write to its volumes only."""
+    return bool((container.get("securityContext") or {}).get("readOnlyRootFilesystem"))
+
+
+def user_and_group(pod: Object, container: Object) -> tuple[int, int]:
+    """Return the ids of a container's user and group; the container's own settings override the Pod's.
+
+    Raises:
+        MissingReference: It must not run as user 0, and names that user.
+    """
+    context = {**(pod["spec"].get("securityContext") or {}), **(container.get("securityContext") or {})}
+    user = context.get("runAsUser")
+    if context.get("runAsNonRoot") and user == 0:
+        raise MissingReference("container's runAsUser breaks non-root policy")
+    if user is None:
+        user = NON_ROOT if context.get("runAsNonRoot") else 0
+    return user, context.get("runAsGroup") or 0
+
+
+def volume_group(pod: Object) -> int | None:
+    """Return the group of the files of a Pod's volumes, if it names one."""
+    group: int | None = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+    return group
+
+
+def supplemental_groups(pod: Object) -> tuple[int, ...]:
+    """Return the groups that the processes of a Pod have beside their own.
+
+    Where the machine has none to give, the API server refuses Pods with others than the containers' own.
+    """
+    if not groups.available():
+        return ()
+    wanted = [*((pod["spec"].get("securityContext") or {}).get("supplementalGroups") or []), volume_group(pod)]
+    return tuple(dict.fromkeys(group for group in wanted if group is not None))
+
+
 def sysctls(pod: Object) -> dict[str, str]:
     """Return the sysctls of a Pod.
 
@@ -58,4 +100,4 @@ def sysctls(pod: Object) -> dict[str, str]:
     for name in found:
         if not name.startswith("net."):
             raise MissingReference(f"securityContext: sysctl {name} is not available on this node")
-    return found
+    return SYSCTLS | found

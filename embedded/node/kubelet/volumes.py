@@ -7,14 +7,18 @@ kubelet does.
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from embedded import groups
 from embedded.kube import Object
+from embedded.node.kubelet import security
 from embedded.node.kubelet.environment import MissingReference, Store, field_value, resource_value
 
 REFRESH_SHARE = 0.8  # of a token's life
+READ, READ_WRITE = 0o440, 0o660  # permissions of the group of a volume's files
 Files = dict[str, tuple[bytes, int]]  # path in the volume → content, mode
 
 
@@ -35,8 +39,26 @@ class Volume:
     tokens: dict[str, tuple[str, float, float]] = field(default_factory=dict)  # file → token, renew at, end
 
 
-def write_atomically(folder: Path, files: Files) -> bool:
-    """Replace the content of `folder` by `files` atomically.
+def give_to_group(paths: Iterable[Path], group: int, mode: int) -> None:
+    """Give files and folders to `group` with the permissions `mode`, as the real kubelet does it for fsGroup.
+
+    Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/volume/volume_linux.go
+
+    Raises:
+        MissingReference: This machine cannot give files to the group.
+    """
+    for path in paths:
+        try:
+            if groups.available():  # else it is the containers' own group
+                os.chown(path, -1, group, follow_symlinks=False)
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode & 0o7777 | mode | (0o2110 if path.is_dir() else 0))
+        except OSError as error:
+            raise MissingReference(f"fsGroup {group}: {error.strerror}") from None
+
+
+def write_atomically(folder: Path, files: Files, group: int | None = None) -> bool:
+    """Replace the content of `folder` by `files`, which belong to `group`, atomically.
 
     Returns:
         False if the content was the same already.
@@ -58,6 +80,8 @@ def write_atomically(folder: Path, files: Files) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
         target.chmod(mode)
+    if group is not None:
+        give_to_group([folder, fresh, *fresh.rglob("*")], group, READ)
     swap = folder / "..data_tmp"
     swap.unlink(missing_ok=True)
     swap.symlink_to(fresh.name)
@@ -99,13 +123,14 @@ class Volumes:
         for spec in pod["spec"].get("volumes") or []:
             name = spec["name"]
             volume = self._volumes.setdefault(name, Volume(name, self._folder / name))
+            group = security.volume_group(pod)
             kind = next((key for key in spec if key != "name"), "emptyDir")
             if kind == "emptyDir":
                 if not volume.path.exists():
                     volume.path.mkdir(parents=True)
                     volume.path.chmod(0o777)
-            elif kind == "hostPath":
-                volume.path = self._host_path(spec["hostPath"])
+                    if group is not None:
+                        give_to_group([volume.path], group, READ_WRITE)
             else:
                 source = spec[kind]
                 mode = source.get("defaultMode", 0o644)
@@ -113,16 +138,8 @@ class Volumes:
                 files: Files = {}
                 for each in sources:
                     files |= await self._files(pod, volume, each, mode)
-                write_atomically(volume.path, files)
+                write_atomically(volume.path, files, group)
                 volume.read_only = True
-
-    def _host_path(self, source: Object) -> Path:
-        path = Path(source["path"])
-        if source.get("type") == "DirectoryOrCreate":
-            path.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            raise MissingReference(f"hostPath {path} does not exist")
-        return path
 
     def path(self, name: str, sub_path: str = "") -> Path:
         """Return the folder of a volume, or of `sub_path` in it.
@@ -140,6 +157,7 @@ class Volumes:
             raise MissingReference(f"subPath {sub_path} leaves volume {name}")
         if not inner.exists():
             inner.mkdir(parents=True)
+            inner.chmod(volume.path.stat().st_mode & 0o7777)  # a Pod with fsGroup may write to it, too
         return inner
 
     def read_only(self, name: str) -> bool:

@@ -56,6 +56,8 @@ def _carry_out(kind: str, source: str, at: str) -> None:
             return  # a folder of this machine that cannot be shown (another user's mount) is left empty
         if kind != "bind":
             system.set_read_only(at)
+    elif kind == "read-only":
+        system.remount_one_read_only(at)
     elif kind == "proc":
         _mount_proc(at)
 
@@ -108,7 +110,9 @@ def become_container(order: dict[str, Any], handles: list[int]) -> NoReturn:
     """
     for name, flag in (("net", system.NEWNET), ("uts", system.NEWUTS), ("ipc", system.NEWIPC)):
         system.enter(order["pause"], name, flag)
+    users = None
     if "inside" in order:
+        users = os.open(f"/proc/{order['inside']}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         system.enter(order["inside"], "mnt", system.NEWNS)
     else:
         build_root(order["root"], order["plan"])
@@ -124,7 +128,12 @@ def become_container(order: dict[str, Any], handles: list[int]) -> NoReturn:
             signal.signal(each, signal.SIG_DFL)
     if order["no_new_privileges"]:
         system.prctl(system.PR_SET_NO_NEW_PRIVS, 1)
-    system.limit_capabilities(order["capabilities"])
+    if order["user"] or order["group"]:
+        system.become_user(order["user"], order["group"], order["capabilities"], users, order["groups"])
+    else:
+        if order["groups"]:
+            os.setgroups(order["groups"])
+        system.limit_capabilities(order["capabilities"])
     argv = order["argv"]
     # Worded as a container runtime does it: the command, and the reason.
     try:

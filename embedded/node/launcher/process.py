@@ -46,13 +46,16 @@ class Process:
 
 @dataclass(frozen=True)
 class Command:
-    """A command to execute in a container: `capabilities` is a bit mask."""
+    """A command to execute in a container: `capabilities` is a bit mask; `user`, `group` and `groups` are ids."""
 
     argv: list[str]
     env: dict[str, str]
     cwd: str = "/"
     capabilities: int = 0
     no_new_privileges: bool = False
+    user: int = 0
+    group: int = 0
+    groups: tuple[int, ...] = ()
 
 
 async def read_pipe(reader: int, take: Callable[[bytes], object], process: Process, seconds: float) -> None:

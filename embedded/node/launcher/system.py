@@ -3,9 +3,12 @@
 import ctypes
 import errno
 import os
+import stat
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 NEWNS, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x00020000, 0x04000000, 0x08000000, 0x20000000, 0x40000000
+NEWUSER = 0x10000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = (
     1,
     2,
@@ -22,6 +25,7 @@ _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _MNT_DETACH, _AT_FDCWD, _AT_RECURSIVE, _SYS_MOUNT_SETATTR = 2, -100, 0x8000, 442
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAPABILITY_VERSION = 0x20080522
+_SET_IDS = 1 << 6 | 1 << 7  # CAP_SETGID, CAP_SETUID
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -54,11 +58,16 @@ def remount_read_only(target: str) -> None:
     with open("/proc/self/mountinfo", "rb") as table:
         found = [line.split()[4].decode("unicode_escape").encode("latin-1").decode() for line in table]
     for path in sorted({path for path in found if path == top or path.startswith(top.rstrip("/") + "/")}):
-        # Flags that are not repeated would be cleared, which a user namespace may not do.
-        kept = os.statvfs(path).f_flag
-        flags = kept & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME)
-        flags |= MS_RELATIME if kept & ST_RELATIME else 0
-        mount("none", path, flags=MS_REMOUNT | MS_BIND | MS_RDONLY | flags)
+        remount_one_read_only(path)
+
+
+def remount_one_read_only(target: str) -> None:
+    """Make the mount `target` read-only, without the mounts below it."""
+    # Flags that are not repeated would be cleared, which a user namespace may not do.
+    kept = os.statvfs(target).f_flag
+    flags = kept & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME)
+    flags |= MS_RELATIME if kept & ST_RELATIME else 0
+    mount("none", target, flags=MS_REMOUNT | MS_BIND | MS_RDONLY | flags)
 
 
 def change_root(root: str) -> None:
@@ -110,3 +119,78 @@ def limit_capabilities(mask: int) -> None:
     check(_libc.capget(header, sets), "read capabilities")
     low, high = sets[1] & mask, sets[4] & mask >> 32
     check(_libc.capset(header, (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)), "set capabilities")
+
+
+def _map_ids(user: int, groups: Iterable[int]) -> None:
+    """Create a user namespace in which this process is `user`, and in which `groups` are those of the machine.
+
+    Only a process outside may map more than one group: a child, which remains there.
+    """
+    maps = {"uid_map": f"{user} {os.geteuid()} 1\n", "gid_map": "".join(f"{one} {one} 1\n" for one in groups)}
+    here = os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # this process, also for the child
+    created, tell = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.close(tell)
+            if os.read(created, 1):
+                for name, value in maps.items():
+                    with open(name, "w", opener=lambda path, _: os.open(path, os.O_WRONLY, dir_fd=here)) as file:
+                        file.write(value)
+                code = 0
+        except OSError as error:
+            code = error.errno or 1
+        finally:
+            os._exit(code)
+    try:
+        unshare(NEWUSER, "user")
+        os.write(tell, b"1")
+    finally:
+        for handle in (tell, created, here):
+            os.close(handle)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        raise OSError(code, f"groups {' '.join(map(str, groups))}: {os.strerror(code)}")
+
+
+def become_user(user: int, group: int, mask: int, namespace: int | None = None, groups: Sequence[int] = ()) -> None:
+    """Become `user` and `group`, with the capabilities of `mask`.
+
+    A user namespace that has only these two gives them without root, too. Where the kernel allows none, the ids of the
+    machine are set.
+
+    Args:
+        user: User id, 0 or above.
+        group: Group id, 0 or above.
+        mask: Capabilities, as for `limit_capabilities`; the next execve drops them, unless `user` is 0.
+        namespace: Descriptor of the user namespace of a process that became the same user; None to create one.
+        groups: Further groups, which only root of the machine can give.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    maps = (("setgroups", "deny"), ("uid_map", f"{user} {os.geteuid()} 1"), ("gid_map", f"{group} {os.getegid()} 1"))
+    try:
+        if namespace is not None:
+            enter_handle(namespace, NEWUSER, "user")
+        elif groups:
+            _map_ids(user, sorted({0, group, *groups}))
+        else:
+            unshare(NEWUSER, "user")
+            for name, value in maps:
+                with open(f"/proc/self/{name}", "w") as file:
+                    file.write(value)
+        if groups:
+            os.setgroups(groups)
+            os.setresgid(group, group, group)
+    except OSError:
+        for handle in (0, 1, 2):
+            if stat.S_ISFIFO(os.fstat(handle).st_mode) or os.isatty(handle):
+                os.fchown(handle, user, group)  # /dev/stdout is opened again by name
+        limit_capabilities(mask | _SET_IDS)
+        os.setgroups(groups)
+        os.setresgid(group, group, group)
+        os.setresuid(user, user, user)
+    else:
+        limit_capabilities(mask)

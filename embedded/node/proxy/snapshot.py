@@ -10,6 +10,15 @@ USE_WAYPOINT = "istio.io/use-waypoint"
 CANARY = "istio.io/use-waypoint-canary"
 CANARY_WEIGHT = "istio.io/use-waypoint-canary-weight"
 _WEIGHT = re.compile(r"[+-]?0{0,9}[0-9]{1,3}")  # as Go's Atoi reads it
+# Collections of a Snapshot, by the name of its field.
+PATHS = {
+    "services": "/api/v1/services",
+    "slices": "/apis/discovery.k8s.io/v1/endpointslices",
+    "pods": "/api/v1/pods",
+    "namespaces": "/api/v1/namespaces",
+    "gateways": "/apis/gateway.networking.k8s.io/v1/gateways",
+    "entries": "/apis/networking.istio.io/v1/serviceentries",
+}
 # Waypoints as `namespace/name`, each with its percentage of new connections.
 WaypointWeights = tuple[tuple[str, int], ...]
 DATAPLANE_MODE = "istio.io/dataplane-mode"
@@ -24,6 +33,7 @@ class Snapshot:
     pods: dict[str, Object] = field(default_factory=dict)
     namespaces: dict[str, Object] = field(default_factory=dict)
     gateways: dict[str, Object] = field(default_factory=dict)
+    entries: dict[str, Object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,11 @@ class ClientPod:
 def labels_of(item: Object | None) -> dict[str, str]:
     """Return the labels of an object that may be None."""
     return (item or {}).get("metadata", {}).get("labels") or {}
+
+
+def annotations(item: Object) -> dict[str, str]:
+    """Return the annotations of an object."""
+    return item["metadata"].get("annotations") or {}
 
 
 def service_waypoint(snapshot: Snapshot, service: Object) -> str | None:
@@ -78,17 +93,13 @@ def waypoint_weights(snapshot: Snapshot, service: Object) -> WaypointWeights:
     labels = next((labels_of(level) for level in levels if CANARY in labels_of(level)), {})
     canary = f"{labels.get(CANARY + '-namespace', namespace)}/{labels.get(CANARY)}"
     gateway = snapshot.gateways.get(canary)
-    weight = next((text for level in levels if (text := _annotations(level).get(CANARY_WEIGHT)) is not None), "0")
+    weight = next((text for level in levels if (text := annotations(level).get(CANARY_WEIGHT)) is not None), "0")
     usable = labels.get(CANARY) not in (None, "", "none") and canary != baseline
     if not usable or not gateway or not _accepts_services(snapshot, gateway, namespace):
         return ((baseline, 100),)
     if not _WEIGHT.fullmatch(weight) or not 0 <= int(weight) <= 100:
         return ((baseline, 100),)
     return ((baseline, 100 - int(weight)), (canary, int(weight)))
-
-
-def _annotations(item: Object) -> dict[str, str]:
-    return item["metadata"].get("annotations") or {}
 
 
 def _accepts_services(snapshot: Snapshot, gateway: Object, namespace: str) -> bool:
@@ -163,6 +174,11 @@ def _client(snapshot: Snapshot, address: str, pod: Object) -> ClientPod:
     return ClientPod(str(meta["uid"]), address, account if enrolled(snapshot, pod) else None)
 
 
+def socket_address(address: str, port: int) -> Object:
+    """Return an address in Envoy's form."""
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
 def endpoints(snapshot: Snapshot, service: str, port_name: str | None = None, port: int | None = None) -> list[Object]:
     """Return the ready endpoints of a Service's port in Envoy's form; without any, those that terminate but serve.
 
@@ -195,7 +211,4 @@ def endpoints(snapshot: Snapshot, service: str, port_name: str | None = None, po
                 ready |= found
             elif conditions.get("serving") and conditions.get("terminating"):
                 ending |= found
-    return [
-        {"endpoint": {"address": {"socket_address": {"address": address, "port_value": number}}}}
-        for address, number in sorted(ready or ending)
-    ]
+    return [{"endpoint": {"address": socket_address(address, number)}} for address, number in sorted(ready or ending)]

@@ -38,7 +38,7 @@ def test_unusable_state_folder_is_one_line(tmp_path: Path, command: str) -> None
 
 
 def test_full_disk_is_named_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_check_namespaces", lambda: None)
+    monkeypatch.setattr(cluster, "check_namespaces", lambda: None)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5 * 2**20))
     with pytest.raises(ClusterError, match=r"5 MiB of disk are free; free 256 MiB$"):
         cluster.up(tmp_path / "state", 0, 0, lambda _: None)

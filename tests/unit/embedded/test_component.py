@@ -60,6 +60,12 @@ async def test_check_of_a_lost_answer_is_a_problem() -> None:
     assert str(await find_problem(f"127.0.0.1:{port}")).startswith("not ready: ")
 
 
+async def end(task: asyncio.Task[None], process: SupervisedProcess) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    await process.stop(10)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         await asyncio.sleep(0.02)
@@ -76,7 +82,7 @@ async def test_process_starts_after_what_it_needs_and_again_when_it_ends(
     assert (process.starts, process.detail) == (0, "waiting for store")
     store.set_ready(None)
     await until(lambda: process.starts >= 3)
-    task.cancel()
+    await end(task, process)
 
 
 async def test_process_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,8 +93,7 @@ async def test_process_that_cannot_be_started_is_tried_again(tmp_path: Path, mon
     await until(lambda: "cannot be started" in process.detail)
     logs.mkdir()
     await until(lambda: process.starts == 1)
-    await process.stop(1)
-    task.cancel()
+    await end(task, process)
 
 
 async def test_failed_work_is_logged_and_tried_again(

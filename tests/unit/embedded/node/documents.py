@@ -19,6 +19,7 @@ SETTINGS: dict[str, Any] = {
     "kubelet_key": "/k",
     "mesh_ca_cert": "/mc",
     "cluster_domain": "cluster.local",
+    "resolver": "",
     "toolchain_bin": "/bin",
     "toolchain_share": "/share",
 }

@@ -1,11 +1,14 @@
 """Service names inside Pods."""
 
+import asyncio
 from typing import Any
 
 import pytest
-from dnslib import QTYPE, RCODE, DNSRecord
+from dnslib import QTYPE, RCODE, RR, A, DNSError, DNSRecord
 
-from embedded.node.dns import Zone, answer
+from embedded.node.dns import Forward, Zone, answer
+from embedded.node.proxy.snapshot import Snapshot
+from tests.unit.embedded.node.proxy.entries import entry, snapshot
 
 Object = dict[str, Any]
 
@@ -32,12 +35,20 @@ SLICES: dict[str, Object] = {
         ],
     }
 }
-ZONE = Zone("cluster.local", SERVICES, SLICES)
+ZONE = Zone("cluster.local", Snapshot(services=SERVICES, slices=SLICES))
 
 
-def ask(name: str, kind: str = "A", zone: Zone = ZONE, udp: bool = True) -> tuple[str, list[str]]:
+def reply_to(
+    packet: bytes, zone: Zone = ZONE, client: str = "", forward: Forward | None = None, *, udp: bool = False
+) -> bytes:
+    return asyncio.run(answer(zone, packet, client, forward, udp=udp))
+
+
+def ask(
+    name: str, kind: str = "A", zone: Zone = ZONE, client: str = "", forward: Forward | None = None
+) -> tuple[str, list[str]]:
     """The reply's code and its addresses."""
-    reply = DNSRecord.parse(answer(zone, DNSRecord.question(name, kind).pack(), udp=udp))
+    reply = DNSRecord.parse(reply_to(DNSRecord.question(name, kind).pack(), zone, client, forward, udp=True))
     return RCODE[reply.header.rcode], [str(record.rdata) for record in reply.rr]
 
 
@@ -83,7 +94,7 @@ def test_answer_namespace_exists_without_address() -> None:
 
 def test_answer_new_service_is_found_at_once() -> None:
     later: dict[str, Object] = {}
-    zone = Zone("cluster.local", later, {})
+    zone = Zone("cluster.local", Snapshot(services=later))
     assert ask("late.shop.svc.cluster.local", zone=zone) == ("NXDOMAIN", [])
     later.update([service("late", "shop", "10.96.0.5")])
     assert ask("late.shop.svc.cluster.local", zone=zone) == ("NOERROR", ["10.96.0.5"])
@@ -92,16 +103,16 @@ def test_answer_new_service_is_found_at_once() -> None:
 def test_answer_long_reply_is_truncated_over_udp_only() -> None:
     addresses = [f"10.244.2.{number}" for number in range(1, 101)]
     many = {**SLICES["shop/db-x"], "endpoints": [{"addresses": addresses, "conditions": {}}]}
-    zone = Zone("cluster.local", SERVICES, {"shop/db-x": many})
+    zone = Zone("cluster.local", Snapshot(services=SERVICES, slices={"shop/db-x": many}))
     query = DNSRecord.question("db.shop.svc.cluster.local").pack()
-    short, whole = answer(zone, query, udp=True), answer(zone, query, udp=False)
+    short, whole = reply_to(query, zone, udp=True), reply_to(query, zone)
     assert len(short) <= 512
     assert DNSRecord.parse(short).header.tc == 1
     assert len(DNSRecord.parse(whole).rr) == 100
 
 
 def test_answer_reply_repeats_the_question_verbatim() -> None:
-    reply = DNSRecord.parse(answer(ZONE, DNSRecord.question("REVIEWS.bookinfo-backends.svc.cluster.local").pack()))
+    reply = DNSRecord.parse(reply_to(DNSRecord.question("REVIEWS.bookinfo-backends.svc.cluster.local").pack()))
     assert str(reply.q.qname) == "REVIEWS.bookinfo-backends.svc.cluster.local."
     assert QTYPE[reply.rr[0].rtype] == "A"
 
@@ -114,18 +125,80 @@ def _external(name: str, target: str) -> tuple[str, Object]:
 def test_answer_external_name_follows_it_inside_the_cluster() -> None:
     inside = "reviews.bookinfo-backends.svc.cluster.local"
     services = SERVICES | dict([_external("alias", inside), _external("twice", "alias.shop.svc.cluster.local")])
-    zone = Zone("cluster.local", services, {})
+    zone = Zone("cluster.local", Snapshot(services=services))
     assert ask("alias.shop.svc.cluster.local", zone=zone) == ("NOERROR", [f"{inside}.", "10.96.0.9"])
     chain = ["alias.shop.svc.cluster.local.", f"{inside}.", "10.96.0.9"]
     assert ask("twice.shop.svc.cluster.local", zone=zone) == ("NOERROR", chain)
 
 
 def test_answer_external_name_outside_is_nxdomain() -> None:
-    zone = Zone("cluster.local", dict([_external("web", "www.example.org")]), {})
+    zone = Zone("cluster.local", Snapshot(services=dict([_external("web", "www.example.org")])))
     assert ask("web.shop.svc.cluster.local", zone=zone) == ("NXDOMAIN", ["www.example.org."])
+
+
+async def found(query: DNSRecord) -> DNSRecord:
+    """Answer as the user network: example.org has an address, and each other name is unknown."""
+    reply = query.reply()
+    if str(query.q.qname) == "www.example.org." and query.q.qtype == QTYPE.A:
+        reply.add_answer(RR(query.q.qname, QTYPE.A, rdata=A("203.0.113.10"), ttl=0))
+    elif query.q.qtype == QTYPE.A:
+        reply.header.rcode = RCODE.NXDOMAIN
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("www.example.org", "A", ("NOERROR", ["203.0.113.10"])),
+        ("www.example.org", "AAAA", ("NOERROR", [])),
+        ("nowhere.example.org", "A", ("NXDOMAIN", [])),
+        ("web.shop.svc.cluster.local", "A", ("NOERROR", ["www.example.org.", "203.0.113.10"])),
+    ],
+)
+def test_answer_name_outside_is_that_of_the_user_network(name: str, kind: str, expected: tuple[str, list[str]]) -> None:
+    zone = Zone("cluster.local", Snapshot(services=dict([_external("web", "www.example.org")])))
+    assert ask(name, kind, zone, forward=found) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["example.org.svc.cluster.local", "example.org.cluster.local", "cluster.local", "nowhere.shop.svc"]
+)
+def test_answer_name_of_the_cluster_is_never_forwarded(name: str) -> None:
+    async def forbidden(_: DNSRecord) -> DNSRecord:
+        raise AssertionError(name)
+
+    ask(name, forward=forbidden)
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), OSError(101, "Network is unreachable"), DNSError("cut")])
+def test_answer_without_a_reply_of_the_user_network_is_a_server_failure(error: Exception) -> None:
+    async def silent(_: DNSRecord) -> DNSRecord:
+        raise error
+
+    assert ask("www.example.org", forward=silent) == ("SERVFAIL", [])
 
 
 def test_answer_external_names_in_a_circle_end() -> None:
     services = [_external("a", "b.shop.svc.cluster.local"), _external("b", "a.shop.svc.cluster.local")]
-    code, records = ask("a.shop.svc.cluster.local", zone=Zone("cluster.local", dict(services), {}))
+    code, records = ask("a.shop.svc.cluster.local", zone=Zone("cluster.local", Snapshot(services=dict(services))))
     assert (code, len(records)) == ("NOERROR", 8)
+
+
+@pytest.mark.parametrize(
+    ("client", "answer"),
+    [
+        ("10.244.1.2", ("NOERROR", ["240.240.0.1"])),
+        ("10.244.1.3", ("NXDOMAIN", [])),
+        ("10.244.0.1", ("NXDOMAIN", [])),
+    ],
+)
+def test_answer_host_of_a_service_entry_is_its_virtual_address_for_enrolled_pods(
+    client: str, answer: tuple[str, list[str]]
+) -> None:
+    zone = Zone("cluster.local", snapshot(entry()))
+    assert answer == ask("API.example.test", zone=zone, client=client)
+
+
+def test_answer_ipv6_query_for_a_host_of_a_service_entry_gives_no_address() -> None:
+    zone = Zone("cluster.local", snapshot(entry()))
+    assert ask("api.example.test", "AAAA", zone=zone, client="10.244.1.2") == ("NOERROR", [])

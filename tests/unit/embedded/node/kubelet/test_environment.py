@@ -65,3 +65,9 @@ def test_field_value_labels_are_sorted_and_quoted() -> None:
 @pytest.mark.parametrize(("text", "number"), [("250m", 0.25), ("1Gi", 2**30), ("2", 2), ("1e3", 1000), ("5k", 5000)])
 def test_quantity_text_becomes_a_number(text: str, number: float) -> None:
     assert number == environment.quantity(text)
+
+
+def test_expand_known_unknown_name_is_named() -> None:
+    assert environment.expand_known("of/$(POD)/$$(X)", {"POD": "one"}) == "of/one/$(X)"
+    with pytest.raises(environment.MissingReference, match=r"^of/\$\(POD\): the container has no variable POD$"):
+        environment.expand_known("of/$(POD)", {})

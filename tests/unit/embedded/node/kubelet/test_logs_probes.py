@@ -3,8 +3,10 @@
 import asyncio
 from pathlib import Path
 
+import grpc
 import pytest
 from aiohttp import web
+from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from embedded.node.kubelet import logs, probes
 
@@ -59,7 +61,7 @@ async def test_attempt_http_probe_passes_by_status_and_time() -> None:
     container = {"ports": [{"name": "http", "containerPort": port}]}
 
     async def ask(path: str) -> probes.ProbeResult:
-        probe = {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 0.3}
+        probe = {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 0.3 if path == "/slow" else 10}
         return await probes.attempt(probe, container, "127.0.0.1", _never)
 
     try:
@@ -71,6 +73,32 @@ async def test_attempt_http_probe_passes_by_status_and_time() -> None:
     finally:
         await runner.cleanup()
     assert not (await ask("/200")).passed
+
+
+@pytest.mark.asyncio
+async def test_attempt_grpc_probe_passes_by_health_status() -> None:
+    async def check(request: StringValue, context: grpc.aio.ServicerContext) -> Int32Value:
+        if request.value == "unknown":
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        return Int32Value(value=1 if request.value == "well" else 2)
+
+    server = grpc.aio.server()
+    method = grpc.unary_unary_rpc_method_handler(check, StringValue.FromString, Int32Value.SerializeToString)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+
+    async def ask(service: str) -> probes.ProbeResult:
+        probe = {"grpc": {"port": port, "service": service}, "timeoutSeconds": 5}
+        return await probes.attempt(probe, {}, "127.0.0.1", _never)
+
+    try:
+        assert (await ask("well")).passed
+        assert await ask("") == probes.ProbeResult(False, "gRPC probe failed with health status 2")
+        assert await ask("unknown") == probes.ProbeResult(False, "gRPC probe failed with NOT_FOUND: no such service")
+    finally:
+        await server.stop(None)
+    assert (await ask("well")).message.startswith("gRPC probe failed with UNAVAILABLE")
 
 
 @pytest.mark.asyncio

@@ -47,6 +47,14 @@ def test_plan_devices_are_the_containers_own() -> None:
     assert ["show", "/dev/null", "/dev/null"] in steps
 
 
+def test_plan_read_only_root_seals_folders_that_no_volume_covers() -> None:
+    steps = plan({"/tmp": Bind("/a-volume")}, read_only=True)
+    sealed = {target for kind, _, target in steps if kind == "read-only"}
+    assert {"/", "/run", "/var/tmp"} <= sealed
+    assert not {target for target in sealed if target.startswith(("/tmp", "/dev"))}
+    assert [step for step in plan({}) if step[0] == "read-only"] == []
+
+
 def test_plan_volume_above_python_leaves_python_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts.sys, "prefix", "/tmp/clone/venv")
     steps = plan({"/tmp": Bind("/a-volume")}, ["/tmp/clone"])

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 
 from embedded.control_plane.pki import Authority
-from embedded.node.proxy import controller as proxy
+from embedded.node.proxy import envoy_process as proxy
 from embedded.node.proxy.envoy_config import EnvoyResources
 
 IDENTITY = "spiffe://cluster.local/ns/shop/sa/cart"

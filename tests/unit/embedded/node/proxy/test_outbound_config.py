@@ -1,23 +1,18 @@
 """The node proxy's decisions: from the cluster's objects to Envoy's resources."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from embedded.node.proxy.envoy_config import CLOSED, EnvoyResources, ProxySettings
-from embedded.node.proxy.envoy_config import resources as build
+from embedded.node.proxy.outbound_config import resources as build
 from embedded.node.proxy.snapshot import Snapshot, endpoints, service_waypoint
 from embedded.node.proxy.waypoint_tracker import WaypointTracker
+from tests.unit.embedded.node.proxy.settings import SETTINGS
 
 Object = dict[str, Any]
 BACK, FRONT = "bookinfo-backends", "bookinfo-frontends"
-SETTINGS = ProxySettings(
-    trust_domain="cluster.local",
-    pod_cidr="10.244.0.0/16",
-    node_ip="10.244.0.1",
-    ca="/ca.crt",
-    certificate=lambda identity: (f"{identity}.crt", f"{identity}.key"),
-)
 
 
 def meta(name: str, namespace: str | None, labels: dict[str, str] | None = None) -> Object:
@@ -86,9 +81,14 @@ def resources(snapshot: Snapshot, settings: ProxySettings) -> EnvoyResources:
     return build(snapshot, settings, tracker)
 
 
+def service_listener(built: EnvoyResources) -> Object:
+    (listener,) = (item for name, item in built.listeners.items() if name != "pods")
+    return listener
+
+
 def chains(built: EnvoyResources) -> dict[str, str]:
     """Source prefix of each filter chain to the cluster it leads to."""
-    (listener,) = built.listeners.values()
+    listener = service_listener(built)
     found = {}
     for chain in listener["filter_chains"]:
         (source,) = chain["filter_chain_match"]["source_prefix_ranges"]
@@ -99,6 +99,24 @@ def chains(built: EnvoyResources) -> dict[str, str]:
     return found
 
 
+def test_resources_node_port_goes_to_the_endpoints() -> None:
+    item = service()
+    item["spec"]["ports"][0]["nodePort"] = 30080
+    listener = resources(snapshot(services={f"{BACK}/reviews": item}), SETTINGS).listeners[f"{BACK}/reviews:9080:node"]
+    assert listener["address"] == {"socket_address": {"address": SETTINGS.node_ip, "port_value": 30080}}
+    assert listener["filter_chains"] == []
+    assert listener["default_filter_chain"]["filters"][0]["typed_config"]["cluster"] == PLAIN
+
+
+def test_resources_session_affinity_chooses_by_the_address_of_the_client() -> None:
+    item = service()
+    item["spec"]["sessionAffinity"] = "ClientIP"
+    built = resources(snapshot(services={f"{BACK}/reviews": item}), SETTINGS)
+    proxy = service_listener(built)["default_filter_chain"]["filters"][0]["typed_config"]
+    assert (built.clusters[PLAIN]["lb_policy"], proxy["hash_policy"]) == ("MAGLEV", [{"source_ip": {}}])
+    assert "lb_policy" not in resources(snapshot(), SETTINGS).clusters[PLAIN]
+
+
 HBONE = f"hbone|spiffe://cluster.local/ns/{FRONT}/sa/shop|{BACK}/waypoint"
 PLAIN = f"plain|{BACK}/reviews|9080"
 
@@ -106,7 +124,7 @@ PLAIN = f"plain|{BACK}/reviews|9080"
 def test_resources_enrolled_client_uses_waypoint_with_its_identity() -> None:
     built = resources(snapshot(), SETTINGS)
     assert chains(built)["10.244.1.2/32"] == HBONE
-    (listener,) = built.listeners.values()
+    listener = service_listener(built)
     proxy = next(c for c in listener["filter_chains"] if c["name"].startswith("uid-page"))["filters"][0]["typed_config"]
     assert proxy["tunneling_config"] == {"hostname": "10.96.0.9:9080"}
     tls = built.clusters[HBONE]["transport_socket"]["typed_config"]["common_tls_context"]
@@ -183,8 +201,30 @@ def test_resources_changed_endpoints_leave_listeners_unchanged() -> None:
 
 
 def test_resources_headless_service_or_udp_port_has_no_listener() -> None:
-    assert resources(snapshot(services={"x": service(address="None")}), SETTINGS).listeners == {}
-    assert [f"{BACK}/reviews:9080"] == list(resources(snapshot(), SETTINGS).listeners)
+    assert list(resources(snapshot(services={"x": service(address="None")}), SETTINGS).listeners) == ["pods"]
+    assert [f"{BACK}/reviews:9080", "pods"] == list(resources(snapshot(), SETTINGS).listeners)
+
+
+def test_resources_enrolled_clients_reach_pods_with_their_identity() -> None:
+    built = resources(snapshot(), SETTINGS)
+    listener = built.listeners["pods"]
+    assert listener["transparent"] is True
+    (chain,) = listener["filter_chains"]
+    assert chain["filter_chain_match"]["source_prefix_ranges"] == [{"address_prefix": "10.244.1.2", "prefix_len": 32}]
+    proxy = chain["filters"][0]["typed_config"]
+    assert proxy["tunneling_config"] == {"hostname": "%DOWNSTREAM_LOCAL_ADDRESS%"}
+    cluster = built.clusters[proxy["cluster"]]
+    assert cluster["original_dst_lb_config"] == {"upstream_port_override": 15008}
+    tls = cluster["transport_socket"]["typed_config"]["common_tls_context"]
+    assert (
+        f"spiffe://cluster.local/ns/{FRONT}/sa/shop.crt" == tls["tls_certificates"][0]["certificate_chain"]["filename"]
+    )
+
+
+def test_resources_without_capture_connect_with_the_address_of_the_node() -> None:
+    built = resources(snapshot(), replace(SETTINGS, captures=False))
+    assert [f"{BACK}/reviews:9080"] == list(built.listeners)
+    assert built.listeners[f"{BACK}/reviews:9080"]["listener_filters"] == []
 
 
 def test_service_waypoint_service_label_overrides_namespace() -> None:
