@@ -22,11 +22,11 @@ HEAD = """# Configuration
 
 A stack has nine settings. Eight of them are objects, and each value in an object has a path:
 
-```bash
-pulumi config set --path canary.weight 50
-pulumi config set --path stages.canary true
-pulumi config set --path canary.cohort.value tester --secret
-pulumi config rm --path canary.cohort
+```console
+$ pulumi config set --path canary.weight 50
+$ pulumi config set --path stages.canary true
+$ pulumi config set --path canary.cohort.value tester --secret
+$ pulumi config rm --path canary.cohort
 ```
 
 An object that is set in part keeps the defaults of the rest. Every command also takes the values under `config` in

@@ -1,4 +1,4 @@
-"""The pages of the walk through the lab, in the order in which their commands run."""
+"""The pages whose commands a test runs, in their order."""
 
 from pathlib import Path
 
@@ -9,6 +9,8 @@ README = ROOT / "README.md"
 FOLDER = ROOT / "docs" / "lab"
 # The pages of the stages follow the table of stages; each continues with the stack of the page before.
 PAGES = [FOLDER / "start.md", *(FOLDER / f"{stage}.md" for stage in PATHS)]
+# Each begins with a stack without settings, but `watch` with the stack of the page before.
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("getting-started", "configuration", "chaos", "watch")]
 
 
 def recorded(page: Path) -> Path:

@@ -28,8 +28,13 @@ END_SECONDS = 5.0
 WATCH_SECONDS = 240  # length of one watch, after which the API server ends it
 POLL_SECONDS = 0.05
 CHUNK_BYTES = 1 << 22  # of the longest answer between two lines
-# Answers the paths of its standard input, each with a line after it.
-_ADMIN = 'while read -r path; do pilot-agent request GET "$path" 2>/dev/null; printf "\\n%s\\n" "$0"; done'
+# Answers the paths of its standard input, each with a line after it. curl, which the default image of Istio has, needs
+# a fraction of the time of pilot-agent. Both ask the admin interface at port 15000.
+_ADMIN = """
+if command -v curl >/dev/null; then ask() { curl -gsf --noproxy '*' "http://127.0.0.1:15000/$1"; }
+else ask() { pilot-agent request GET "$1" 2>/dev/null; }; fi
+while read -r path; do ask "$path" </dev/null; printf "\\n%s\\n" "$0"; done
+"""
 
 
 async def start(*command: str, folder: Path | None = None) -> asyncio.subprocess.Process:

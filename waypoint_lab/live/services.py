@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.live.envoy_state import Routes, ServiceRoutes
@@ -29,13 +29,10 @@ class Declared:
     mirrored: set[tuple[str, str]] = field(default_factory=set)
     addresses: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def of(self, service: RouteTarget, backend: RouteTarget) -> float | None:
-        """Return the declared percent of a Service's requests to a backend; None where no rule for all names it."""
-        found = self.weights.get(service) or self.weights.get(service._replace(port=0))
-        if found is None:
-            return None
-        wanted = (backend, backend._replace(port=0))
-        return next((weight for place, weight in found.items() if place in wanted), None)
+    def split(self, service: RouteTarget) -> dict[RouteTarget, float]:
+        """Return the declared percent of a Service's requests by backend; empty where no rule for all is known."""
+        found = self.weights.get(service) or self.weights.get(service._replace(port=0)) or {}
+        return {one if one.port else one._replace(port=service.port): weight for one, weight in found.items()}
 
 
 def estimate(hits: int, requests: int) -> Estimate | None:
@@ -52,6 +49,29 @@ def roles(config: LabConfig) -> dict[tuple[str, str], str]:
     return {(backend.service, config.app.namespace): role for role, backend in named.items()}
 
 
+def split(config: LabConfig, where: RouteTarget, declared: Declared) -> dict[RouteTarget, float]:
+    """Return the declared percent of a Service's requests by backend, those of weight 0 included.
+
+    The program leaves the canary out of the route at 0 %, and the baseline at 100 %; the config names both.
+    """
+    found, app = declared.split(where), config.app
+    if not (found and config.stages.canary and (where.name, where.namespace) == (app.service, app.namespace)):
+        return found
+    both = {RouteTarget(one.service, app.namespace, where.port): 0.0 for one in (app.baseline, app.canary)}
+    return both | found
+
+
+def _with_split(routes: ServiceRoutes, weights: Weights, known: Sequence[tuple[str, str]]) -> ServiceRoutes:
+    """Return the routes with all backends of the split, in the order of the config's backends."""
+    if not routes.weights:
+        return routes
+    found = sorted(
+        {**dict.fromkeys(weights), **dict.fromkeys(routes.backends)},
+        key=lambda one: known.index(place) if (place := (one.name, one.namespace)) in known else len(known),
+    )
+    return replace(routes, weights={**dict.fromkeys(weights, 0.0), **routes.weights}, backends=tuple(found))
+
+
 def services(config: LabConfig, live: Routes, declared: Declared, window: Window, now: float) -> tuple[Service, ...]:
     """Return the Services: the stack's own first, then those with a split, then by requests.
 
@@ -65,9 +85,11 @@ def services(config: LabConfig, live: Routes, declared: Declared, window: Window
         now: The present time.
     """
     lines, counts = window.lines(now), window.counts
+    splits, known = {where: split(config, where, declared) for where in live}, [*roles(config)]
+    live = {where: _with_split(routes, splits[where], known) for where, routes in live.items()}
     elsewhere = {one for where, routes in live.items() for one in routes.backends if one != where}
     found = [
-        _service(config, where, routes, declared, window, counts, lines, now)
+        _service(config, where, routes, splits[where], declared, window, counts, lines, now)
         for where, routes in live.items()
         if len(routes.backends) > 1 or where not in elsewhere
     ]
@@ -80,6 +102,7 @@ def _service(
     config: LabConfig,
     where: RouteTarget,
     routes: ServiceRoutes,
+    weights: Weights,
     declared: Declared,
     window: Window,
     counts: Mapping[RouteTarget, Counts],
@@ -112,7 +135,7 @@ def _service(
                 namespace=one.namespace,
                 port=one.port,
                 role=known.get((one.name, one.namespace), ""),
-                weight=declared.of(where, one) if declared.weights else routes.weights.get(one),
+                weight=weights.get(one) if declared.weights else routes.weights.get(one),
                 live_weight=routes.weights.get(one),
                 requests=asked[one],
                 active=window.active.get(one, 0),

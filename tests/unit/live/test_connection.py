@@ -1,5 +1,7 @@
-"""The process that carries the API leaves nothing behind, also where this process is killed."""
+"""The process that carries the API leaves nothing behind; the admin interface of Envoy is asked by what the Pod has."""
 
+import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -7,6 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.unit.configs import lab_config
+from waypoint_lab.errors import KubectlError
+from waypoint_lab.live.connection import Admin
 
 PROGRAM = """
 import asyncio, pathlib, sys
@@ -35,3 +41,30 @@ def test_proxy_of_a_process_that_ends_removes_its_folder(number: signal.Signals,
     while folder.exists():
         assert time.monotonic() - began < 10, "the folder is still there"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("program", ["curl", "pilot-agent"])
+def test_admin_answers_each_path_by_curl_or_pilot_agent(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, shell = tmp_path / "image", tmp_path / "kubectl"
+    image.mkdir()
+    (image / program).write_text('#!/bin/sh\ncase "$*" in *none) exit 22;; esac\necho "$0 $*"\n')
+    shell.write_text(f'#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift 2\nPATH={image} exec /bin/sh "$@"\n')
+    for file in (image / program, shell):
+        file.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    async def ask() -> list[str]:
+        admin = Admin(lab_config().target, "bookinfo-backends", "waypoint-1")
+        try:
+            with pytest.raises(KubectlError, match="the admin interface of Envoy does not answer"):
+                await admin.ask("none")
+            return [await admin.ask(path) for path in ("clusters?format=json", "stats?filter=^(a|b)$")]
+        finally:
+            await admin.close()
+
+    first, second = asyncio.run(ask())
+    assert first.startswith(f"{image / program} ")
+    assert first.endswith("clusters?format=json\n")
+    assert second.endswith("stats?filter=^(a|b)$\n")

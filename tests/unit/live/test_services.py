@@ -5,6 +5,7 @@ import pytest
 from tests.unit.live.answers import BASELINE, CANARY, CONFIG, IP, NAMESPACE, counters, line, listeners
 from tests.unit.live.test_window import BASE, NEXT
 from waypoint_lab.live import envoy_state
+from waypoint_lab.live.envoy_state import ServiceRoutes
 from waypoint_lab.live.model import Service
 from waypoint_lab.live.objects import RouteTarget
 from waypoint_lab.live.services import Declared, services
@@ -75,3 +76,32 @@ def test_backend_of_a_rule_with_a_header_has_no_weight() -> None:
     window.start(EndpointCounters({}), 100.0)
     (service,) = services(CONFIG, live, DECLARED, window, 102.0)
     assert {one.name: one.weight for one in service.backends} == {"reviews-v2": None, BASELINE: 50.0, CANARY: 50.0}
+
+
+@pytest.mark.parametrize("zero", [BASELINE, CANARY])
+def test_backend_of_weight_0_is_listed_though_neither_route_nor_envoy_has_it(zero: str) -> None:
+    (other,) = {BASELINE, CANARY} - {zero}
+    declared = Declared({REVIEWS: {RouteTarget(other, NAMESPACE, 9080): 100.0}})
+    live = {
+        **envoy_state.read(listeners({other: 100})),
+        RouteTarget(zero, NAMESPACE, 9080): ServiceRoutes({}, (RouteTarget(zero, NAMESPACE, 9080),)),
+    }
+    window = Window(10.0)
+    window.start(EndpointCounters({}), 100.0)
+    (service,) = services(CONFIG, live, declared, window, 102.0)
+    weights = {one.name: (one.weight, one.live_weight) for one in service.backends}
+    assert [*weights] == [BASELINE, CANARY]
+    assert weights == {zero: (0.0, 0.0), other: (100.0, 100.0)}
+
+
+def test_backend_that_envoy_does_not_have_yet_is_listed_with_its_declared_weight() -> None:
+    live = envoy_state.read(listeners({BASELINE: 100}))
+    window = Window(10.0)
+    window.start(EndpointCounters({}), 100.0)
+    more = RouteTarget("reviews-v4", NAMESPACE, 0)
+    (service,) = services(CONFIG, live, Declared({REVIEWS: {BASE: 80.0, more: 20.0}}), window, 102.0)
+    assert [(one.name, one.port, one.weight, one.live_weight) for one in service.backends] == [
+        (BASELINE, 9080, 80.0, 100.0),
+        (CANARY, 9080, 0.0, 0.0),
+        ("reviews-v4", 9080, 20.0, 0.0),
+    ]

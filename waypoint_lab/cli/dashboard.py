@@ -1,0 +1,84 @@
+"""`lab dashboard`: show traffic and promotion in a browser."""
+
+import threading
+import webbrowser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from embedded.cluster import PROJECT_FOLDER
+from waypoint_lab import signals
+from waypoint_lab.cli import output
+from waypoint_lab.cli.main import Invocation
+from waypoint_lab.config.target import stack_config, use_target
+from waypoint_lab.dashboard.actions import PageActions, lab_command
+from waypoint_lab.dashboard.feed import PageFeed
+from waypoint_lab.dashboard.history import JsonSnapshot
+from waypoint_lab.dashboard.server import serving
+from waypoint_lab.errors import ConfigError
+from waypoint_lab.live.model import to_json
+from waypoint_lab.live.sampler import Sampler
+
+WINDOW_SECONDS = 10.0
+
+
+def declared_weights(folder: Path, stack: str) -> Callable[[], Sequence[float]]:
+    """Return a function that reads the canary's weight and its last step; empty while stage canary is off."""
+    file = folder / f"Pulumi.{stack}.yaml"
+    known: dict[int, Sequence[float]] = {}
+
+    def read() -> Sequence[float]:
+        try:
+            changed = file.stat().st_mtime_ns
+            if changed not in known:
+                config = stack_config(folder, stack)
+                known.clear()
+                known[changed] = (config.canary.weight, config.canary.steps[-1]) if config.stages.canary else ()
+            return known[changed]
+        except (OSError, ConfigError):  # the file is being written, or its user is not done yet
+            return ()
+
+    return read
+
+
+@click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="N",
+    help="Port on 127.0.0.1 [default: any free one].",
+)
+@click.option("--open", "open_page", is_flag=True, help="Open the page in the browser of this machine.")
+@output.stack_option
+@click.pass_obj
+def dashboard(invocation: Invocation, port: int, open_page: bool, stack: str) -> None:
+    """Show traffic and promotion in a browser.
+
+    Prints the address of a page that only this machine can open. Its buttons run `lab canary`. Ctrl-C ends it; a
+    promotion that a button started is paused first.
+    """
+    report = output.reporter("dashboard")
+    config = stack_config(PROJECT_FOLDER, stack)
+    use_target(invocation.state, config)
+    ended = threading.Event()
+    with Sampler(config, PROJECT_FOLDER, stack=stack, window_seconds=WINDOW_SECONDS) as sampler:
+
+        def source(after: float, limit_seconds: float) -> JsonSnapshot | None:
+            snapshot = sampler.wait(after=after, limit_seconds=limit_seconds)
+            return to_json(snapshot) if snapshot.time > after else None
+
+        with PageFeed(source) as feed:
+            weights = declared_weights(PROJECT_FOLDER, stack)
+            actions = PageActions(lab_command(invocation.state), PROJECT_FOLDER, stack, weights, lambda: feed.busy)
+            feed.actions = actions.document
+            try:
+                with serving(port, feed, actions) as access, signals.handled(lambda *_: ended.set()):
+                    click.echo(access.address)
+                    report("open this address in a browser of this machine; Ctrl-C ends the dashboard")
+                    if open_page and not webbrowser.open(access.address):
+                        report("there is no browser to open; copy the address")
+                    ended.wait()
+            finally:
+                actions.close(report)

@@ -1,0 +1,1 @@
+"""The dashboard: one local page that shows the traffic and the promotion of a stack, and has three safe buttons."""

@@ -1,0 +1,68 @@
+"""The time series of the page, from the snapshots of the sampler."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+JsonSnapshot = Mapping[str, Any]  # as `live.model.to_json` writes it
+Point = dict[str, Any]
+
+KEPT_POINTS = 1500  # ten minutes at the sampler's pace
+KEPT_CHANGES = 100
+SPAN_SECONDS = 1.0  # of one point: counters of two snapshots at least so far apart
+
+
+class PageHistory:
+    """Points and changes since the dashboard started, at most ten minutes of them."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.points: deque[Point] = deque(maxlen=KEPT_POINTS)
+        self.changes: deque[dict[str, Any]] = deque(maxlen=KEPT_CHANGES)
+        self._last: deque[JsonSnapshot] = deque()
+
+    def add(self, snapshot: JsonSnapshot) -> Point:
+        """Add a snapshot, and return its point.
+
+        A point has for each backend, by SERVICE/BACKEND, its share and rate in the last second, its success and
+        latencies in the window of the sampler, and its weight in Envoy. None means that nothing was measured.
+        """
+        while len(self._last) > 1 and snapshot["time"] - self._last[1]["time"] >= SPAN_SECONDS:
+            self._last.popleft()
+        before = self._last[0] if self._last else None
+        self._last.append(snapshot)
+        point: Point = {"time": snapshot["time"], "backends": {}}
+        for service in snapshot["services"]:
+            point["backends"].update(_backends(service, before, snapshot["time"]))
+        self.points.append(point)
+        for change in snapshot["changes"]:
+            if change not in self.changes:
+                self.changes.append(dict(change))
+        return point
+
+
+def _backends(service: Mapping[str, Any], before: JsonSnapshot | None, time: float) -> Point:
+    """Return the values of each backend of a Service."""
+    backends: Sequence[Mapping[str, Any]] = service["backends"]
+    earlier = {
+        (one["name"], two["name"]): two["total"]["requests"]
+        for one in (before or {"services": []})["services"]
+        for two in one["backends"]
+    }
+    new: dict[str, int] = {}
+    for one in backends:
+        if (then := earlier.get((service["name"], one["name"]))) is not None:
+            new[one["name"]] = max(0, one["total"]["requests"] - then)
+    total = sum(new.values())
+    seconds = time - before["time"] if before else 0.0
+    return {
+        f"{service['name']}/{one['name']}": {
+            "share": new[one["name"]] / total if total and one["name"] in new else None,
+            "rate": new[one["name"]] / seconds if seconds and one["name"] in new else None,
+            "success": one["success"]["value"] if one["success"] else None,
+            "p50": one["p50_seconds"],
+            "p99": one["p99_seconds"],
+            "weight": one["live_weight"],
+        }
+        for one in backends
+    }
