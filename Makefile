@@ -37,7 +37,8 @@ browser: .venv/.installed-dev ## Check that Chromium is here for the browser tes
 	if [ "$(BROWSER)" != no ]; then .venv/bin/python -m tools.browser; fi
 
 test: browser toolchain check ## Run `check`, and every test on a cluster; BROWSER=no leaves out the browser tests
-	.venv/bin/pytest -q -m "not unit and not soak$(if $(filter no,$(BROWSER)), and not browser)"
+	.venv/bin/pytest -q -n 2 tests/statistics
+	.venv/bin/pytest -q -m "(cluster or e2e) and not soak$(if $(filter no,$(BROWSER)), and not browser)"
 
 soak: toolchain .venv/.installed-dev ## Run the tests that take long or kill processes at random moments, and 145,000 cases of properties
 	WAYPOINT_LAB_SOAK_CASES=5000 .venv/bin/pytest -q -s $(PROPERTIES)

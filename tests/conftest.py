@@ -50,8 +50,8 @@ def cluster_state() -> Iterator[Path]:
     """Return the state folder of a running cluster with bookinfo, apart from the user's own; removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="waypoint-lab-") as folder:
         state = Path(folder)
-        lab(state, "up", "--api-port", str(free_port()), "--http-port", str(free_port()))
         try:
+            lab(state, "up", "--isolated", "--api-port", str(free_port()), "--http-port", str(free_port()))
             yield state
         finally:
             lab(state, "down")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 
 def type_into(
-    argv: Sequence[str], steps: Sequence[tuple[str, str]], environment: Mapping[str, str], seconds: float = 30.0
+    argv: Sequence[str], steps: Sequence[tuple[str, str]], environment: Mapping[str, str], seconds: float = 120.0
 ) -> tuple[int, str]:
     """Run a program in a terminal and type.
 

@@ -67,8 +67,10 @@ def pulumi(folder: Path, *arguments: str) -> str:
 
 
 def _is_pulumi(pid: int) -> bool:
+    """Return True for a Pulumi that has not ended; one whose parent has not read its exit has no command line."""
+    process = Path("/proc", str(pid))
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip() == "pulumi"
+        return (process / "comm").read_text().strip() == "pulumi" and bool((process / "cmdline").read_bytes())
     except OSError:
         return False
 

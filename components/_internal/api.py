@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 START_SECONDS = 20.0
 READ_SECONDS = 10.0
@@ -135,8 +134,8 @@ def end() -> None:
             _proxies.popitem()[1].end()
 
 
-def read(command: Sequence[str], path: str) -> dict[str, Any]:
-    """Return an object, or a list of them, from the API server.
+def read(command: Sequence[str], path: str) -> bytes:
+    """Return the API server's answer to a GET request.
 
     Args:
         command: kubectl with the options that name the cluster.
@@ -159,10 +158,14 @@ def read(command: Sequence[str], path: str) -> dict[str, Any]:
                 del _proxies[key]
         asked.end()
         raise ApiReadError(f"kubectl proxy gave no answer: {error}") from None
-    try:
-        found: dict[str, Any] = json.loads(body)
-    except ValueError:
-        found = {"message": " ".join(body.decode(errors="replace").split())}
     if status != http.client.OK:
-        raise ApiReadError(str(found.get("message") or f"the API server answered {status}"), status)
-    return found
+        raise ApiReadError(_message(body) or f"the API server answered {status}", status)
+    return body
+
+
+def _message(body: bytes) -> str:
+    """Return the message of a refusal: that of a Status, or a text."""
+    try:
+        return str(json.loads(body).get("message") or "")
+    except (ValueError, AttributeError):
+        return " ".join(body.decode(errors="replace").split())

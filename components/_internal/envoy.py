@@ -9,13 +9,12 @@ Object = Mapping[str, Any]
 DUMP = "config_dump"
 REQUESTS = "clusters?format=json"
 # Source: istio, pilot/cmd/pilot-agent/status/util/stats.go, which decides by these whether a proxy is ready.
-UPDATES = (
-    "stats?filter=^((cluster_manager.cds|listener_manager.lds).update_(success|rejected)"
-    "|cluster.xds-grpc.*upstream_rq_active)$"
-)
+FILTER = "^((cluster_manager.cds|listener_manager.lds).update_(success|rejected)|cluster.xds-grpc.*upstream_rq_active)$"
+UPDATES = f"stats?filter={FILTER}"
 DRAIN = "drain_listeners?graceful&skip_exit"
 _SERVICE = re.compile(r"inbound-vip\|.*\|([^|.]+)\.([^|.]+)\.svc\.[^|]*")
-_COUNTER = re.compile(r"([a-z_.;-]+): (\d+)")
+METRICS_PORT = 15090  # of each proxy's Pod; it serves `METRICS` and no other path of the admin interface
+METRICS = "stats/prometheus"
 
 
 class Updates(NamedTuple):
@@ -27,13 +26,17 @@ class Updates(NamedTuple):
 
 
 def updates(stats: str) -> Updates:
-    """Return the counters of `UPDATES`, as the admin interface prints them."""
-    found = {name.replace(";", ""): int(value) for name, value in _COUNTER.findall(stats)}
-    rejected = found.get("listener_manager.lds.update_rejected", 0)
+    """Return the counters of `UPDATES`, as the admin interface prints them, in its own format or as metrics."""
+
+    def counter(name: str, absent: int = 0) -> int:
+        found = re.search(rf"{name}\S* (\d+)$", stats, re.MULTILINE)  # a dot of the name is `_` in a metric
+        return int(found[1]) if found else absent
+
+    rejected = counter("listener_manager.lds.update_rejected")
     return Updates(
-        found.get("listener_manager.lds.update_success", 0) + rejected,
-        rejected + found.get("cluster_manager.cds.update_rejected", 0),
-        found.get("cluster.xds-grpc.upstream_rq_active", 1) > 0,
+        counter("listener_manager.lds.update_success") + rejected,
+        rejected + counter("cluster_manager.cds.update_rejected"),
+        counter("upstream_rq_active", absent=1) > 0,
     )
 
 

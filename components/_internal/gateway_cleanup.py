@@ -5,7 +5,7 @@ from typing import Any
 
 import pulumi
 
-from . import migration, waits
+from . import label_checks, waits
 from .waits import Access, Failed, Session
 
 # Kinds that istiod makes for a waypoint, and what owns them.
@@ -59,7 +59,7 @@ def hook(
         metadata = (await waits.plain(args.new_inputs))["metadata"]
         session = Session(cluster, metadata["namespace"], limit, where=f"Gateway {metadata['namespace']}")
         if places is not None:
-            await migration.check_labels(session, places, wanted)
+            await label_checks.check_labels(session, places, wanted)
         await wait(session, metadata["name"])
 
     return pulumi.ResourceHook(name, before)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pulumi
 
-from . import enrollment, envoy, waits, waypoint_deployment
+from . import enrollment, envoy, label_checks, waits, waypoint_deployment
 from .sync import GATEWAY
 from .waits import Access, Failed, Session
 from .waypoint_parameters import Parameters
@@ -142,39 +142,6 @@ async def _ready(session: Session, gateway: str) -> bool:
     return any(item.get("status", {}).get("availableReplicas", 0) for item in found["items"])
 
 
-def check_canary(gateway: str, enrolled: Sequence[Mapping[str, Any]]) -> None:
-    """Raise RuntimeError if a new canary would get connections at once, by the weight of an earlier canary."""
-    for item in enrolled:
-        if left := enrollment.weight(item):
-            raise Failed(
-                f"waypoint {gateway} would get {left} % of the new connections before it has the Services, because "
-                f"{item['metadata']['name']} still has the weight of the canary before: remove that first, by an "
-                f"update without a canary"
-            )
-
-
-async def enrolled_objects(session: Session, places: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the objects that carry the labels: Services and Namespaces."""
-    items: list[dict[str, Any]] = []
-    for namespace, services in enrollment.grouped(places, session.namespace).items():
-        names = [f"service/{service}" for service in services] or [f"namespace/{namespace}"]
-        found = await session.get(*names, "--show-managed-fields", namespace=namespace)
-        items += found.get("items", [found])
-    return items
-
-
-async def check_labels(session: Session, places: Sequence[str], wanted: Mapping[str, str]) -> None:
-    """Raise RuntimeError if another tool has set a label to another value."""
-    try:
-        items = await enrolled_objects(session, places)
-    except Failed:
-        raise
-    except RuntimeError:
-        return  # the write of the labels reports the error
-    if why := enrollment.conflict(items, wanted):
-        raise Failed(why)
-
-
 async def _begin(home: pulumi.Input[str], cluster: Access, limit: float) -> Session:
     """Begin a session in the namespace of the waypoint."""
     space = str(await waits.plain(home))
@@ -190,12 +157,17 @@ def before_labels(
         document = await waits.plain(args.new_inputs)
         old, new = enrollment.labels(await waits.plain(args.old_inputs)), enrollment.labels(document)
         session = await _begin(home, cluster, limit)
-        await check_labels(session, places, enrollment.every_label(document))
-        if enrollment.CANARY in new and new[enrollment.CANARY] not in old.values():
-            check_canary(new[enrollment.CANARY], await enrolled_objects(session, places))
+        await label_checks.check_labels(session, places, enrollment.every_label(document))
+        if canary := new.get(enrollment.CANARY):
+            if canary not in old.values():
+                label_checks.check_canary(canary, await label_checks.enrolled_objects(session, places))
+            if left := await label_checks.with_own_label(session, places, new[enrollment.PRIMARY]):
+                pulumi.warn(f"waypoint {canary} gets no connections to {label_checks.own_label_line(left)}")
         for gateway in sorted({*old.values()} - {*new.values()}):
             session = await _begin(home, cluster, limit)
-            await drain(session, gateway, await enrolled_objects(session, places))
+            if left := await label_checks.with_own_label(session, places, gateway):
+                raise Failed(f"waypoint {gateway} is still that of {label_checks.own_label_line(left)}")
+            await drain(session, gateway, await label_checks.enrolled_objects(session, places))
 
     return pulumi.ResourceHook(name, before)
 

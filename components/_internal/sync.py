@@ -50,6 +50,7 @@ class Waypoints:
         """Begin without Pods."""
         self._session = session
         self.updates: dict[Pod, envoy.Updates] = {}
+        self._closed: set[Pod] = set()
 
     async def find(self, bound: Sequence[str], named: Sequence[str]) -> str:
         """Look up the Pods and their counters before the write.
@@ -67,7 +68,8 @@ class Waypoints:
         if not bound and not named:
             return ""
         space = self._session.namespace
-        items, home, pods = await asyncio.gather(self._services(bound), self._home(), self._pods(space))
+        own = self._optional(f"/api/v1/namespaces/{space}", HTTPStatus.FORBIDDEN)
+        items, home, pods = await asyncio.gather(self._services(bound), own, self._pods(space))
         found = {(space, name) for name in named}
         for name in bound:
             if name not in items:
@@ -104,10 +106,6 @@ class Waypoints:
         found = zip(names, await asyncio.gather(*map(one, names)), strict=True)
         return {name: item for name, item in found if item}
 
-    async def _home(self) -> dict[str, Any] | None:
-        """Return the namespace; None where the user may not read it."""
-        return await self._optional(f"/api/v1/namespaces/{self._session.namespace}", HTTPStatus.FORBIDDEN)
-
     async def _optional(self, path: str, missing: HTTPStatus = HTTPStatus.NOT_FOUND) -> dict[str, Any] | None:
         try:
             return await self._session.read(path)
@@ -130,6 +128,13 @@ class Waypoints:
         return await self._session.run("exec", pod[1], "--", "pilot-agent", "request", "GET", path, namespace=pod[0])
 
     async def _read(self, pod: Pod) -> envoy.Updates:
+        """Return the counters from the Pod's port for metrics, or from inside the Pod where that cannot be reached."""
+        path = f"/api/v1/namespaces/{pod[0]}/pods/{pod[1]}:{envoy.METRICS_PORT}/proxy/{envoy.METRICS}"
+        if pod not in self._closed:
+            try:
+                return envoy.updates(await self._session.text(path, filter=envoy.FILTER))
+            except ApiReadError:  # no permission, a network policy, or no such Pod
+                self._closed.add(pod)
         return envoy.updates(await self._ask(pod, envoy.UPDATES))
 
     async def behind(self, pushed: bool) -> str:

@@ -13,6 +13,8 @@ import pulumi
 
 from . import api
 
+FIRST_POLL_SECONDS = 0.02  # each pause between two polls is longer than the one before, up to POLL_SECONDS
+POLL_FACTOR = 1.5
 POLL_SECONDS = 0.1
 _NO_KUBECTL = "kubectl is not on PATH, and the waits of the components need it; install it"
 Run = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
@@ -62,7 +64,7 @@ async def plain(value: Any) -> Any:
     return value
 
 
-def read_api(command: Sequence[str], path: str) -> dict[str, Any]:
+def read_api(command: Sequence[str], path: str) -> bytes:
     """Return the API server's answer to a GET request; see `api.read`. Raise Failed where there is no kubectl."""
     try:
         return api.read(command, path)
@@ -98,6 +100,7 @@ class Session:
         self.namespace, self.limit = namespace, limit_seconds
         self._access, self._run, self._where = cluster, run or run_kubectl, f"{where}: " if where else ""
         self._end = time.monotonic() + limit_seconds
+        self._pause = min(FIRST_POLL_SECONDS, POLL_SECONDS)
 
     async def done(self, *arguments: str, namespace: str = "") -> "subprocess.CompletedProcess[str]":
         """Run kubectl and return its result, failed or not; the event loop is free meanwhile."""
@@ -119,14 +122,20 @@ class Session:
 
     async def read(self, path: str, **query: str) -> dict[str, Any]:
         """Return an object, or a list of them, by its path and query in the API. Raises ApiReadError."""
+        found: dict[str, Any] = json.loads(await self.text(path, **query))
+        return found
+
+    async def text(self, path: str, **query: str) -> str:
+        """Return the answer to a GET request to the API server. Raises ApiReadError."""
         whole = f"{path}?{urlencode(query)}" if query else path
-        return await asyncio.to_thread(read_api, await self._access.program(), whole)
+        return (await asyncio.to_thread(read_api, await self._access.program(), whole)).decode()
 
     async def pause(self, why: str) -> None:
         """Wait until the next poll. Raise Failed with `why` after the limit."""
         if time.monotonic() >= self._end:
             raise Failed(f"{self._where}waited {self.limit:g} s: {why}")
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(self._pause)
+        self._pause = min(self._pause * POLL_FACTOR, POLL_SECONDS)
 
     async def until(self, check: Callable[[], Awaitable[str]]) -> None:
         """Call `check` until it returns no problem; an error of kubectl or an odd answer is one that may pass."""

@@ -1,6 +1,7 @@
 """A project and a stack of the end-to-end tests' own, on the tests' cluster."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -62,13 +63,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def start(scene: Scene) -> Iterator[Start]:
-    """Start `lab canary` commands on a stack with a canary of 0 %; kill those that still run in the end."""
+    """Start `lab canary` commands, or one of a document, on a stack with a canary of 0 %; kill those that still run."""
     started: list[subprocess.Popen[str]] = []
     scene.journal.file.unlink(missing_ok=True)
     scene.up("canary", canary={"weight": 0})
 
     def start(*arguments: str) -> "subprocess.Popen[str]":
-        started.append(scene.start(*lab("canary", *arguments, "--stack", scene.stack)))
+        documented = " " in arguments[0]
+        command = shlex.split(arguments[0]) if documented else lab("canary", *arguments, "--stack", scene.stack)
+        started.append(scene.start(*command))
         return started[-1]
 
     yield start

@@ -1,6 +1,7 @@
 """The stack of the end-to-end tests: its config, its updates and its traffic."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ BASE = ("waypoint", "accessLog")
 OBJECTS = "httproute,virtualservice,authorizationpolicy,telemetry,gateway"
 PYTHON = ("kubectl", "exec", "-n", "bookinfo-frontends", "deploy/productpage-v1", "--", "python3", "-c")
 COMMENT = "# kept by every edit\n"
+LOCK = re.compile(r"currently locked.*\(pid (?P<pid>\d+)\)", re.DOTALL)
+LOCK_SECONDS = 60.0  # an update whose test was interrupted may still run
 Done = subprocess.CompletedProcess[str]
 
 
@@ -38,6 +41,14 @@ def until(condition: Callable[[], object], seconds: float, what: str) -> None:
     while not condition():
         assert time.monotonic() - began < seconds, f"not after {seconds:g} s: {what}"
         time.sleep(0.1)
+
+
+def runs(pid: str) -> bool:
+    """Return True for a process that has not ended, whether its parent knows of the end or not."""
+    try:
+        return bool(Path("/proc", pid, "cmdline").read_bytes())
+    except OSError:
+        return False
 
 
 def failures(answers: Sequence[Answer]) -> Counter[str]:
@@ -56,7 +67,15 @@ class Scene:
         self.write_settings()
 
     def run(self, *command: str, seconds: float = 120) -> Done:
-        """Run a command in the project."""
+        """Run a command in the project, after the stack's lock that an interrupted test left is removed."""
+        done = self._run(command, seconds)
+        if command[0] == "pulumi" and (lock := LOCK.search(done.stdout + done.stderr)):
+            until(lambda: not runs(lock["pid"]), LOCK_SECONDS, f"the update of process {lock['pid']} has ended")
+            self._run(("pulumi", "cancel", "--yes", "--non-interactive", "--stack", self.stack), seconds)
+            done = self._run(command, seconds)
+        return done
+
+    def _run(self, command: Sequence[str], seconds: float) -> Done:
         return subprocess.run(
             command,
             cwd=self.folder,
@@ -79,6 +98,12 @@ class Scene:
             text=True,
             start_new_session=True,
         )
+
+    def shell(self, command: str, seconds: float = 120) -> Done:
+        """Run a command of a document in the project, as a shell does; it must succeed."""
+        done = self.run("sh", "-c", command, seconds=seconds)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done
 
     def lab(self, *arguments: str, seconds: float = 120) -> Done:
         """Run a `lab` command on the stack."""

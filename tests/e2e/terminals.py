@@ -45,6 +45,17 @@ class Terminal:
             time.sleep(0.1)
         return lines
 
+    def wait_each(self, texts: Sequence[str], seconds: float) -> None:
+        """Wait until each text has been on the screen once, in any order, before the command ends."""
+        missing, lines, end = [*texts], [""], time.monotonic() + seconds
+        while missing:
+            ended = self._status.exists()
+            lines = self.lines()
+            missing = [text for text in missing if text not in "\n".join(lines)]
+            assert not (missing and ended), f"the command has ended, never shown: {missing}; at last: {lines}"
+            assert time.monotonic() < end, f"not after {seconds:g} s: {missing} in {lines}"
+            time.sleep(0.1)
+
     def press(self, *keys: str) -> None:
         """Press keys, as tmux names them."""
         self.tmux("send-keys", *keys)

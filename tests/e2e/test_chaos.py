@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from embedded.control_plane.admission import LAYER_4
 from tests.e2e.scene import NAMESPACE, PYTHON, Scene, failures, until
 
 FIFTH = {"weight": 20}
@@ -40,13 +41,13 @@ def test_change_of_the_traffic_api_loses_no_request(scene: Scene) -> None:
 
 def test_fault_with_a_duration_expires_once(scene: Scene) -> None:
     settings: dict[str, Any] = {"trafficApi": "virtual-service", "canary": {"weight": 100}}
-    fault = {"abort": {"percent": 100}, "durationSeconds": 15}
-    scene.up("canary", "abort", **settings, fault=fault)
+    fault = {"abort": {"percent": 100}, "durationSeconds": 30}
     began = time.monotonic()
+    scene.up("canary", "abort", **settings, fault=fault)
     assert scene.share(503, 20) == 1.0
-    until(lambda: scene.share(200, 4) == 1.0, 30, "the fault has expired")
-    assert 10 <= time.monotonic() - began <= 20
-    assert "expired after 15 s, and is not injected again" in scene.apply().stdout
+    until(lambda: scene.share(200, 4) == 1.0, 90, "the fault has expired")
+    assert time.monotonic() - began >= 30
+    assert "expired after 30 s, and is not injected again" in scene.apply().stdout
     assert scene.share(200, 50) == 1.0
     scene.assert_unchanged()
     assert "no failures" in scene.verdicts()
@@ -58,7 +59,7 @@ def test_fault_with_a_duration_expires_once(scene: Scene) -> None:
 
 
 def test_expiry_changes_its_object_only_and_keeps_a_new_weight(scene: Scene) -> None:
-    fault = {"abort": {"percent": 100}, "durationSeconds": 12, "at": "upstream"}
+    fault = {"abort": {"percent": 100}, "durationSeconds": 30, "at": "upstream"}
     common: dict[str, Any] = {"trafficApi": "virtual-service", "fault": fault}
     scene.up("canary", "abort", canary=FIFTH, **common)
     account = f"--as=system:serviceaccount:{NAMESPACE}:reviews-traffic-fault-expiry"
@@ -67,7 +68,7 @@ def test_expiry_changes_its_object_only_and_keeps_a_new_weight(scene: Scene) -> 
     assert scene.run(*may, "virtualservices.networking.istio.io/other").stdout.strip() == "no"
     scene.write("canary", "abort", canary={"weight": 40}, **common)
     assert scene.apply().returncode == 0
-    until(lambda: scene.share(200, 8) == 1.0, 25, "the fault has expired")
+    until(lambda: scene.share(200, 8) == 1.0, 90, "the fault has expired")
     canary = sum(one.identity == "red" for one in scene.send(1000)) / 1000
     assert 0.33 < canary < 0.47
 
@@ -131,10 +132,10 @@ def test_timeouts_end_slow_tries_and_requests(scene: Scene) -> None:
     answers = scene.send(40, workers=20)
     assert {one.status for one in answers} == {504}
     # Two tries of 0.3 s, and a pause of at most 25 ms.
-    assert 0.6 <= sorted(one.seconds for one in answers)[20] <= 0.9
+    assert 0.6 <= min(one.seconds for one in answers) <= 0.9
     limits = {"retries": {"attempts": 3, "perTryTimeout": "300ms"}, "app": {"requestTimeout": "500ms"}}
     scene.up("delay", "retries", fault=slow, **limits)
-    assert 0.5 <= sorted(one.seconds for one in scene.send(40, workers=20))[20] <= 0.7
+    assert 0.5 <= min(one.seconds for one in scene.send(40, workers=20)) <= 0.7
 
 
 ANSWERS = """
@@ -174,13 +175,38 @@ def test_mirror_headers_and_session_affinity_are_as_declared(scene: Scene, api: 
     assert again.count("red") < 10, "a cookie of an earlier rollout is ignored"
 
 
-def test_fail_closed_policy_is_accepted_and_warns_without_ztunnel(scene: Scene) -> None:
+def test_fail_closed_refuses_what_bypasses_the_waypoint(scene: Scene) -> None:
+    refusal = ("kubectl", "get", "validatingadmissionpolicy", LAYER_4, "--ignore-not-found")
+    if message := scene.run(*refusal, "-o", "jsonpath={.spec.validations[0].message}").stdout:
+        pytest.skip(message)
     said = scene.up(waypoint={"failClosed": True})
-    assert "the cluster has no ztunnel to enforce it" in said
+    assert "no ztunnel" not in said
     what = ("kubectl", "get", "authorizationpolicy", "reviews-fail-closed", "-n", NAMESPACE, "-o", "json")
     policy = json.loads(scene.run(*what).stdout)
     assert {row["type"]: row["status"] for row in policy["status"]["conditions"]} == {"ZtunnelAccepted": "True"}
     found = json.loads(scene.run("istioctl", "analyze", "-n", NAMESPACE, "-o", "json").stdout or "[]")
-    # IST0127 looks for an annotation that Istio's CNI agent writes on each Pod; there is none here.
-    assert {row["code"] for row in found} <= {"IST0127"}
+    assert found == []
     assert scene.share(200, 100) == 1.0
+    address = (
+        "kubectl",
+        "get",
+        "pods",
+        "-n",
+        NAMESPACE,
+        "-l",
+        "app=reviews",
+        "-o",
+        "jsonpath={.items[0].status.podIP}",
+    )
+    script = f"import urllib.request; urllib.request.urlopen('http://{scene.run(*address).stdout}:9080/reviews/0')"
+    error = scene.run(*PYTHON, script).stderr
+    # The end of the connection reaches the client before its request, or after it.
+    closed = "closed connection" in error or "Connection reset" in error
+    assert closed, f"a Pod refuses what does not come by the waypoint, but: {error}"
+    label = ("kubectl", "label", "service", "reviews", "-n", NAMESPACE)
+    scene.run(*label, "istio.io/use-waypoint=none")
+    try:
+        until(lambda: scene.share(200, 20) == 0.0, 30, "without the waypoint every request is refused")
+    finally:
+        scene.run(*label, "istio.io/use-waypoint-")
+    until(lambda: scene.share(200, 20) == 1.0, 30, "with the waypoint requests are served again")

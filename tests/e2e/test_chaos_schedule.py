@@ -43,7 +43,7 @@ def application() -> Iterator[str]:
 def scheduled(folder: Path, url: str, *faults: dict[str, object]) -> str:
     """Write a schedule and return its path."""
     file = folder / "schedule.yaml"
-    file.write_text(yaml.safe_dump({"health": {"url": url, "failures": 1}, "faults": list(faults)}))
+    file.write_text(yaml.safe_dump({"health": {"url": url, "failures": 2}, "faults": list(faults)}))
     return str(file)
 
 
@@ -52,10 +52,10 @@ def test_schedule_measures_its_faults_and_restores_the_stack(scene: Scene, appli
     before = scene.file.read_bytes()
     jane = {"name": "end-user", "value": "jane"}
     faults = [
-        {"startSeconds": 0, "durationSeconds": 7, "abort": {"percent": 100}},
-        {"startSeconds": 8, "durationSeconds": 6, "delay": {"seconds": 0.2}, "header": jane},
+        {"startSeconds": 0, "durationSeconds": 15, "abort": {"percent": 100}},
+        {"startSeconds": 16, "durationSeconds": 15, "delay": {"seconds": 0.2}, "header": jane},
     ]
-    done = scene.lab("chaos", "schedule", scheduled(tmp_path, application, *faults))
+    done = scene.lab("chaos", "schedule", scheduled(tmp_path, application, *faults), seconds=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0.2 s later" in done.stdout
     assert scene.file.read_bytes() == before
@@ -76,7 +76,7 @@ def test_schedule_that_is_stopped_ends_the_fault_and_restores_the_stack(
     else:
         os.killpg(running.pid, signal.SIGINT)
     until(lambda: scene.share(200, 4) == 1.0, 60, "the fault is off, long before its end")
-    _, said = running.communicate(timeout=60)
+    _, said = running.communicate(timeout=180)
     assert running.returncode == status, said
     assert "the stack is restored" in said
     assert scene.file.read_bytes() == before
@@ -95,7 +95,7 @@ def test_schedule_interrupted_during_an_update_restores_the_stack(
     until(lambda: scene.file.read_bytes() != before, 60, "the fault is declared")
     time.sleep(seconds)  # of an update that takes about two
     os.killpg(running.pid, signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    _, said = running.communicate(timeout=180)
     assert running.returncode == 130, said
     assert "the stack is restored" in said
     assert scene.file.read_bytes() == before

@@ -1,4 +1,4 @@
-"""The walk through the lab, as its documents tell it: every command runs, and prints what the page shows.
+"""The walk through the lab and the guides: every command runs, and prints what the page shows.
 
 The outputs are kept in `build/walk`; `python -m tools.console_pictures` makes the pictures of the pages from them.
 """
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scene import Scene
+from tests.documented import documented
+from tests.e2e.scene import Scene, lab, until
 from tools.console_blocks import ConsoleCommand, commands, difference
-from tools.walk import PAGES, README, recorded
+from tools.walk import GUIDES, PAGES, README, recorded
 
 COMMAND_SECONDS = 180
 
@@ -34,15 +35,61 @@ def walk(scene: Scene) -> Scene:
     return scene
 
 
-@pytest.mark.timeout(420)
-@pytest.mark.parametrize("page", [*PAGES, README], ids=lambda page: page.stem)
-def test_commands_of_page_print_what_it_shows(walk: Scene, page: Path) -> None:
+def compare(scene: Scene, page: Path) -> None:
+    """Run the commands of a page, keep their output, and compare it with what the page shows."""
     wrong, said = [], []
     for command in commands(page):
-        output = run(walk, command)
+        output = run(scene, command)
         said.append(f"$ {command.text}\n{output.rstrip()}\n")
         if why := difference(command.output, output):
             wrong.append(f"{command}: {why}\n{output}")
     recorded(page).parent.mkdir(parents=True, exist_ok=True)
     recorded(page).write_text("".join(said))
     assert wrong == [], os.linesep.join(wrong)
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize("page", [*PAGES, README], ids=lambda page: page.stem)
+def test_commands_of_page_print_what_it_shows(walk: Scene, page: Path) -> None:
+    compare(walk, page)
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_commands_of_guide_print_what_it_shows(scene: Scene, page: Path) -> None:
+    if page.stem != "watch":
+        scene.clear()
+        # The Deployment of a waypoint before it is collected some time after its Gateway.
+        until(lambda: scene.run(*lab("status")).returncode == 0, 60, "the cluster is ready")
+    compare(scene, page)
+
+
+def test_shell_completion_is_turned_on(scene: Scene) -> None:
+    command = documented("docs/getting-started.md", 'eval "$(_LAB_COMPLETE=bash_source lab)"')
+    done = scene.run("bash", "-c", f"{command}; complete -p lab")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(" lab\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        documented("docs/troubleshooting.md", "df -h ."),
+        documented("docs/troubleshooting.md", "lab status"),
+        documented("docs/troubleshooting.md", "pulumi stack ls"),
+        documented("docs/troubleshooting.md", "lab policies"),
+        documented("docs/troubleshooting.md", "istioctl proxy-status"),
+        documented("docs/troubleshooting.md", "kubectl describe httproute -A"),
+        documented("docs/troubleshooting.md", "kubectl get events -A"),
+        documented("docs/troubleshooting.md", "kubectl get pods -A"),
+        documented("docs/troubleshooting.md", "kubectl get gateways -A"),
+        documented("docs/troubleshooting.md", "kubectl get --raw /readyz"),
+        documented("docs/troubleshooting.md", "kubectl get namespace -L istio.io/use-waypoint"),
+        documented("docs/troubleshooting.md", "pulumi config set --path app.client.kind pod"),
+        documented("docs/troubleshooting.md", "pulumi config set --path stages.accessLog true"),
+        documented("docs/troubleshooting.md", "lab canary history"),
+    ],
+)
+def test_command_that_finds_a_cause_succeeds(scene: Scene, command: str) -> None:
+    done = scene.run("sh", "-c", command)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -12,18 +12,8 @@ from tests.e2e.scene import NAMESPACE, PYTHON, Scene, lab, until
 
 RUN_SECONDS = 900
 LOG_SECONDS = 15  # Envoy writes its access log in intervals
-STAGES = [
-    "waypoint",
-    "l7-policy",
-    "canary",
-    "promoted",
-    "premium",
-    "delay",
-    "abort",
-    "retries",
-    "migration",
-    "cleanup",
-]
+# `make lab` runs all, and the tests of docs/lab measure each of them.
+STAGES = ["waypoint", "canary", "abort", "cleanup"]
 URL = "http://reviews.bookinfo-backends:9080/reviews/0"
 GET = f"import urllib.request; print(urllib.request.urlopen('{URL}').getcode())"
 DELETE = f"""
@@ -36,22 +26,20 @@ except urllib.error.HTTPError as e:
 
 
 @pytest.mark.timeout(RUN_SECONDS + 60)
-def test_run_passes_every_stage_and_restores_the_stack(scene: Scene, tmp_path: Path) -> None:
+def test_run_passes_its_stages_and_restores_the_stack(scene: Scene, tmp_path: Path) -> None:
     scene.clear()
     before, file, report = scene.file.read_bytes(), tmp_path / "run.json", tmp_path / "report"
-    done = scene.lab("run", "--json", str(file), "--report", str(report), seconds=RUN_SECONDS)
+    where = ("--json", str(file), "--report", str(report))
+    done = scene.lab("run", "--stages", ",".join(STAGES), *where, seconds=RUN_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     stages = {row["name"]: row for row in json.loads(file.read_text())["stages"]}
     assert list(stages) == STAGES
     assert all(row["passed"] for row in stages.values())
     assert stages["canary"]["requests"] >= 1000
-    assert stages["l7-policy"]["observed"].keys() == {"200", "403"}
-    assert 2.0 <= stages["delay"]["verdicts"][-1]["measured"] <= 2.2
-    for name, share in (("canary", 0.2), ("abort", 0.5), ("retries", 0.0625)):
+    for name, share in (("canary", 0.2), ("abort", 0.5)):
         low, high = stages[name]["interval"]
         assert low <= share <= high
-    for name in ("canary", "promoted", "premium", "migration"):
-        assert any(" 0 failed" in note for note in stages[name]["notes"])
+    assert any(" 0 failed" in note for note in stages["canary"]["notes"])
     assert scene.file.read_bytes() == before
     assert scene.objects() == []
     page = (report / "report.html").read_text()

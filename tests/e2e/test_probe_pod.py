@@ -6,32 +6,36 @@ from tests.conftest import Kubectl
 from tests.e2e.scene import until
 from tests.unit.configs import lab_config
 from waypoint_lab.config.app_models import PodClient
+from waypoint_lab.errors import ProbeError
 from waypoint_lab.measure import probe_pod
 from waypoint_lab.measure.client import Group, send
 
 CLIENT = PodClient(namespace="bookinfo-frontends")
 CONFIG = lab_config(app={"client": {"kind": "pod", "namespace": CLIENT.namespace}})
-IDLE_SECONDS = 2.0
+IDLE_SECONDS = 8.0
 
 
-def phases(kubectl: Kubectl) -> dict[str, str]:
-    """Return the phases of the probe Pods by name."""
-    form = 'jsonpath={range .items[*]}{.metadata.name} {.status.phase}{"\\n"}{end}'
-    found = kubectl("get", "pods", "-n", CLIENT.namespace, f"-l=app={probe_pod.LABELS['app']}", "-o", form).stdout
-    return {name: phase for name, phase in (line.split() for line in found.splitlines())}
+def objects(kubectl: Kubectl) -> list[str]:
+    """Return the Jobs and Pods of probes."""
+    where = ("-n", CLIENT.namespace, f"-l=app={probe_pod.LABELS['app']}", "-o", "name")
+    return sorted(kubectl("get", "jobs,pods", *where).stdout.split())
 
 
-def test_probe_pod_without_requests_ends_and_is_deleted_by_the_next_command(
-    kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_probe_pod_of_a_killed_command_is_gone_by_itself(kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe_pod, "IDLE_SECONDS", IDLE_SECONDS)
+    monkeypatch.setattr(probe_pod, "KEPT_SECONDS", 1)
     (answers,) = send(CONFIG, [Group(rounds=40, workers=2, pause_seconds=IDLE_SECONDS / 10)])
     assert [one.status for one in answers] == [200] * 40  # requests of twice that time do not end it
-    (killed,) = phases(kubectl)
-    until(lambda: phases(kubectl) == {killed: "Succeeded"}, 20, "the Pod has ended")
+    job, pod = objects(kubectl)
+    assert (job.partition("/")[0], pod.partition("/")[0]) == ("job.batch", "pod")
     probe_pod._pods.clear()
-    probe_pod._created.clear()
-    probe_pod.name(CONFIG, CLIENT, 1)
-    until(lambda: killed not in phases(kubectl), 10, "the Pod is deleted")
+    probe_pod._created.clear()  # as after SIGKILL: nobody deletes it
+    until(lambda: not objects(kubectl), 60, "no Job and no Pod is left")
+
+
+def test_probe_pod_that_the_api_server_refuses_is_one_line(kubectl: Kubectl) -> None:
+    client = PodClient(namespace=CLIENT.namespace, service_account="nobody-made-this")
+    with pytest.raises(ProbeError, match=r"its Pod is not ready: .*serviceaccount \"nobody-made-this\" not found"):
+        probe_pod.name(CONFIG, client, 1)
     probe_pod.delete_all()
-    until(lambda: not phases(kubectl), 20, "no probe Pod is left")
+    until(lambda: not objects(kubectl), 30, "no Job and no Pod is left")

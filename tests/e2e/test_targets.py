@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import Kubectl
+from tests.documented import documented
 from tests.e2e.scene import UP, Scene, until
 
 RUN_SECONDS = 800
@@ -46,10 +47,10 @@ def _empty(scene: Scene) -> None:
     scene.clear()
 
 
-def _stack(folder: Path, environment: dict[str, str], name: str, config: dict[str, Any]) -> Iterator[Scene]:
+def _stack(folder: Path, environment: dict[str, str], name: str, init: str, config: dict[str, Any]) -> Iterator[Scene]:
     made = Scene(folder, environment, name)
+    made.shell(init)
     made.write_settings(**config)
-    made.pulumi("stack", "init")
     yield made
     made.pulumi("destroy", "--yes", "--skip-preview")
     made.pulumi("stack", "rm", "--yes")
@@ -67,16 +68,39 @@ def existing(
     shutil.copy(cluster_state / "kubeconfig", kubeconfig)
     environment = {**cluster_environment, "WAYPOINT_LAB_STATE": str(tmp_path / "state")}
     del environment["KUBECONFIG"]
-    yield from _stack(project, environment, "existing", {"target": {"kind": "existing", "kubeconfig": str(kubeconfig)}})
+    init = documented("docs/targets.md", "pulumi stack init staging")
+    for made in _stack(project, environment, "staging", init, {}):
+        made.shell(documented("docs/targets.md", "pulumi config set --path target.kind existing"))
+        made.shell(
+            documented(
+                "docs/targets.md",
+                "pulumi config set --path target.kubeconfig ~/.kube/staging.yaml",
+                {"~/.kube/staging.yaml": str(kubeconfig)},
+            )
+        )
+        context = yaml.safe_load(kubeconfig.read_text())["current-context"]
+        made.shell(
+            documented(
+                "docs/targets.md",
+                "pulumi config set --path target.context staging",
+                {"context staging": f"context {context}"},
+            )
+        )
+        yield made
 
 
 @pytest.mark.timeout(RUN_SECONDS + 60)
 def test_run_on_an_existing_cluster_passes(existing: Scene) -> None:
-    doctor = existing.lab("doctor", "--json")
+    doctor = existing.shell(documented("docs/targets.md", "lab doctor --stack staging", more="--json"))
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
     states = {item["what"]: item["state"] for item in json.loads(doctor.stdout)["checks"]}
     assert states["Gateway API"] == states["Istio ambient"] == states["your permissions"] == "ok"
-    done = existing.lab("run", "--stages", "l7-policy,canary", "--json", "-", seconds=RUN_SECONDS)
+    existing.shell("pulumi config set --path stages.waypoint true")
+    existing.shell(documented("docs/targets.md", "pulumi up", more="--yes --skip-preview"), RUN_SECONDS)
+    existing.shell(documented("docs/targets.md", "lab verify --stack staging"))
+    existing.shell("pulumi config rm --path stages.waypoint")
+    command = documented("docs/targets.md", "lab run --stack staging", more="--stages l7-policy,canary --json -")
+    done = existing.run("sh", "-c", command, seconds=RUN_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     stages = {row["name"]: row["passed"] for row in json.loads(done.stdout)["stages"]}
     assert stages == {"waypoint": True, "l7-policy": True, "canary": True, "cleanup": True}
@@ -183,7 +207,7 @@ def kind(project: Path, cluster_environment: dict[str, str], standins: StandIns)
         "app": {"deployBookinfo": False},  # bookinfo is on the embedded cluster already
         "stages": {"waypoint": True},
     }
-    yield from _stack(project, environment, "kind", config)
+    yield from _stack(project, environment, "local", documented("docs/targets.md", "pulumi stack init local"), config)
     assert not list((project / ".lab" / "kind").glob("lab-test*"))
 
 
@@ -197,8 +221,8 @@ DELETED = ["kind delete cluster --name lab-test --kubeconfig .lab/kind/lab-test.
 
 
 def test_kind_cluster_is_created_once_and_deleted_by_destroy(kind: Scene, standins: StandIns) -> None:
-    done = kind.apply()
-    assert done.returncode == 0, done.stdout + done.stderr
+    kind.shell(documented("docs/targets.md", "pulumi config set --path target.kind kind"))
+    kind.shell(documented("docs/targets.md", "pulumi up", more="--yes --skip-preview --non-interactive"))
     assert standins.calls() == CREATED
     assert (kind.folder / ".lab/kind/lab-test.kubeconfig").stat().st_mode & 0o777 == 0o600
     exported = kind.pulumi("stack", "export")

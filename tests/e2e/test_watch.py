@@ -1,6 +1,9 @@
 """`lab watch` on the embedded cluster: in a terminal, in a pipe, and around a change of the weight."""
 
+import fcntl
 import json
+import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,6 +13,7 @@ from typing import IO, Any
 import pytest
 
 from embedded import processes
+from tests.documented import documented
 from tests.e2e.promotions import kill
 from tests.e2e.scene import NAMESPACE, Scene, lab, until
 from tests.e2e.terminals import COLUMNS, ROWS, terminal
@@ -35,6 +39,7 @@ CLIENT = ("kubectl", "exec", "-i", "-n", "bookinfo-frontends", "deploy/productpa
 CANARY = "reviews-stable"
 SEEN_SECONDS = 1.0
 TRIES = 3  # of a measured time, on a machine that may be busy
+CORES = len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +70,19 @@ def seconds_until_seen(scene: Scene) -> float:
     users = subprocess.Popen(
         [*CLIENT, USERS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=scene.environment, text=True
     )
-    watch = scene.start(*lab("watch", "--json", "--seconds", "60", "--stack", scene.stack))
+    watch = scene.start(*lab("watch", "--json", "--seconds", "180", "--stack", scene.stack))
     assert watch.stdout
+    fcntl.fcntl(watch.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)  # nobody reads it during the update
     try:
-        before = next(one for one in snapshots(watch.stdout, 30) if one["services"] and one["services"][0]["requests"])
-        assert not canary(before), before["problem"]
+        before = next(one for one in snapshots(watch.stdout, 60) if one["services"] and one["services"][0]["requests"])
+        assert canary(before)["live_weight"] == 0, before["problem"]
         scene.write("canary", canary={"weight": 50})
         assert scene.apply().returncode == 0
-        seen = next(one for one in snapshots(watch.stdout, 20) if (canary(one).get("share") or {}).get("value"))
+        seen = next(one for one in snapshots(watch.stdout, 60) if (canary(one).get("share") or {}).get("value"))
         assert users.stdout
         live = float(users.stdout.readline())
     finally:
-        users.communicate(timeout=20)
+        users.communicate("\n", timeout=20)  # kubectl cannot close a stream that is older than a minute
         watch.terminate()
         watch.communicate(timeout=20)
     assert canary(seen)["weight"] == canary(seen)["live_weight"] == 50
@@ -85,20 +91,21 @@ def seconds_until_seen(scene: Scene) -> float:
 
 
 def test_watch_sees_a_weight_change_within_a_second_of_its_being_live(watched: Scene) -> None:
-    times: list[float] = []
-    while not times or (times[-1] >= SEEN_SECONDS and len(times) < TRIES):
-        times.append(seconds_until_seen(watched))
-    print(f"seen after {times} s")
-    assert times[-1] < SEEN_SECONDS, times
+    found: list[tuple[float, float]] = []  # the time, and its limit on a machine whose cores others use as well
+    while not found or (found[-1][0] >= found[-1][1] and len(found) < TRIES):
+        late = seconds_until_seen(watched)
+        found.append((late, SEEN_SECONDS * max(1.0, os.getloadavg()[0] / CORES)))
+    print(f"seconds until the weight is seen, and their limit: {found}")
+    assert found[-1][0] < found[-1][1], found
 
 
 def test_watch_in_a_pipe_prints_lines_of_its_probe(watched: Scene) -> None:
     watched.up("canary", canary={"weight": 50})
-    done = watched.lab("watch", "--probe", "--seconds", "5")
+    done = watched.lab("watch", "--probe", "--seconds", "15")
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
     lines = [line for line in done.stdout.splitlines() if f" {CANARY} weight 50% share " in line]
-    assert 2 <= len(lines) <= 6, done.stdout
+    assert 2 <= len(lines) <= 16, done.stdout
     assert any(" p99 " in line and "rate 0.0/s" not in line for line in lines)
     assert any("change object HTTPRoute reviews: 50 %" in line for line in done.stdout.splitlines())
 
@@ -116,11 +123,11 @@ def test_watch_on_a_terminal_fits_it_and_leaves_no_process(watched: Scene, tmp_p
         assert len(started) >= 3
         shown.press("q")
         assert shown.exit_status() == 0
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started[1:]), 10, "all processes have ended")
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started[1:]), 30, "all processes have ended")
 
 
 def test_watch_ended_by_ctrl_c_says_so(watched: Scene, tmp_path: Path) -> None:
-    with terminal(watched, tmp_path, lab("watch", "--stack", watched.stack)) as shown:
+    with terminal(watched, tmp_path, shlex.split(documented("docs/watch.md", "lab watch"))) as shown:
         shown.wait("reviews:9080")
         shown.press("C-c")
         assert shown.exit_status() == 130
@@ -129,8 +136,24 @@ def test_watch_ended_by_ctrl_c_says_so(watched: Scene, tmp_path: Path) -> None:
 def test_killed_watch_leaves_no_process(watched: Scene) -> None:
     watch = watched.start(*lab("watch", "--json", "--stack", watched.stack))
     assert watch.stdout
-    assert next(one for one in snapshots(watch.stdout, 30) if one["services"])
+    assert next(one for one in snapshots(watch.stdout, 60) if one["services"])
     started = processes.descendants(watch.pid)
     assert len(started) >= 2
     kill(watch, descendants=False)
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), 20, "all processes have ended")
+
+
+@pytest.mark.timeout(480)
+def test_promote_on_a_terminal_shows_its_step_evidence_and_limits(watched: Scene, tmp_path: Path) -> None:
+    watched.up("canary", canary={"weight": 50})  # a policy refuses a step from 0 to 100 %
+    # Evidence stays on the screen for 10 s at least.
+    report = ("--report", str(tmp_path / "report"), "--no-picture")
+    command = lab("canary", "promote", "--steps", "100", "--seconds", "10", *report, "--stack", watched.stack)
+    with terminal(watched, tmp_path, command) as shown:
+        step = "promotion  step 1 of 1, 100 %; Progressing; waits for evidence of the probe"
+        shown.wait_each([step, "probe      ", "promote ", " of 100 to 1 ", "limits     margin 2 %"], 240)
+        assert shown.exit_status(180) == 0
+        shown.wait("promote: 100 %: promote:")
+    assert not watched.journal.file.with_name(f"{watched.stack}.progress.json").exists()
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert [text for text in ("100 %", "HTTPRoute bookinfo-backends/reviews", "Promoted") if text not in page] == []

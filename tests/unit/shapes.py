@@ -60,6 +60,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "revision": ("1-31-0",),
     "labels": ("app", "version"),
     "cluster_domain": ("cluster.local", "k8s.example"),
+    "resolver": ("", "10.244.0.3"),
     **dict.fromkeys(("replicas", "min", "min_available", "max_unavailable"), (1, 2)),
     "max": (2, 5),
     "cpu_percent": (80,),

@@ -34,7 +34,6 @@ def pulumi(folder: Path, monkeypatch: pytest.MonkeyPatch, lock_of: str, host: st
     )
     (folder / "pulumi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(pulumi_cli, "LOCK_SECONDS", 0.3)
     return calls
 
 
@@ -46,8 +45,23 @@ def test_up_with_lock_of_ended_process_removes_it(tmp_path: Path, monkeypatch: p
     assert calls.read_text().split() == ["up", "cancel", "up"]
 
 
+def test_up_with_lock_of_ended_process_that_its_parent_has_not_read_removes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ended").mkdir()
+    script = tmp_path / "ended" / "pulumi"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    with subprocess.Popen([str(script)]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        calls = pulumi(tmp_path, monkeypatch, str(ended.pid))
+        PulumiStack(tmp_path, "dev").up_unchecked()
+    assert calls.read_text().split() == ["up", "cancel", "up"]
+
+
 def test_up_with_lock_of_running_process_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = pulumi(tmp_path, monkeypatch, str(os.getpid()))
+    monkeypatch.setattr(pulumi_cli, "LOCK_SECONDS", 0.3)
     monkeypatch.setattr(pulumi_cli, "_is_pulumi", lambda _pid: True)
     with pytest.raises(PulumiError, match="the stack is currently locked"):
         PulumiStack(tmp_path, "dev").up_unchecked()

@@ -20,13 +20,14 @@ from waypoint_lab.rollout.journal import Journal
 @click.command()
 @click.option("--api-port", type=click.IntRange(1, 65535), default=cluster.API_PORT, show_default=True)
 @click.option("--http-port", type=click.IntRange(1, 65535), default=cluster.HTTP_PORT, show_default=True)
+@click.option("--isolated", is_flag=True, help="Pods do not reach hosts outside the cluster.")
 @click.pass_obj
-def up(invocation: Invocation, api_port: int, http_port: int) -> None:
+def up(invocation: Invocation, api_port: int, http_port: int, isolated: bool) -> None:
     """Start the embedded cluster with bookinfo.
 
-    The API server and the ingress listen on 127.0.0.1 at these ports.
+    The API server and the ingress listen on 127.0.0.1 at these ports. Pods reach the hosts that you reach.
     """
-    cluster.up(invocation.state, api_port, http_port, lambda line: click.echo(line, err=True))
+    cluster.up(invocation.state, api_port, http_port, lambda line: click.echo(line, err=True), isolated=isolated)
     click.echo(f"productpage: http://127.0.0.1:{cluster.ports(invocation.state)[1]}/productpage", err=True)
     click.echo(f'this shell:  eval "$({shlex.quote(sys.argv[0])} env)"', err=True)
 

@@ -41,7 +41,7 @@ PARAMETER_NEEDS: list[Need] = [
 ]
 # Needed in the client's namespace: a probe Pod, or the exec into a workload.
 EXEC_NEEDS: list[Need] = [("", "pods/exec", ("create",))]
-POD_NEEDS: list[Need] = [("", "pods", ("create", "delete", "get")), *EXEC_NEEDS]
+POD_NEEDS: list[Need] = [("batch", "jobs", ("create", "delete")), ("", "pods", ("list",)), *EXEC_NEEDS]
 # Needed for a fault that expires: the Job that ends it, and its identity.
 _CHANGES = ("create", "patch", "delete")
 EXPIRY_NEEDS: list[Need] = [

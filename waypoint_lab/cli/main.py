@@ -118,6 +118,7 @@ chaos = LazyGroup(
         "status": ("cluster:status", "Show the status of the cluster's components and of Pulumi's plugins."),
         "env": ("cluster:env", "Print the exports that a shell needs."),
         "run": ("run:run", "Run all stages of the lab and measure each."),
+        "dashboard": ("dashboard:dashboard", "Show traffic and promotion in a browser."),
         "verify": ("verify:verify", "Measure the deployed stages."),
         "watch": ("watch:watch", "Show the traffic through the waypoints now."),
         "guard": ("guard:guard", "Run a command; fail if the traffic is worse afterwards."),

@@ -86,7 +86,7 @@ def verdict_cells(item: Measurement) -> list[Any]:
     ]
 
 
-VERDICT_COLUMNS = ("what", ">declared", ">measured", ">99.9 % interval", ">requests", "verdict")
+VERDICT_COLUMNS = ("what", ">declared", ">measured", ">99.99 % interval", ">requests", "verdict")
 
 
 def print_verdicts(verdicts: Sequence[Measurement], *, stderr: bool = False) -> None:

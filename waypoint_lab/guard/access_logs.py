@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 
-from waypoint_lab import kubectl
 from waypoint_lab.guard.waypoints import Waypoints
 from waypoint_lab.measure import access_log
 from waypoint_lab.measure.endpoint_counters import GATEWAY_LABEL, Destination, destination
@@ -93,7 +92,5 @@ def outcomes(waypoints: Waypoints, since: float) -> list[tuple[float, str]]:
 
 def _text(waypoints: Waypoints, since: int) -> str:
     """Return the log of all Pods over the last seconds."""
-    selector = f"--selector={GATEWAY_LABEL} in ({','.join(waypoints.names)})"
-    # Without --tail, kubectl prints ten lines of each Pod that a selector finds.
-    more = ("--tail=-1", "--max-log-requests=50", f"--since={since}s")
-    return kubectl.run(waypoints.target, "logs", "--namespace", waypoints.namespace, selector, *more)
+    selector = f"{GATEWAY_LABEL} in ({','.join(waypoints.names)})"
+    return access_log.selected(waypoints.target, waypoints.namespace, selector, since)

@@ -42,9 +42,27 @@ def log(config: LabConfig, waypoint: str, seconds: int) -> str:
     Raises:
         KubectlError: The log cannot be read.
     """
+    return selected(config.target, config.waypoint_namespace, f"{GATEWAY_LABEL}={waypoint}", seconds)
+
+
+def selected(target: kubectl.ClusterAccess, namespace: str, selector: str, seconds: int) -> str:
+    """Return the log of all Pods that a selector finds over the last `seconds`; empty if there are none.
+
+    Raises:
+        KubectlError: The log cannot be read.
+    """
     # Without --tail, kubectl prints ten lines of each Pod that a selector finds.
-    chosen = ("--selector", f"{GATEWAY_LABEL}={waypoint}", "--tail=-1", "--max-log-requests=50", f"--since={seconds}s")
-    return kubectl.run(config.target, "logs", "--namespace", config.waypoint_namespace, *chosen)
+    chosen = ("--selector", selector, "--tail=-1", "--max-log-requests=50", f"--since={seconds}s")
+    problem = KubectlError("kubectl logs: no answer")
+    for _ in polls(LIMIT_SECONDS, POLL_SECONDS):
+        try:
+            return kubectl.run(target, "logs", "--namespace", namespace, *chosen)
+        except KubectlError as error:
+            # A Pod that kubectl found was deleted before its log was read; the next list does not have it.
+            if "(NotFound): pods " not in str(error):
+                raise
+            problem = error
+    raise problem
 
 
 def pod_log(config: LabConfig, pod: str, seconds: int) -> str:

@@ -147,8 +147,8 @@ def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str
     return ""
 
 
-def _managers(config: LabConfig, waypoint: str) -> Iterator[Object | None]:
-    """Yield the connection manager of each running Pod of a waypoint; None where it has no listener of the Service."""
+def _dumps(config: LabConfig, waypoint: str) -> Iterator[tuple[str, Object]]:
+    """Yield the name of each running Pod of a waypoint, and the listeners of its Envoy."""
     space, path = config.waypoint_namespace, "config_dump?resource=dynamic_listeners"
     chosen = ("--selector", f"{access_log.GATEWAY_LABEL}={waypoint}", "--field-selector=status.phase=Running")
     found = kubectl.items(config.target, "pods", "--namespace", space, *chosen)
@@ -157,11 +157,19 @@ def _managers(config: LabConfig, waypoint: str) -> Iterator[Object | None]:
         raise KubectlError(f"waypoint {space}/{waypoint} has no running Pod")
     for name in names:
         where = ("exec", "--namespace", space, name, "--", "pilot-agent", "request", "GET", path)
-        yield connection_manager(json.loads(kubectl.run(config.target, *where, limit_seconds=DUMP_SECONDS)), config)
+        yield name, json.loads(kubectl.run(config.target, *where, limit_seconds=DUMP_SECONDS))
 
 
 def _routes(manager: Object) -> list[Object]:
     return [route for host in manager["route_config"]["virtual_hosts"] for route in host["routes"]]
+
+
+def _rejection(dump: Object) -> str:
+    """Return what Envoy says of listeners that it rejected, as the end of a line; empty where it rejected none."""
+    from components._internal import envoy  # it imports the Pulumi SDK; only a failure pays for that
+
+    rejected = envoy.rejection({"configs": [{"dynamic_listeners": dump["configs"]}]})
+    return f"; it rejected: {rejected}" if rejected else ""
 
 
 def current_cookie(config: LabConfig) -> str:
@@ -171,7 +179,7 @@ def current_cookie(config: LabConfig) -> str:
         KubectlError: The waypoint cannot be asked.
     """
     with kubectl.readable("config dump of Envoy"):
-        manager = next(_managers(config, config.waypoint.name), None)
+        manager = next((connection_manager(dump, config) for _, dump in _dumps(config, config.waypoint.name)), None)
         return affinity_cookie(_served(config, _routes(manager)) or {}) if manager else ""
 
 
@@ -193,8 +201,10 @@ def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
         try:
             names = config.waypoints if config.stages.waypoint else []
             with kubectl.readable("config dump of Envoy"):
-                managers = (manager for name in names for manager in _managers(config, name))
-                return next(filter(None, (problem(config, manager) for manager in managers)), "")
+                for pod, dump in (found for name in names for found in _dumps(config, name)):
+                    if why := problem(config, connection_manager(dump, config)):
+                        return f"Pod {pod}: {why}{_rejection(dump)}"
+            return ""
         except KubectlError as error:
             return str(error)
 

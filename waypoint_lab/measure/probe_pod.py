@@ -1,4 +1,7 @@
-"""Probe Pods: Pods of our own that send the measured requests, one for the requests of a process."""
+"""Probe Pods: Pods of our own that send the measured requests, one for the requests of a process.
+
+Each is the Pod of a Job, which the cluster deletes some time after the Pod has ended.
+"""
 
 import atexit
 import json
@@ -19,16 +22,17 @@ LABELS = {"app": "waypoint-lab-probe"}
 LIFE_SECONDS = 7200.0
 IDLE_SECONDS = 300.0  # a Pod whose process was killed ends by itself
 IDLE_MARGIN_SECONDS = 30.0  # for the start of a command in the Pod
+KEPT_SECONDS = 60  # after its end, for the message of a Pod that failed
 READY_SECONDS = 120.0  # the image may have to be pulled
 DELETE_SECONDS = 10.0
 POLL_SECONDS = 0.2
 USER = 65534  # nobody
 SCRIPT = Path(__file__).with_name("probe_pod_script.py").read_text()
-ENDED = "status.phase!=Pending,status.phase!=Running"
+JOB_LABEL = "batch.kubernetes.io/job-name"
 
 
 class _Pod(NamedTuple):
-    """A Pod and the times, by the monotonic clock, until which it can be used."""
+    """The name of a Pod and the times, by the monotonic clock, until which it can be used."""
 
     name: str
     ends: float
@@ -61,79 +65,99 @@ def name(config: LabConfig, client: PodClient, seconds: float) -> str:
 
 
 def _create(config: LabConfig, client: PodClient) -> str:
-    """Create a Pod and wait until it is ready. Delete the Pods of commands that were killed."""
+    """Create a Job, wait until its Pod is ready, and return the name of the Pod."""
     if not _created:
         atexit.register(delete_all)
-        _delete(config.target, client, f"--selector=app={LABELS['app']}", f"--field-selector={ENDED}")
-    fresh = f"waypoint-lab-probe-{secrets.token_hex(4)}"
-    _created.append((config.target, client, fresh))
-    text = json.dumps(manifest(fresh, client))
+    job = f"waypoint-lab-probe-{secrets.token_hex(4)}"
+    _created.append((config.target, client, job))
+    text = json.dumps(manifest(job, client))
     kubectl.run(config.target, "create", "--namespace", client.namespace, "--filename=-", stdin=text)
-    _wait(config, client, fresh)
-    return fresh
+    return _wait(config, client, job)
 
 
-def manifest(pod: str, client: PodClient) -> dict[str, Any]:
-    """Return the Pod. The Pod security standard `restricted` accepts it.
+def manifest(job: str, client: PodClient) -> dict[str, Any]:
+    """Return the Job. The Pod security standard `restricted` accepts its Pod.
 
-    It ends after LIFE_SECONDS, and after IDLE_SECONDS without requests.
+    The Pod ends after LIFE_SECONDS, and after IDLE_SECONDS without requests.
     """
+    container = {
+        "name": "probe",
+        "image": client.image,
+        "command": ["python3", "-c", f"{SCRIPT}\nwait({LIFE_SECONDS}, {IDLE_SECONDS})"],
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "64Mi"},
+            "limits": {"memory": "256Mi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+    pod = {
+        "serviceAccountName": client.service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+    }
     return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": pod, "namespace": client.namespace, "labels": LABELS},
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": job, "namespace": client.namespace, "labels": LABELS},
         "spec": {
-            "serviceAccountName": client.service_account,
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "restartPolicy": "Never",
             "activeDeadlineSeconds": int(LIFE_SECONDS),
-            "terminationGracePeriodSeconds": 1,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "probe",
-                    "image": client.image,
-                    "command": ["python3", "-c", f"{SCRIPT}\nwait({LIFE_SECONDS}, {IDLE_SECONDS})"],
-                    "resources": {
-                        "requests": {"cpu": "50m", "memory": "64Mi"},
-                        "limits": {"memory": "256Mi"},
-                    },
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                        "readOnlyRootFilesystem": True,
-                    },
-                }
-            ],
+            "backoffLimit": 0,
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
+            "template": {"metadata": {"labels": LABELS}, "spec": pod},
         },
     }
 
 
-def _wait(config: LabConfig, client: PodClient, pod: str) -> None:
-    where, why = f"probe Pod {client.namespace}/{pod}", "it is not scheduled"
+def _wait(config: LabConfig, client: PodClient, job: str) -> str:
+    where = f"probe Job {client.namespace}/{job}"
+    what = ("pods", "--namespace", client.namespace, f"--selector={JOB_LABEL}={job}")
+    why = "it is not scheduled"
     for _ in polls(READY_SECONDS, POLL_SECONDS):
-        found = kubectl.get(config.target, "pod", pod, "--namespace", client.namespace)
+        found = kubectl.items(config.target, *what)
+        if not found and (refusal := _refusal(config, client, job)):
+            why = refusal
+            break
         with kubectl.readable(where):
-            status = found.get("status", {})
+            status = found[0].get("status", {}) if found else {}
             if any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions") or []):
-                return
+                return str(found[0]["metadata"]["name"])
             states = [one["state"].get("waiting") or {} for one in status.get("containerStatuses") or []]
             why = next((f"{one['reason']} {one.get('message', '')}".strip() for one in states if one), why)
-            if not found or status.get("phase") in ("Failed", "Succeeded"):
+            if status.get("phase") in ("Failed", "Succeeded"):
                 why = status.get("message") or "it ended"
                 break
     line = " ".join(why.split())
-    raise ProbeError(f"{where}: it is not ready: {line}; set app.client.image and app.client.serviceAccount")
+    raise ProbeError(f"{where}: its Pod is not ready: {line}; set app.client.image and app.client.serviceAccount")
 
 
-def _delete(target: kubectl.ClusterAccess, client: PodClient, *which: str) -> None:
+def _refusal(config: LabConfig, client: PodClient, job: str) -> str:
+    """Return why the API server refuses the Job's Pod; empty where it does not, or where events cannot be read."""
+    what = (
+        "events",
+        "--namespace",
+        client.namespace,
+        f"--field-selector=involvedObject.name={job},reason=FailedCreate",
+    )
     with suppress(KubectlError):
-        what = ("delete", "pods", *which, "--namespace", client.namespace, "--ignore-not-found", "--wait=false")
+        return next((str(event.get("message", "")) for event in kubectl.items(config.target, *what)), "")
+    return ""
+
+
+def _delete(target: kubectl.ClusterAccess, client: PodClient, job: str) -> None:
+    with suppress(KubectlError):
+        what = ("delete", "job", job, "--namespace", client.namespace, "--ignore-not-found", "--wait=false")
         kubectl.run(target, *what, limit_seconds=DELETE_SECONDS)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.kubectl import Object
+from waypoint_lab.measure import probe_pod
 from waypoint_lab.waiting import polls
 from waypoint_lab.waiting import wait as wait_until
 
@@ -16,6 +17,7 @@ POLL_SECONDS = 0.3
 KINDS = "gateways.gateway.networking.k8s.io,httproutes,virtualservices,authorizationpolicies,telemetries,\
 destinationrules,deployments,horizontalpodautoscalers,poddisruptionbudgets,services,configmaps,serviceaccounts,\
 jobs,roles,rolebindings"
+OTHERS = f"--selector=app!={probe_pod.LABELS['app']}"  # the Jobs of probe Pods come and go
 FOREIGN = "kubectl.kubernetes.io/"  # annotations that other tools write at any time
 
 Snapshot = dict[str, Any]
@@ -47,7 +49,7 @@ def take(config: LabConfig) -> Snapshot:
 
 
 def _names(config: LabConfig, namespace: str) -> list[str]:
-    return kubectl.run(config.target, "get", KINDS, "--namespace", namespace, "--output=name").split()
+    return kubectl.run(config.target, "get", KINDS, "--namespace", namespace, OTHERS, "--output=name").split()
 
 
 def orphans(items: list[Object]) -> list[str]:

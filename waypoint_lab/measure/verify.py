@@ -117,7 +117,9 @@ def _judge_share(expect: Expect, observed: Counter[str], inconclusive: str) -> M
     interval = binomial_interval(hits, requests, CONFIDENCE)
     # A share of all or nothing has no spread: a single exception is one too many.
     holds = hits == round(share * requests) if share in (0.0, 1.0) else interval.holds(share)
-    wrong = "" if holds else f"declared {share:.2%}, measured {hits} of {requests}"
+    others = [f"{value}: {count}" for value, count in observed.most_common() if not expect.met_by(value)]
+    rest = f" ({', '.join(others)})" if share == 1.0 and others else ""
+    wrong = "" if holds else f"declared {share:.2%}, measured {hits} of {requests}{rest}"
     if 0 < share < 1 and hits in (0, requests):
         # The sample does not distinguish the declared share from 0, or from 1.
         least = f"at least {least_requests(share)} requests are needed"

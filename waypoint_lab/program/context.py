@@ -11,7 +11,6 @@ from components import SKIP_AWAIT, KubernetesObject
 from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program.bookinfo import Bookinfo
-from waypoint_lab.program.kind_cluster import KindCluster, KindClusterArgs
 from waypoint_lab.program.preflight import Application
 from waypoint_lab.stages import fault_expiry
 
@@ -56,6 +55,9 @@ class Stack:
         """Return the provider of the target; None for the cluster of the environment."""
         target = self.config.target
         if isinstance(target, KindTarget):
+            # Only stacks on kind pay for this import.
+            from waypoint_lab.program.kind_cluster import KindCluster, KindClusterArgs
+
             args: KindClusterArgs = {
                 "cluster_name": target.name,
                 "kubeconfig": target.kubeconfig,

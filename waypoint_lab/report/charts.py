@@ -13,6 +13,7 @@ BAR_WIDTH, BAR_HEIGHT = 180, 16
 WIDTH, LEFT, RIGHT = 760, 46, 16
 PLOT_HEIGHT = 150
 BUCKETS = 120
+LEAST_TEXTS = 160  # pixels of two texts side by side
 MARGIN_SECONDS = 1.0  # shown before the update and after the sync
 LEAST_SECONDS = 1e-4
 
@@ -146,7 +147,9 @@ def timeline(change: ConfigurationChange) -> Markup:
 
 def _marks(change: ConfigurationChange, x: Callable[[float], float], start: float, end: float) -> list[Markup]:
     """Return a line for each moment of the update, with its text where it covers no other one."""
-    marks = [("update begins", change.began, "start", 10), ("update ends", change.applied, "end", 10)]
+    short = x(change.applied) - x(change.began) < LEAST_TEXTS  # the two texts would cover each other
+    applied = ("update ends", change.applied, "start" if short else "end", 22 if short else 10)
+    marks = [("update begins", change.began, "start", 10), applied]
     late = x(change.synced) > WIDTH - RIGHT - 50
     marks.append(("in sync", change.synced, "end" if late else "start", 22 if late else 10))
     return [

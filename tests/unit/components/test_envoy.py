@@ -18,9 +18,19 @@ def test_updates_rejected_ones_count_as_processed() -> None:
     assert Updates(processed=11, rejected=2) == envoy.updates(STATS)
 
 
+def test_updates_of_metrics_are_those_of_the_admin_interface() -> None:
+    names = (line.split(": ") for line in STATS.splitlines())
+    lines = [(f"envoy_{name.replace('.', '_')}", value) for name, value in names]
+    metrics = "".join(f"# TYPE {name} counter\n{name}{{}} {value}\n" for name, value in lines)
+    assert envoy.updates(STATS) == envoy.updates(metrics)
+
+
+@pytest.mark.parametrize(
+    "name", ["cluster.xds-grpc;.upstream_rq_active:", 'envoy_cluster_upstream_rq_active{cluster_name="xds-grpc"}']
+)
 @pytest.mark.parametrize(("active", "connected"), [(0, False), (1, True)])
-def test_updates_without_stream_are_not_connected(active: int, connected: bool) -> None:
-    assert envoy.updates(f"cluster.xds-grpc;.upstream_rq_active: {active}\n").connected is connected
+def test_updates_without_stream_are_not_connected(name: str, active: int, connected: bool) -> None:
+    assert envoy.updates(f"{name} {active}\n").connected is connected
 
 
 def test_updates_absent_counters_are_zero() -> None:

@@ -242,6 +242,34 @@ def test_before_labels_of_a_waypoint_with_a_share_fails(monkeypatch: pytest.Monk
     assert there.writes() == []
 
 
+def test_before_labels_of_a_waypoint_that_a_service_names_itself_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = namespace(Pod("old-1"))
+    there.objects = {"namespace/shop": enrolled(100)}
+    there.services = [service("cart"), service("till", {PRIMARY: "old"}), service("mail", {PRIMARY: "none"})]
+    inputs = {"old_inputs": labelled(waypoint="old", waypoint_canary="new"), "new_inputs": labelled(waypoint="new")}
+    with pytest.raises(RuntimeError) as caught:
+        hooked(monkeypatch, there, lambda: before_labels("w-drain", Access(), "shop", [], 5), **inputs)
+    assert str(caught.value) == (
+        "waypoint old is still that of shop/till, by a label istio.io/use-waypoint of the Service's own; remove it: "
+        "kubectl label service till --namespace shop istio.io/use-waypoint-"
+    )
+    assert there.writes() == []
+
+
+def test_before_labels_of_a_canary_warns_of_a_service_that_does_not_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi, "warn", said.append)
+    there = Namespace(old=[Pod("old-1")], new=[Pod("new-1")])
+    there.objects = {"namespace/shop": enrolled(0)}
+    there.services = [service("cart"), service("till", {PRIMARY: "old"}), service("mail", {PRIMARY: "another"})]
+    inputs = {"old_inputs": labelled(waypoint="old"), "new_inputs": labelled(waypoint="old", waypoint_canary="new")}
+    hooked(monkeypatch, there, lambda: before_labels("w", Access(), "shop", [], 5), **inputs)
+    assert said == [
+        "waypoint new gets no connections to shop/till, by a label istio.io/use-waypoint of the Service's own; remove "
+        "it: kubectl label service till --namespace shop istio.io/use-waypoint-"
+    ]
+
+
 @pytest.mark.parametrize("before", [labelled(waypoint="new"), labelled(waypoint="old", waypoint_canary="new"), None])
 @pytest.mark.parametrize("left", [100, 1])
 def test_before_labels_with_the_weight_of_another_canary_fails(
@@ -273,7 +301,10 @@ def test_before_labels_without_an_effective_weight_passes(monkeypatch: pytest.Mo
         "new_inputs": labelled(waypoint="old", waypoint_canary="new"),
     }
     hooked(monkeypatch, there, lambda: before_labels("w", Access(), "shop", [], 5), **inputs)
-    assert set(there.commands) == {"get namespace/shop --show-managed-fields --output json"}
+    assert set(there.commands) == {
+        "get namespace/shop --show-managed-fields --output json",
+        "get services --output json",
+    }
 
 
 def test_before_weight_waits_for_the_enrolled_services(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 import components
 from components import package
+from tests.documented import documented
 from tools import component_tables
 
 CLONE = Path(components.__file__).parents[1]
@@ -30,6 +31,24 @@ OF_THE_CLONE = {"waypoint_lab", "embedded", "policies", "tests", "tools"}
 def test_schema_of_the_components_equals_the_reviewed_file() -> None:
     command = "python -m components.package > components/schema.json"
     assert (FOLDER / "schema.json").read_text() == package.schema(), f"write it again with: {command}"
+
+
+def test_commands_of_the_document_write_schema_and_tables(tmp_path: Path) -> None:
+    for name in ("components", "tools", "docs"):
+        ignored = shutil.ignore_patterns("__pycache__", "venv", "pictures")
+        shutil.copytree(CLONE / name, tmp_path / name, ignore=ignored)
+    (tmp_path / "components" / "schema.json").unlink()
+    document = tmp_path / "docs" / "components.md"
+    document.write_text(document.read_text().replace("| input |", "| other |"))
+    python = {".venv/bin/python": sys.executable}
+    for command in (
+        documented("docs/components.md", ".venv/bin/python -m components.package > components/schema.json", python),
+        documented("docs/components.md", ".venv/bin/python -m tools.component_tables", python),
+    ):
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, check=True, timeout=50)
+    for name in ("components/schema.json", "docs/components.md"):
+        assert (CLONE / name).read_text() == (tmp_path / name).read_text()
 
 
 def undescribed(path: str, item: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 from collections.abc import Awaitable, Sequence
 from typing import Any
@@ -92,8 +93,12 @@ class Mesh:
                 return subprocess.CompletedProcess(command, 1, "", reason)
         return subprocess.CompletedProcess(command, 0, self._exec(rest[0], rest[-1]), "")
 
-    def read(self, _command: Sequence[str], path: str) -> Any:
+    def read(self, command: Sequence[str], path: str) -> bytes:
         """Answer a GET request as the API server does."""
+        found = self._answer(command, path)
+        return found.encode() if isinstance(found, str) else json.dumps(found).encode()
+
+    def _answer(self, _command: Sequence[str], path: str) -> Any:
         self.commands.append(path)
         if status := next((status for part, status in self.refusing.items() if part in path), 0):
             raise ApiReadError("refused", status)
@@ -107,6 +112,10 @@ class Mesh:
             # A list names kind and version once.
             items = [{key: value for key, value in item.items() if key not in ("kind", "apiVersion")} for item in found]
             return {"apiVersion": version, "items": items}
+        if kind == "pods" and name:
+            pod = name.removesuffix(":15090")
+            self.asked.add((space, pod))
+            return self._metrics(pod)
         if kind == "pods":
             labels = [{GATEWAY: gateway, CLASS: "istio-waypoint"} for _, gateway in self.pods]
             metas = [{"name": pod, "labels": found} for (pod, _), found in zip(self.pods, labels, strict=True)]
@@ -127,6 +136,10 @@ class Mesh:
         stream = f"cluster.xds-grpc;.upstream_rq_active: {self.connected}\n"
         lds = "listener_manager.lds.update"
         return f"{stream}{lds}_success: {success}\n{lds}_rejected: {rejected}\n"
+
+    def _metrics(self, pod: str) -> str:
+        lines = (line.split(": ") for line in self._exec(pod, "stats").splitlines())
+        return "".join(f"envoy_{re.sub(r'[^a-z]', '_', name)}{{}} {value}\n" for name, value in lines)
 
 
 @pytest.fixture
@@ -169,9 +182,8 @@ def test_write_waits_for_status_and_every_pod_of_the_waypoint(mesh: Mesh) -> Non
     mesh.stats = {"waypoint-1": [(3, 0), (4, 0)], "waypoint-2": [(8, 0), (8, 0), (8, 0), (9, 0)]}
     mesh.written = [mesh.status(2, ACCEPTED, observed=1), mesh.status(2, ACCEPTED)]
     write(policy("cart"))
-    asked = [line.split()[1] for line in mesh.commands if line.startswith("exec")]
-    assert asked.count("waypoint-2") == 4  # before the write, and until the update
-    assert "other-1" not in asked
+    assert sum("/waypoint-2:15090/" in line for line in mesh.commands) == 4  # before the write, and until the update
+    assert mesh.asked == {("shop", "waypoint-1"), ("shop", "waypoint-2")}
 
 
 def test_write_waits_for_the_waypoint_of_another_namespace_alone(mesh: Mesh) -> None:
@@ -182,15 +194,24 @@ def test_write_waits_for_the_waypoint_of_another_namespace_alone(mesh: Mesh) -> 
 
 def test_write_accepted_at_once_asks_envoy_twice_and_reads_each_object_once(mesh: Mesh) -> None:
     write(policy("cart", "till"))
-    assert sorted("exec" if line.startswith("exec") else line.partition("?")[0] for line in mesh.commands) == [
+    assert sorted(line.partition("?")[0] for line in mesh.commands) == [
         "/api/v1/namespaces/shop",
         "/api/v1/namespaces/shop/pods",
+        "/api/v1/namespaces/shop/pods/waypoint-1:15090/proxy/stats/prometheus",
+        "/api/v1/namespaces/shop/pods/waypoint-1:15090/proxy/stats/prometheus",
         "/api/v1/namespaces/shop/services/cart",
         "/api/v1/namespaces/shop/services/till",
         "/apis/security.istio.io/v1/namespaces/shop/authorizationpolicies/p",
-        "exec",
-        "exec",
     ]
+
+
+@pytest.mark.parametrize("status", [0, 403, 503])
+def test_write_to_a_closed_port_for_metrics_asks_envoy_inside_its_pod(mesh: Mesh, status: int) -> None:
+    mesh.refusing = {":15090": status}
+    mesh.stats["waypoint-1"] = [(3, 0), (3, 0), (4, 0)]
+    write(policy("cart"))
+    assert sum(":15090" in line for line in mesh.commands) == (1 if status else 3)
+    assert sum(line.startswith("exec") for line in mesh.commands) == (3 if status else 0)
 
 
 def test_write_by_a_user_who_may_not_read_the_namespace_waits_for_all_its_waypoints(mesh: Mesh) -> None:
@@ -292,6 +313,7 @@ def test_write_during_a_replaced_pod_continues(mesh: Mesh) -> None:
     def look(command: Sequence[str], path: str) -> Any:
         if "authorizationpolicies" in path:
             mesh.pods = [("waypoint-1", "waypoint")]
+            mesh.refusing = {"waypoint-0:": 404}
             mesh.failing = {"exec waypoint-0": 'pods "waypoint-0" not found'}
             mesh.stats["waypoint-1"] = [(4, 0)]
         return mesh.read(command, path)
@@ -303,6 +325,7 @@ def test_write_during_a_replaced_pod_continues(mesh: Mesh) -> None:
 def test_write_without_the_right_to_read_envoy_waits_for_status(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
     warned: list[str] = []
     monkeypatch.setattr(pulumi, "warn", warned.append)
+    mesh.refusing = {":15090": 403}
     mesh.failing = {"exec": 'Error from server (Forbidden): cannot create resource "pods/exec"'}
     write(policy("cart"))
     assert len(warned) == 1

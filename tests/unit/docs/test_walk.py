@@ -6,7 +6,7 @@ import pytest
 
 from tools import console_pictures, data_paths
 from tools.console_blocks import commands
-from tools.walk import PAGES, README
+from tools.walk import GUIDES, PAGES, README
 from waypoint_lab.stages.table import STAGES
 
 STAGES_OF_THE_LAB = [row.name for row in STAGES]
@@ -29,7 +29,7 @@ def test_page_of_a_stage_says_what_why_what_goes_wrong_and_how_to_undo_it(page: 
     assert f"../pictures/path-{page.stem}.svg" in text
 
 
-@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [README, *PAGES, *GUIDES], ids=lambda page: page.stem)
 def test_page_has_commands_that_a_test_runs(page: Path) -> None:
     assert list(commands(page))
 

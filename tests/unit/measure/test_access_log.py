@@ -125,3 +125,18 @@ def test_answers_failure_of_kubectl_is_one_line(
     with pytest.raises(KubectlError) as caught:
         access_log.answers(TWO, MINE, 1, time.monotonic())
     assert str(caught.value) == said
+
+
+def test_log_of_a_pod_that_was_deleted_meanwhile_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = ['kubectl logs: Error from server (NotFound): pods "w-1" not found', ""]
+
+    def run(*_arguments: object) -> str:
+        if problem := results.pop(0):
+            raise KubectlError(problem)
+        return "a line"
+
+    monkeypatch.setattr(access_log.kubectl, "run", run)
+    assert access_log.selected(ExistingTarget(), "shop", "app=w", 5) == "a line"
+    results[:] = ["kubectl logs: pods is forbidden"]
+    with pytest.raises(KubectlError, match="pods is forbidden"):
+        access_log.selected(ExistingTarget(), "shop", "app=w", 5)

@@ -64,7 +64,8 @@ def test_load_lasts_until_it_is_stopped() -> None:
 def test_load_outlasts_the_limit_of_the_change() -> None:
     with serving() as server:
         load = Load(LabConfig(app=AppSettings(port=server.server_port)), 0.1, workers=1)
-        time.sleep(1.0)
+        server.wait_for(1)
+        time.sleep(0.5)
         assert load.stop()
 
 

@@ -22,12 +22,13 @@ PULLING = {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"
 
 
 class Cluster:
-    """Keeps the commands of kubectl, and answers for the Pod."""
+    """Keeps the commands of kubectl, and answers for the Job, its Pod and its events."""
 
     def __init__(self) -> None:
         self.commands: list[tuple[str, ...]] = []
         self.created: list[dict[str, Any]] = []
-        self.pod: dict[str, Any] = READY
+        self.pod: dict[str, Any] | None = READY
+        self.events: list[dict[str, Any]] = []
 
     def run(self, _target: object, *what: str, stdin: str | None = None, **_more: object) -> str:
         self.commands.append(what)
@@ -35,8 +36,11 @@ class Cluster:
             self.created.append(json.loads(stdin))
         return ""
 
-    def get(self, _target: object, *_what: str, **_more: object) -> dict[str, Any]:
-        return self.pod
+    def items(self, _target: object, kind: str, *what: str) -> list[dict[str, Any]]:
+        if kind == "events":
+            return self.events
+        name = what[-1].rpartition("=")[2]
+        return [] if self.pod is None else [{"metadata": {"name": f"{name}-x"}, **self.pod}]
 
     @property
     def deleted(self) -> list[str]:
@@ -47,7 +51,7 @@ class Cluster:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     made = Cluster()
     monkeypatch.setattr(kubectl, "run", made.run)
-    monkeypatch.setattr(kubectl, "get", made.get)
+    monkeypatch.setattr(kubectl, "items", made.items)
     monkeypatch.setattr(probe_pod, "READY_SECONDS", 0.01)
     monkeypatch.setattr(probe_pod, "POLL_SECONDS", 0.001)
     yield made
@@ -57,16 +61,17 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 def test_name_creates_one_pod_for_all_requests_of_a_process(cluster: Cluster) -> None:
     first = probe_pod.name(CONFIG, CLIENT, 60)
     assert first == probe_pod.name(CONFIG, CLIENT, 60)
-    assert [first] == [pod["metadata"]["name"] for pod in cluster.created]
-    assert [what[0] for what in cluster.commands] == ["delete", "create"]
+    (job,) = cluster.created
+    assert (job["metadata"]["name"] + "-x", [what[0] for what in cluster.commands]) == (first, ["create"])
     probe_pod.delete_all()
-    assert [first] == cluster.deleted
+    assert [job["metadata"]["name"]] == cluster.deleted
 
 
 def test_name_of_another_client_is_another_pod(cluster: Cluster) -> None:
     probe_pod.name(CONFIG, CLIENT, 60)
     probe_pod.name(CONFIG, PodClient(namespace="users"), 60)
-    assert [pod["spec"]["serviceAccountName"] for pod in cluster.created] == ["alice", "default"]
+    pods = [job["spec"]["template"]["spec"] for job in cluster.created]
+    assert [pod["serviceAccountName"] for pod in pods] == ["alice", "default"]
 
 
 @pytest.mark.parametrize("constant", ["LIFE_SECONDS", "IDLE_SECONDS"])
@@ -75,20 +80,11 @@ def test_name_of_a_pod_that_may_have_ended_is_a_fresh_one(
 ) -> None:
     monkeypatch.setattr(probe_pod, constant, 0.0)
     pods = [probe_pod.name(CONFIG, CLIENT, 0), probe_pod.name(CONFIG, CLIENT, 0)]
-    assert pods == [pod["metadata"]["name"] for pod in cluster.created]
+    jobs = [job["metadata"]["name"] for job in cluster.created]
+    assert pods == [f"{job}-x" for job in jobs]
     assert cluster.deleted == []  # requests may still be running in the first
     probe_pod.delete_all()
-    assert sorted(pods) == sorted(cluster.deleted)
-
-
-def test_name_deletes_the_pods_of_killed_commands_that_have_ended(cluster: Cluster) -> None:
-    probe_pod.name(CONFIG, CLIENT, 60)
-    assert cluster.commands[0][:4] == (
-        "delete",
-        "pods",
-        "--selector=app=waypoint-lab-probe",
-        "--field-selector=status.phase!=Pending,status.phase!=Running",
-    )
+    assert sorted(jobs) == sorted(cluster.deleted)
 
 
 @pytest.mark.parametrize(
@@ -102,13 +98,27 @@ def test_name_deletes_the_pods_of_killed_commands_that_have_ended(cluster: Clust
 )
 def test_name_of_a_pod_that_is_not_ready_is_one_line(cluster: Cluster, status: dict[str, Any], why: str) -> None:
     cluster.pod = {"status": status}
+    assert failure(cluster) == why
+
+
+def test_name_of_a_pod_that_the_api_server_refuses_is_one_line(cluster: Cluster) -> None:
+    cluster.pod, cluster.events = None, [{"message": "pods is forbidden:\nviolates PodSecurity"}]
+    assert failure(cluster) == "pods is forbidden: violates PodSecurity"
+
+
+def test_name_of_a_job_without_a_pod_says_so(cluster: Cluster) -> None:
+    cluster.pod = None
+    assert failure(cluster) == "it is not scheduled"
+
+
+def failure(cluster: Cluster) -> str:
+    """Return the reason why the Pod is not ready, after its deletion."""
     with pytest.raises(ProbeError) as caught:
         probe_pod.name(CONFIG, CLIENT, 60)
     probe_pod.delete_all()
-    (pod,) = cluster.deleted
-    assert str(caught.value) == (
-        f"probe Pod users/{pod}: it is not ready: {why}; set app.client.image and app.client.serviceAccount"
-    )
+    (job,) = cluster.deleted
+    text = str(caught.value).removeprefix(f"probe Job users/{job}: its Pod is not ready: ")
+    return text.removesuffix("; set app.client.image and app.client.serviceAccount")
 
 
 def test_delete_all_without_an_answer_says_nothing(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,14 +133,20 @@ def test_delete_all_without_an_answer_says_nothing(cluster: Cluster, monkeypatch
 
 def test_manifest_ends_by_itself() -> None:
     spec = probe_pod.manifest("p", CLIENT)["spec"]
-    last = spec["containers"][0]["command"][2].splitlines()[-1]
-    assert (spec["restartPolicy"], spec["activeDeadlineSeconds"], last) == ("Never", 7200, "wait(7200.0, 300.0)")
+    pod = spec["template"]["spec"]
+    last = pod["containers"][0]["command"][2].splitlines()[-1]
+    assert tuple(spec[key] for key in ("activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")) == (
+        7200,
+        0,
+        60,
+    )
+    assert (pod["restartPolicy"], last) == ("Never", "wait(7200.0, 300.0)")
 
 
 @pytest.mark.parametrize(("number", "ends"), [(0, "idle"), (1, "life")])
 def test_wait_of_a_pod_with_a_command_ends_with_its_life(tmp_path: Path, number: int, ends: str) -> None:
     (tmp_path / str(os.getpid() + number)).mkdir()
     (tmp_path / "self").mkdir()
-    started = time.monotonic()
-    probe_pod_script.wait(0.2, 0.01, str(tmp_path))
-    assert ends == ("life" if time.monotonic() - started >= 0.2 else "idle")
+    started, life = time.monotonic(), 0.2 if ends == "life" else 30.0
+    probe_pod_script.wait(life, 0.01, str(tmp_path))
+    assert (ends == "life") == (time.monotonic() - started >= life)

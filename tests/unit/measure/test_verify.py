@@ -73,9 +73,9 @@ def test_judge_delay_uses_the_median(seconds: float, passed: bool) -> None:
     ("hits", "requests", "wanted"),
     [
         (0, 3000, Verdict.INCONCLUSIVE),
-        (0, 7598, Verdict.FAILED),
+        (0, 9899, Verdict.FAILED),
         (3, 3000, Verdict.PASSED),
-        (8, 7598, Verdict.PASSED),
+        (8, 9899, Verdict.PASSED),
         (30, 3000, Verdict.FAILED),
     ],
 )
@@ -84,7 +84,7 @@ def test_judge_small_share_without_a_hit_never_passes(hits: int, requests: int, 
     found = judge(expect, answers(hits, identity="red") + answers(requests - hits))
     assert found.verdict is wanted
     if wanted is Verdict.INCONCLUSIVE:
-        assert found.why == "declared 0.1000%, measured 0 of 3000; at least 7598 requests are needed"
+        assert found.why == "declared 0.1000%, measured 0 of 3000; at least 9899 requests are needed"
 
 
 def test_judge_share_near_all_with_only_hits_is_inconclusive() -> None:
@@ -101,7 +101,7 @@ def test_least_requests_separate_a_share_from_none(share: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weight", "requests"), [(20, 3000), (1, 3000), (0.1, 7598), (0.001, MOST_REQUESTS), (0, 500), (100, 500)]
+    ("weight", "requests"), [(20, 3000), (1, 3000), (0.1, 9899), (0.001, MOST_REQUESTS), (0, 500), (100, 500)]
 )
 def test_expectations_sample_follows_the_weight(weight: float, requests: int) -> None:
     config = lab_config("waypoint", "canary", canary={"weight": weight})

@@ -1,6 +1,7 @@
 """The page of a report: every stage is on it, every text is escaped, and it loads nothing."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -89,8 +90,6 @@ def test_moments_without_requests_say_so() -> None:
 
 
 def test_timeline_of_a_failed_update_is_drawn() -> None:
-    from dataclasses import replace
-
     broken = replace(change(*["baseline"] * 20), applied=0.0, synced=0.0)
     assert "<svg" in charts.timeline(broken)
     assert "in sync: never" in charts.moments(broken)
@@ -107,3 +106,10 @@ def test_rows_of_the_same_requests_have_one_curve() -> None:
     text = page.html(report(stage))
     assert "a, b: p50 4 ms, p99 20 ms" in text
     assert "c: p50 2.00 s, p99 2.10 s" in text
+
+
+def test_timeline_of_a_short_update_shows_its_begin_and_end_in_two_lines() -> None:
+    lengths = {0.3: [("10", "begins"), ("22", "ends")], 1.5: [("10", "begins"), ("10", "ends")]}
+    for seconds, rows in lengths.items():
+        one = replace(change(*["baseline"] * 40), applied=100.0 + seconds)
+        assert rows == re.findall(r'y="(\d+)" text-anchor="\w+">update (\w+)', charts.timeline(one))

@@ -173,13 +173,18 @@ def test_warning_without_fail_closed_is_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "said"), [("daemonset.apps/ztunnel", ""), ("", "the cluster has no ztunnel to enforce it")]
+    ("found", "said"),
+    [
+        ("echo daemonset.apps/ztunnel", ""),
+        ('case "$*" in *redirection*) echo enabled;; esac', ""),
+        ("true", "the cluster has no ztunnel to enforce it"),
+    ],
 )
 def test_warning_fail_closed_without_ztunnel_is_given(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: str, said: str
 ) -> None:
     command = tmp_path / "kubectl"
-    command.write_text(f"#!/bin/sh\necho {found}\n")
+    command.write_text(f"#!/bin/sh\n{found}\n")
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert said in l4_enforcement.warning(config(waypoint={"failClosed": True}))

@@ -107,6 +107,13 @@ def test_expectations_without_stages_expect_no_waypoint() -> None:
     assert "no" in {item.value for item in expectations(LabConfig())}
 
 
+@pytest.mark.parametrize(("seconds", "limit"), [(0.2, 0.2), (2, 0.5)])
+def test_expectations_delay_of_a_header_would_be_seen_on_other_requests(seconds: float, limit: float) -> None:
+    fault = {"delay": {"seconds": seconds}, "header": {"name": "end-user", "value": "jane"}}
+    others = next(one for one in expectations(config("delay", fault=fault)) if one.what == "others 0 s later")
+    assert others.high == limit
+
+
 def test_expectations_delay_beyond_each_try_is_a_timeout() -> None:
     seen = expectations(config("delay", "retries", fault={"at": "upstream", "delay": {"seconds": 2}}))
     assert [item.value for item in seen] == ["504"]

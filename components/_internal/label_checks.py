@@ -1,0 +1,66 @@
+"""Checks of the labels and annotations that enroll, before they change."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import enrollment
+from .waits import Failed, Session
+
+
+def check_canary(gateway: str, enrolled: Sequence[Mapping[str, Any]]) -> None:
+    """Raise RuntimeError if a new canary would get connections at once, by the weight of an earlier canary."""
+    for item in enrolled:
+        if left := enrollment.weight(item):
+            raise Failed(
+                f"waypoint {gateway} would get {left} % of the new connections before it has the Services, because "
+                f"{item['metadata']['name']} still has the weight of the canary before: remove that first, by an "
+                f"update without a canary"
+            )
+
+
+async def enrolled_objects(session: Session, places: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the objects that carry the labels: Services and Namespaces."""
+    items: list[dict[str, Any]] = []
+    for namespace, services in enrollment.grouped(places, session.namespace).items():
+        names = [f"service/{service}" for service in services] or [f"namespace/{namespace}"]
+        found = await session.get(*names, "--show-managed-fields", namespace=namespace)
+        items += found.get("items", [found])
+    return items
+
+
+async def check_labels(session: Session, places: Sequence[str], wanted: Mapping[str, str]) -> None:
+    """Raise RuntimeError if another tool has set a label to another value."""
+    try:
+        items = await enrolled_objects(session, places)
+    except Failed:
+        raise
+    except RuntimeError:
+        return  # the write of the labels reports the error
+    if why := enrollment.conflict(items, wanted):
+        raise Failed(why)
+
+
+async def with_own_label(session: Session, places: Sequence[str], gateway: str) -> list[str]:
+    """Return the Services, as `NAMESPACE/NAME`, that name a waypoint by a label of their own.
+
+    They do not follow their namespace: no canary of it gets their connections, and they lose a waypoint that leaves.
+    Services that are enrolled by name are left out.
+    """
+    found = []
+    for namespace, services in enrollment.grouped(places, session.namespace).items():
+        if not services:
+            items = (await session.get("services", namespace=namespace))["items"]
+            own = [
+                item["metadata"]["name"] for item in items if enrollment.labels(item).get(enrollment.PRIMARY) == gateway
+            ]
+            found += [f"{namespace}/{name}" for name in own]
+    return found
+
+
+def own_label_line(services: Sequence[str]) -> str:
+    """Return the end of a line on Services with a label of their own: their names, and the fix for the first."""
+    namespace, _, name = services[0].partition("/")
+    return (
+        f"{', '.join(services)}, by a label {enrollment.PRIMARY} of the Service's own; remove it: "
+        f"kubectl label service {name} --namespace {namespace} {enrollment.PRIMARY}-"
+    )
