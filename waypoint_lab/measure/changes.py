@@ -14,6 +14,7 @@ from waypoint_lab.stages.expectations import WITH_COOKIE, Expect, Measure
 from waypoint_lab.waiting import polls
 
 AFTER_SECONDS = 1.0  # of requests after the new configuration is in force
+EARLY = 0.9  # of an injected delay: Envoy's timers may fire some milliseconds early
 SPARE_SECONDS = 2  # kubectl counts whole seconds, by the node's clock
 OWN = "the client's requests"
 LOG = "the access log"
@@ -99,7 +100,7 @@ def outcome(config: LabConfig, answer: Answer, kind: str = "") -> str:
     parts = [answer.outcome if not answer.succeeded else roles.get(answer.identity, answer.outcome)]
     if answer.status and not answer.proxied:
         parts.append("past the waypoint")
-    if config.stages.delay and answer.seconds >= config.fault.delay.seconds:
+    if config.stages.delay and answer.seconds >= EARLY * config.fault.delay.seconds:
         parts.append("late")
     return f"{f'{kind}: ' if kind else ''}{', '.join(parts)}"
 

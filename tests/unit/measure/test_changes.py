@@ -33,6 +33,7 @@ def test_kinds_name_what_differs_from_the_plain_request() -> None:
         (Answer(503, "red"), "", "503"),
         (Answer(200, "none", proxied=False), "", "baseline, past the waypoint"),
         (Answer(200, "none", seconds=2.1), "", "baseline, late"),
+        (Answer(200, "none", seconds=1.998), "", "baseline, late"),
         (Answer(0, error="TimeoutError", proxied=False), "", "TimeoutError"),
         (Answer(403), "DELETE", "DELETE: 403"),
     ],
