@@ -142,12 +142,14 @@ def _build_into(target: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _module(go: str, path: str, folder: Path = HERE) -> Path:
+    """Download a module that the module in `folder` requires, if it is not in Go's cache, and return its folder."""
+    return Path(json.loads(run_go(go, "mod", "download", "-json", path, folder=folder))["Dir"])
+
+
 def _overlay(go: str, part: Path) -> str:
     """Write the overlay that lets the provider embed its schema from its own module, and return the overlay's path."""
-    module = run_go(
-        go, "list", "-m", "-f", "{{.Dir}}", "github.com/pulumi/pulumi-kubernetes/provider/v4", folder=PROVIDER_FOLDER
-    )
-    data = Path(module.strip(), "cmd", PROVIDER)
+    data = _module(go, "github.com/pulumi/pulumi-kubernetes/provider/v4", PROVIDER_FOLDER) / "cmd" / PROVIDER
     names = ("schema.json", "terraform-mapping.json")
     overlay = part / "overlay.json"
     overlay.write_text(json.dumps({"Replace": {str(PROVIDER_FOLDER / name): str(data / name) for name in names}}))
@@ -185,8 +187,7 @@ def _compile(go: str, folder: Path, packages: list[str], out: str, more: list[st
 
 def _write_shared_data(go: str, share: Path, target: Path) -> None:
     """Copy data files of the same locked modules: CRDs, Envoy's bootstrap template, Istio's ambient manifest."""
-    gateway_api = Path(run_go(go, "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api").strip())
-    istio = Path(run_go(go, "list", "-m", "-f", "{{.Dir}}", "istio.io/istio").strip())
+    gateway_api, istio = _module(go, "sigs.k8s.io/gateway-api"), _module(go, "istio.io/istio")
     shutil.copytree(gateway_api / "config" / "crd", share / "gateway-api", copy_function=shutil.copyfile)
     shutil.copyfile(istio / "tools/packaging/common/envoy_bootstrap.json", share / "envoy_bootstrap.json")
     built = target / "bin" / "istioctl"
