@@ -1,5 +1,8 @@
 """Exceptions of the application. Each message is one line: `WHERE: what is wrong; what to do`."""
 
+import traceback
+from pathlib import Path
+
 
 class LabError(Exception):
     """Base of every error that a user can cause; the command line prints it and exits with status 1."""
@@ -33,6 +36,10 @@ class PulumiError(LabError):
     """Report a Pulumi command that failed, with the line of its output that has the reason."""
 
 
+class RestoreError(LabError):
+    """Report a stack whose resources are not restored after a command."""
+
+
 class RolloutError(LabError):
     """Report a promotion or a migration that cannot start or continue."""
 
@@ -47,3 +54,12 @@ class LockedError(LabError):
 
 class ReportError(LabError):
     """Report a report that cannot be written."""
+
+
+def described(error: Exception) -> str:
+    """Return an error in one line; one that is no LabError begins with its type and the line that raised it."""
+    if isinstance(error, LabError):
+        return str(error)
+    raised = traceback.extract_tb(error.__traceback__)[-1:]
+    place = "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in raised)
+    return f"{type(error).__name__}{place}: {' '.join(str(error).split())}"

@@ -66,7 +66,13 @@ def run(target: ClusterAccess, *arguments: str, stdin: str | None = None, limit_
     full = command(target, f"--request-timeout={limit_seconds:g}s", *arguments)
     try:
         done = subprocess.run(
-            full, input=stdin, capture_output=True, text=True, check=False, timeout=limit_seconds + GRACE_SECONDS
+            full,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",  # an access log has bytes of users' headers
+            check=False,
+            timeout=limit_seconds + GRACE_SECONDS,
         )
     except FileNotFoundError:
         raise KubectlError(NOT_ON_PATH) from None
@@ -127,7 +133,13 @@ def start(target: ClusterAccess, *arguments: str) -> "subprocess.Popen[str]":
     pipe = subprocess.PIPE
     try:
         return subprocess.Popen(
-            command(target, *arguments), stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+            command(target, *arguments),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            errors="replace",
+            start_new_session=True,
         )
     except FileNotFoundError:
         raise KubectlError(NOT_ON_PATH) from None

@@ -56,7 +56,9 @@ def pulumi(folder: Path, *arguments: str) -> str:
     """
     command = ["pulumi", *arguments, "--non-interactive"]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, errors="replace", check=False, timeout=COMMAND_SECONDS
+        )
     except FileNotFoundError:
         raise PulumiError(NO_PULUMI) from None
     except subprocess.TimeoutExpired:
@@ -70,7 +72,7 @@ def _is_pulumi(pid: int) -> bool:
     """Return True for a Pulumi that has not ended; one whose parent has not read its exit has no command line."""
     process = Path("/proc", str(pid))
     try:
-        return (process / "comm").read_text().strip() == "pulumi" and bool((process / "cmdline").read_bytes())
+        return (process / "comm").read_bytes().strip() == b"pulumi" and bool((process / "cmdline").read_bytes())
     except OSError:
         return False
 
@@ -170,13 +172,13 @@ class PulumiStack:
             if code == 0:
                 self.applied = declared
                 return time.monotonic() - began
-            if not self._unlock(output, began + LOCK_SECONDS):
+            if not self._unlock(output, began + LOCK_SECONDS, checked=checked):
                 raise PulumiError(reason(output))
 
     def _run(self, command: list[str], *, checked: bool) -> tuple[int, str]:
         # In a session of its own, so that Ctrl-C reaches this process only, which then stops Pulumi in order.
         environment = {**os.environ, **self._environment, **({} if checked else {SKIP_GATE: "1"})}
-        with tempfile.TemporaryFile("w+") as out:
+        with tempfile.TemporaryFile("w+", errors="replace") as out:
             try:
                 process = subprocess.Popen(
                     command,
@@ -214,7 +216,7 @@ class PulumiStack:
                 process.kill()
                 process.wait()
 
-    def _unlock(self, output: str, until: float) -> bool:
+    def _unlock(self, output: str, until: float, *, checked: bool) -> bool:
         """Resolve a lock conflict. Return True if the update should be retried.
 
         Wait for a lock whose process runs; remove a lock that a killed process left. A lock of another machine is
@@ -228,7 +230,7 @@ class PulumiStack:
             pulumi(self.folder, "cancel", "--yes", "--stack", self.name)
             return time.monotonic() < until
         while _is_pulumi(pid):
-            if time.monotonic() > until or self._stop_requested():
+            if time.monotonic() > until or (checked and self._stop_requested()):
                 return False
             time.sleep(POLL_SECONDS)
         return True

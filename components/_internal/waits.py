@@ -75,7 +75,7 @@ def read_api(command: Sequence[str], path: str) -> bytes:
 def run_kubectl(command: list[str]) -> "subprocess.CompletedProcess[str]":
     """Run one command of kubectl. Raise Failed where there is no kubectl."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=30)
     except FileNotFoundError:
         raise Failed(_NO_KUBECTL) from None
     except subprocess.TimeoutExpired:

@@ -205,7 +205,7 @@ def test_promotion_of_the_shop_by_its_users_sends_no_request(shop: Scene, promot
     assert [set(record["evidence"]) for record in records(shop, "decision")] == [{"traffic"}] * 2
     config = shop.config()
     log = access_log.log(config, "waypoint", int(time.monotonic() - began))
-    assert {one["agent"] for one in access_log.requests(log, access_log.address(config))} == {"shop-user"}
+    assert {one["agent"] for one in access_log.requests(log, access_log.addresses(config))} == {"shop-user"}
 
 
 def test_promotion_of_the_shop_with_5_percent_failures_rolls_back_before_20_percent(

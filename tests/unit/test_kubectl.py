@@ -60,3 +60,11 @@ def test_run_without_kubectl_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     for call in (kubectl.require, lambda: kubectl.run(Cluster(), "get")):
         with pytest.raises(KubectlError, match=r"^kubectl is not on PATH; "):
             call()
+
+
+def test_run_with_bytes_that_are_no_text_replaces_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, "#!/bin/sh\nprintf 'ag\\377ent\\n'\n")
+    assert kubectl.run(Cluster(), "logs") == "ag\ufffdent\n"
+    with kubectl.start(Cluster(), "exec") as process:
+        assert process.stdout
+        assert process.stdout.read() == "ag\ufffdent\n"

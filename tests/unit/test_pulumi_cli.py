@@ -68,6 +68,37 @@ def test_up_with_lock_of_running_process_keeps_it(tmp_path: Path, monkeypatch: p
     assert "cancel" not in calls.read_text().split()
 
 
+def test_rollback_with_a_stop_request_waits_for_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = pulumi(tmp_path, monkeypatch, str(os.getpid()))
+    runs = [False, True, True]
+
+    def is_pulumi(_pid: int) -> bool:
+        if len(runs) == 1:
+            (tmp_path / "locked").unlink()
+        return runs.pop()
+
+    monkeypatch.setattr(pulumi_cli, "_is_pulumi", is_pulumi)
+    PulumiStack(tmp_path, "dev", lambda: "SIGINT").up_unchecked()
+    assert calls.read_text().split() == ["up", "up"]
+
+
+def test_up_with_a_stop_request_does_not_wait_for_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [""]
+    pulumi(tmp_path, monkeypatch, str(os.getpid()))
+    monkeypatch.setattr(pulumi_cli, "_is_pulumi", lambda _pid: not asked.append("SIGINT"))
+    with pytest.raises(PulumiError, match="the stack is currently locked"):
+        PulumiStack(tmp_path, "dev", lambda: asked[-1]).up()
+
+
+def test_up_with_output_that_is_no_text_replaces_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pulumi(tmp_path, monkeypatch, "1")
+    (tmp_path / "pulumi").write_text("#!/bin/sh\nprintf 'error: ag\\377ent\\n'; exit 1\n")
+    with pytest.raises(PulumiError, match=r"^ag\ufffdent$"):
+        PulumiStack(tmp_path, "dev").up_unchecked()
+    with pytest.raises(PulumiError, match=r"^pulumi stack failed: ag\ufffdent$"):
+        pulumi_cli.pulumi(tmp_path, "stack")
+
+
 def test_up_with_lock_of_another_machine_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = pulumi(tmp_path, monkeypatch, "1", host="elsewhere")
     with pytest.raises(PulumiError, match="the stack is currently locked"):

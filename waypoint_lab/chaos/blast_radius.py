@@ -1,5 +1,6 @@
 """Blast radius: the requests that a declared fault can hit, and objects in the cluster that hide the fault."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from waypoint_lab import kubectl
@@ -118,17 +119,17 @@ def traffic(config: LabConfig) -> ObservedTraffic | None:
     """
     if not config.stages.access_log:
         return None
-    where = access_log.address(config)
+    where = access_log.addresses(config)
     counts = [counted(access_log.log(config, name, WINDOW_SECONDS), where) for name in config.waypoints]
     return ObservedTraffic(sum(one.requests for one in counts), sum(one.hit for one in counts))
 
 
-def counted(log: str, address: str) -> ObservedTraffic:
-    """Count the requests to `address` in an access log, without the lab's own.
+def counted(log: str, addresses: Collection[str]) -> ObservedTraffic:
+    """Count the requests to `addresses` in an access log, without the lab's own.
 
     Source: Envoy's response flags: FI is an injected abort, DI an injected delay. Both count as hit.
     """
-    others = [match for match in access_log.requests(log, address) if not match["agent"].startswith(AGENT)]
+    others = [match for match in access_log.requests(log, addresses) if not match["agent"].startswith(AGENT)]
     hit = [
         match for match in others if {"FI", "DI"} & set(match["flags"].split(",")) or "-upstream." in match["cluster"]
     ]

@@ -1,6 +1,8 @@
 """Check the application's health while faults are on."""
 
+import http.client
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -8,6 +10,7 @@ from waypoint_lab.chaos.schedule_file import HealthCheck
 from waypoint_lab.errors import LabError
 
 POLL_SECONDS = 0.5
+MOST_BYTES = 1 << 20  # of an answer that are read
 
 
 class UnhealthyError(LabError):
@@ -27,14 +30,15 @@ class HealthMonitor:
 
     def problem(self) -> str:
         """Check once. Return the reason why the application is unhealthy; empty where it is healthy."""
-        url = self._check.url
+        url, until = self._check.url, time.monotonic() + self._check.seconds
         try:
             with urllib.request.urlopen(url, timeout=self._check.seconds) as answer:  # noqa: S310
-                text = answer.read().decode(errors="replace")
+                text = _body(answer, until).decode(errors="replace")
         except urllib.error.HTTPError as error:
             return f"{url} answers {error.code}"
-        except (OSError, ValueError) as error:
-            return f"{url} does not answer: {getattr(error, 'reason', None) or error}"
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            why = str(getattr(error, "reason", None) or error or type(error).__name__)
+            return f"{url} does not answer: {' '.join(why.split())}"
         return "" if self._check.contains in text else f"{url} answers without {self._check.contains!r}"
 
     def _run(self) -> None:
@@ -64,3 +68,20 @@ class HealthMonitor:
         """End the thread."""
         self._stop.set()
         self._thread.join(self._check.seconds + 1)
+
+
+def _body(answer: http.client.HTTPResponse, until: float) -> bytes:
+    """Return the first MOST_BYTES of an answer.
+
+    Raises:
+        TimeoutError: It has not ended at `until`, by the monotonic clock.
+        HTTPException: It is cut.
+    """
+    body = b""
+    while len(body) < MOST_BYTES and (chunk := answer.read1(MOST_BYTES - len(body))):
+        body += chunk
+        if time.monotonic() > until:
+            raise TimeoutError("timed out")
+    if len(body) < MOST_BYTES and answer.length:
+        raise http.client.IncompleteRead(body, answer.length)
+    return body

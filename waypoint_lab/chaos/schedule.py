@@ -8,13 +8,14 @@ from waypoint_lab import signals
 from waypoint_lab.chaos.health_checks import HealthMonitor
 from waypoint_lab.chaos.schedule_file import Schedule, ScheduledFault
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import ConfigError, LabError
+from waypoint_lab.errors import ConfigError, LabError, NotSyncedError, RestoreError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.restore import restored
 from waypoint_lab.measure.stage_run import selected, set_step
 from waypoint_lab.measure.verify import Measurement, measure
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.stages.table import Step, expectations
+from waypoint_lab.waiting import wait as wait_until
 
 EXPIRY_GRACE_SECONDS = 30.0  # the cluster removes a fault this long after its end, if this process cannot
 FAILURES = LabError
@@ -51,7 +52,7 @@ def run(stack: PulumiStack, schedule: Schedule, base: LabConfig, report: Report,
         show: Shows the verdicts of one fault.
 
     Returns:
-        0 if every fault was as declared, 1 if not or unhealthy, 130 if interrupted.
+        0 if every fault was as declared, 1 if not, unhealthy or not restored, 130 if interrupted.
 
     Raises:
         ConfigError: The stack has a fault already, or no waypoint.
@@ -66,28 +67,34 @@ def run(stack: PulumiStack, schedule: Schedule, base: LabConfig, report: Report,
         stop.name = str(number)  # kubectl gets the signal, too, and may fail first
         signals.interrupt(number, frame)
 
+    monitor = HealthMonitor(schedule.health)
+    # An update that starts a fault ends early where the application is unhealthy; one that removes a fault does not.
+    faulty = PulumiStack(stack.folder, stack.name, lambda: monitor.why)
     try:
-        with HealthMonitor(schedule.health) as monitor:
+        with monitor:
             with selected(stack), restored(stack, report), signals.handled(interrupt):
                 before, began = stack.file.read_bytes(), time.monotonic()
                 for fault in schedule.faults:
                     if monitor.unhealthy.wait(max(0.0, began + fault.start_seconds - time.monotonic())):
                         break
-                    failed += not _run_fault(stack, fault, base, monitor, report, show)
+                    failed += not _run_fault(faulty, fault, base, monitor, report, show)
                     if monitor.unhealthy.is_set():
                         break
                     stack.file.write_bytes(before)
                     stack.up_unchecked()
             report("the stack is restored")
-            if monitor.unhealthy.is_set():
-                report(f"stopped: {monitor.why}")
-                return 1
     except KeyboardInterrupt:
         report("interrupted; the stack is restored")
         return signals.EXIT
+    except RestoreError as error:
+        report(f"interrupted; {error}" if stop() else str(error))
+        failed += 1
     except FAILURES as error:
         report("interrupted; the stack is restored" if stop() else str(error))
         return signals.EXIT if stop() else 1
+    if monitor.unhealthy.is_set():
+        report(f"stopped: {monitor.why}")
+        return 1
     return 1 if failed else 0
 
 
@@ -96,9 +103,16 @@ def _run_fault(
 ) -> bool:
     """Apply one fault and measure it. Return True if it was as declared; end early if the application is unhealthy."""
     config = set_step(stack, step_of(fault, base, f"{time.time():.3f}"))
-    stack.up()
-    until = time.monotonic() + fault.duration_seconds
-    envoy_config.wait(config)
+    try:
+        stack.up()
+        until = time.monotonic() + fault.duration_seconds
+        _wait(config, monitor)
+    except FAILURES:
+        if monitor.unhealthy.is_set():
+            return False
+        raise
+    if monitor.unhealthy.is_set():
+        return False
     report(f"fault is on for {fault.duration_seconds:g} s: {fault}")
     verdicts: list[Measurement] = []
     measuring = threading.Thread(target=lambda: verdicts.extend(_measure(config, report)), daemon=True)
@@ -112,6 +126,20 @@ def _run_fault(
         return False
     show(verdicts)
     return all(item.passed for item in verdicts)
+
+
+def _wait(config: LabConfig, monitor: HealthMonitor) -> None:
+    """Wait until the waypoints have the fault, or the application is unhealthy. Raises NotSyncedError."""
+    what = "the declared configuration"
+
+    def difference() -> str:
+        try:
+            envoy_config.wait(config, 0)
+        except NotSyncedError as error:
+            return "" if monitor.unhealthy.is_set() else str(error).removeprefix(f"{what}: not within 0 s: ")
+        return ""
+
+    wait_until(difference, what, envoy_config.LIMIT_SECONDS, error=NotSyncedError)
 
 
 def _measure(config: LabConfig, report: Report) -> list[Measurement]:

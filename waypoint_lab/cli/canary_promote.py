@@ -77,6 +77,11 @@ def document(decision: StepDecision, state: PromotionState) -> dict[str, object]
     }
 
 
+def nothing_to_do(weight: float, why: str) -> dict[str, object]:
+    """Return the result as `--json` prints it where no step is left, so that no promotion was started."""
+    return {"decision": None, "phase": None, "promotion": None, "weight": weight, "passed": [], "why": why}
+
+
 @click.command()
 @click.option(
     "--steps", metavar="LIST", help="Rising weights in percent, such as 0.1,1,5,20,100 [default: the config's]."
@@ -194,18 +199,28 @@ def promote(
         promotion = Promotion(journal, pulumi_stack, thresholds, operator)
         if state and not state.ended:
             report(str(state))
-        elif not promotion.start(weights, chosen):
-            report(f"the canary has {shown(pulumi_stack.config().canary.weight)} % and no step is above: nothing to do")
-            return 0
+        else:
+            state = promotion.start(weights, chosen)
         written = len(journal.records())
-        decision, state = promotion.run()
-        if destination:
-            verdict, proxy = promotion_report.verdict(state), recorder.finish()
-            found = promotion_report.sections(journal.records()[written:], recorder)
-            record.write("lab canary promote", verdict, str(state), promotion_report.CONFIDENCE, found, proxy)
+        if state:
+            decision, state = promotion.run()
+        records = journal.records()[written:]
+    if state is None:
+        weight = pulumi_stack.config().canary.weight
+        why = f"the canary has {shown(weight)} % and no step is above: nothing to do"
+        report(why)
+        if as_json:
+            output.print_json(nothing_to_do(weight, why))
+        return 0
     report(
         f"{state}; run the command again, or `lab canary rollback`" if decision is StepDecision.PAUSE else str(state)
     )
     if as_json:
         output.print_json(document(decision, state))
-    return signals.EXIT if stop() else EXIT_CODES[decision]
+    status = signals.EXIT if stop() else EXIT_CODES[decision]
+    if destination:
+        with stop.received(), reports.attempt():
+            proxy = recorder.finish()
+            found, verdict = promotion_report.sections(records, recorder), promotion_report.verdict(state)
+            record.write("lab canary promote", verdict, str(state), promotion_report.CONFIDENCE, found, proxy)
+    return status

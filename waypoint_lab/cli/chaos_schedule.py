@@ -26,7 +26,7 @@ def schedule(invocation: Invocation, file: Path, stack: str) -> int:
     durationSeconds, abort, delay, header and at. The run stops once the application is unhealthy, and restores the
     stack in any case.
 
-    Exit status: 0 every fault was as declared, 1 not, or unhealthy, 130 interrupted.
+    Exit status: 0 every fault was as declared, 1 not, unhealthy or not restored, 130 interrupted.
     """
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
     use_target(invocation.state, pulumi_stack.config())

@@ -165,10 +165,11 @@ def guard(
     else:
         show(result)
     if destination:
-        sections = guard_report.sections(result, waypoints, objects, report)
-        proxy = proxy_versions.read(config.target, watched, waypoints.names)
         summary = f"{' '.join(command)}: the traffic of namespace {watched} before and after"
-        record.write(
-            "lab guard", result.verdict.value, summary, guard_report.CONFIDENCE, sections, proxy, config.target
-        )
+        with reports.attempt():
+            sections = guard_report.sections(result, waypoints, objects, report)
+            proxy = proxy_versions.read(config.target, watched, waypoints.names)
+            record.write(
+                "lab guard", result.verdict.value, summary, guard_report.CONFIDENCE, sections, proxy, config.target
+            )
     return signals.EXIT if result.interrupted else EXIT_CODES[result.verdict]

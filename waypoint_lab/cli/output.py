@@ -1,9 +1,11 @@
 """Output of the commands: tables and colours by rich on a terminal, plain lines elsewhere."""
 
+import errno
 import functools
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import click
@@ -22,10 +24,24 @@ stack_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
+class OutputConsole(Console):
+    """A console that raises OSError where its stream cannot be written; rich itself ends the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error again."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return a console; without a terminal, it neither wraps lines nor uses colours."""
-    found = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=1000)
+    found = OutputConsole(stderr=stderr, highlight=False, soft_wrap=True)
+    return found if found.is_terminal else OutputConsole(stderr=stderr, highlight=False, soft_wrap=True, width=1000)
+
+
+def echo_error(line: str) -> None:
+    """Print one line to standard error; drop it where nobody reads that any more, as a rollback may come next."""
+    with suppress(OSError):
+        click.echo(line, err=True)
 
 
 def reporter(name: str) -> Callable[[str], None]:
@@ -37,7 +53,7 @@ def _report(name: str, line: str) -> None:
     if _shown_by:
         _shown_by[-1](f"{name}: {line}")
     else:
-        click.echo(f"{name}: {line}", err=True)
+        echo_error(f"{name}: {line}")
 
 
 @contextmanager
@@ -61,14 +77,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, std
     Args:
         columns: Titles; one that begins with `>` is aligned to the right.
         rows: One sequence of cells a row; a cell may be a rich text.
-        stderr: Print to standard error.
+        stderr: Print to standard error; drop the table where nobody reads that any more.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in columns:
         table.add_column(title.lstrip(">"), justify="right" if title.startswith(">") else "left", overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    console(stderr=stderr).print(table)
+    with suppress(OSError) if stderr else nullcontext():
+        console(stderr=stderr).print(table)
 
 
 def verdict_cells(item: Measurement) -> list[Any]:

@@ -1,13 +1,15 @@
 """The options of a report, and its writing."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import msgspec
 
 from waypoint_lab.cli import output
+from waypoint_lab.cli.main import FAILURES
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.kubectl import ClusterAccess
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -32,6 +34,15 @@ picture_option = click.option(
 def prepared(folder: Path | None, picture: bool) -> ReportFolder | None:
     """Return the destination of the report; None where none is wanted. Raises ReportError."""
     return ReportFolder.prepared(folder, with_picture=picture) if folder else None
+
+
+@contextmanager
+def attempt() -> Iterator[None]:
+    """Report an error inside the context in one line: a report that cannot be written does not change the outcome."""
+    try:
+        yield
+    except FAILURES as error:
+        report(str(error))
 
 
 class Recording:

@@ -71,7 +71,7 @@ def run(
     Each stage edits the stack's config, runs `pulumi up` and measures the traffic. The stack is restored in the end.
     If the command is killed, its fault ends by itself, and the next run restores the stack first.
 
-    Exit status 1 where a stage failed.
+    Exit status 1 where a stage failed, or the stack is not restored.
 
     Example: lab run --stages canary,premium
     """
@@ -81,7 +81,8 @@ def run(
     use_target(invocation.state, pulumi_stack.config())
     with Journal(PROJECT_FOLDER, stack).locked():
         if restore:
-            return 0 if recover(pulumi_stack, output.reporter("run")) else 1
+            recover(pulumi_stack, output.reporter("run"))
+            return 0
         record = reports.Recording(destination, pulumi_stack, invocation.state)
         results = run_stages(pulumi_stack, rows, output.reporter("run"), record=bool(destination))
     passed = bool(results) and all(result.passed for result in results)
@@ -89,18 +90,14 @@ def run(
     if file and str(file) == "-":
         output.print_json(document)
     else:
-        if file:
-            file.write_text(json.dumps(document, indent=1) + "\n")
         print_results(results)
         click.echo("every stage passed" if passed else "NOT every stage passed")
+        if file:
+            file.write_text(json.dumps(document, indent=1) + "\n")
     total = sum(item.requests for result in results for item in result.verdicts)
     summary = f"{len(results)} stages, {total} measured requests"
-    record.write(
-        "lab run",
-        "passed" if passed else "failed",
-        summary,
-        CONFIDENCE,
-        run_report.sections(results),
-        run_report.proxy(results),
-    )
+    verdict = "passed" if passed else "failed"
+    with reports.attempt():
+        sections, proxy = run_report.sections(results), run_report.proxy(results)
+        record.write("lab run", verdict, summary, CONFIDENCE, sections, proxy)
     return 0 if passed else 1

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import click
 from rich.console import Console
 from rich.live import Live
 
@@ -72,8 +71,9 @@ class Screen:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Return to the first screen."""
-        self._live.stop()
+        """Return to the first screen, if the terminal is still there."""
+        with suppress(OSError):
+            self._live.stop()
 
     def update(self) -> None:
         """Show the newest snapshot."""
@@ -103,7 +103,7 @@ def beside(sampler: Sampler, console: Console) -> Iterator[Callable[[str], None]
                 thread.join()
     finally:
         for line in own:
-            click.echo(line, err=True)
+            output.echo_error(line)
 
 
 @contextmanager
@@ -117,14 +117,14 @@ def shown(config: LabConfig, folder: Path, stack: str) -> Iterator[None]:
         folder: Folder of the project.
         stack: Name of the stack.
     """
-    console = Console(stderr=True, highlight=False)
+    console = output.OutputConsole(stderr=True, highlight=False)
     with ExitStack() as opened:
         if can_show(console):
             try:
                 sampler = opened.enter_context(Sampler(config, folder, stack))
-            except LabError as error:
-                click.echo(f"no live view: {error}", err=True)
-            else:
                 add = opened.enter_context(beside(sampler, console))
+            except (LabError, OSError) as error:
+                output.echo_error(f"no live view: {error}")
+            else:
                 opened.enter_context(output.reported_to(add))
         yield

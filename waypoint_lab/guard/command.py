@@ -1,6 +1,7 @@
 """Run the command that changes something."""
 
 import os
+import select
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ from waypoint_lab.errors import GuardError
 from waypoint_lab.guard.sampling import Report
 from waypoint_lab.signals import handled
 
+STDOUT, STDERR = 1, 2  # file descriptors
 REPORT_SECONDS = 30.0
 POLL_SECONDS = 0.1
 STOP_SECONDS = 120.0  # Pulumi and helm finish what they have begun
@@ -74,7 +76,8 @@ def run(
 
     with handled(receive):
         try:
-            process = subprocess.Popen(command, stdout=stdout, start_new_session=True)
+            out, err = _stream(STDOUT if stdout is None else stdout), _stream(STDERR)
+            process = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
         except OSError as error:
             raise GuardError(f"{command[0]}: it cannot be started ({error.strerror}); correct the command") from None
         if received:  # between the two lines above
@@ -93,6 +96,13 @@ def run(
     code = process.returncode
     stopped = f"it did not end within {limit_seconds:g} s" if "limit" in received else " ".join(received[:1])
     return CommandResult(list(command), code if code >= 0 else 128 - code, time.monotonic() - began, stopped)
+
+
+def _stream(descriptor: int) -> int:
+    """Return a stream for the command; /dev/null where nobody reads it any more, because SIGPIPE ends a rollback."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return subprocess.DEVNULL if any(events != select.POLLOUT for _, events in poll.poll(0)) else descriptor
 
 
 def _send(process: "subprocess.Popen[bytes]", number: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from waypoint_lab.errors import KubectlError
+from waypoint_lab.errors import described
 from waypoint_lab.guard.command import CommandResult, run
 from waypoint_lab.guard.comparison import Rules, compare, verdict
 from waypoint_lab.guard.differences import Difference, Kind
@@ -126,7 +126,7 @@ def watch(source: Source, change: GuardedChange, report: Report) -> GuardResult:
     with handled(lambda *_: None):  # children do not inherit this, as they would inherit that signals are ignored
         shell = ["sh", "-c", change.rollback]
         rollback = run(shell, change.limit_seconds, report, stdout=change.stdout, forward=False)
-        found = _observed(source, change, before, Rules(), "after the rollback", report).differences
+        found = _observed(source, change, before, Rules, "after the rollback", report).differences
     return replace(result, rollback=rollback, after_rollback=found)
 
 
@@ -138,7 +138,7 @@ def _judged(
         return GuardResult(Verdict.FAILED, found, command, interrupted=command.stopped.startswith("SIG"))
     try:
         with handled(interrupt):
-            outcome = _observed(source, change, before, change.rules(), "after", report)
+            outcome = _observed(source, change, before, change.rules, "after", report)
     except KeyboardInterrupt:
         found = [Difference("command", Kind.COMMAND, Verdict.FAILED, "interrupted before the outcome was known")]
         return GuardResult(Verdict.FAILED, found, command, interrupted=True)
@@ -153,13 +153,14 @@ class _Outcome(NamedTuple):
 
 
 def _observed(
-    source: Source, change: GuardedChange, before: Observation, rules: Rules, what: str, report: Report
+    source: Source, change: GuardedChange, before: Observation, rules: Callable[[], Rules], what: str, report: Report
 ) -> _Outcome:
     try:
+        accepted = rules()
         settle(source, report)
         settled = time.time()
         after = observe(source, change.seconds, what, report)
-        return _Outcome(compare(before, after, rules), after, settled)
-    except KubectlError as error:
-        text = f"the outcome cannot be observed: {error}"
+        return _Outcome(compare(before, after, accepted), after, settled)
+    except Exception as error:  # of any type: the change is made, and may have to be rolled back
+        text = f"the outcome cannot be observed: {described(error)}"
         return _Outcome([Difference("waypoints", Kind.CONFIGURATION, Verdict.FAILED, text)])

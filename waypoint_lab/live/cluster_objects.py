@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from waypoint_lab.kubectl import ODD, Object
 from waypoint_lab.live import objects
 from waypoint_lab.live.model import Change, Fault, PolicySummary
 from waypoint_lab.live.services import Declared
+from waypoint_lab.measure.access_log import hosts
 from waypoint_lab.measure.endpoint_counters import runs
 
 POD, SERVICE = "Pod", "Service"
@@ -90,8 +92,8 @@ class ClusterObjects:
                 except ODD:
                     continue
         for name, item in self.known[SERVICE].items():
-            address = (item.get("spec") or {}).get("clusterIP") or ""
-            found.addresses[name, item["metadata"]["namespace"]] = f"[{address}]" if ":" in address else address
+            with suppress(*ODD):
+                found.addresses[name, item["metadata"]["namespace"]] = hosts(item)
         return found
 
     def faults(self) -> Iterator[Fault]:

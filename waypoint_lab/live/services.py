@@ -22,12 +22,12 @@ class Declared:
     Attributes:
         weights: Percent of the requests by backend, of each Service; port 0 means any port.
         mirrored: Services that a route copies requests to.
-        addresses: Address of each Service.
+        addresses: Cluster IPs of each Service, as Envoy logs them.
     """
 
     weights: dict[RouteTarget, Weights] = field(default_factory=dict)
     mirrored: set[tuple[str, str]] = field(default_factory=set)
-    addresses: dict[tuple[str, str], str] = field(default_factory=dict)
+    addresses: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     def split(self, service: RouteTarget) -> dict[RouteTarget, float]:
         """Return the declared percent of a Service's requests by backend; empty where no rule for all is known."""
@@ -110,9 +110,9 @@ def _service(
     now: float,
 ) -> Service:
     seconds = max(now - window.began, 0.001)
-    ip = declared.addresses.get((where.name, where.namespace), "")
-    mine = [one for one in lines if one.address == f"{ip}:{where.port}"]
-    others = any(one.backend in routes.backends and one.address != f"{ip}:{where.port}" for one in lines)
+    addresses = [f"{host}:{where.port}" for host in declared.addresses.get((where.name, where.namespace), ())]
+    mine = [one for one in lines if one.address in addresses]
+    others = any(one.backend in routes.backends and one.address not in addresses for one in lines)
     mirrored = any((one.name, one.namespace) in declared.mirrored for one in routes.backends)
     by_log = bool(mine) and (others or mirrored)
     asked = {

@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
@@ -14,6 +14,8 @@ from waypoint_lab.waiting import polls
 LIMIT_SECONDS = 15.0  # pilot-agent has Envoy write its log every second
 POLL_SECONDS = 0.2
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
+DELETED = "(NotFound): pods "  # a Pod that kubectl found was deleted before its log was read
+NO_LOG = ("(BadRequest)", "(NotFound)")  # the container of a Pod has not started, or the Pod was evicted
 # The text format of istiod: start, response flags, duration, user agent, upstream host and cluster, and the Service's
 # own address.
 _LINE = re.compile(
@@ -23,8 +25,14 @@ _LINE = re.compile(
 )
 
 
-def address(config: LabConfig) -> str:
-    """Return the address of the Service, as its waypoint logs it.
+def hosts(service: kubectl.Object) -> tuple[str, ...]:
+    """Return the cluster IPs of a Service as Envoy logs them: of each family, those of IPv6 in brackets."""
+    spec = service["spec"]
+    return tuple(f"[{ip}]" if ":" in ip else ip for ip in spec.get("clusterIPs") or [spec["clusterIP"]])
+
+
+def addresses(config: LabConfig) -> tuple[str, ...]:
+    """Return the addresses of the Service, as its waypoint logs them.
 
     Raises:
         KubectlError: There is no such Service, or the cluster cannot be asked.
@@ -33,7 +41,7 @@ def address(config: LabConfig) -> str:
     if not found:
         raise KubectlError(f"there is no Service {config.app.namespace}/{config.app.service}; set waypoint-lab:app")
     with kubectl.readable(f"Service {config.app.namespace}/{config.app.service}"):
-        return f"{found['spec']['clusterIP']}:{config.app.port}"
+        return tuple(f"{host}:{config.app.port}" for host in hosts(found))
 
 
 def log(config: LabConfig, waypoint: str, seconds: int) -> str:
@@ -48,37 +56,55 @@ def log(config: LabConfig, waypoint: str, seconds: int) -> str:
 def selected(target: kubectl.ClusterAccess, namespace: str, selector: str, seconds: int) -> str:
     """Return the log of all Pods that a selector finds over the last `seconds`; empty if there are none.
 
+    Where a Pod has no log, because it has not started or was evicted, the log of those that run is returned.
+
     Raises:
-        KubectlError: The log cannot be read.
+        KubectlError: The log cannot be read, or no Pod has one.
     """
     # Without --tail, kubectl prints ten lines of each Pod that a selector finds.
     chosen = ("--selector", selector, "--tail=-1", "--max-log-requests=50", f"--since={seconds}s")
-    problem = KubectlError("kubectl logs: no answer")
+    problem = ""
     for _ in polls(LIMIT_SECONDS, POLL_SECONDS):
         try:
-            return kubectl.run(target, "logs", "--namespace", namespace, *chosen)
+            if not problem or DELETED in problem:  # the next list does not have the Pod
+                return kubectl.run(target, "logs", "--namespace", namespace, *chosen)
+            if (text := _running(target, namespace, selector, seconds)) is not None:
+                return text
         except KubectlError as error:
-            # A Pod that kubectl found was deleted before its log was read; the next list does not have it.
-            if "(NotFound): pods " not in str(error):
+            problem = str(error)
+            if not any(reason in problem for reason in NO_LOG):
                 raise
-            problem = error
-    raise problem
+    raise KubectlError(problem)
+
+
+def _running(target: kubectl.ClusterAccess, namespace: str, selector: str, seconds: int) -> str | None:
+    """Return the log of the Pods that run; None where there are Pods and none of them runs. Raises KubectlError."""
+    from waypoint_lab.measure.endpoint_counters import runs  # it imports the Pulumi SDK; only such a Pod pays for that
+
+    pods = kubectl.items(target, "pods", "--namespace", namespace, f"--selector={selector}")
+    with kubectl.readable(f"Pods of namespace {namespace}"):
+        names = [item["metadata"]["name"] for item in pods if runs(item)]
+    return "\n".join(_log(target, namespace, name, seconds) for name in names) if names or not pods else None
 
 
 def pod_log(config: LabConfig, pod: str, seconds: int) -> str:
     """Return the log of one Pod of a waypoint over the last `seconds`. Raises KubectlError."""
-    return kubectl.run(config.target, "logs", "--namespace", config.waypoint_namespace, pod, f"--since={seconds}s")
+    return _log(config.target, config.waypoint_namespace, pod, seconds)
 
 
-def requests(text: str, address: str = "") -> Iterator[dict[str, str]]:
+def _log(target: kubectl.ClusterAccess, namespace: str, pod: str, seconds: int) -> str:
+    return kubectl.run(target, "logs", "--namespace", namespace, pod, f"--since={seconds}s")
+
+
+def requests(text: str, addresses: Collection[str] | None = None) -> Iterator[dict[str, str]]:
     """Yield the requests in a log: start, method, status, flags, milliseconds, agent, upstream, cluster and local.
 
     Args:
         text: The log.
-        address: Address that the requests went to; empty means any.
+        addresses: Addresses that the requests went to; None means any.
     """
     for line in text.splitlines():
-        if (found := _LINE.match(line)) and address in ("", found["local"]):
+        if (found := _LINE.match(line)) and (addresses is None or found["local"] in addresses):
             yield found.groupdict()
 
 
@@ -96,7 +122,7 @@ def answers(config: LabConfig, agent: str, sent: int, began: float) -> dict[str,
     Raises:
         KubectlError: A log cannot be read.
     """
-    where = address(config)
+    where = addresses(config)
     found: dict[str, Counter[str]] = {}
     for _ in polls(LIMIT_SECONDS, POLL_SECONDS):
         window = int(time.monotonic() - began) + 5

@@ -133,7 +133,7 @@ def logged(config: LabConfig, since: float, *, by_waypoint: bool = False) -> lis
     """
     if not config.stages.access_log:
         return []
-    where, now = access_log.address(config), time.time()
+    where, now = access_log.addresses(config), time.time()
     found: list[Seen] = []
     for _ in polls(access_log.LIMIT_SECONDS, access_log.POLL_SECONDS):
         window = int(time.time() - since) + SPARE_SECONDS

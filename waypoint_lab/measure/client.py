@@ -3,6 +3,7 @@
 import json
 import queue
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -121,28 +122,32 @@ class Client:
         try:
             line = self._lines.get(timeout=wait_seconds)
         except queue.Empty:
-            now = time.monotonic()
-            if now - self._heard > SILENT_SECONDS or now > self._limit:
-                raise ProbeError(
-                    f"{self._where}: no line from the client script for {now - self._heard:.0f} s"
-                ) from None
+            silent = time.monotonic() - self._heard
+            if silent > SILENT_SECONDS or time.monotonic() > self._limit:
+                raise ProbeError(f"{self._where}: no line from the client script for {silent:.0f} s") from None
             return []
-        if not line:
-            self._process.wait(END_SECONDS)
-            assert self._process.stderr
-            said = self._process.stderr.read().strip()
-            if _NO_PYTHON.search(said):
-                raise ProbeError(
-                    f"{self._where}: it has no python3; set app.client to a workload that has, or to kind: pod"
-                )
-            last = (said.splitlines() or ["the client script ended too early"])[-1]
-            raise ProbeError(f"{self._where}: cannot send requests: {last}")
         self._heard = time.monotonic()
-        found = json.loads(line)
-        if found == "end":
-            self._ended = True
-            return None
-        return [tuple(Answer._make([*one, self._success]) for one in answers) for answers in found]
+        try:
+            found = json.loads(line)
+            if found == "end":
+                self._ended = True
+                return None
+            return [tuple(Answer._make([*one, self._success]) for one in answers) for answers in found]
+        except (ValueError, TypeError):  # the end of the stream, which may cut its last line
+            raise self._failure() from None
+
+    def _failure(self) -> ProbeError:
+        """Return the error of a script that ended too early, with kubectl's message."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_SECONDS)
+        self._process.kill()
+        assert self._process.stderr
+        said = self._process.stderr.read().strip()
+        last = (said.splitlines() or ["the client script ended too early"])[-1]
+        text = f"{self._where}: cannot send requests: {last}"
+        if _NO_PYTHON.search(said):
+            text = f"{self._where}: it has no python3; set app.client to a workload that has, or to kind: pod"
+        return ProbeError(text)
 
     def rest(self) -> list[tuple[Answer, ...]]:
         """Return all remaining rounds. Raises ProbeError as `read` does."""

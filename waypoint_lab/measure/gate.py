@@ -90,7 +90,8 @@ def failures(config: LabConfig, gate: GateSettings, answers: list[Answer]) -> li
         found.append(_p99(gate.p99_seconds, [one.seconds if one.status else math.inf for one in answers]))
     if gate.share:
         check_identities(config, answers)
-        expect = Expect("share", Measure.IDENTITY, config.app.identify.value("canary"), config.canary.weight / 100)
+        canary, share = config.app.identify.value("canary"), config.canary.weight / 100
+        expect = Expect("share", Measure.IDENTITY, canary, share, requests=gate.minimum_requests)
         item = judge(expect, answers)
         if not item.passed:
             found.append(

@@ -40,9 +40,7 @@ def number(url: str, query: str, seconds: float = ANSWER_SECONDS) -> float:
         with urllib.request.urlopen(address, timeout=seconds) as answer:
             text = answer.read(MOST_BYTES + 1)
     except urllib.error.HTTPError as error:
-        with error:
-            said = _error_of(error.read(MOST_BYTES))
-        raise PrometheusError(f"Prometheus at {url} answers {error.code} to {query!r}{said}") from None
+        raise PrometheusError(f"Prometheus at {url} answers {error.code} to {query!r}{_error_of(error)}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "reason", None) or error or type(error).__name__
         raise PrometheusError(f"Prometheus at {url} does not answer: {why}") from None
@@ -64,8 +62,10 @@ def number(url: str, query: str, seconds: float = ANSWER_SECONDS) -> float:
     return numbers[0]
 
 
-def _error_of(text: bytes) -> str:
+def _error_of(answer: urllib.error.HTTPError) -> str:
+    """Return the reason that the body of an answer has; empty where it has none, or cannot be read."""
     try:
-        return f": {str(json.loads(text)['error']).splitlines()[0]}"
-    except (ValueError, KeyError, TypeError, IndexError):
+        with answer:
+            return f": {str(json.loads(answer.read(MOST_BYTES))['error']).splitlines()[0]}"
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, IndexError):
         return ""

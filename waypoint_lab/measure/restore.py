@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from waypoint_lab.config.stack_file import write
-from waypoint_lab.errors import LabError
+from waypoint_lab.errors import LabError, RestoreError
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.signals import SIGNALS, handled, ignored, interrupt
 
@@ -70,34 +70,46 @@ def restored(stack: PulumiStack, report: Report) -> Iterator[None]:
     Args:
         stack: The stack; its file is changed inside the context.
         report: Shows one line.
+
+    Raises:
+        RestoreError: The resources are not restored; in place of any error inside the context, which is reported.
     """
     file, backup = stack.file, Backup(stack)
     before = file.read_bytes()
     backup.keep()
-    ended = False
+    ended, failed = False, ""
     try:
         with handled(interrupt, SIGNALS):
             yield
             # The file alone does not say it: the update that turns all stages off may have failed.
             ended = stack.applied == file.read_bytes() and not stack.config().stages.on
+    except LabError as error:
+        failed = str(error)
+        raise
     finally:
         with ignored():
             file.write_bytes(before)
-            if (ended and not stack.config().stages.on) or _restore_resources(stack, report):
-                backup.remove()
+            try:
+                if not (ended and not stack.config().stages.on):
+                    _restore_resources(stack)
+            except RestoreError:
+                if failed:
+                    report(failed)
+                raise
+            backup.remove()
 
 
-def recover(stack: PulumiStack, report: Report) -> bool:
+def recover(stack: PulumiStack, report: Report) -> None:
     """Restore the stack if an earlier command was killed before it could. The caller holds the stack's lock.
 
-    Returns:
-        True where there is nothing left to restore.
+    Raises:
+        RestoreError: The resources are not restored.
     """
     backup = Backup(stack)
     found = backup.read()
     if not found:
         backup.remove()
-        return True
+        return
     now = stack.file.read_text() if stack.file.exists() else ""
     if _digest(now) not in found["written"]:
         kept = backup.file.with_suffix(".yaml")
@@ -105,21 +117,21 @@ def recover(stack: PulumiStack, report: Report) -> bool:
         backup.remove()
         name = stack.file.name
         report(f"an earlier command was killed, and {name} was changed since; {kept} is {name} from before")
-        return True
+        return
     report(f"an earlier command was killed; {stack.file.name} and the stack's resources are restored first")
     write(stack.file, found["text"])
-    if not _restore_resources(stack, report):
-        return False
+    _restore_resources(stack)
     backup.remove()
-    return True
 
 
-def _restore_resources(stack: PulumiStack, report: Report) -> bool:
+def _restore_resources(stack: PulumiStack) -> None:
     for left in reversed(range(TRIES)):
         try:
             stack.up_unchecked()
-            return True
+            return
         except LabError as error:
             if not left:
-                report(f"the stack's file is restored, but its resources are not: {error}; run `pulumi up`")
-    return False
+                raise RestoreError(
+                    f"{stack.file.name} is restored, but the stack's resources are not: {error}; "
+                    f"run `lab run --restore --stack {stack.name}`"
+                ) from None

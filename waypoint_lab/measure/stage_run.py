@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import LabError
+from waypoint_lab.errors import LabError, RestoreError
 from waypoint_lab.kubectl import Object
 from waypoint_lab.measure import changes, envoy_config, manifests, proxy_versions, snapshot
 from waypoint_lab.measure.changes import AFTER_SECONDS, ConfigurationChange
@@ -210,7 +210,7 @@ def run_stages(
 ) -> list[StageResult]:
     """Run stages in order; a stage that cannot be applied fails, and the run continues.
 
-    The stack is restored in the end, however the run ends.
+    The stack is restored in the end, however the run ends; where that fails, `restore` is the last result.
 
     Args:
         stack: The stack.
@@ -219,27 +219,32 @@ def run_stages(
         record: Record the requests around each update, and the objects.
 
     Raises:
-        LabError: The stack cannot be selected or emptied.
+        LabError: The stack cannot be selected or emptied, or be restored before the run or after an interruption.
     """
     results: list[StageResult] = []
+    if rows[0].name not in ("waypoint", "cleanup"):
+        rows = [BY_NAME["waypoint"], *rows]
     start = f"{time.time():.3f}"
     recover(stack, report)
-    with selected(stack), restored(stack, report):
-        report("turn all stages off, as the state to compare with")
-        config = set_step(stack, Step(()))
-        stack.up()
-        before = snapshot.settled(config)
-        if rows[0].name not in ("waypoint", "cleanup"):
-            rows = [BY_NAME["waypoint"], *rows]
-        for row in rows:
-            report(f"{row.name}: {row.title}")
-            try:
-                result = run_stage(stack, row, start, record=record)
-            except FAILURES as error:
-                result = StageResult(row.name, row.title, problems=[str(error)])
-            if row.name == "cleanup" and not result.problems:
-                result.problems += snapshot.wait(config, before)
-                result.notes.append("namespaces, the Service and all objects are as before")
-            results.append(result)
-            report(f"{row.name}: {'passed' if result.passed else 'FAILED'}")
+    try:
+        with selected(stack), restored(stack, report):
+            report("turn all stages off, as the state to compare with")
+            config = set_step(stack, Step(()))
+            stack.up()
+            before = snapshot.settled(config)
+            for row in rows:
+                report(f"{row.name}: {row.title}")
+                try:
+                    result = run_stage(stack, row, start, record=record)
+                except FAILURES as error:
+                    result = StageResult(row.name, row.title, problems=[str(error)])
+                if row.name == "cleanup" and not result.problems:
+                    result.problems += snapshot.wait(config, before)
+                    result.notes.append("namespaces, the Service and all objects are as before")
+                results.append(result)
+                report(f"{row.name}: {'passed' if result.passed else 'FAILED'}")
+    except RestoreError as error:
+        if len(results) < len(rows):
+            raise
+        results.append(StageResult("restore", "The stack is as before.", problems=[str(error)]))
     return results

@@ -61,13 +61,13 @@ class LogReader:
     """Reader of the requests in access logs that are new since its last call."""
 
     config: LabConfig
-    _address: str = ""
+    _addresses: tuple[str, ...] = ()
     _seen: set[str] = field(default_factory=set)
     _last: float = field(default_factory=time.monotonic)
 
     def __call__(self, pods: Collection[str]) -> dict[str, list[LoggedRequest]]:
         """Return the new requests in the logs of some Pods, by role. Raises KubectlError."""
-        self._address = self._address or access_log.address(self.config)
+        self._addresses = self._addresses or access_log.addresses(self.config)
         now = time.monotonic()
         window = int(now - self._last) + OVERLAP_SECONDS
         with ThreadPoolExecutor(endpoint_counters.THREADS) as pool:
@@ -76,7 +76,7 @@ class LogReader:
         new = "\n".join(line for line in lines if line not in self._seen)
         self._seen, self._last = set(lines), now
         found: dict[str, list[LoggedRequest]] = {role: [] for role in ROLES}
-        for one in access_log.requests(new, self._address):
+        for one in access_log.requests(new, self._addresses):
             where = endpoint_counters.destination(one["cluster"])
             if where and (role := role_of(self.config, where)):
                 failed = not self.config.app.request.succeeded(one["status"])

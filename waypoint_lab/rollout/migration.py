@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import LabError, RolloutError
+from waypoint_lab.errors import RolloutError, described
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.client import Load
 from waypoint_lab.measure.verify import Measurement, measure
@@ -18,7 +18,6 @@ from waypoint_lab.stages import expectations
 
 # Source: Pulumi, pending operations: an object that a killed engine was creating exists, but is not in its state.
 LEFT_OVER = "if a killed update created it, delete it with kubectl, and run the command again"
-FAILURES = LabError
 
 
 class Migration:
@@ -88,8 +87,9 @@ class Migration:
     def _check(self, step: MigrationStep) -> tuple[str, list[Measurement]]:
         try:
             return self._apply(step)
-        except FAILURES as error:
-            return str(error) + (f"; {LEFT_OVER}" if "already exists" in str(error) else ""), []
+        except Exception as error:  # of any type: the canary may have the weight already
+            why = described(error)
+            return why + (f"; {LEFT_OVER}" if "already exists" in why else ""), []
 
     def _apply(self, step: MigrationStep) -> tuple[str, list[Measurement]]:
         """Apply one step under load and measure it. Return the reason of a failure, or an empty text, and verdicts."""
@@ -124,8 +124,9 @@ class Migration:
             try:
                 self._set(step)
                 self._stack.up_unchecked()
-            except FAILURES as error:
-                raise RolloutError(f"cannot roll back yet: {error}; run `lab waypoint migrate` to try again") from None
+            except Exception as error:
+                why = described(error)
+                raise RolloutError(f"cannot roll back yet: {why}; run `lab waypoint migrate` to try again") from None
         self._record(step, StepDecision.ROLL_BACK, why)
 
 

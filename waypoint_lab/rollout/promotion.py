@@ -7,7 +7,7 @@ from typing import Any
 
 from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import KubectlError, LabError, RolloutError
+from waypoint_lab.errors import KubectlError, LabError, RolloutError, described
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.traffic import TrafficReader
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -147,13 +147,16 @@ class Promotion:
                     config, step, limits, before, self.operator.stop_requested, self.operator.progress
                 )
                 decision, why = analysis.run()
-        except FAILURES as error:
-            if isinstance(error, RolloutError):
-                raise
-            decision, why = StepDecision.ROLL_BACK, str(error)
+        except RolloutError:
+            raise
+        except Exception as error:  # of any type: the canary may have the weight already
+            decision, why = StepDecision.ROLL_BACK, described(error)
+        try:
+            found = {"evidence": analysis.document()} if analysis else {}
+        except Exception as error:
+            decision, why, found = StepDecision.ROLL_BACK, described(error), {}
         if signal := self.operator.stop_requested():
             decision, why = StepDecision.ROLL_BACK, f"stopped by {signal}"
-        found = {"evidence": analysis.document()} if analysis else {}
         seconds = round(time.monotonic() - began, 2)
         self._record("decision", state, **step.document(), decision=decision, why=why, seconds=seconds, **found)
         self.operator.report(f"{step}: {decision}: {why}")
@@ -217,8 +220,8 @@ class Promotion:
                     self.stack.up_unchecked()
                     envoy_config.wait(config)
                     break
-                except FAILURES as error:
-                    why = str(error)
+                except Exception as error:
+                    why = described(error)
             unreachable = self._api_problem()  # checked only after a failure, so that a rollback starts at once
             tries += not unreachable
             if tries >= ROLLBACK_TRIES or time.monotonic() - began > API_SECONDS:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from waypoint_lab.measure.statistics import Interval, binomial_interval, quantiles
+from waypoint_lab.measure.statistics import QUANTILES, Interval, binomial_interval
 from waypoint_lab.measure.traffic import ROLES, LoggedRequest, TrafficBlock
 from waypoint_lab.measure.unpaired import NO_REQUESTS, Outcomes, UnpairedComparison
 from waypoint_lab.rollout.analysis import Compared, StepDecision, Thresholds, decide
@@ -171,7 +171,7 @@ class TrafficEvidence:
             found["statuses"] = {role: dict(sorted(self.statuses[role].items())) for role in ROLES}
             found["latency"] = {
                 role: {
-                    **quantiles([one / 1000 for one in known]),
+                    **{f"p{100 * one:g}": round(quantile(known, one) / 1000, 6) for one in QUANTILES},
                     "slower": list(slower(known, quantile(known, P99))),
                 }
                 for role, known in self.latencies.items()

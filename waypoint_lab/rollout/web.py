@@ -49,9 +49,17 @@ def post(url: str, document: object, seconds: float = ANSWER_SECONDS) -> tuple[i
         with urllib.request.build_opener(_SameServer).open(request, timeout=seconds) as answer:
             return int(answer.status), answer.read(MOST_BYTES).decode(errors="replace")
     except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read(MOST_BYTES).decode(errors="replace")
+        return error.code, _text(error)
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = str(getattr(error, "reason", None) or error or type(error).__name__)
         hidden = why.replace(url, place(url))  # some errors repeat the address
         raise WebError(f"{place(url)} does not answer: {' '.join(hidden.split())}") from None
+
+
+def _text(answer: urllib.error.HTTPError) -> str:
+    """Return the text of an answer; empty where it cannot be read."""
+    try:
+        with answer:
+            return answer.read(MOST_BYTES).decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return ""

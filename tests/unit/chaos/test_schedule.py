@@ -1,15 +1,33 @@
 """Schedules of faults: the file, and the settings of a fault."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.unit.configs import lab_config, of_step
+from waypoint_lab.chaos import health_checks, schedule
+from waypoint_lab.chaos.health_checks import HealthMonitor
 from waypoint_lab.chaos.schedule import step_of
-from waypoint_lab.chaos.schedule_file import load
-from waypoint_lab.errors import ConfigError
+from waypoint_lab.chaos.schedule_file import HealthCheck, Schedule, ScheduledFault, load
+from waypoint_lab.config.settings import SKIP_GATE
+from waypoint_lab.config.traffic_models import AbortSettings
+from waypoint_lab.errors import ConfigError, NotSyncedError, PulumiError
+from waypoint_lab.measure import envoy_config
+from waypoint_lab.pulumi_cli import PulumiStack
 
 HEALTH = "health: {url: 'http://127.0.0.1:1/'}\n"
+CHECK = HealthCheck(url="http://127.0.0.1:1/")
+FAULT = ScheduledFault(start_seconds=0, duration_seconds=60, abort=AbortSettings())
+BEFORE = "config:\n  waypoint-lab:stages:\n    waypoint: true\n"
+# An update that starts a fault runs until it is stopped.
+PULUMI = f"""#!/bin/sh
+[ "$1" = up ] || exit 0
+[ -z "${SKIP_GATE}" ] || exec touch removed
+touch started
+exec sleep 60
+"""
 
 
 @pytest.mark.parametrize(
@@ -52,3 +70,71 @@ def test_step_of_fault_has_expiry_and_keeps_the_canary(tmp_path: Path) -> None:
     assert found.uses_virtual_service
     assert found.fault.header_pair == ("end-user", "jane")
     assert found.stages.on == {"waypoint", "canary", "abort"}
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PulumiStack:
+    """Return a stack whose application is healthy until the first fault is applied."""
+    (tmp_path / "pulumi").write_text(PULUMI)
+    (tmp_path / "pulumi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(health_checks, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(HealthMonitor, "problem", lambda _self: "down" if (tmp_path / "started").exists() else "")
+    made = PulumiStack(tmp_path, "dev")
+    made.file.write_text(BEFORE)
+    return made
+
+
+def run(stack: PulumiStack) -> tuple[int, list[str]]:
+    """Run a schedule of one fault. Return its exit status and its lines."""
+    said = list[str]()
+    plan = Schedule(health=CHECK, faults=(FAULT,))
+    return schedule.run(stack, plan, stack.config(), said.append, lambda _verdicts: None), said
+
+
+def test_run_unhealthy_during_an_update_stops_the_update(stack: PulumiStack) -> None:
+    began = time.monotonic()
+    assert run(stack) == (1, ["the stack is restored", "stopped: down"])
+    assert time.monotonic() - began < 30
+    assert (stack.folder / "removed").exists()
+    assert stack.file.read_text() == BEFORE
+
+
+@pytest.mark.parametrize("cause", ["interrupted", "unhealthy"])
+def test_run_not_restored_says_so_and_fails(stack: PulumiStack, monkeypatch: pytest.MonkeyPatch, cause: str) -> None:
+    def interrupt(*_arguments: object) -> bool:
+        raise KeyboardInterrupt
+
+    def fail() -> float:
+        raise PulumiError("no answer")
+
+    if cause == "interrupted":
+        monkeypatch.setattr(schedule, "_run_fault", interrupt)
+    monkeypatch.setattr(stack, "up_unchecked", fail)
+    status, said = run(stack)
+    assert status == 1
+    assert said[0].startswith("Pulumi.dev.yaml is restored, but the stack's resources are not: no answer; run ")
+    assert said[1:] == ([] if cause == "interrupted" else ["stopped: down"])
+
+
+def test_wait_unhealthy_before_the_sync_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(*_arguments: object) -> float:
+        monitor.unhealthy.set()
+        raise NotSyncedError("the declared configuration: not within 0 s: Pod w-1: the waypoint aborts 0 %")
+
+    monitor = HealthMonitor(CHECK)
+    monkeypatch.setattr(envoy_config, "wait", wait)
+    began = time.monotonic()
+    schedule._wait(lab_config("waypoint"), monitor)
+    assert time.monotonic() - began < envoy_config.LIMIT_SECONDS / 2
+
+
+def test_wait_not_in_sync_names_the_difference_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(*_arguments: object) -> float:
+        raise NotSyncedError("the declared configuration: not within 0 s: Pod w-1: the waypoint aborts 0 %")
+
+    monkeypatch.setattr(envoy_config, "wait", wait)
+    monkeypatch.setattr(envoy_config, "LIMIT_SECONDS", 0.05)
+    with pytest.raises(NotSyncedError) as caught:
+        schedule._wait(lab_config("waypoint"), HealthMonitor(CHECK))
+    assert str(caught.value) == "the declared configuration: not within 0.05 s: Pod w-1: the waypoint aborts 0 %"

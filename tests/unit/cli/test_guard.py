@@ -10,7 +10,7 @@ import pytest
 
 from waypoint_lab.cli import guard, main
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import ConfigError
+from waypoint_lab.errors import ConfigError, ReportError
 from waypoint_lab.guard.command import CommandResult
 from waypoint_lab.guard.comparison import Expectation, Rules
 from waypoint_lab.guard.differences import Difference, Kind
@@ -187,3 +187,18 @@ def test_json_is_alone_on_standard_output(watched: Watched, capsys: pytest.Captu
         found["rollback"],
     ) == (True, "passed", 0, None)
     assert watched.change.stdout == 2
+
+
+def test_report_that_cannot_be_written_keeps_the_outcome(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise ReportError("chromium: it wrote no picture; add --no-picture")
+
+    monkeypatch.setattr(guard.guard_report, "objects", lambda *_arguments: {})
+    monkeypatch.setattr(guard.guard_report, "sections", fail)
+    watched.result = GuardResult(Verdict.INCONCLUSIVE, [UNSURE], DONE)
+    assert run("--json", "--report", str(tmp_path / "report"), "--no-picture", "--", "true") == 3
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["verdict"] == "inconclusive"
+    assert captured.err.splitlines()[-1] == "report: chromium: it wrote no picture; add --no-picture"

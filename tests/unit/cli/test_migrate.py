@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 import yaml
 
 from tests.unit.configs import nested
-from waypoint_lab.cli import history, waypoint_migrate
+from tests.unit.streams import without_stderr
+from waypoint_lab.cli import history, output, waypoint_migrate
 from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.errors import ConfigError, PulumiError, RolloutError
 from waypoint_lab.measure.client import Answer
@@ -169,6 +171,25 @@ def test_migration_failed_check_lowers_weight_then_removes_canary(scene: Scene, 
     assert scene.journal.records()[-2]["why"] == "share: declared 20.00%, measured 0 of 3000"
 
 
+def test_migration_unexpected_error_rolls_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_given: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(migration, "measure", refuse)
+    assert not scene.migrate(STEPS)
+    assert scene.now() == FIRST
+    assert scene.journal.records()[0]["why"].startswith("KeyError at test_migrate.py:")
+
+
+def test_migration_without_a_reader_of_its_verdicts_rolls_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.bad = lambda step: "bad"
+    without_stderr(monkeypatch)
+    report, show = output.reporter("migrate"), partial(output.print_verdicts, stderr=True)
+    made = migration.Migration(scene.journal, PulumiStack(scene.folder, "dev"), report, lambda: "", show)
+    assert not made.run(STEPS)
+    assert scene.now() == FIRST
+
+
 def test_migration_one_lost_request_rolls_back(scene: Scene) -> None:
     scene.lost = lambda step: int(step.weight == 20)
     assert not scene.migrate(STEPS)
@@ -209,6 +230,18 @@ def test_migration_failed_rollback_is_resumed(scene: Scene) -> None:
     with pytest.raises(RolloutError, match="cannot roll back yet: no API server; run `lab waypoint migrate`"):
         scene.migrate(STEPS)
     assert MigrationState.read(scene.journal.records(), scene.now()) == MigrationState(rollback="share: bad")
+
+
+def test_migration_unexpected_error_of_the_rollback_names_the_next_command(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_stack: PulumiStack) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(PulumiStack, "up_unchecked", refuse)
+    scene.bad = lambda step: "bad"
+    with pytest.raises(RolloutError, match=r"^cannot roll back yet: OSError at .*: no space left; run `lab waypoint"):
+        scene.migrate(STEPS)
 
 
 def test_abort_without_a_canary_is_refused(scene: Scene) -> None:

@@ -1,5 +1,6 @@
 """Errors, questions and output of `lab canary promote`."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from waypoint_lab.cli import approvals, canary_promote, main
+from waypoint_lab.cli import approvals, canary_promote, main, reports
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import ConfigError, RolloutError
+from waypoint_lab.errors import ConfigError, ReportError, RolloutError
 from waypoint_lab.rollout.analysis import StepDecision
+from waypoint_lab.rollout.promotion import Operator
 from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState, plan
 from waypoint_lab.signals import StopRequest
 
@@ -162,3 +164,82 @@ def test_approval_interrupted_rolls_back(monkeypatch: pytest.MonkeyPatch) -> Non
         assert approvals.Approval(asked)(CanaryStep(5)) is StepDecision.ROLL_BACK
     os.close(into)
     assert asked() == "SIGINT"
+
+
+PROMOTED = PromotionState("p", CanaryStep(0), (CanaryStep(100),), passed=1, phase=Phase.PROMOTED)
+
+
+class Promotion:
+    """A promotion with one outcome."""
+
+    decision, state, signal = StepDecision.PROMOTE, PROMOTED, ""
+
+    def __init__(self, _journal: object, _stack: object, _thresholds: object, operator: Operator) -> None:
+        self._operator = operator
+
+    def start(self, _weights: object, _cohort: str) -> PromotionState | None:
+        return self.state
+
+    def run(self) -> tuple[StepDecision, PromotionState]:
+        assert isinstance(self._operator.stop_requested, StopRequest)
+        self._operator.stop_requested.name = self.signal
+        return self.decision, self.state
+
+
+@pytest.fixture
+def outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Promotion]:
+    """Return the class of the promotion that the command runs, for a test to change."""
+
+    class Outcome(Promotion):
+        pass
+
+    monkeypatch.setattr(canary_promote, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(canary_promote, "use_target", lambda _state, _config: None)
+    monkeypatch.setattr(canary_promote, "Promotion", Outcome)
+    stages = "config: {'waypoint-lab:stages': {waypoint: true, canary: true}, 'waypoint-lab:canary': {weight: 100}}\n"
+    (tmp_path / "Pulumi.dev.yaml").write_text(stages)
+    return Outcome
+
+
+@pytest.mark.parametrize(
+    ("decision", "signal_name", "status"),
+    [
+        (StepDecision.PROMOTE, "", 0),
+        (StepDecision.ROLL_BACK, "", 1),
+        (StepDecision.PAUSE, "", 3),
+        (StepDecision.ROLL_BACK, "SIGINT", 130),
+    ],
+)
+def test_promote_report_that_cannot_be_written_keeps_the_outcome(
+    outcome: type[Promotion],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    decision: StepDecision,
+    signal_name: str,
+    status: int,
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise ReportError("chromium: it wrote no picture; add --no-picture")
+
+    outcome.decision, outcome.signal = decision, signal_name
+    monkeypatch.setattr(reports.Recording, "write", fail)
+    given = ("--json", "--report", str(tmp_path / "report"), "--no-picture")
+    assert status == main.main(["canary", "promote", *given])
+    captured = capsys.readouterr()
+    assert str(decision) == json.loads(captured.out)["decision"]
+    outcome_line, report_line = captured.err.splitlines()
+    assert outcome_line.startswith(f"promote: {PROMOTED}")
+    assert report_line == "report: chromium: it wrote no picture; add --no-picture"
+
+
+def test_promote_without_a_step_left_prints_a_document(
+    outcome: type[Promotion], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(outcome, "start", lambda *_arguments: None)
+    assert main.main(["canary", "promote", "--json"]) == 0
+    captured = capsys.readouterr()
+    why = "the canary has 100 % and no step is above: nothing to do"
+    want = {"decision": None, "phase": None, "promotion": None, "weight": 100.0, "passed": [], "why": why}
+    assert want == json.loads(captured.out)
+    assert captured.err == f"promote: {why}\n"

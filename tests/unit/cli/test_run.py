@@ -1,9 +1,19 @@
 """The command line: usage errors, the choice of stages, and help."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from waypoint_lab.cli import main
+from waypoint_lab.cli import main, reports
+from waypoint_lab.cli import run as run_command
 from waypoint_lab.cli.run import choose_stages
+from waypoint_lab.errors import PulumiError, ReportError
+from waypoint_lab.measure.restore import Backup
+from waypoint_lab.measure.stage_run import StageResult
+from waypoint_lab.measure.verify import Measurement, Verdict
+from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.stages.table import BY_NAME
 
 COMMANDS = [
@@ -40,3 +50,54 @@ def test_lab_without_a_command_lists_all(capsys: pytest.CaptureFixture[str]) -> 
 def test_lab_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["canary", "promte"]) == 2
     assert "promte" in capsys.readouterr().err
+
+
+PASSED = Measurement("answered", Verdict.PASSED, 500, 1.0, 1.0, (0.98, 1.0), {"200": 500})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a project whose stage `waypoint` passes."""
+    results = [StageResult("waypoint", "", [PASSED])]
+    monkeypatch.setattr(run_command, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(run_command, "use_target", lambda _state, _config: None)
+    monkeypatch.setattr(run_command, "run_stages", lambda *_arguments, **_more: results)
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
+    return tmp_path
+
+
+def test_run_report_that_cannot_be_written_keeps_the_outcome(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise ReportError("--report r/report.html: it cannot be written (No space left on device)")
+
+    monkeypatch.setattr(reports.Recording, "write", fail)
+    assert main.main(["run", "--report", str(project / "r"), "--no-picture", "--json", "-"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["passed"] is True
+    assert captured.err == "report: --report r/report.html: it cannot be written (No space left on device)\n"
+
+
+def test_run_results_that_cannot_be_written_are_printed_first(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["run", "--json", str(project / "missing" / "run.json")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.endswith("every stage passed\n")
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_run_restore_that_fails_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_stack: Any) -> float:
+        raise PulumiError("no answer")
+
+    stack = PulumiStack(project, "dev")
+    Backup(stack).keep()
+    monkeypatch.setattr(PulumiStack, "up_unchecked", fail)
+    assert main.main(["run", "--restore"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert "the stack is restored" not in said
+    assert said[-1].startswith("lab run: Pulumi.dev.yaml is restored, but the stack's resources are not: no answer; ")

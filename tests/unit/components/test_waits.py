@@ -23,6 +23,10 @@ def route(generation: int = 2, **statuses: tuple[str, int]) -> dict[str, Any]:
     }
 
 
+def test_run_kubectl_with_bytes_that_are_no_text_replaces_them() -> None:
+    assert waits.run_kubectl(["printf", r"ag\377ent"]).stdout == "ag\ufffdent"
+
+
 def test_route_problem_of_a_current_accepted_route_is_empty() -> None:
     assert waits.route_problem(route(Accepted=("True", 2), ResolvedRefs=("True", 2))) == ""
 

@@ -30,6 +30,15 @@ def test_output_passes_through(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("out\n", "err\nmoved\n")
 
 
+def test_command_whose_output_nobody_reads_is_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(command, "STDERR", writer)
+    result = command.run(["sh", "-c", "echo out; echo err >&2"], 10, LINES.append, stdout=writer)
+    os.close(writer)
+    assert (result.exit_code, result.problem) == (0, "")
+
+
 def test_unknown_command_is_one_line() -> None:
     with pytest.raises(GuardError, match=r"no-such: it cannot be started \(No such file or directory\)"):
         command.run(["no-such"], 10, LINES.append)

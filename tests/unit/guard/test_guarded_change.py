@@ -10,6 +10,8 @@ import pytest
 
 from tests.unit.guard.observations import destination
 from tests.unit.guard.sources import Clock, FakeSource
+from tests.unit.streams import without_stderr
+from waypoint_lab.cli import output
 from waypoint_lab.guard import command as commands
 from waypoint_lab.guard.command import CommandResult
 from waypoint_lab.guard.comparison import Rules
@@ -135,6 +137,33 @@ def test_waypoints_that_cannot_be_read_after_the_command_fail(cluster: Cluster) 
         result = cluster.watch("undo")
     assert (result.verdict, result.restored) == (Verdict.FAILED, True)
     assert result.differences[0].evidence == "the outcome cannot be observed: kubectl exec: busy"
+
+
+@pytest.mark.parametrize("failing", ["rules", "processed"])
+def test_unexpected_error_after_the_command_is_rolled_back(cluster: Cluster, failing: str) -> None:
+    readers, rules, errors = cluster.source.readers(), Rules, [KeyError("x")]
+
+    def refuse() -> Any:
+        if errors:
+            raise errors.pop()
+        return {}
+
+    if failing == "rules":
+        rules = refuse  # type: ignore[assignment, misc]
+    else:
+        object.__setattr__(readers, "processed", refuse)
+    result = watch(readers, GuardedChange(["apply"], "undo", 30, 30, 60, rules), cluster.report)
+    assert (result.verdict, cluster.ran, result.restored) == (Verdict.FAILED, ["apply", "undo"], True)
+    assert result.differences[0].evidence.startswith("the outcome cannot be observed: KeyError at test_guarded_change")
+
+
+def test_command_without_a_reader_of_the_reports_is_rolled_back(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.results = {"apply": (4, "")}
+    without_stderr(monkeypatch)
+    watch(cluster.source.readers(), GuardedChange(["apply"], "undo", 30, 30, 60, Rules), output.reporter("guard"))
+    assert cluster.ran == ["apply", "undo"]
 
 
 def test_rejected_configuration_fails_beside_healthy_traffic(cluster: Cluster) -> None:

@@ -5,6 +5,7 @@ import pytest
 from tests.unit.live.answers import BASELINE, CANARY, CONFIG, IP, NAMESPACE, counters, line, listeners
 from tests.unit.live.test_window import BASE, NEXT
 from waypoint_lab.live import envoy_state
+from waypoint_lab.live.cluster_objects import SERVICE, ClusterObjects
 from waypoint_lab.live.envoy_state import ServiceRoutes
 from waypoint_lab.live.model import Service
 from waypoint_lab.live.objects import RouteTarget
@@ -15,7 +16,7 @@ from waypoint_lab.measure.endpoint_counters import EndpointCounters
 
 REVIEWS = RouteTarget("reviews", NAMESPACE, 9080)
 LIVE = envoy_state.read(listeners({BASELINE: 80, CANARY: 20}))
-DECLARED = Declared({REVIEWS: {BASE: 50.0, NEXT: 50.0}}, addresses={("reviews", NAMESPACE): IP})
+DECLARED = Declared({REVIEWS: {BASE: 50.0, NEXT: 50.0}}, addresses={("reviews", NAMESPACE): (IP,)})
 
 
 def shown(lines: list[str], declared: Declared = DECLARED) -> Service:
@@ -55,6 +56,17 @@ def test_direct_requests_to_a_backend_make_the_log_the_source() -> None:
     direct = [line(CANARY).replace(IP, "10.96.1.1")] * 50
     service = shown([line(BASELINE)] * 3 + [line(CANARY)] + direct)
     assert (service.source, service.requests, [one.requests for one in service.backends]) == ("access log", 4, [3, 1])
+
+
+def test_requests_to_each_address_of_a_dual_stack_service_are_its_own() -> None:
+    objects = ClusterObjects()
+    spec = {"clusterIP": IP, "clusterIPs": [IP, "fd00::9"]}
+    objects.take(SERVICE, "ADDED", {"metadata": {"name": "reviews", "namespace": NAMESPACE}, "spec": spec})
+    objects.take(SERVICE, "ADDED", {"metadata": {"name": "outside", "namespace": NAMESPACE}, "spec": None})
+    declared = Declared(DECLARED.weights, addresses=objects.declared().addresses)
+    lines = [line(BASELINE, ms=4), line(BASELINE, ms=8).replace(IP, "[fd00::9]")]
+    service = shown(lines, declared)
+    assert (service.source, service.backends[0].p99_seconds) == ("counters", 0.008)
 
 
 def test_mirrored_requests_make_the_log_the_source() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import socketserver
 import threading
 import time
 from collections import Counter
@@ -15,6 +16,10 @@ while [ "$1" != "--" ]; do shift; done
 shift
 exec "$@"
 """
+
+
+STALLED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 200\r\n\r\nok"
+CUT = b"HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n"
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -92,3 +97,25 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str = KUBECTL
     file.write_text(script)
     file.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+@contextlib.contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """Send these bytes as each answer, and keep the connection open. The value is the server's address."""
+    ended = threading.Event()
+
+    class Answering(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+            self.request.sendall(answer)
+            ended.wait(30)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answering) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            ended.set()
+            server.shutdown()
+            thread.join()

@@ -1,8 +1,10 @@
 """Requests of each waypoint, from the access logs."""
 
+import json
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from waypoint_lab.measure.request import AGENT
 
 
 def test_requests_real_line_has_all_fields() -> None:
-    assert list(access_log.requests(REAL, ADDRESS)) == [
+    assert list(access_log.requests(REAL, [ADDRESS])) == [
         {
             "start": "2026-11-24T10:12:19.543Z",
             "method": "GET",
@@ -33,7 +35,7 @@ def test_requests_real_line_has_all_fields() -> None:
 
 
 def test_requests_failure_and_long_agent_are_read() -> None:
-    (found,) = access_log.requests(line("Mozilla/5.0 (X11; Linux)", status="503", flags="UF,URX"), ADDRESS)
+    (found,) = access_log.requests(line("Mozilla/5.0 (X11; Linux)", status="503", flags="UF,URX"), [ADDRESS])
     assert (found["agent"], found["status"], found["flags"]) == ("Mozilla/5.0 (X11; Linux)", "503", "UF,URX")
 
 
@@ -46,7 +48,7 @@ def test_requests_lines_of_other_services_are_left_out() -> None:
         "",
         line(),
     ]
-    assert [found["agent"] for found in access_log.requests("\n".join(log), ADDRESS)] == [MINE]
+    assert [found["agent"] for found in access_log.requests("\n".join(log), [ADDRESS])] == [MINE]
 
 
 def test_agent_is_unique_and_has_the_labs_name() -> None:
@@ -140,3 +142,77 @@ def test_log_of_a_pod_that_was_deleted_meanwhile_is_read_again(monkeypatch: pyte
     results[:] = ["kubectl logs: pods is forbidden"]
     with pytest.raises(KubectlError, match="pods is forbidden"):
         access_log.selected(ExistingTarget(), "shop", "app=w", 5)
+
+
+STARTING = 'Error from server (BadRequest): container "istio-proxy" in pod "w-2" is waiting to start: ContainerCreating'
+EVICTED = 'Error from server (BadRequest): container "istio-proxy" in pod "w-2" is not available'
+
+
+def pod(name: str, state: str) -> dict[str, Any]:
+    statuses = [{"name": "istio-proxy", "state": {state: {}}}] if state else []
+    return {"metadata": {"name": name}, "status": {"containerStatuses": statuses}}
+
+
+class Pods:
+    """Pods whose logs a selector reads in vain; `fail` is the error of a Pod's own log."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, problem: str, *pods: dict[str, Any]) -> None:
+        self.problem, self.pods, self.fail = problem, pods, ""
+        self.commands: list[str] = []
+        monkeypatch.setattr(access_log.kubectl, "run", self)
+
+    def __call__(self, _target: object, *arguments: str, **_more: object) -> str:
+        self.commands.append(" ".join(arguments[:1] if "--selector" in arguments else arguments[:4]))
+        if arguments[0] == "get":
+            return json.dumps({"items": self.pods})
+        if "--selector" in arguments:
+            raise KubectlError(f"kubectl logs: {self.problem}")
+        if self.fail:
+            raise KubectlError(f"kubectl logs: {self.fail}")
+        return f"a line of {arguments[3]}\n"
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("problem", "state"), [(STARTING, "waiting"), (EVICTED, "terminated"), (EVICTED, "")])
+def test_log_beside_a_pod_that_has_none_is_of_those_that_run(
+    monkeypatch: pytest.MonkeyPatch, problem: str, state: str
+) -> None:
+    fake = Pods(monkeypatch, problem, pod("w-1", "running"), pod("w-2", state), pod("w-3", "running"))
+    text = access_log.selected(ExistingTarget(), "shop", "app=w", 5)
+    assert text.split("\n") == ["a line of w-1", "", "a line of w-3", ""]
+    want = ["logs", "get pods --namespace shop", "logs --namespace shop w-1", "logs --namespace shop w-3"]
+    assert want == fake.commands
+
+
+@pytest.mark.usefixtures("impatient")
+def test_log_without_a_pod_that_runs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "LIMIT_SECONDS", 0.01)
+    Pods(monkeypatch, STARTING, pod("w-2", "waiting"))
+    with pytest.raises(KubectlError, match=r"is waiting to start: ContainerCreating$"):
+        access_log.selected(ExistingTarget(), "shop", "app=w", 5)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_log_of_a_pod_that_runs_and_cannot_be_read_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Pods(monkeypatch, STARTING, pod("w-1", "running"), pod("w-2", "waiting"))
+    fake.fail = 'pods "w-1" is forbidden'
+    with pytest.raises(KubectlError, match=r'^kubectl logs: pods "w-1" is forbidden$'):
+        access_log.selected(ExistingTarget(), "shop", "app=w", 5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        ({"clusterIP": "10.96.0.9"}, ("10.96.0.9:9080",)),
+        ({"clusterIP": "fd00:10:96::1a", "clusterIPs": ["fd00:10:96::1a"]}, ("[fd00:10:96::1a]:9080",)),
+        ({"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9", "fd00::9"]}, ("10.96.0.9:9080", "[fd00::9]:9080")),
+    ],
+)
+def test_addresses_of_each_family_are_those_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, spec: dict[str, Any], want: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(access_log.kubectl, "get", lambda *_arguments: {"spec": spec})
+    found = access_log.addresses(LabConfig())
+    assert want == found
+    log = "\n".join(line(address=one) for one in (*want, "10.96.0.7:9080", "[fd00::7]:9080"))
+    assert [one["local"] for one in access_log.requests(log, found)] == [*want]

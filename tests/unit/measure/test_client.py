@@ -88,6 +88,11 @@ def test_load_that_ended_before_the_change_is_an_error(monkeypatch: pytest.Monke
             "it has no python3; set app.client to a workload that has, or to kind: pod",
         ),
         ("exit 1", "cannot send requests: the client script ended too early"),
+        (
+            """printf '[[[200, "a", true'; echo 'error: connection reset by peer' >&2; exit 1""",
+            "cannot send requests: error: connection reset by peer",
+        ),
+        ("echo no answer", "cannot send requests: the client script ended too early"),
         ("echo '[]'", "cannot send requests: the client script ended too early"),
     ],
 )
@@ -98,6 +103,13 @@ def test_send_without_a_complete_answer_is_one_line(
     with pytest.raises(ProbeError) as caught:
         send(LabConfig(), [Group(rounds=1)])
     assert f"deploy/productpage-v1 in bookinfo-frontends: {said}" == str(caught.value)
+
+
+def test_send_with_a_kubectl_that_does_not_end_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, "#!/bin/sh\necho forbidden >&2\nexec sleep 60 >&-\n")
+    monkeypatch.setattr(client, "END_SECONDS", 0.1)
+    with pytest.raises(ProbeError, match=r"cannot send requests: forbidden$"):
+        send(LabConfig(), [Group(rounds=1)])
 
 
 def test_client_that_is_silent_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

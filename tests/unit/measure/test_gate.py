@@ -58,6 +58,14 @@ def test_failures_share_outside_its_interval_is_named() -> None:
     assert line.startswith("share of the canary: declared 20.00%, measured 40.00%, interval ")
 
 
+@pytest.mark.parametrize("least", [100, 499, 500])
+def test_failures_share_of_the_least_sample_has_none(least: int) -> None:
+    settings = GateSettings(share=True, minimum_requests=least)
+    sample = gate._sample(settings, 0.5)
+    assert least == sample
+    assert failures(50, settings, [GOOD, RED] * (sample // 2) + [GOOD] * (sample % 2)) == []
+
+
 def test_failures_small_sample_never_passes() -> None:
     for rows in ([], [GOOD] * 499):
         (line,) = failures(20, GateSettings(success_rate=1), rows)

@@ -3,15 +3,15 @@
 import json
 import os
 import signal
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import PulumiError
-from waypoint_lab.measure import snapshot
+from waypoint_lab.errors import PulumiError, RestoreError
+from waypoint_lab.measure import snapshot, stage_run
 from waypoint_lab.measure.client import Answer
 from waypoint_lab.measure.restore import restored
 from waypoint_lab.measure.stage_run import StageResult, selected, set_step
@@ -145,6 +145,43 @@ def test_selected_failure_of_pulumi_is_one_line(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(PulumiError, match=r"^pulumi stack failed: no login$"), selected(PulumiStack(tmp_path, "dev")):
         pass
+
+
+def run_cleanup(folder: Path, monkeypatch: pytest.MonkeyPatch, *, restores: bool = True) -> list[StageResult]:
+    """Run stage `cleanup` of a stack without a cluster."""
+
+    def restore(_stack: PulumiStack) -> float:
+        if not restores:
+            raise PulumiError("no answer")
+        return 0.0
+
+    monkeypatch.setattr(stage_run, "selected", nullcontext)
+    monkeypatch.setattr(stage_run, "run_stage", lambda _stack, row, _start, **_more: StageResult(row.name, row.title))
+    monkeypatch.setattr(snapshot, "settled", lambda _config: {})
+    monkeypatch.setattr(snapshot, "wait", lambda _config, _before: [])
+    monkeypatch.setattr(PulumiStack, "up", lambda _stack: 0.0)
+    monkeypatch.setattr(PulumiStack, "up_unchecked", restore)
+    stack = PulumiStack(folder, "dev")
+    stack.file.write_text("config:\n  waypoint-lab:stages:\n    waypoint: true\n")
+    return stage_run.run_stages(stack, [BY_NAME["cleanup"]], print)
+
+
+def test_run_stages_not_restored_has_a_result_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [result.name for result in run_cleanup(tmp_path, monkeypatch)] == ["cleanup"]
+    cleanup, restore = run_cleanup(tmp_path, monkeypatch, restores=False)
+    assert (cleanup.name, restore.name, restore.passed) == ("cleanup", "restore", False)
+    assert restore.problems[0].startswith("Pulumi.dev.yaml is restored, but the stack's resources are not: no answer")
+
+
+def test_run_stages_after_a_kill_that_cannot_be_restored_runs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_cleanup(tmp_path, monkeypatch, restores=False)  # leaves a backup
+    stages = list[str]()
+    monkeypatch.setattr(PulumiStack, "set", lambda _stack, _settings: stages.append("set"))
+    with pytest.raises(RestoreError):
+        stage_run.run_stages(PulumiStack(tmp_path, "dev"), [BY_NAME["cleanup"]], print)
+    assert stages == []
 
 
 def test_judge_latency_with_few_answers_fails() -> None:

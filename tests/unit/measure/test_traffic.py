@@ -43,7 +43,7 @@ class Scene:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.counters: list[EndpointCounters | KubectlError] = []
         self.logs: list[list[str]] = []
-        monkeypatch.setattr(access_log, "address", lambda _config: ADDRESS)
+        monkeypatch.setattr(access_log, "addresses", lambda _config: (ADDRESS,))
         monkeypatch.setattr(access_log, "pod_log", lambda *_args: "\n".join(self.logs.pop(0)))
         monkeypatch.setattr(endpoint_counters, "read", self._read)
 

@@ -153,6 +153,13 @@ def test_three_times_the_p99_of_the_baseline_rolls_back(weight: float) -> None:
         assert found[0] is decision, found
 
 
+def test_document_latency_counts_each_request() -> None:
+    slow = [one for milliseconds in range(400, 410) for one in answers(1, milliseconds)]
+    found = evidence(logged(answers(100), answers(2990) + slow), logs=True).document()
+    assert found["latency"]["baseline"].items() >= {"p50": 0.02, "p99": 0.02, "p100": 0.409}.items()
+    assert found["latency"]["baseline"]["slower"] == [3000, 10]
+
+
 def test_document_has_figures_and_is_read_as_former_baseline() -> None:
     found = evidence(logged(answers(100, 30, 503), answers(400)), logs=True).document()
     assert found["requests"] == {"canary": 100, "baseline": 400}

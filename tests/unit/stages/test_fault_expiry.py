@@ -120,7 +120,7 @@ def test_counted_other_clients_requests_and_hits() -> None:
         line("200", "-", "curl/8", address="10.96.0.7:9080"),
         "something else",
     ]
-    assert blast_radius.counted("\n".join(log), "10.96.0.9:9080") == blast_radius.ObservedTraffic(4, 3)
+    assert blast_radius.counted("\n".join(log), ["10.96.0.9:9080"]) == blast_radius.ObservedTraffic(4, 3)
 
 
 def test_serving_returns_the_first_matching_route() -> None:
