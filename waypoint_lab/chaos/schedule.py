@@ -10,8 +10,8 @@ from waypoint_lab.chaos.schedule_file import Schedule, ScheduledFault
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError, LabError, NotSyncedError, RestoreError
 from waypoint_lab.measure import envoy_config
-from waypoint_lab.measure.restore import restored
-from waypoint_lab.measure.stage_run import selected, set_step
+from waypoint_lab.measure.restore import restored, selected
+from waypoint_lab.measure.stage_run import set_step
 from waypoint_lab.measure.verify import Measurement, measure
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.stages.table import Step, expectations

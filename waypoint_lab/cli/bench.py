@@ -22,8 +22,8 @@ from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.target import use_target
 from waypoint_lab.measure import envoy_config
-from waypoint_lab.measure.restore import recover, restored
-from waypoint_lab.measure.stage_run import selected, set_step
+from waypoint_lab.measure.restore import recover, restored, selected
+from waypoint_lab.measure.stage_run import set_step
 from waypoint_lab.pulumi_cli import PulumiStack, pulumi
 from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.stages.table import Step

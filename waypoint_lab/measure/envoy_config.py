@@ -147,7 +147,7 @@ def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str
     return ""
 
 
-def _dumps(config: LabConfig, waypoint: str) -> Iterator[tuple[str, Object]]:
+def dumps(config: LabConfig, waypoint: str) -> Iterator[tuple[str, Object]]:
     """Yield the name of each running Pod of a waypoint, and the listeners of its Envoy."""
     space, path = config.waypoint_namespace, "config_dump?resource=dynamic_listeners"
     chosen = ("--selector", f"{access_log.GATEWAY_LABEL}={waypoint}", "--field-selector=status.phase=Running")
@@ -179,7 +179,7 @@ def current_cookie(config: LabConfig) -> str:
         KubectlError: The waypoint cannot be asked.
     """
     with kubectl.readable("config dump of Envoy"):
-        manager = next((connection_manager(dump, config) for _, dump in _dumps(config, config.waypoint.name)), None)
+        manager = next((connection_manager(dump, config) for _, dump in dumps(config, config.waypoint.name)), None)
         return affinity_cookie(_served(config, _routes(manager)) or {}) if manager else ""
 
 
@@ -201,7 +201,7 @@ def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
         try:
             names = config.waypoints if config.stages.waypoint else []
             with kubectl.readable("config dump of Envoy"):
-                for pod, dump in (found for name in names for found in _dumps(config, name)):
+                for pod, dump in (found for name in names for found in dumps(config, name)):
                     if why := problem(config, connection_manager(dump, config)):
                         return f"Pod {pod}: {why}{_rejection(dump)}"
             return ""

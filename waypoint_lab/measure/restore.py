@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from waypoint_lab.config.stack_file import write
 from waypoint_lab.errors import LabError, RestoreError
-from waypoint_lab.pulumi_cli import PulumiStack
+from waypoint_lab.pulumi_cli import PulumiStack, pulumi
 from waypoint_lab.signals import SIGNALS, handled, ignored, interrupt
 
 FOLDER, SUFFIX = ".lab-history", ".before.json"
@@ -135,3 +137,38 @@ def _restore_resources(stack: PulumiStack) -> None:
                     f"{stack.file.name} is restored, but the stack's resources are not: {error}; "
                     f"run `lab run --restore --stack {stack.name}`"
                 ) from None
+
+
+def forget_lost_salt(stack: PulumiStack) -> None:
+    """Remove the encryption salt of a stack that no longer exists, because its passphrase is lost with it.
+
+    A file with a secret is not changed, and Pulumi reports the problem.
+    """
+    text = stack.file.read_text() if stack.file.exists() else ""
+    document = yaml.safe_load(text) if text else None
+    if not isinstance(document, dict) or "encryptionsalt" not in document or "secure:" in text:
+        return
+    if not any(known["name"] == stack.name for known in json.loads(pulumi(stack.folder, "stack", "ls", "--json"))):
+        del document["encryptionsalt"]
+        stack.file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+@contextmanager
+def selected(stack: PulumiStack) -> Iterator[None]:
+    """Select the stack, or create it. Remove what Pulumi writes into the stack's file for that, in the end.
+
+    Raises:
+        PulumiError: Pulumi refuses it.
+    """
+    before = stack.file.read_bytes() if stack.file.exists() else None
+    try:
+        if before is None:
+            stack.file.write_text("config: {}\n")
+        forget_lost_salt(stack)
+        pulumi(stack.folder, "stack", "select", "--create", stack.name)
+        yield
+    finally:
+        if before is None:
+            stack.file.unlink(missing_ok=True)
+        elif stack.file.read_bytes() != before:
+            stack.file.write_bytes(before)

@@ -1,23 +1,19 @@
 """Run the stages of the lab on one stack, and measure each: edit the config, `pulumi up`, measure."""
 
-import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import yaml
 
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import LabError, RestoreError
 from waypoint_lab.kubectl import Object
-from waypoint_lab.measure import changes, envoy_config, manifests, proxy_versions, snapshot
+from waypoint_lab.measure import changes, draining, envoy_config, manifests, proxy_versions, snapshot
 from waypoint_lab.measure.changes import AFTER_SECONDS, ConfigurationChange
 from waypoint_lab.measure.client import Answer, Load
-from waypoint_lab.measure.restore import Backup, recover, restored
+from waypoint_lab.measure.restore import Backup, recover, restored, selected
 from waypoint_lab.measure.verify import Measurement, measure
-from waypoint_lab.pulumi_cli import UPDATE_SECONDS, PulumiStack, pulumi
+from waypoint_lab.pulumi_cli import UPDATE_SECONDS, PulumiStack
 from waypoint_lab.stages import fault_expiry
 from waypoint_lab.stages.table import BY_NAME, Stage, Step, expectations
 
@@ -96,48 +92,16 @@ def _limited(step: Step, start: str) -> Step:
     return replace(step, settings={**step.settings, "fault.durationSeconds": FAULT_SECONDS, "fault.start": start})
 
 
-def forget_lost_salt(stack: PulumiStack) -> None:
-    """Remove the encryption salt of a stack that no longer exists, because its passphrase is lost with it.
-
-    A file with a secret is not changed, and Pulumi reports the problem.
-    """
-    text = stack.file.read_text() if stack.file.exists() else ""
-    document = yaml.safe_load(text) if text else None
-    if not isinstance(document, dict) or "encryptionsalt" not in document or "secure:" in text:
-        return
-    if not any(known["name"] == stack.name for known in json.loads(pulumi(stack.folder, "stack", "ls", "--json"))):
-        del document["encryptionsalt"]
-        stack.file.write_text(yaml.safe_dump(document, sort_keys=False))
-
-
-@contextmanager
-def selected(stack: PulumiStack) -> Iterator[None]:
-    """Select the stack, or create it. Remove what Pulumi writes into the stack's file for that, in the end.
-
-    Raises:
-        PulumiError: Pulumi refuses it.
-    """
-    before = stack.file.read_bytes() if stack.file.exists() else None
-    try:
-        if before is None:
-            stack.file.write_text("config: {}\n")
-        forget_lost_salt(stack)
-        pulumi(stack.folder, "stack", "select", "--create", stack.name)
-        yield
-    finally:
-        if before is None:
-            stack.file.unlink(missing_ok=True)
-        elif stack.file.read_bytes() != before:
-            stack.file.write_bytes(before)
-
-
-def run_stage(stack: PulumiStack, row: Stage, start: str, *, record: bool = False) -> StageResult:
+def run_stage(
+    stack: PulumiStack, row: Stage, start: str, report: Callable[[str], None], *, record: bool = False
+) -> StageResult:
     """Apply and measure all steps of one stage.
 
     Args:
         stack: The stack.
         row: The stage.
         start: Any text that no earlier run had; faults of an earlier run may have expired.
+        report: Shows one line.
         record: Record the requests around each update, and the objects.
     """
     result = StageResult(row.name, row.title)
@@ -148,6 +112,7 @@ def run_stage(stack: PulumiStack, row: Stage, start: str, *, record: bool = Fals
             envoy_config.wait(config)
             continue
         _change(stack, row, config, result, record=record)
+        draining.wait(config, report)
         found = measure(config, tuple(dict.fromkeys([*expectations(config), *row.expects(config)])))
         result.verdicts += [item for item in found if item not in result.verdicts]
         declared = [item.what for item in row.expects(config)]
@@ -235,7 +200,7 @@ def run_stages(
             for row in rows:
                 report(f"{row.name}: {row.title}")
                 try:
-                    result = run_stage(stack, row, start, record=record)
+                    result = run_stage(stack, row, start, report, record=record)
                 except FAILURES as error:
                     result = StageResult(row.name, row.title, problems=[str(error)])
                 if row.name == "cleanup" and not result.problems:

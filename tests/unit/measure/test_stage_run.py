@@ -13,8 +13,8 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import PulumiError, RestoreError
 from waypoint_lab.measure import snapshot, stage_run
 from waypoint_lab.measure.client import Answer
-from waypoint_lab.measure.restore import restored
-from waypoint_lab.measure.stage_run import StageResult, selected, set_step
+from waypoint_lab.measure.restore import restored, selected
+from waypoint_lab.measure.stage_run import StageResult, set_step
 from waypoint_lab.measure.verify import judge
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.stages.table import BY_NAME, Expect, Measure, Step
@@ -156,7 +156,7 @@ def run_cleanup(folder: Path, monkeypatch: pytest.MonkeyPatch, *, restores: bool
         return 0.0
 
     monkeypatch.setattr(stage_run, "selected", nullcontext)
-    monkeypatch.setattr(stage_run, "run_stage", lambda _stack, row, _start, **_more: StageResult(row.name, row.title))
+    monkeypatch.setattr(stage_run, "run_stage", lambda _stack, row, *_more, **_named: StageResult(row.name, row.title))
     monkeypatch.setattr(snapshot, "settled", lambda _config: {})
     monkeypatch.setattr(snapshot, "wait", lambda _config, _before: [])
     monkeypatch.setattr(PulumiStack, "up", lambda _stack: 0.0)
