@@ -159,6 +159,29 @@ async def old_kernel(scene: LauncherScene) -> None:
         assert "Read-only file system" in done.stderr, place
 
 
+async def links(scene: LauncherScene) -> None:
+    """A symbolic link in a volume leads to nothing of this machine when a mount point is created behind it."""
+    volume, outside, other = (scene.folder / name for name in ("volume", "outside", "other"))
+    for folder in (volume, outside, other):
+        folder.mkdir()
+    (other / "file").write_text("content")
+    (volume / "absolute").symlink_to(outside)
+    (volume / "relative").symlink_to(f"../../../..{outside}")
+    (volume / "inner").symlink_to("/opt/new/folder")  # as `/var/run -> /run` in images
+    (volume / "folder").mkdir()
+    scene.binds = {"/opt/new": mounts.Bind(str(volume)), "/opt/new/inner/sub/file": mounts.Bind(str(other / "file"))}
+    assert await scene.run("cat /opt/new/folder/sub/file") == (0, "content")
+    for name in ("absolute", "relative"):
+        for source in (other, other / "file"):
+            scene.binds = {
+                "/opt/new": mounts.Bind(str(volume)),
+                f"/opt/new/{name}/made/x": mounts.Bind(str(source)),
+            }
+            with contextlib.suppress(LaunchError):  # the link leads nowhere, or into the container's own root
+                await scene.run("true")
+    assert [*outside.iterdir()] == []
+
+
 async def users(scene: LauncherScene) -> None:
     """A container and its further commands have their user and group, without rights, also to /dev/stdout."""
     scene.ids = (1337, 1338)
@@ -219,6 +242,7 @@ SCENES: dict[str, Callable[[LauncherScene], Awaitable[None]]] = {
         small_buffers,
         signals,
         old_kernel,
+        links,
         users,
         supplemental_groups,
         ids_of_the_machine,

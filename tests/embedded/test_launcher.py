@@ -19,6 +19,7 @@ from tests.embedded.namespaces import NAMESPACES, USER, run_scene
         "small_buffers",
         "signals",
         "old_kernel",
+        "links",
         "users",
         "supplemental_groups",
         "ids_of_the_machine",

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import dataclasses
-import signal
 import time
 from pathlib import Path
 
 from embedded.kube import Object
 from embedded.node.kubelet import probes, termination
+from embedded.node.kubelet.container_end import ContainerEnd, GracePeriod
 from embedded.node.kubelet.container_process import ContainerProcess, Streams
 from embedded.node.kubelet.container_start import prepare, pull
 from embedded.node.kubelet.context import BACKOFF_FORGOTTEN, PodContext, backoff, now
@@ -18,6 +18,7 @@ from embedded.node.launcher.process import Command, LaunchError, Process
 
 CONFIG_RETRY_SECONDS = 1.0
 HOOK_SECONDS = 60.0  # for a postStart hook; a preStop hook has the grace period
+KILLED = 137  # exit code of a container that ends before its first run
 
 
 class Container:
@@ -43,17 +44,19 @@ class Container:
         self.name: str = spec["name"]
         self.state: Object = {"waiting": {"reason": "ContainerCreating"}}
         self.last_state: Object = {}
-        self.ready = False
-        self.started = False
+        self.ready = self.started = False
         self.up = asyncio.Event()
         self.current: ContainerProcess | None = None
-        self.starting = False
         self.command: Command | None = None
         self.exit_code: int | None = None
-        self._since = 0.0
-        self._stopping = False
-        self._failures = 0
-        self._killing: asyncio.Task[None] | None = None
+        self._since, self._failures = 0.0, 0
+        self._probes: probes.ProbeSet | None = None
+        self._end = ContainerEnd(pod, spec, self._probe)
+        self._stopping = asyncio.Event()
+        self._launched = asyncio.Event()  # no process is being started
+        self._settled = asyncio.Event()  # no run lasts, and `state` says how the last one ended
+        self._launched.set()
+        self._settled.set()
 
     @property
     def process(self) -> Process | None:
@@ -63,31 +66,41 @@ class Container:
     @property
     def logging(self) -> bool:
         """Return True if more output may come to the present log."""
-        return self.starting or (self.current is not None and self.current.open)
+        return not self._launched.is_set() or (self.current is not None and self.current.open)
 
     def log_path(self, *, previous: bool = False) -> Path:
-        """Return the file with the output of the present or the previous run."""
-        return self._log(self.restarts - (1 if previous else 0))
+        """Return the file with the output of the present run, or of the run that is in `last_state`."""
+        if not previous:
+            return self._log(self.restarts)
+        before = self.last_state.get("terminated", {}).get("containerID")
+        return self._log(int(before.rsplit("/", 1)[1]) if before else self.restarts - 1)
 
     def _log(self, run: int) -> Path:
         return self._pod.folder / "logs" / self.name / f"{run}.log"
 
     async def run(self) -> int:
         """Run the container to its final end; return the exit code."""
+        try:
+            self.exit_code = await self._run()
+            return self.exit_code
+        finally:
+            self._settled.set()
+
+    async def _run(self) -> int:
         while True:
             code = await self._once()
-            if self._policy == "Never" or (self._policy == "OnFailure" and code == 0) or self._stopping:
-                self.exit_code = code
+            if self._policy == "Never" or (self._policy == "OnFailure" and code == 0) or self._stopping.is_set():
                 return code
             self._failures = 1 if time.time() - self._since > BACKOFF_FORGOTTEN else self._failures + 1
             self.last_state = self.state
             if delay := backoff(self._failures):
-                message = f"back-off {delay:g}s restarting failed container={self.name}"
-                self._set_waiting("CrashLoopBackOff", message)
+                self._set_waiting("CrashLoopBackOff", f"back-off {delay:g}s restarting failed container={self.name}")
                 self._pod.event("Warning", "BackOff", f"Back-off restarting failed container {self.name}")
-                await asyncio.sleep(delay)
-                if self._stopping:
-                    self.exit_code = code
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), delay)
+                if self._stopping.is_set():
+                    self.state = self.last_state
+                    self._pod.changed()
                     return code
             self.restarts += 1
             remove(self._log(self.restarts - 2))
@@ -109,11 +122,15 @@ class Container:
                 await asyncio.sleep(CONFIG_RETRY_SECONDS)
 
     async def _once(self) -> int:
+        self._settled.set()
         command, mounts = await self._prepare()
+        if self._stopping.is_set():
+            return KILLED
+        self._settled.clear()
         sandbox = self._pod.sandbox
         assert sandbox is not None
         self._since, start = time.time(), now()
-        self.starting = True
+        self._launched.clear()
         try:
             log = self.log_path()
             root, streams = self._pod.folder / "root", Streams.of(self.spec)
@@ -123,7 +140,7 @@ class Container:
             self._ended(128, "StartError", start, f"failed to start container: {error}")
             return 128
         finally:
-            self.starting = False
+            self._launched.set()
         self.current, self.command = run, command
         self.state = {"running": {"startedAt": start}}
         self._pod.event("Normal", "Started", f"Container started: {self.name}")
@@ -134,14 +151,16 @@ class Container:
 
     async def _run_probes(self, run: ContainerProcess) -> int:
         """Run the probes while the process lives; return its exit code."""
-        checks = probes.ProbeSet(
+        self._probes = probes.ProbeSet(
             self.spec,
             self._probe,
             started=self._has_started,
             readiness=self._set_ready,
             failed=lambda which, message: self._fail_probe(run.process, which, message),
         )
-        watch = asyncio.create_task(self._run_hook_and_probes(run.process, checks))
+        if self._stopping.is_set():
+            self._probes.stop()
+        watch = asyncio.create_task(self._run_hook_and_probes(run.process, self._probes))
         try:
             return await run.finish()
         finally:
@@ -154,14 +173,9 @@ class Container:
             answer = await probes.run_hook(hook, HOOK_SECONDS, self._probe)
             if not answer.passed:
                 self._pod.event("Warning", "FailedPostStartHook", f"postStart hook of {self.name}: {answer.message}")
-                await self._end(process, self._grace())
+                await asyncio.wait({self._end.begin(process, GracePeriod(self._end.grace()))})
                 return
         await checks.run()
-
-    def _grace(self, probe: str = "") -> float:
-        """Return the seconds from SIGTERM to SIGKILL; a failed `probe` may have its own."""
-        pod, own = self._pod.view()["spec"], self.spec.get(probe) or {}
-        return float(own.get("terminationGracePeriodSeconds", pod.get("terminationGracePeriodSeconds", 30)))
 
     def _ended(self, code: int, reason: str, start: str, message: str = "") -> None:
         self.state = termination.terminated(code, reason, start, self.identity(), message)
@@ -220,27 +234,17 @@ class Container:
 
     def _fail_probe(self, process: Process, which: str, message: str) -> None:
         self._pod.event("Warning", "Unhealthy", f"{which} probe failed: {message}")
-        if self._killing is not None and not self._killing.done():
+        if self._end.in_progress(process):
             return
         self._pod.event("Normal", "Killing", f"Container {self.name} failed {which.lower()} probe, will be restarted")
-        self._killing = asyncio.create_task(self._end(process, self._grace(f"{which.lower()}Probe")))
+        self._end.begin(process, GracePeriod(self._end.grace(f"{which.lower()}Probe")))
 
-    async def _end(self, process: Process, grace: float) -> None:
-        await self._pod.launcher.kill(process, signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await process.wait()
-        await self._pod.launcher.kill(process)
-
-    async def stop(self, grace: float) -> None:
-        """End the container for good: preStop hook, SIGTERM, and SIGKILL after `grace` seconds."""
-        self._stopping = True
-        process = self.process
-        if process is None or process.ended.is_set():
-            return
-        until = time.monotonic() + grace
-        if hook := (self.spec.get("lifecycle") or {}).get("preStop"):
-            answer = await probes.run_hook(hook, max(grace, 1.0), self._probe)
-            if not answer.passed:
-                self._pod.event("Warning", "FailedPreStopHook", f"preStop hook of {self.name}: {answer.message}")
-        await self._end(process, max(0.0, until - time.monotonic()))
+    async def stop(self, period: GracePeriod) -> None:
+        """End the container for good within `period`; return once its state is final."""
+        self._stopping.set()
+        if self._probes is not None:
+            self._probes.stop()
+        await self._launched.wait()
+        if self.process is not None and not self.process.ended.is_set():
+            await asyncio.wait({self._end.begin(self.process, period)})
+        await self._settled.wait()

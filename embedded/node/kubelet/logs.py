@@ -1,7 +1,9 @@
 """A container's output on disk: one line per line of output, `TIME STREAM F TEXT`, as container runtimes write it."""
 
 import bisect
+import contextlib
 import datetime
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +28,11 @@ class LogWriter:
         self._rest = {"stdout": b"", "stderr": b""}
 
     def take(self, stream: str, data: bytes) -> None:
-        """Write the complete lines of `data`; keep the rest for the next call."""
+        """Write the complete lines of `data`; keep the rest for the next call.
+
+        Raises:
+            OSError: The lines cannot be written and are lost.
+        """
         *lines, rest = (self._rest[stream] + data).split(b"\n")
         if len(rest) > 1 << 16:
             lines, rest = [*lines, rest], b""
@@ -39,24 +45,40 @@ class LogWriter:
         head = f"{stamp()} {stream} F ".encode()
         block = b"".join(head + line + b"\n" for line in lines)
         if self._size + len(block) > ROTATE_BYTES:
-            self._file.close()
-            os.replace(self.path, older(self.path))
-            self._file = self.path.open("ab", buffering=0)
-            self._size = 0
-        self._file.write(block)
+            self._rotate()
+        try:
+            if self._file.write(block) != len(block):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            self._file.truncate(self._size)  # half a line would make the next one unreadable
+            raise
         self._size += len(block)
 
+    def _rotate(self) -> None:
+        with contextlib.suppress(FileNotFoundError):  # moved by an attempt that could not open the new file
+            os.replace(self.path, older(self.path))
+        fresh = self.path.open("ab", buffering=0)
+        self._file.close()
+        self._file, self._size = fresh, 0
+
     def close(self) -> None:
-        """Write the last line, even without a line end, and close the file."""
+        """Write the last line, even without a line end, and close the file; a full disk loses the line."""
         for stream, rest in self._rest.items():
             if rest:
-                self._write(stream, [rest])
+                with contextlib.suppress(OSError):
+                    self._write(stream, [rest])
         self._file.close()
 
 
 def older(path: Path) -> Path:
     """Return the path of the part before the last rotation."""
     return path.with_name(path.name + ".1")
+
+
+def split_lines(data: bytes) -> list[bytes]:
+    """Return the lines of `data` with their line ends; a carriage return, as of a progress bar, ends none."""
+    *lines, rest = data.split(b"\n")
+    return [line + b"\n" for line in lines] + ([rest] if rest else [])
 
 
 def parse(line: bytes) -> tuple[str, str, bytes]:
@@ -77,7 +99,7 @@ def read(path: Path, *, tail: int | None = None, since: str = "", end: int | Non
     lines: list[bytes] = []
     for part, stop in ((older(path), None), (path, end)):
         if part.exists():
-            lines += part.read_bytes()[:stop].splitlines(keepends=True)
+            lines += split_lines(part.read_bytes()[:stop])
     if since:
         del lines[: bisect.bisect_left(lines, since, key=lambda line: parse(line)[0])]
     yield from lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]

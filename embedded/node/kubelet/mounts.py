@@ -103,7 +103,8 @@ class _Planner:
     def bind(self, target: str, bind: Bind) -> None:
         """Mount a file or folder, at a place that is created where it is missing."""
         kind = "dir" if os.path.isdir(bind.source) else "file"
-        if not os.path.exists(target) or any(_below(target, own) for own in (*self.scratch, "/dev")):
+        # Inside an empty folder or a volume, a folder of this machine does not exist.
+        if not os.path.exists(target) or any(_below(target, own) for own in (*self.scratch, *self.binds, "/dev")):
             self.steps.append([kind, "", target])
         self.steps.append(["bind-ro" if bind.read_only else "bind", bind.source, target])
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from embedded.node.kubelet.logs import split_lines
+
 FOLLOW_SECONDS = 0.2
 
 
@@ -15,7 +17,7 @@ async def plain_log(request: web.Request, path: Path) -> web.StreamResponse:
     data = path.read_bytes() if path.exists() else b""
     position = len(data)
     if "tailLines" in query:
-        lines = data.splitlines(keepends=True)
+        lines = split_lines(data)
         data = b"".join(lines[len(lines) - min(int(query["tailLines"]), len(lines)) :])
     left = int(query.get("limitBytes", 1 << 62))
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
@@ -23,7 +25,8 @@ async def plain_log(request: web.Request, path: Path) -> web.StreamResponse:
     with contextlib.suppress(ConnectionError):
         await response.write(data[:left])
         left -= len(data)
-        while query.get("follow") == "true" and left > 0:
+        # Without a transport the client is gone.
+        while query.get("follow") == "true" and left > 0 and request.transport is not None:
             await asyncio.sleep(FOLLOW_SECONDS)
             size = path.stat().st_size if path.exists() else 0
             position = min(position, size)  # the supervisor renames a large log

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from embedded.kube import Object
+from embedded.node.kubelet import pod_containers, status
 from embedded.node.kubelet import sandbox as sandboxes
-from embedded.node.kubelet import status
 from embedded.node.kubelet.binds import container_binds
-from embedded.node.kubelet.container import Container
+from embedded.node.kubelet.container_end import GracePeriod
 from embedded.node.kubelet.context import NodeContext, now
 from embedded.node.kubelet.environment import MissingReference
 from embedded.node.kubelet.etc_files import host_name, write_etc
@@ -25,6 +25,7 @@ from embedded.node.launcher.process import LaunchError
 log = logging.getLogger(__name__)
 SETUP_RETRY_SECONDS = 1.0
 SIDECAR_GRACE_SECONDS = 5.0  # once the containers that they serve are done
+FORGOTTEN_GRACE_SECONDS = 2.0  # the most for a Pod whose object is gone
 REFRESH_SECONDS = 60.0
 
 
@@ -40,23 +41,10 @@ class Pod:
         self.folder = Path(node.config.state_dir) / "pods" / self.uid
         self.sandbox: Sandbox | None = None
         self._volumes = Volumes(self.folder / "volumes", node.store, node.capacity)
-        policy = pod["spec"].get("restartPolicy", "Always")
         before = pod.get("status") or {}
-        ran = {
-            each["name"]: each["restartCount"] + (1 if each.get("containerID") else 0)
-            for each in (before.get("containerStatuses") or []) + (before.get("initContainerStatuses") or [])
-        }
-        once = "OnFailure" if policy != "Never" else "Never"
-        self.init = [
-            Container(self, spec, spec.get("restartPolicy", once), ran.get(spec["name"], 0))
-            for spec in pod["spec"].get("initContainers") or []
-        ]
-        self.mains = [
-            Container(self, spec, spec.get("restartPolicy", policy), ran.get(spec["name"], 0))
-            for spec in pod["spec"]["containers"]
-        ]
+        self.init, self.mains = pod_containers.create(self, pod)
         old = {each["name"]: each for each in before.get("containerStatuses") or [] if each.get("containerID")}
-        self._finished = policy == "Never" and bool(old)
+        self._finished = pod["spec"].get("restartPolicy") == "Never" and bool(old)
         if self._finished:
             for each in self.mains:
                 each.presume_dead(old.get(each.name, {}))
@@ -65,6 +53,7 @@ class Pod:
         self._ip: str | None = None
         self._initialized = self._finished
         self._ending = asyncio.Event()
+        self._period = GracePeriod()  # of the Pod's deletion
         self._forgotten = False  # the API server has deleted it
         self._writer = StatusWriter(node.kube, self)
         self._refresh = asyncio.Event()
@@ -95,12 +84,17 @@ class Pod:
         self.pod = pod
         self._refresh.set()
         if pod["metadata"].get("deletionTimestamp"):
+            self._period.shorten(self._deletion_grace())
             self._ending.set()
 
     def forget(self) -> None:
         """End the Pod at once: its object is gone."""
         self._forgotten = True
+        self._period.shorten(min(self._deletion_grace(), FORGOTTEN_GRACE_SECONDS))
         self._ending.set()
+
+    def _deletion_grace(self) -> float:
+        return float(self.pod["metadata"].get("deletionGracePeriodSeconds") or 0)
 
     def refresh(self) -> None:
         """Update the volumes: an object that they show may have changed."""
@@ -116,7 +110,9 @@ class Pod:
             if live.done() and not ending.done():
                 live.result()
                 await ending
-            await self._stop_containers()
+            if not self._forgotten:
+                self.event("Normal", "Killing", "Stopping the Pod's containers")
+            await pod_containers.stop(self._period, self.mains, self.init)
         finally:
             for task in (live, ending, writer):
                 task.cancel()
@@ -125,18 +121,6 @@ class Pod:
         if not self._forgotten:
             await self._writer.delete()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    async def _stop_containers(self) -> None:
-        meta = self.pod["metadata"]
-        grace = float(meta.get("deletionGracePeriodSeconds") or 0)
-        if self._forgotten:
-            grace = min(grace, 2.0)
-        else:
-            self.event("Normal", "Killing", "Stopping the Pod's containers")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace + 1):
-                await asyncio.gather(*(each.stop(grace) for each in self.mains))
-                await asyncio.gather(*(each.stop(grace) for each in self.init))
 
     async def _live(self) -> None:
         if self._finished:  # its containers ended with an earlier node agent and may run only once
@@ -153,7 +137,7 @@ class Pod:
                     await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)
                     if work.done():
                         work.result()
-                        await asyncio.gather(*(each.stop(SIDECAR_GRACE_SECONDS) for each in self.init))
+                        await pod_containers.stop(GracePeriod(SIDECAR_GRACE_SECONDS), self.init)
                         break
                 finally:
                     for task in (work, lost, *self._sidecars):
@@ -216,8 +200,10 @@ class Pod:
     async def _drop_sandbox(self) -> None:
         if self.sandbox is not None:
             dropped, self.sandbox = self.sandbox, None
-            await sandboxes.destroy(self.launcher, dropped)
-            self._node.addresses.give_back(dropped.ip)
+            try:
+                await sandboxes.destroy(self.launcher, dropped)
+            finally:
+                self._node.addresses.give_back(dropped.ip)
 
     async def _wait_refresh(self, seconds: float) -> None:
         self._refresh.clear()

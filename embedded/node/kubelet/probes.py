@@ -49,6 +49,9 @@ async def attempt(probe: Object, container: Object, pod_ip: str, execute: Execut
         execute: Runs a command in the container within a number of seconds; returns exit code and output.
     """
     seconds = float(probe.get("timeoutSeconds", 1))
+    if command := probe.get("exec"):  # `execute` has the same limit and then kills the command
+        code, output = await execute(command["command"], seconds)
+        return ProbeResult(code == 0, output if code is not None else f"command timed out after {seconds:g}s")
     try:
         async with asyncio.timeout(seconds):
             if get := probe.get("httpGet"):
@@ -62,9 +65,6 @@ async def attempt(probe: Object, container: Object, pod_ip: str, execute: Execut
                 return ProbeResult(True)
             if call := probe.get("grpc"):
                 return await _grpc(call, pod_ip)
-            if command := probe.get("exec"):
-                code, output = await execute(command["command"], seconds)
-                return ProbeResult(code == 0, output if code is not None else f"command timed out after {seconds:g}s")
     except TimeoutError:
         return ProbeResult(False, f"no answer within {seconds:g}s")
     except (OSError, ValueError, aiohttp.ClientError) as error:
@@ -140,8 +140,8 @@ class Prober:
         period = float(self._probe.get("periodSeconds", 10))
         delay = float(self._probe.get("initialDelaySeconds", 0))
         loop = asyncio.get_running_loop()
-        due, eager, pause = loop.time() + delay, self._eager, EAGER_FIRST_SECONDS
-        await asyncio.sleep(0 if eager else delay)
+        await asyncio.sleep(delay)
+        due, eager, pause = loop.time(), self._eager, EAGER_FIRST_SECONDS
         while True:
             result = await self._try_once()
             counts = loop.time() >= due
@@ -182,6 +182,17 @@ class ProbeSet:
         """
         self._spec, self._try_once = spec, try_once
         self._started, self._readiness, self._failed = started, readiness, failed
+        self._restarting: list[asyncio.Task[None]] = []  # of the startup and liveness probes
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Run no startup and no liveness probe any more, because the container is to end.
+
+        Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/prober/prober_manager.go
+        """
+        self._stopped = True
+        for task in self._restarting:
+            task.cancel()
 
     def _prober(self, kind: str, *, eager: bool = False) -> Prober | None:
         probe = self._spec.get(kind)
@@ -189,6 +200,8 @@ class ProbeSet:
 
     async def run(self) -> None:
         """Probe until cancelled: the startup probe alone, then the others."""
+        if self._stopped:
+            return
         if startup := self._prober("startupProbe", eager=True):
             await self._start(startup)
         self._started()
@@ -197,10 +210,10 @@ class ProbeSet:
                 group.create_task(readiness.run(self._readiness))
             else:
                 self._readiness(True, "")
-            if liveness := self._prober("livenessProbe"):
-                group.create_task(
-                    liveness.run(lambda passed, message: None if passed else self._failed("Liveness", message))
-                )
+            liveness = self._prober("livenessProbe")
+            if liveness and not self._stopped:
+                asking = liveness.run(lambda passed, message: None if passed else self._failed("Liveness", message))
+                self._restarting.append(group.create_task(asking))
 
     async def _start(self, startup: Prober) -> None:
         passed = asyncio.Event()
@@ -212,6 +225,7 @@ class ProbeSet:
                 self._failed("Startup", message)
 
         asking = asyncio.create_task(startup.run(settled))
+        self._restarting.append(asking)
         try:
             await passed.wait()
         finally:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.kubelet import Kubelet
-from embedded.node.kubelet.logs import older, parse, read
+from embedded.node.kubelet.logs import older, parse, read, split_lines
 from embedded.node.kubelet.plain_log import plain_log
 from embedded.node.kubelet.pod import Pod
 from embedded.node.kubelet.runtime_server import RuntimeServer
@@ -114,19 +114,19 @@ class KubeletServer:
             await send(list(read(path, tail=tail, since=since, end=position)))
             if query.get("follow") == "true" and not previous:
                 run = container.restarts
-                while left > 0:
+                while left > 0 and request.transport is not None:  # None once the client is gone
                     ended = container.restarts != run or not container.logging
                     if path.exists() and path.stat().st_size < position:  # rotated: the rest of the old part
                         with older(path).open("rb") as file:
                             file.seek(position)
-                            await send(file.read().splitlines(keepends=True))
+                            await send(split_lines(file.read()))
                         position = 0
                     if path.exists():
                         with path.open("rb") as file:
                             file.seek(position)
                             fresh = file.read()
                         position += len(fresh)
-                        await send(fresh.splitlines(keepends=True))
+                        await send(split_lines(fresh))
                     if ended:
                         break
                     await asyncio.sleep(FOLLOW_SECONDS)

@@ -7,12 +7,14 @@ from embedded.node.kubelet.context import now
 
 def phase(policy: str, started: bool, init: list[Container], mains: list[Container]) -> str:
     """Return Pending, Running, Succeeded or Failed, by Kubernetes' rules."""
-    if any(each.exit_code not in (None, 0) for each in init):
+    # A sidecar container ends because its Pod ends; until then the Pod is running.
+    sidecars = [each for each in init if each.spec.get("restartPolicy") == "Always"]
+    if any(each.exit_code not in (None, 0) for each in init if each not in sidecars):
         return "Failed"
     if not started:
         return "Pending"
     codes = [each.exit_code for each in mains]
-    if codes and all(code is not None for code in codes):
+    if codes and all(code is not None for code in codes) and not any("running" in each.state for each in sidecars):
         return "Succeeded" if all(code == 0 for code in codes) else "Failed"
     if all("waiting" in each.state and not each.last_state for each in mains):
         return "Pending"

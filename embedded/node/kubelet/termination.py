@@ -1,5 +1,6 @@
 """The end of a container: its state, and its termination message."""
 
+import contextlib
 from pathlib import Path
 
 from embedded.kube import Object
@@ -37,16 +38,20 @@ def clear(folder: Path, container: Object) -> None:
 def message(folder: Path, container: Object, code: int, log: Path) -> str:
     """Return the termination message of a run: its file, or the end of its log where the policy says so.
 
+    Without a readable file and log there is no message.
+
     Args:
         folder: The Pod's folder.
         container: The container of the Pod's spec.
         code: The exit code.
         log: The log of the run.
     """
-    with message_file(folder, container).open("rb") as opened:
+    written = b""
+    with contextlib.suppress(OSError), message_file(folder, container).open("rb") as opened:
         written = opened.read(MOST_BYTES)
     if not written and code != 0 and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-        written = b"".join(logs.parse(line)[2] for line in logs.read(log, tail=LOG_LINES))[-LOG_BYTES:]
+        with contextlib.suppress(OSError, ValueError):
+            written = b"".join(logs.parse(line)[2] for line in logs.read(log, tail=LOG_LINES))[-LOG_BYTES:]
     return written.decode(errors="replace")
 
 

@@ -28,6 +28,7 @@ class LauncherClient:
         self._children: dict[int, Process] = {}
         self._early: dict[int, int] = {}  # ends reported before the answer with the pid was read
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._discarding: set[asyncio.Task[None]] = set()
         self._next = 0
         self._socket: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -84,10 +85,14 @@ class LauncherClient:
                 child.end(answer["code"])
             else:
                 self._early[answer["exit"]] = answer["code"]
-        elif (future := self._waiting.pop(answer["id"], None)) and not future.done():
-            if "pid" in answer:
-                answer["process"] = self._adopt(answer["pid"])
+            return
+        future = self._waiting.pop(answer["id"], None)
+        if "pid" in answer:
+            answer["process"] = self._adopt(answer["pid"])
+        if future is not None and not future.done():
             future.set_result(answer)
+        else:
+            self._discard(answer)
 
     def _adopt(self, pid: int) -> Process:
         child = Process(pid)
@@ -96,6 +101,17 @@ class LauncherClient:
         else:
             self._children[pid] = child
         return child
+
+    def _discard(self, answer: dict[str, Any]) -> None:
+        """Kill the process of an answer that came after its request was cancelled."""
+        if process := answer.get("process"):
+            task = asyncio.create_task(self._kill_all(process))
+            self._discarding.add(task)
+            task.add_done_callback(self._discarding.discard)
+
+    async def _kill_all(self, process: Process) -> None:
+        await self.kill(process, group=True)
+        await self.kill(process)  # the first process of a Pod leads no group
 
     async def _send(self, order: dict[str, Any], handles: Sequence[int]) -> None:
         file = os.memfd_create("order", os.MFD_CLOEXEC)
@@ -131,11 +147,14 @@ class LauncherClient:
             await self._send({**order, "id": number}, handles)
             async with asyncio.timeout(ANSWER_SECONDS):
                 answer = await future
-        except TimeoutError:
-            raise LaunchError(f"no answer from the launcher within {ANSWER_SECONDS} s") from None
-        except LaunchError:
-            self._waiting.pop(number, None)
+        except BaseException as error:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._discard(future.result())  # cancelled between the answer and its use
+            if isinstance(error, TimeoutError):
+                raise LaunchError(f"no answer from the launcher within {ANSWER_SECONDS} s") from None
             raise
+        finally:
+            self._waiting.pop(number, None)
         if "error" in answer:
             raise LaunchError(answer["error"], answer.get("errno"))
         return answer
@@ -199,7 +218,7 @@ class LauncherClient:
             pause: The first process of the Pod.
             inside: The main process of the container.
             command: The command.
-            seconds: Limit of the run, after which the command is killed.
+            seconds: Limit of the run, after which the command is killed, as it is when this call is cancelled.
             limit: Largest output in bytes.
 
         Returns:
@@ -215,9 +234,11 @@ class LauncherClient:
         finally:
             os.close(writer)
             os.close(null)
-        output = bytearray()
-        await read_pipe(reader, lambda data: output.extend(data[: max(0, limit - len(output))]), process, seconds)
-        if not process.ended.is_set():
-            await self.kill(process, group=True)
-            return None, output.decode(errors="replace")
-        return process.code, output.decode(errors="replace")
+        output, ended = bytearray(), False
+        try:
+            await read_pipe(reader, lambda data: output.extend(data[: max(0, limit - len(output))]), process, seconds)
+            ended = process.ended.is_set()
+        finally:
+            if not ended:
+                await asyncio.shield(self.kill(process, group=True))
+        return process.code if ended else None, output.decode(errors="replace")

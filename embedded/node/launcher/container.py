@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import termios
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from embedded.node.launcher import system
@@ -23,13 +24,43 @@ def build_root(root: str, plan: list[list[str]]) -> None:
         plan: Steps of (kind, source or mode, target), as `kubelet.mounts.plan` returns them.
 
     Raises:
-        OSError: A mount fails, or a folder of the machine would remain writable.
+        OSError: A mount fails, a mount point cannot be created, or a folder of the machine would remain writable.
     """
     system.unshare(system.NEWNS, "mounts")
     system.mount("none", "/", flags=system.MS_REC | system.MS_PRIVATE)
     for kind, source, target in plan:
-        _carry_out(kind, source, root + target)
+        if kind in ("bind", "bind-ro", "show"):
+            source = os.path.realpath(source)
+        with _inside(root):
+            try:
+                _carry_out(kind, source, target)
+            except OSError as error:
+                if error.filename is not None:
+                    raise OSError(error.errno, f"create {target}: {error.strerror}") from None
+                raise
     system.change_root(root)
+
+
+@contextlib.contextmanager
+def _inside(root: str) -> Iterator[None]:
+    """Resolve absolute paths in the folder `root`, and relative ones from this machine's root.
+
+    A symbolic link in a volume, also an absolute one, then leads to nothing of this machine.
+    """
+    os.chdir("/")
+    machine = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chroot(root)
+        yield
+    finally:
+        os.fchdir(machine)
+        os.chroot(".")
+        os.close(machine)
+
+
+def _of_machine(path: str) -> str:
+    """Return the path by which `_inside` another root finds the real `path` of this machine."""
+    return path.lstrip("/") or "."
 
 
 def _carry_out(kind: str, source: str, at: str) -> None:
@@ -49,7 +80,7 @@ def _carry_out(kind: str, source: str, at: str) -> None:
             system.mount("devpts", at, "devpts", flags, "newinstance,ptmxmode=0666,mode=0620")
     elif kind in ("bind", "bind-ro", "show"):
         try:
-            system.mount(source, at, flags=system.MS_BIND | system.MS_REC)
+            system.mount(_of_machine(source), at, flags=system.MS_BIND | system.MS_REC)
         except OSError:
             if kind != "show":
                 raise
@@ -66,12 +97,12 @@ def _mount_proc(at: str) -> None:
     try:
         system.mount("proc", at, "proc", system.MS_NOSUID | system.MS_NODEV | system.MS_NOEXEC)
     except PermissionError:  # inside a container whose own /proc is masked
-        system.mount("/proc", at, flags=system.MS_BIND | system.MS_REC)
+        system.mount(_of_machine("/proc"), at, flags=system.MS_BIND | system.MS_REC)
     for name in filter(lambda name: os.path.exists(f"{at}/{name}"), PROC_READ_ONLY):
         system.mount(f"{at}/{name}", f"{at}/{name}", flags=system.MS_BIND | system.MS_REC)
         system.set_read_only(f"{at}/{name}")
     for name in filter(lambda name: os.path.exists(f"{at}/{name}"), PROC_MASKED):
-        system.mount("/dev/null", f"{at}/{name}", flags=system.MS_BIND)
+        system.mount(_of_machine("/dev/null"), f"{at}/{name}", flags=system.MS_BIND)
 
 
 def become_pause(order: dict[str, Any], error_pipe: int) -> NoReturn:

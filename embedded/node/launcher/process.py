@@ -1,9 +1,13 @@
 """Processes in Pods as the node agent sees them: the command, the end, the output."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+READ_BYTES = 1 << 16
+DRAIN_BYTES = 1 << 20  # after the end: as much as a pipe can hold; a process that lives on could write forever
 
 
 class LaunchError(Exception):
@@ -59,27 +63,37 @@ class Command:
 
 
 async def read_pipe(reader: int, take: Callable[[bytes], object], process: Process, seconds: float) -> None:
-    """Pass the data of the pipe `reader` to `take` until `process` ends or `seconds` pass; then close the pipe."""
+    """Pass the data of the pipe `reader` to `take` until `process` ends or `seconds` pass; then close the pipe.
+
+    Data that `take` refuses with OSError (a full disk) is lost, and reading goes on.
+    """
     loop = asyncio.get_running_loop()
     os.set_blocking(reader, False)
 
-    def drain() -> None:
+    def read_some() -> int:
+        """Read once, so that a process that writes without a pause does not stop the event loop."""
         try:
-            while data := os.read(reader, 65536):
-                take(data)
+            data = os.read(reader, READ_BYTES)
         except BlockingIOError:
-            return
-        except OSError:
-            pass
-        loop.remove_reader(reader)
+            return 0
+        except OSError:  # a terminal whose other end is closed
+            data = b""
+        if not data:
+            loop.remove_reader(reader)
+            return 0
+        with contextlib.suppress(OSError):
+            take(data)
+        return len(data)
 
-    loop.add_reader(reader, drain)
+    loop.add_reader(reader, read_some)
     try:
         async with asyncio.timeout(seconds):
             await process.wait()
     except TimeoutError:
         pass
     finally:
-        drain()
+        left = DRAIN_BYTES
+        while left > 0 and (length := read_some()):
+            left -= length
         loop.remove_reader(reader)
         os.close(reader)

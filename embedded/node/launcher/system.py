@@ -1,5 +1,6 @@
 """System calls that the standard library lacks: mounts, namespaces and capabilities."""
 
+import codecs
 import ctypes
 import errno
 import os
@@ -27,6 +28,7 @@ _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAPABILITY_VERSION = 0x20080522
 _SET_IDS = 1 << 6 | 1 << 7  # CAP_SETGID, CAP_SETUID
 _libc = ctypes.CDLL(None, use_errno=True)
+codecs.lookup("unicode_escape")  # loaded now: in a root that is being built, Python finds no module
 
 
 def check(result: int, what: str) -> None:
@@ -55,7 +57,9 @@ def set_read_only(target: str) -> None:
 def remount_read_only(target: str) -> None:
     """Do the work of `set_read_only` one mount at a time, as kernels before 5.12 need it."""
     top = os.path.realpath(target)
-    with open("/proc/self/mountinfo", "rb") as table:
+    # A root that is being built has no /proc yet; its working folder is then this machine's root.
+    table_path = "/proc/self/mountinfo" if os.path.exists("/proc/self/mountinfo") else "proc/self/mountinfo"
+    with open(table_path, "rb") as table:
         found = [line.split()[4].decode("unicode_escape").encode("latin-1").decode() for line in table]
     for path in sorted({path for path in found if path == top or path.startswith(top.rstrip("/") + "/")}):
         remount_one_read_only(path)

@@ -1,6 +1,7 @@
 """Logs and probes of a container."""
 
 import asyncio
+import errno
 from pathlib import Path
 
 import grpc
@@ -8,7 +9,7 @@ import pytest
 from aiohttp import web
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
-from embedded.node.kubelet import logs, probes
+from embedded.node.kubelet import logs, probes, termination
 
 # Logs.
 
@@ -35,6 +36,61 @@ def test_read_logs_rotated_log_gives_both_parts(tmp_path: Path, monkeypatch: pyt
     lines = [logs.parse(line)[2] for line in logs.read(tmp_path / "0.log")]
     assert [b"%d\n" % number for number in range(6)][-len(lines) :] == lines
     assert len(lines) >= 4
+
+
+def test_read_logs_carriage_return_ends_no_line(tmp_path: Path) -> None:
+    writer = logs.LogWriter(tmp_path / "0.log")
+    writer.take("stdout", b"10%\r20%\r\ndone\x0b\n")
+    writer.close()
+    lines = list(logs.read(tmp_path / "0.log"))
+    assert [logs.parse(line)[2] for line in lines] == [b"10%\r20%\r\n", b"done\x0b\n"]
+
+
+@pytest.mark.parametrize("fault", [1, 2], ids=["nothing-written", "half-written"])
+def test_log_writer_full_disk_loses_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int) -> None:
+    writer = logs.LogWriter(tmp_path / "0.log")
+    file = writer._file
+
+    class Full:
+        """A file on a full disk."""
+
+        truncate, close = file.truncate, file.close
+
+        def write(self, data: bytes) -> int:
+            if fault == 2:
+                return file.write(data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer.take("stdout", b"one\n")
+    monkeypatch.setattr(writer, "_file", Full())
+    with pytest.raises(OSError, match="No space left on device"):
+        writer.take("stdout", b"two\n")
+    monkeypatch.setattr(writer, "_file", file)
+    writer.take("stdout", b"three\nfour")
+    monkeypatch.setattr(writer, "_file", Full())
+    writer.close()
+    assert [logs.parse(line)[2] for line in logs.read(tmp_path / "0.log")] == [b"one\n", b"three\n"]
+
+
+# Termination messages.
+
+FALLBACK = {"name": "main", "terminationMessagePolicy": "FallbackToLogsOnError"}
+
+
+def test_termination_message_of_a_log_with_carriage_returns_is_its_end(tmp_path: Path) -> None:
+    termination.clear(tmp_path, FALLBACK)
+    writer = logs.LogWriter(tmp_path / "0.log")
+    writer.take("stdout", b"10%\r20%\nfailed\n")
+    writer.close()
+    assert termination.message(tmp_path, FALLBACK, 1, tmp_path / "0.log") == "10%\r20%\nfailed\n"
+
+
+@pytest.mark.parametrize("broken", ["file", "log"])
+def test_termination_message_that_cannot_be_read_is_empty(tmp_path: Path, broken: str) -> None:
+    if broken == "log":
+        termination.clear(tmp_path, FALLBACK)
+        (tmp_path / "0.log").write_bytes(b"nonsense\n")
+    assert termination.message(tmp_path, FALLBACK, 1, tmp_path / "0.log") == ""
 
 
 # Probes.
@@ -99,6 +155,40 @@ async def test_attempt_grpc_probe_passes_by_health_status() -> None:
     finally:
         await server.stop(None)
     assert (await ask("well")).message.startswith("gRPC probe failed with UNAVAILABLE")
+
+
+@pytest.mark.asyncio
+async def test_attempt_exec_probe_that_times_out_ends_its_command() -> None:
+    ended = []
+
+    async def execute(argv: list[str], seconds: float) -> tuple[int | None, str]:
+        await asyncio.sleep(seconds)
+        await asyncio.sleep(0.05)  # the kill
+        ended.append(argv)
+        return None, ""
+
+    probe = {"exec": {"command": ["sleep", "60"]}, "timeoutSeconds": 0.05}
+    result = await probes.attempt(probe, {}, "127.0.0.1", execute)
+    assert probes.ProbeResult(False, "command timed out after 0.05s") == result
+    assert ended == [["sleep", "60"]]
+
+
+@pytest.mark.parametrize("eager", [True, False])
+@pytest.mark.asyncio
+async def test_prober_initial_delay_comes_before_the_first_attempt(eager: bool) -> None:
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    async def question() -> probes.ProbeResult:
+        asked.set()
+        return probes.ProbeResult(True)
+
+    begin, probe = loop.time(), {"initialDelaySeconds": 0.2, "periodSeconds": 60}
+    task = asyncio.create_task(probes.Prober(probe, question, eager=eager).run(lambda *_: None))
+    async with asyncio.timeout(5):
+        await asked.wait()
+    task.cancel()
+    assert loop.time() - begin > 0.19
 
 
 @pytest.mark.asyncio

@@ -60,3 +60,9 @@ def test_plan_volume_above_python_leaves_python_visible(monkeypatch: pytest.Monk
     steps = plan({"/tmp": Bind("/a-volume")}, ["/tmp/clone"])
     volume = steps.index(["bind", "/a-volume", "/tmp"])
     assert ["bind-ro", "/tmp/clone/venv", "/tmp/clone/venv"] in steps[volume:]
+
+
+def test_plan_mount_below_a_volume_creates_its_folder_in_the_volume() -> None:
+    steps = plan({"/usr": Bind("/a-volume"), "/usr/bin": Bind("/")})
+    volume = steps.index(["bind", "/a-volume", "/usr"])
+    assert steps[volume + 1 : volume + 3] == [["dir", "", "/usr/bin"], ["bind", "/", "/usr/bin"]]

@@ -1,5 +1,8 @@
 """Pod addresses, restart back-off and Pod conditions."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from embedded.node.kubelet import status
@@ -34,3 +37,17 @@ def test_conditions_unchanged_condition_keeps_its_time() -> None:
     same = status.conditions(before, {"Ready": (False, "ContainersNotReady")})
     assert [(c["type"], c.get("lastTransitionTime")) for c in same] == [("PodScheduled", None), ("Ready", "then")]
     assert status.conditions(before, {"Ready": (True, "")})[-1]["lastTransitionTime"] != "then"
+
+
+def test_phase_sidecar_that_ended_with_an_error_does_not_fail_the_pod() -> None:
+    sidecar: Any = SimpleNamespace(exit_code=143, spec={"restartPolicy": "Always"}, state={"terminated": {}})
+    first: Any = SimpleNamespace(exit_code=1, spec={})
+    main: Any = SimpleNamespace(exit_code=0, spec={})
+    assert status.phase("Never", True, [sidecar], [main]) == "Succeeded"
+    assert status.phase("Never", False, [sidecar, first], [main]) == "Failed"
+
+
+def test_phase_sidecar_that_still_runs_keeps_the_pod_running() -> None:
+    sidecar: Any = SimpleNamespace(exit_code=None, spec={"restartPolicy": "Always"}, state={"running": {}})
+    main: Any = SimpleNamespace(exit_code=0, spec={}, state={"terminated": {}})
+    assert status.phase("Never", True, [sidecar], [main]) == "Running"

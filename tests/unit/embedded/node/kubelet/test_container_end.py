@@ -1,0 +1,156 @@
+"""The end of a container: probes, hooks, grace period, final state and log of the last run."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from embedded.node.kubelet.container_end import GracePeriod
+from tests.unit.embedded.node.kubelet.fake_pod import FakePod, skip_images, until
+
+TERM, KILL = 15, 9
+HOOK = {"preStop": {"exec": {"command": ["hook"]}}}
+FAILING = {"exec": {"command": ["false"]}, "periodSeconds": 0.02, "failureThreshold": 1}
+
+
+@pytest.fixture(autouse=True)
+def _images(monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_images(monkeypatch)
+
+
+@pytest.mark.asyncio
+async def test_container_stopped_has_its_final_state(tmp_path: Path) -> None:
+    pod = FakePod(tmp_path)
+    container = pod.container()
+    run = asyncio.create_task(container.run())
+    await until(lambda: "running" in container.state)
+    await container.stop(GracePeriod(5))
+    assert (container.state["terminated"]["exitCode"], container.exit_code) == (143, 143)
+    await run
+
+
+@pytest.mark.asyncio
+async def test_container_stopped_during_its_start_is_ended(tmp_path: Path) -> None:
+    pod = FakePod(tmp_path)
+    container = pod.container()
+    run = asyncio.create_task(container.run())
+    await asyncio.sleep(0)
+    await container.stop(GracePeriod(5))
+    async with asyncio.timeout(5):
+        assert container.exit_code == await run
+    assert all(process.ended.is_set() for process in pod.launcher.processes)
+
+
+@pytest.mark.asyncio
+async def test_container_stopped_in_back_off_shows_its_last_end(tmp_path: Path) -> None:
+    pod = FakePod(tmp_path)
+    container = pod.container()
+    run = asyncio.create_task(container.run())
+    for count in (1, 2):
+        await until(lambda count=count: len(pod.launcher.processes) == count and "running" in container.state)
+        pod.launcher.processes[-1].end(3)
+    await until(lambda: container.state.get("waiting", {}).get("reason") == "CrashLoopBackOff")
+    await container.stop(GracePeriod(5))
+    assert (container.state["terminated"]["exitCode"], container.exit_code) == (3, 3)
+    await run
+
+
+@pytest.mark.asyncio
+async def test_container_in_back_off_has_the_log_of_its_last_state(tmp_path: Path) -> None:
+    pod = FakePod(tmp_path)
+    container = pod.container()
+    run = asyncio.create_task(container.run())
+    for count in (1, 2):
+        await until(lambda count=count: len(pod.launcher.processes) == count and "running" in container.state)
+        pod.launcher.processes[-1].end(3)
+    await until(lambda: container.state.get("waiting", {}).get("reason") == "CrashLoopBackOff")
+    assert container.log_path(previous=True).name == "1.log"
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+
+
+@pytest.mark.asyncio
+async def test_container_stopping_runs_no_liveness_probe(tmp_path: Path) -> None:
+    pod = FakePod(tmp_path, stubborn=True)
+    container = pod.container(livenessProbe={"exec": {"command": ["true"]}, "periodSeconds": 0.01})
+    run = asyncio.create_task(container.run())
+    await until(lambda: len(pod.launcher.commands) > 2)
+    stop = asyncio.create_task(container.stop(GracePeriod(0.3)))
+    await asyncio.sleep(0.05)
+    before = len(pod.launcher.commands)
+    await stop
+    assert before == len(pod.launcher.commands)
+    await run
+
+
+@pytest.mark.asyncio
+async def test_container_stopping_runs_no_startup_probe(tmp_path: Path) -> None:
+    pod = FakePod(tmp_path, stubborn=True)
+    container = pod.container(startupProbe={**FAILING, "failureThreshold": 1000})
+    run = asyncio.create_task(container.run())
+    await until(lambda: pod.launcher.commands)
+    stop = asyncio.create_task(container.stop(GracePeriod(0.5)))
+    await asyncio.sleep(0.02)
+    before = len(pod.launcher.commands)
+    await stop
+    assert before == len(pod.launcher.commands)
+    await run
+
+
+@pytest.mark.parametrize("probe", ["livenessProbe", "startupProbe"])
+@pytest.mark.asyncio
+async def test_container_with_a_failed_probe_runs_its_pre_stop_hook(tmp_path: Path, probe: str) -> None:
+    pod = FakePod(tmp_path)
+    container = pod.container("Never", lifecycle=HOOK, **{probe: FAILING})
+    async with asyncio.timeout(5):
+        assert await container.run() == 143
+    assert [command for command in pod.launcher.commands if command != ["false"]] == [["hook"]]
+
+
+@pytest.mark.asyncio
+async def test_container_with_a_shortened_grace_period_is_killed_then(tmp_path: Path) -> None:
+    pod = FakePod(tmp_path, stubborn=True)
+    container = pod.container()
+    run = asyncio.create_task(container.run())
+    await until(lambda: "running" in container.state)
+    period = GracePeriod(60)
+    stop = asyncio.create_task(container.stop(period))
+    await until(lambda: pod.launcher.signals)
+    period.shorten(90)
+    assert 59 < period.left() <= 60
+    period.shorten(0.01)
+    async with asyncio.timeout(5):
+        await stop
+    assert pod.launcher.signals == [TERM, KILL]
+    await run
+
+
+@pytest.mark.asyncio
+async def test_container_that_a_probe_ends_is_killed_when_the_pod_has_less_time(tmp_path: Path) -> None:
+    pod = FakePod(tmp_path, stubborn=True)
+    container = pod.container(livenessProbe={**FAILING, "terminationGracePeriodSeconds": 60})
+    run = asyncio.create_task(container.run())
+    await until(lambda: pod.launcher.signals)
+    period = GracePeriod(30)
+    stop = asyncio.create_task(container.stop(period))
+    await asyncio.sleep(0.01)
+    period.shorten(0.01)
+    async with asyncio.timeout(5):
+        await stop
+    assert pod.launcher.signals == [TERM, KILL]
+    await run
+
+
+@pytest.mark.asyncio
+async def test_container_whose_last_run_still_has_a_hook_is_stopped(tmp_path: Path) -> None:
+    pod = FakePod(tmp_path)
+    hook = {"preStop": {"sleep": {"seconds": 60}}}
+    container = pod.container(lifecycle=hook, livenessProbe={**FAILING, "terminationGracePeriodSeconds": 60})
+    run = asyncio.create_task(container.run())
+    await until(lambda: "Killing" in pod.reasons)
+    pod.launcher.processes[0].end(1)
+    await until(lambda: len(pod.launcher.processes) == 2 and "running" in container.state)
+    async with asyncio.timeout(5):
+        await container.stop(GracePeriod(0.05))
+        await run
+    assert pod.launcher.signals == [TERM]
