@@ -24,13 +24,12 @@ MARKERS = {"unit": "unit", "policies": "unit", "embedded": "cluster", "e2e": "e2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that names no marker of its own by its folder. Tests on a cluster run again if they fail."""
+    """Mark each test that names no marker of its own by its folder. A test that fails runs once more."""
     for item in items:
         marker = MARKERS.get(item.path.relative_to(Path(__file__).parent).parts[0])
         if marker and not item.get_closest_marker("cluster"):
             item.add_marker(marker)
-        if item.get_closest_marker("cluster") or item.get_closest_marker("e2e"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+        item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -106,7 +106,7 @@ def test_promote_while_a_step_is_measured_is_refused_and_pause_is_kept(board: Bo
     (board.folder / "measure").touch()
     board.press("promote")
     board.until(lambda: board.noted()[1:] == ["promote"])
-    board.until(lambda: "measuring" in board.actions.document()["lines"][-1])
+    board.until(lambda: "measuring" in "".join(board.actions.document()["lines"][-1:]))
     assert board.why("promote") == "the step is measured first"
     board.press("pause")
     assert board.why("pause") == "the answer is given"
