@@ -44,7 +44,7 @@ class CanaryRouteArgs(TypedDict):
     limit_seconds: NotRequired[float]
     """Limit of each wait, for the backends and for the route, 1 to 3600 seconds; default 60. Plain."""
     kubeconfig: NotRequired[pulumi.Input[str]]
-    """Path of the kubeconfig for the waits; default the environment's. An output is possible."""
+    """Kubeconfig for the waits: its path, or its contents; default the environment's. An output is possible."""
     context: NotRequired[pulumi.Input[str]]
     """Context in the kubeconfig; default the current one. An output is possible."""
 
@@ -66,7 +66,7 @@ class CanaryRoute(pulumi.ComponentResource):
         http_route.spec(traffic)  # checks the limits of the API before anything is registered
         limit = objects.number("CanaryRoute", "limit_seconds", args.get("limit_seconds") or 60, 1, 3600)
         cluster = waits.access("CanaryRoute", args)
-        owners.claim(name, traffic)
+        traffic = owners.claim(name, traffic)
         super().__init__("waypoint-lab:index:CanaryRoute", name, {**args}, opts)
         # An up without changes runs no hook. The provider does repeat a wait of its own that has failed before.
         annotations = {**objects.wait_for(_READY % "Accepted", _READY % "ResolvedRefs"), **owners.annotation()}

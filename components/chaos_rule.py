@@ -28,6 +28,8 @@ class ChaosRuleArgs(TypedDict):
     """Delay of requests."""
     abort: NotRequired[Abort]
     """Abort of requests."""
+    fault_headers: NotRequired[dict[str, str]]
+    """Limits the fault alone to requests with these exact headers; default all. Plain."""
     duration: NotRequired[Duration]
     """Duration of delay and abort; default until the next update."""
     retries: NotRequired[Retries]
@@ -37,7 +39,7 @@ class ChaosRuleArgs(TypedDict):
     limit_seconds: NotRequired[float]
     """Limit of each wait, for the waypoint and for the Job that ends the fault, 1 to 3600 s; default 120. Plain."""
     kubeconfig: NotRequired[pulumi.Input[str]]
-    """Path of the kubeconfig for the waits; default the environment's. An output is possible."""
+    """Kubeconfig for the waits: its path, or its contents; default the environment's. An output is possible."""
     context: NotRequired[pulumi.Input[str]]
     """Context in the kubeconfig; default the current one. An output is possible."""
     cluster_domain: NotRequired[str]
@@ -60,9 +62,13 @@ class ChaosRule(pulumi.ComponentResource):
         traffic = traffic_parser.parse("ChaosRule", name, args, ChaosRuleArgs)
         if not (traffic.fault or traffic.retries or traffic.timeout):
             raise objects.refuse("ChaosRule", "rule", {}, "more than nothing: give delay, abort, retries or timeout")
+        limited = traffic.fault.headers if traffic.fault else {}
+        if {**limited, **traffic.headers} != {**traffic.headers, **limited}:
+            want = "equal to headers where both name a header: else the fault hits nothing"
+            raise objects.refuse("ChaosRule", "fault_headers", {**limited}, want)
         limit = objects.number("ChaosRule", "limit_seconds", args.get("limit_seconds") or 120, 1, 3600)
         cluster = waits.access("ChaosRule", args)
-        owners.claim(name, traffic)
+        traffic = owners.claim(name, traffic)
         super().__init__("waypoint-lab:index:ChaosRule", name, {**args}, opts)
         self.name = istio_objects.register(self, name, traffic, cluster, limit, endpoints=False)
         self.register_outputs({"name": self.name})

@@ -32,7 +32,7 @@ class L7Rule(TypedDict):
     paths: NotRequired[list[str]]
     """Paths with their leading slash; {*} stands for one segment."""
     hosts: NotRequired[list[str]]
-    """Values of the Host header; without a port, with any port too."""
+    """Values of the Host header; without a port, with any port too. DENY refuses *.example.com: it has no port."""
     headers: NotRequired[dict[str, list[str]]]
     """Allowed values of each header, by its name."""
     principals: NotRequired[list[str]]
@@ -57,7 +57,7 @@ class L7PolicyArgs(TypedDict):
     limit_seconds: NotRequired[float]
     """Seconds that each wait may take, 1 to 3600; 60 unless given."""
     kubeconfig: NotRequired[pulumi.Input[str]]
-    """Path of the kubeconfig that the waits use, `~` included; the ambient one unless given."""
+    """Kubeconfig that the waits use: its path, `~` included, or its contents; the ambient one unless given."""
     context: NotRequired[pulumi.Input[str]]
     """Context in it; the current one unless given."""
 
@@ -86,7 +86,8 @@ class L7Policy(pulumi.ComponentResource):
         given = args["rules"]
         if len(given) > _MAX_RULES:
             raise objects.refuse(_KIND, "rules", given, f"a list of at most {_MAX_RULES} rules")
-        rules = [l7_rules.rule(number, rule) for number, rule in enumerate(given, 1)]
+        denies = action is Action.DENY
+        rules = [l7_rules.rule(number, rule, denies=denies) for number, rule in enumerate(given, 1)]
         everything = args.get("everything", False)
         refuses_all = not rules if action is Action.ALLOW else {} in rules
         if refuses_all and not everything:

@@ -63,7 +63,7 @@ class ServiceTrafficArgs(TypedDict):
     limit_seconds: NotRequired[float]
     """Limit of each wait, for backends, waypoint and the Job that ends the fault, 1 to 3600 s; default 120. Plain."""
     kubeconfig: NotRequired[pulumi.Input[str]]
-    """Path of the kubeconfig for the waits; default the environment's. An output is possible."""
+    """Kubeconfig for the waits: its path, or its contents; default the environment's. An output is possible."""
     context: NotRequired[pulumi.Input[str]]
     """Context in the kubeconfig; default the current one. An output is possible."""
     cluster_domain: NotRequired[str]
@@ -85,7 +85,7 @@ class ServiceTraffic(pulumi.ComponentResource):
         traffic = traffic_parser.parse("ServiceTraffic", name, args, ServiceTrafficArgs)
         limit = objects.number("ServiceTraffic", "limit_seconds", args.get("limit_seconds") or 120, 1, 3600)
         cluster = waits.access("ServiceTraffic", args)
-        owners.claim(name, traffic)
+        traffic = owners.claim(name, traffic)
         super().__init__("waypoint-lab:index:ServiceTraffic", name, {**args}, opts)
         traffic = rollout.identified(self, name, traffic)
         self.name = istio_objects.register(self, name, traffic, cluster, limit, endpoints=True)

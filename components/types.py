@@ -38,7 +38,8 @@ class Backend(TypedDict):
 class Cohort(TypedDict):
     """A user group with backends of its own: requests that match every field that is given, at least one.
 
-    Cohorts come before all other traffic, in their order.
+    Cohorts come before all other traffic, in their order. CanaryRoute refuses an order that istiod would change: it
+    sorts the rules of an HTTPRoute by path, method, number of headers and number of query parameters.
     """
 
     header: NotRequired[str]
@@ -50,11 +51,11 @@ class Cohort(TypedDict):
     cookies: NotRequired[dict[str, str]]
     """One cookie and its exact value. Plain."""
     query: NotRequired[dict[str, str]]
-    """Query parameters and their exact values. Plain."""
+    """Query parameters and their exact values, percent-encoded as clients send them. Plain."""
     method: NotRequired[str]
     """HTTP method in upper case, such as GET. Plain."""
     path: NotRequired[str]
-    """The whole path, without the query. Plain."""
+    """The whole path, percent-encoded, without the query. Plain."""
     path_prefix: NotRequired[str]
     """Path of which these are the first parts: /cart is a prefix of /cart/1, and not of /cartoon. Plain."""
     backends: list[Backend]
@@ -131,7 +132,7 @@ class Retries(TypedDict):
     writes: NotRequired[bool]
     """Also retry other methods than GET, HEAD and OPTIONS; default false. A write may be done twice then. Plain."""
     budget_percent: NotRequired[float]
-    """Concurrent retries, 0 to 100 percent of the active requests; default Envoy's limit of 3 retries. Plain."""
+    """Concurrent retries, 0 to 100 percent of the active requests; default without a limit (set by istiod). Plain."""
     budget_minimum: NotRequired[int]
     """Concurrent retries that the budget always allows, 0 to 1000; default 3. Plain."""
 

@@ -10,8 +10,12 @@ from . import http_text, objects
 
 # Source: Gateway API, HTTPMethod
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-# Source: Gateway API, HTTPPathMatch.value
-_PATH = re.compile(r"/[^\s?#]{0,1023}")
+# Source: Gateway API, HTTPPathMatch.value, without *: Exact and PathPrefix would compare it as itself
+_PATH = re.compile(r"(?=/)(?:[-A-Za-z0-9/._~!$&'()+,;=:@]|%[0-9a-fA-F]{2})+")
+_MAX_PATH = 1024
+# Envoy compares a parameter as it was sent, before it is decoded. Source: RFC 3986, query, without the separator &
+_QUERY = re.compile(r"(?:[-A-Za-z0-9._~!$'()*+,;=:@/?]|%[0-9a-fA-F]{2})+")
+_MAX_QUERY = 1024  # Source: Gateway API, HTTPQueryParamMatch.value
 _ODD_PARTS = ("//", "/./", "/../", "%2f", "%2F")
 _ODD_ENDS = ("/.", "/..")
 _FIELDS = ("header", "cookies", "query", "method", "path", "path_prefix")
@@ -35,7 +39,8 @@ class CohortRule:
 def parse(component: str, where: str, cohort: Cohort) -> CohortRule:
     """Return a cohort without its backends. Raises RunError where there is no criterion, or a wrong one."""
     if not any(cohort.get(name) for name in _FIELDS):
-        raise objects.refuse(component, where, cohort, f"with at least one of {', '.join(_FIELDS)}")
+        given = {name: value for name, value in cohort.items() if name != "value"}  # which may be a secret
+        raise objects.refuse(component, where, given, f"with at least one of {', '.join(_FIELDS)}")
     if cohort.get("path") and cohort.get("path_prefix"):
         raise objects.refuse(component, f"{where}.path_prefix", cohort["path_prefix"], "left out where path is given")
     method = cohort.get("method", "")
@@ -44,7 +49,7 @@ def parse(component: str, where: str, cohort: Cohort) -> CohortRule:
     query = cohort.get("query", {})
     for name, value in query.items():
         http_text.token(component, f"a name in {where}.query", name, "name of a parameter")
-        http_text.header_value(component, f"{where}.query.{name}", value)
+        _query(component, f"{where}.query.{name}", name, value)
     return CohortRule(
         _headers(component, where, cohort),
         query,
@@ -67,7 +72,9 @@ def _headers(component: str, where: str, cohort: Cohort) -> dict[str, tuple[Head
         found[name] = (match, http_text.header_value(component, f"{where}.value", value))
     cookies = cohort.get("cookies", {})
     if len(cookies) + ("cookie" in found) > 1:
-        raise objects.refuse(component, f"{where}.cookies", cookies, "one cookie, without the header cookie beside it")
+        raise objects.refuse(
+            component, f"{where}.cookies", [*cookies], "one cookie, without the header cookie beside it"
+        )
     for name, value in cookies.items():
         http_text.token(component, f"a name in {where}.cookies", name, "name of a cookie")
         text = http_text.header_value(component, f"{where}.cookies.{name}", value)
@@ -82,9 +89,23 @@ def cookie_pattern(pair: str) -> str:
 
 def _path(component: str, where: str, path: str) -> str:
     odd = any(part in path for part in _ODD_PARTS) or path.endswith(_ODD_ENDS)
-    if path and (odd or not _PATH.fullmatch(path) or not path.isprintable()):
-        raise objects.refuse(component, where, path, "a path that begins with /, without query and dots as parts")
+    if path and (odd or not _PATH.fullmatch(path) or len(path) > _MAX_PATH):
+        hint = "percent-encoded where it has other characters, such as /caf%C3%A9"
+        if any(character in path for character in "*{}"):
+            hint = "without *, { and }; path_prefix matches all paths below"
+        want = f"a path of at most {_MAX_PATH} characters that begins with /, without query and dots as parts, {hint}"
+        raise objects.refuse(component, where, path, want)
     return path
+
+
+def _query(component: str, where: str, name: str, value: str) -> None:
+    """Raise RunError where clients encode a part of a parameter. The error does not show the value, as of headers."""
+    if not _QUERY.fullmatch(name) or "=" in name:
+        raise objects.refuse(component, f"a name in {where.rpartition('.query.')[0]}.query", name, "as clients send it")
+    http_text.header_value(component, where, value)
+    if not _QUERY.fullmatch(value) or len(value) > _MAX_QUERY:
+        want = f"at most {_MAX_QUERY} characters as clients send them, such as red%20shoes for red shoes"
+        raise objects.refuse(component, where, f"a value of {len(value)} characters", want)
 
 
 def http_route(rule: CohortRule) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def register(
     """
     name, namespace = fault.failing, traffic.namespace
     host = objects.host(fault.baseline, namespace, traffic.domain)
-    text = pulumi.Output.json_dumps(envoy_config(host, traffic.port, fault), sort_keys=True)
+    text = pulumi.Output.json_dumps(envoy_config(host, traffic.failing_port, fault), sort_keys=True)
     # A new name for new content: the Deployment then replaces its Pods, and none starts with the old content.
     config_name = text.apply(lambda known: f"{name}-{hashlib.sha256(known.encode()).hexdigest()[:8]}")
     metadata = {"name": name, "namespace": namespace, "labels": {"app": name}}
@@ -55,7 +55,7 @@ def register(
             "metadata": {**metadata, "annotations": objects.SKIP_AWAIT},
             "spec": {
                 "selector": metadata["labels"],
-                "ports": [{"name": "http", "port": traffic.port, "targetPort": _PORT}],
+                "ports": [{"name": "http", "port": traffic.failing_port, "targetPort": _PORT}],
             },
         },
         own,

@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 
 from ..types import Backend, HeaderChanges
-from . import cohorts, http_text, objects
+from . import cohorts, http_text, objects, route_order
 from .traffic import Traffic
 
 Rule = dict[str, Any]
@@ -27,6 +27,12 @@ def spec(traffic: Traffic) -> Rule:
         more["timeouts"] = given
     rules = [{**rule, **more} for rule in _rules(traffic)]
     _limited(traffic, "cohorts and session_affinity", len(rules), "rules")
+    if moved := route_order.moved(rules):
+        first, second = (f"cohorts[{i}]" if i < len(traffic.cohorts) else "session_affinity" for i in moved)
+        want = f"before {first}: istiod sorts the rules of an HTTPRoute; use other criteria, or ServiceTraffic instead"
+        if second != "session_affinity":
+            want = f"before {first}, as istiod sorts the rules of an HTTPRoute; change the order, or use ServiceTraffic"
+        raise objects.refuse(traffic.component, second, f"after {first}", want)
     _limited(traffic, "mirrors and header changes", len(filters), "filters")
     for rule in rules:
         _limited(traffic, "backends", len(rule["backendRefs"]), "backends of a rule")

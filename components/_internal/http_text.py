@@ -1,12 +1,13 @@
 """Text that reaches Envoy: names, values, regular expressions and durations. Each check raises RunError."""
 
 import re
-import warnings
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from . import objects
+import pulumi
+
+from . import objects, re2
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # Source: RFC 9110, 5.6.2; Gateway API, HTTPHeaderName
 _MAX_VALUE = 4096  # Source: Gateway API, HTTPHeader.value
@@ -18,17 +19,6 @@ _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")  # Source: SPIFFE-ID, 2.1
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _MAX_HOURS = 9999
-_RE2_PARTS = re.compile(
-    r"""(?P<escape>\\(?:[pP](?:\{\^?\w+\}|\w)|x\{[0-9A-Fa-f]+\}|.))
-    |(?P<set>\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\])
-    |(?P<flags>\(\?[imsU-]*[:)])
-    |(?P<named>\(\?P?<\w+>)
-    |(?P<times>\{\d+(?:,\d*)?\})(?!\+)
-    |(?P<other>\(\?.?|[*+?}]\+)""",
-    re.VERBOSE | re.DOTALL,
-)
-_MAX_TIMES = 1000  # Source: RE2, the most that it repeats
-_RE2_LETTERS = "aftnrvAbBzdDsSwWxpP0"
 
 
 def label(component: str, field: str, value: Any) -> Any:
@@ -70,11 +60,23 @@ def token(component: str, field: str, value: str, what: str = "name of a header"
 
 
 def header_value(component: str, field: str, value: str) -> str:
-    """Return `value` if a header can have it."""
-    if not value or not value.isprintable() or value != value.strip() or len(value) > _MAX_VALUE:
+    """Return `value` if a header can have it. The error does not show the value, which may be a secret."""
+    if reason := _value_problem(value):
         want = f"1 to {_MAX_VALUE} printable characters, without spaces at its ends"
-        raise objects.refuse(component, field, value, want)
+        raise pulumi.RunError(f"{component}: {objects.shown(field)} {reason}: it must be {want}")
     return value
+
+
+def _value_problem(value: Any) -> str:
+    """Return the reason why no header has `value`; empty where one can have it."""
+    if not isinstance(value, str):
+        return "is no text"
+    if not value or len(value) > _MAX_VALUE:
+        return f"has {len(value)} characters"
+    if value != value.strip():
+        return "has a space or a line break at an end"
+    odd = [position for position, character in enumerate(value, 1) if not character.isprintable()]
+    return f"has a control character at position {odd[0]}" if odd else ""
 
 
 def exact_headers(component: str, field: str, given: Mapping[str, str]) -> dict[str, str]:
@@ -97,33 +99,11 @@ def regex(component: str, field: str, value: str) -> "re.Pattern[str]":
 
     Source: https://github.com/google/re2/wiki/Syntax
     """
+    header_value(component, field, value)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of [[:alpha:]]
-            return re.compile(_RE2_PARTS.sub(_in_python, header_value(component, field, value)))
+        return re.compile(re2.in_python(value))
     except re.error as error:
         raise objects.refuse(component, field, value, f"a regular expression of RE2's syntax ({error})") from None
-
-
-def _in_python(found: "re.Match[str]") -> str:
-    text = found[0]
-    if found["set"]:
-        return re.sub(r"\[:\^?\w+:\]|\\[pP](\{\^?\w+\}|\w)", r"\\w", text)
-    if found["escape"]:
-        if text[1].isalnum() and text[1] not in _RE2_LETTERS:
-            raise re.error(f"{text} is not in it")
-        return {r"\z": r"\Z", r"\p": r"\w", r"\P": r"\W"}.get(text[:2], r"\w" if text.startswith(r"\x{") else text)
-    if found["flags"]:
-        flags = text.replace("U", "")
-        # Python takes flags for the whole expression only at its beginning.
-        if text[-1] == ":":
-            return flags if flags.strip("(?-:") else "(?:"
-        return flags if flags.strip("(?-)") and not found.start() else ""
-    if found["times"] and all(int(number) <= _MAX_TIMES for number in re.findall(r"\d+", text)):
-        return text
-    if found["named"]:
-        return "(?P<" + text.removeprefix("(?P<").removeprefix("(?<")
-    raise re.error(f"{text} is not in it")
 
 
 def milliseconds(component: str, field: str, value: str) -> int:

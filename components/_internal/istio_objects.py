@@ -61,22 +61,27 @@ def register(
 
 
 def _destination_rules(parent: pulumi.Resource, name: str, traffic: Traffic, first: pulumi.ResourceHookBinding) -> None:
-    """Register the retry budget of each host, and the protocol of the failing workload."""
+    """Register the retry budget of each host that gets requests, and the protocol of the failing workload.
+
+    The backend in front of which the workload fails has a budget as well: it gets the requests when the fault expires.
+    """
     fault, budget = traffic.fault, virtual_service.retry_budget(traffic)
     failing = fault.failing if fault else ""
     # HTTP/2 requests, such as gRPC's, must reach the failing workload as such.
     keep = {"connectionPool": {"http": {"useClientProtocol": True}}}
-    rules: dict[str, tuple[pulumi.Input[str], dict[str, object]]] = {}
+    rules: dict[str, tuple[pulumi.Input[str], str, dict[str, object]]] = {}
     if failing:
-        rules["upstream"] = (failing, {**keep, **(budget or {})})
-    if budget and not failing:
-        for number, backend in enumerate(traffic.backends):
-            known = backend["name"] if isinstance(backend["name"], str) else f"backend-{number}"
-            rules[known] = (backend["name"], budget)
-    for key, (service, policy) in rules.items():
-        full = f"{name}-{key}" if traffic.split or failing else name
+        rules[f"{name}-upstream"] = (failing, "destination", {**keep, **(budget or {})})
+    backends = [*traffic.backends, *(each for cohort in traffic.cohorts for each in cohort.backends)]
+    for number, backend in enumerate(backends if budget else []):
+        known = backend["name"] if isinstance(backend["name"], str) else f"backend-{number}"
+        full = f"{name}-{known}" if traffic.split or number else name
+        if backend["name"] in [service for service, _, _ in rules.values()]:
+            continue
+        rules[f"{full}-backend" if full in rules else full] = (backend["name"], "budget", budget or {})
+    for full, (service, role, policy) in rules.items():
         objects.KubernetesObject(
-            f"{full}-{'destination' if failing else 'budget'}",
+            f"{full}-{role}",
             {
                 "apiVersion": "networking.istio.io/v1",
                 "kind": "DestinationRule",

@@ -19,17 +19,20 @@ _PORT = re.compile(r":\d+$")
 _LABEL = re.compile(r"[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?")
 
 
-def rule(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
+def rule(number: int, given: Mapping[str, Any], *, denies: bool) -> dict[str, Any]:
     """Return one rule as the API takes it.
 
     Args:
         number: Position of the rule, from 1, as error messages name it.
         given: The rule's fields, as of `L7Rule`.
+        denies: The policy denies the requests that match.
 
     Raises:
-        RunError: A field has a value that matches no request.
+        RunError: A field has a value that matches no request, or one that a request with a port passes by.
     """
     where = f"rule {number}"
+    if denies:
+        _closed(f"hosts of {where}", given.get("hosts", []))
     built: dict[str, Any] = {}
     for part, field, kinds in (("from", "source", SOURCE), ("to", "operation", OPERATION)):
         if found := {kind: _values(kind, f"{kind} of {where}", given[kind]) for kind in kinds if kind in given}:
@@ -62,6 +65,17 @@ def _values(kind: str, where: str, given: list[str]) -> list[str]:
     # A Host header has the port, unless it is the scheme's own.
     bare = [f"{host}:*" for host in given if "*" not in host and not _PORT.search(host)]
     return [*given, *(host for host in bare if host not in given)]
+
+
+def _closed(where: str, hosts: list[str]) -> None:
+    """Raise RunError for a host that a request passes by with a port: `Host: a.example.com:8080`.
+
+    Under ALLOW the same request is denied, so nothing passes.
+    """
+    for host in hosts:
+        if len(host) > 1 and host.startswith("*") and not host.endswith("*") and not _PORT.search(host):
+            want = "full names, such as a.example.com: Istio has no * at both ends, so a host with a port is not denied"
+            raise objects.refuse(_KIND, where, host, want)
 
 
 def _never(kind: str, value: str) -> str:

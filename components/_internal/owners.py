@@ -6,7 +6,8 @@ of one kind those of the oldest; a rule without conditions hides all that follow
 
 import asyncio
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -26,16 +27,45 @@ _ANY = 0  # port: a route of all ports of a Service
 _claims: "weakref.WeakKeyDictionary[Any, dict[tuple[str, str, int], str]]" = weakref.WeakKeyDictionary()
 
 
-def claim(name: str, traffic: Traffic) -> None:
-    """Raise RunError where another component of the program routes the same port; names that are outputs differ."""
+def claim(name: str, traffic: Traffic) -> Traffic:
+    """Claim the port of a Service for a component of the program.
+
+    Args:
+        name: Name of the component.
+        traffic: Declared traffic.
+
+    Returns:
+        The traffic to register. Where a name is an output, so is the check: the name fails where the claim does, and
+        with it all resources that contain the name.
+
+    Raises:
+        pulumi.RunError: Another component routes the same port.
+    """
     run = get_monitor()
-    if run is None or not isinstance(traffic.namespace, str) or not isinstance(traffic.service, str):
-        return
+    if run is None:
+        return traffic
     mine = f"{traffic.component} {name}"
-    first = _claims.setdefault(run, {}).setdefault((traffic.namespace, traffic.service, traffic.port), mine)
-    if first != mine:
-        want = f"one whose port {traffic.port} {first} does not route as well; use one ServiceTraffic for both"
-        raise objects.refuse(traffic.component, "service", traffic.service, want)
+
+    def check(names: Sequence[str]) -> None:
+        namespace, service = names
+        first = _claims.setdefault(run, {}).setdefault((namespace, service, traffic.port), mine)
+        if first != mine:
+            want = f"one whose port {traffic.port} {first} does not route as well; use one ServiceTraffic for both"
+            raise objects.refuse(traffic.component, "service", service, want)
+
+    names = (traffic.namespace, traffic.service)
+    if all(isinstance(each, str) for each in names):
+        check([str(each) for each in names])
+        return traffic
+
+    def checked(known: Sequence[str], position: int) -> str:
+        check(known)
+        return known[position]
+
+    # The name that is an output already: the other one stays known in a preview.
+    if isinstance(traffic.service, pulumi.Output):
+        return replace(traffic, service=pulumi.Output.all(*names).apply(lambda known: checked(known, 1)))
+    return replace(traffic, namespace=pulumi.Output.all(*names).apply(lambda known: checked(known, 0)))
 
 
 def annotation() -> dict[str, str]:

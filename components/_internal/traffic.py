@@ -83,3 +83,9 @@ class Traffic:
     retries: Retries | None = None
     timeout: int = 0
     try_timeout: int = 0
+
+    @property
+    def failing_port(self) -> int:
+        """Port of the failing workload's Service: that of the backend that it stands for."""
+        ports = [each["port"] for each in self.backends if self.fault and each["name"] == self.fault.baseline]
+        return ports[0] if ports else self.port

@@ -54,7 +54,10 @@ class _Parser:
         declared, backends = self._split(split_only)
         cohorts = [self._cohort(f"cohorts[{i}]", cohort) for i, cohort in enumerate(given.get("cohorts", []))]
         groups = [json.dumps(cohort_rules.http_route(cohort), sort_keys=True) for cohort in cohorts]
-        objects.distinct(self._component, "cohorts", groups)  # a second one of the same requests gets none
+        for i, group in enumerate(groups):
+            if group in groups[:i]:
+                same = f"as cohorts[{groups.index(group)}]"  # the text of a group may be a secret
+                raise self._refuse(f"cohorts[{i}]", same, "other requests: the second one gets none")
         return Traffic(
             component=self._component,
             namespace=self._label("namespace", given["namespace"]),
@@ -190,5 +193,5 @@ class _Parser:
         limit = self._given.get("fault_headers", {})
         if any(key.lower() == "cookie" and found.prefix in value for key, value in limit.items()):
             want = "without the cookie of session_affinity, which is another one in each rollout"
-            raise self._refuse("fault_headers.cookie", limit, want)
+            raise self._refuse("fault_headers.cookie", f"{found.prefix}...", want)
         return found

@@ -108,10 +108,11 @@ def _rule(traffic: Traffic, match: Rule, route: list[Rule], **more: Any) -> Rule
 
 def _route(traffic: Traffic, backends: Sequence[Backend], failing: str = "") -> list[Rule]:
     """Return the destinations; those of the fault's baseline are the failing workload where there is one."""
-    replaced = replaced_backend(traffic)
     affinity, route = traffic.affinity, []
     for backend in backends:
-        service = failing if failing and backend["name"] == replaced else backend["name"]
+        # Without a split the Service itself is the only backend; its name may be an output.
+        replaced = not traffic.split or backend["name"] == replaced_backend(traffic)
+        service = failing if failing and replaced else backend["name"]
         entry: Rule = {"destination": _destination(traffic, service, backend["port"])}
         if len(backends) > 1:
             entry["weight"] = backend["weight"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from urllib.parse import urlencode
 import pulumi
 
 from . import api
+from . import kubeconfig as kubeconfigs
 
 FIRST_POLL_SECONDS = 0.02  # each pause between two polls is longer than the one before, up to POLL_SECONDS
 POLL_FACTOR = 1.5
@@ -28,15 +28,15 @@ class Failed(RuntimeError):
 
 
 class Access(NamedTuple):
-    """Kubeconfig and context of the cluster that kubectl asks: the provider's. Empty means the environment's."""
+    """Kubeconfig, by path or as contents, and context of the cluster that kubectl asks; empty: the environment's."""
 
     kubeconfig: pulumi.Input[str] = ""
     context: pulumi.Input[str] = ""
 
     async def program(self) -> list[str]:
-        """Return kubectl with the options that name this cluster; `~` in the kubeconfig's path is expanded."""
+        """Return kubectl with the options that name this cluster; contents of a kubeconfig are in a file."""
         kubeconfig, context = await plain(self.kubeconfig), await plain(self.context)
-        chosen = [f"--kubeconfig={os.path.expanduser(kubeconfig)}"] if kubeconfig else []
+        chosen = [f"--kubeconfig={kubeconfigs.path(kubeconfig)}"] if kubeconfig else []
         chosen += [f"--context={context}"] if context else []
         return ["kubectl", *chosen]
 
@@ -49,7 +49,9 @@ def access(component: str, args: Mapping[str, Any]) -> Access:
     """Return the cluster that `kubeconfig` and `context` of `args` name. Raise RunError if they are not text."""
     for field in ("kubeconfig", "context"):
         if not isinstance(args.get(field, ""), str | pulumi.Output):
-            raise pulumi.RunError(f"{component}: {field} is {args[field]!r}: it must be text")
+            # A kubeconfig as an object has keys in it.
+            value = "an object" if isinstance(args[field], Mapping) else repr(args[field])
+            raise pulumi.RunError(f"{component}: {field} is {value}: it must be text")
     return Access(args.get("kubeconfig", ""), args.get("context", ""))
 
 

@@ -7,12 +7,13 @@ _API = "admissionregistration.k8s.io/v1"
 _DEBUG = "kubectl debug: Pods of this node are processes and take no ephemeral containers; use kubectl exec"
 LAYER_4 = "waypoint-lab-layer-4"
 _ENTRY = (
-    "ServiceEntry: this node carries resolution STATIC and DNS, hosts without wildcard, and addresses that are not "
-    "ranges"
+    "ServiceEntry: this node carries resolution STATIC and DNS, hosts without wildcard, addresses that are not "
+    "ranges, and endpoints with an address"
 )
 _CARRIED = (
     "object.spec.?resolution.orValue('NONE') in ['STATIC', 'DNS'] && object.spec.hosts.all(host, !host.contains('*')) "
-    "&& object.spec.?addresses.orValue([]).all(item, !item.contains('/'))"
+    "&& object.spec.?addresses.orValue([]).all(item, !item.contains('/')) "
+    "&& object.spec.?endpoints.orValue([]).all(item, item.?address.orValue('') != '')"
 )
 _CONTAINERS = "(object.spec.containers + object.spec.?initContainers.orValue([]))"
 _CONTEXT = "object.spec.securityContext"
@@ -82,6 +83,10 @@ _NOT_STRICT = (
     f"!has({_SPEC}) || !(has({_SPEC}.mtls) && {_STRICT.format(_SPEC + '.mtls')}) && !(has({_SPEC}.portLevelMtls) && "
     f"{_SPEC}.portLevelMtls.exists(port, {_STRICT.format(_SPEC + '.portLevelMtls[port]')}))"
 )
+_NOT_FOR_WORKLOADS = (
+    "!(object.metadata.?labels.orValue({}).exists(name, name == 'istio.io/waypoint-for' && "
+    "object.metadata.labels[name] in ['workload', 'all']))"
+)
 
 
 def policies() -> list[Object]:
@@ -112,14 +117,21 @@ def without_layer_4(reason: str) -> list[Object]:
     """Return the policies for machines where nothing enforces policies of layer 4, and their bindings.
 
     The first refuses AuthorizationPolicies that no waypoint enforces, and PeerAuthentications with STRICT. The second
-    keeps istiod from writing that earlier ones are enforced.
+    keeps istiod from writing that earlier ones are enforced. The third refuses waypoints for workloads, which
+    connections to Pods would bypass.
     """
     allowed = f"object.kind == 'AuthorizationPolicy' ? {_HAS_TARGET} : {_NOT_STRICT}"
     message = f"policies of layer 4 are refused, because nothing enforces them on this machine ({reason})"
     kinds = ["authorizationpolicies", "peerauthentications"]
-    return _refuse(LAYER_4, "security.istio.io", kinds, {allowed: message}) + _refuse(
-        f"{LAYER_4}-status", "security.istio.io", ["authorizationpolicies/status"], {_NOT_CLAIMED: message}
+    bypassed = (
+        f"istio.io/waypoint-for: nothing brings connections to Pods to their waypoint on this machine ({reason}); use "
+        "service"
     )
+    return [
+        *_refuse(LAYER_4, "security.istio.io", kinds, {allowed: message}),
+        *_refuse(f"{LAYER_4}-status", "security.istio.io", ["authorizationpolicies/status"], {_NOT_CLAIMED: message}),
+        *_refuse(f"{LAYER_4}-waypoints", "gateway.networking.k8s.io", ["gateways"], {_NOT_FOR_WORKLOADS: bypassed}),
+    ]
 
 
 def _refuse(

@@ -22,6 +22,7 @@ Object = dict[str, Any]
 TTL_SECONDS = 5
 DATAGRAM_BYTES = 512
 FORWARD_SECONDS = 5.0  # the usual patience of a client
+IDLE_SECONDS = 10.0  # a client's TCP connection without a query is closed
 ALIASES = 8  # the longest chain of Services of type ExternalName
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Zone:
         for item in self._slices.values():
             meta = item["metadata"]
             owner = meta.get("labels", {}).get("kubernetes.io/service-name")
-            if meta["namespace"] != namespace or owner != service:
+            if meta["namespace"] != namespace or owner != service or item.get("addressType", "IPv4") != "IPv4":
                 continue
             for endpoint in item.get("endpoints") or []:
                 if endpoint.get("conditions", {}).get("ready") is False:
@@ -150,7 +151,10 @@ async def answer(
             reply.add_answer(RR(name, QTYPE.A, rdata=A(address), ttl=TTL_SECONDS))
     packed: bytes = reply.pack()
     if udp and len(packed) > DATAGRAM_BYTES:
-        packed = reply.truncate().pack()
+        # Not `reply.truncate()`: glibc discards a reply without the question, and never tries TCP.
+        short = query.reply()
+        short.header.ra, short.header.tc, short.header.rcode = 0, 1, reply.header.rcode
+        packed = short.pack()
     return packed
 
 
@@ -185,20 +189,32 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._transport.sendto(await answer(self._zone, data, addr[0], self._forward, udp=True), addr)
 
 
+async def serve_stream(
+    zone: Zone, forward: Forward | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Answer the queries of a TCP connection until the client ends it, or sends none for IDLE_SECONDS.
+
+    Source: RFC 7766, section 6.2; glibc sends A and AAAA on one connection.
+    """
+    try:
+        # A query that cannot be parsed ends the connection.
+        with suppress(Exception):
+            while True:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    query = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+                packed = await answer(zone, query, writer.get_extra_info("peername")[0], forward)
+                writer.write(len(packed).to_bytes(2, "big") + packed)
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await writer.drain()
+    finally:
+        writer.close()
+
+
 async def run(config: NodeConfig, kube: Kube) -> None:
     """Serve UDP and TCP on port 53 of the node without end."""
     informers = {name: Informer(kube, path) for name, path in PATHS.items() if name != "gateways"}
     zone = Zone(config.cluster_domain, Snapshot(**{name: each.items for name, each in informers.items()}))
     forward = partial(ask, config.resolver) if config.resolver else None
-
-    async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(Exception):
-            size = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), 5), "big")
-            query = await asyncio.wait_for(reader.readexactly(size), 5)
-            packed = await answer(zone, query, writer.get_extra_info("peername")[0], forward)
-            writer.write(len(packed).to_bytes(2, "big") + packed)
-            await writer.drain()
-        writer.close()
 
     loop = asyncio.get_running_loop()
     watching = [asyncio.create_task(each.run()) for each in informers.values()]
@@ -207,5 +223,5 @@ async def run(config: NodeConfig, kube: Kube) -> None:
     await loop.create_datagram_endpoint(
         lambda: _Datagrams(zone, forward), local_addr=(config.node_ip, 53), family=socket.AF_INET
     )
-    await asyncio.start_server(stream, config.node_ip, 53)
+    await asyncio.start_server(partial(serve_stream, zone, forward), config.node_ip, 53)
     await asyncio.gather(*watching)

@@ -244,13 +244,13 @@ async def play(folder: Path) -> None:
             await asyncio.gather(*proxies, return_exceptions=True)
 
 
-def main(folder: str) -> None:
-    """Give this network namespace the node's addresses, and a /run of its own; then play."""
+def prepare() -> None:
+    """Give this network namespace the node's addresses, and a /run of its own."""
     commands = ["ip link set lo up", "ip route add local 10.96.0.0/16 dev lo", "mount -t tmpfs none /run"]
     for line in [*commands, f"ip addr add {NODE}/32 dev lo"]:
         _run(line)
-    asyncio.run(play(Path(folder)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    prepare()
+    asyncio.run(play(Path(sys.argv[1])))

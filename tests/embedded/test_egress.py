@@ -104,6 +104,7 @@ def test_entry_with_an_address_of_its_own_is_served_at_it(place: Place, kubectl:
         {"resolution": "NONE"},
         {},
         {"resolution": "STATIC", "addresses": ["192.0.2.0/24"], "endpoints": [{"address": "192.0.2.1"}]},
+        {"resolution": "STATIC", "endpoints": [{"network": "remote"}]},
     ],
 )
 def test_entry_that_the_node_cannot_carry_is_refused(place: Place, kubectl: Kubectl, spec: Object) -> None:

@@ -160,6 +160,28 @@ def test_peer_authentication_strict_refuses_plain_text(place: Place, kubectl: Ku
     kubectl("delete", "peerauthentication", "strict", "ports", "-n", NAMESPACE)
 
 
+def test_waypoint_for_workloads_takes_connections_to_addresses_of_pods(place: Place, kubectl: Kubectl) -> None:
+    gateway = manifests.waypoint(NAMESPACE)
+    gateway["metadata"] |= {"name": "workloads", "labels": {"istio.io/waypoint-for": "workload"}}
+    place.apply(gateway)
+    kubectl("wait", "-n", NAMESPACE, "--for=condition=Programmed", "gateway/workloads", "--timeout=60s")
+    allow = policy("allow", {"principals": [f"cluster.local/ns/{NAMESPACE}/sa/workloads"]})
+    place.apply(allow)
+    place.expect("only the waypoint is allowed", client=REFUSED, outside=REFUSED)
+    kubectl("label", "pod", "server", "-n", NAMESPACE, "istio.io/use-waypoint=workloads")
+    place.expect("the waypoint takes connections to the address", client=(CLOSED, "200"), outside=REFUSED)
+    deny = policy("deny", operation={"methods": ["GET"]}, action="DENY")
+    del deny["spec"]["selector"]
+    deny["spec"]["targetRefs"] = [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "workloads"}]
+    place.apply(deny)
+    place.expect("policies of the waypoint apply", client=(CLOSED, "403"))
+    place.delete(deny)
+    kubectl("label", "pod", "server", "-n", NAMESPACE, "istio.io/use-waypoint-")
+    place.expect("without the waypoint", client=REFUSED)
+    place.delete(gateway, allow)
+    place.expect("no policy", client=OPEN, outside=OPEN)
+
+
 def test_waypoint_reaches_pods_by_its_identity_and_cannot_be_bypassed(place: Place, kubectl: Kubectl) -> None:
     place.apply(manifests.waypoint(NAMESPACE))
     kubectl("wait", "-n", NAMESPACE, "--for=condition=Programmed", "gateway/waypoint", "--timeout=60s")

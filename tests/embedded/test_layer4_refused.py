@@ -15,6 +15,7 @@ from embedded import cluster, health
 from embedded.control_plane import admission
 from embedded.node.proxy import unenforced
 from tests.conftest import Kubectl
+from tests.embedded import manifests
 from tests.embedded.manifests import LIMIT_SECONDS, until
 
 REASON = "the test says so"
@@ -67,6 +68,11 @@ def test_layer_4_without_enforcement_is_refused_with_the_reason(kubectl: Kubectl
         assert REASON in attempt(kubectl, PEER, ports)
         assert attempt(kubectl, AUTHORIZATION, {"targetRefs": [SERVICE], "rules": [{}]}) == ""
         assert attempt(kubectl, PEER, {"mtls": {"mode": "PERMISSIVE"}}) == ""
+        for scope, refused in (("workload", True), ("all", True), ("service", False)):
+            gateway = manifests.waypoint("default")
+            gateway["metadata"]["labels"] = {"istio.io/waypoint-for": scope}
+            done = kubectl("apply", "--dry-run=server", "-f", "-", given=json.dumps(gateway), check=False)
+            assert (refused, refused) == (done.returncode != 0, REASON in done.stderr), done.stderr
         rows = {row.name: row for row in cluster.status(cluster_state).components}
         assert REASON in rows["layer-4 policies"].detail
     finally:

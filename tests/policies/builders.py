@@ -72,6 +72,11 @@ def authorization(name: str = "p", *rules: Any, action: str = "ALLOW", **spec: A
     return thing("AuthorizationPolicy", name, {"action": action, **given, **spec})
 
 
+def dry_run(policy: Resource, value: str = "true") -> Resource:
+    """The policy with the annotation dry-run."""
+    return policy.marked({}, {"istio.io/dry-run": value})
+
+
 def on(*services: str) -> dict[str, Any]:
     """The targetRefs of a policy."""
     return {"targetRefs": [{"kind": "Service", "name": name} for name in services]}

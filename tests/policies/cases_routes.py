@@ -1,14 +1,16 @@
 """Cases of the rules on routes and on authorization."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from policies.pack.resources import ClusterSnapshot
+from policies.pack.resources import ClusterSnapshot, Resource
 from tests.policies.builders import (
     AMBIENT,
     ENROLLED,
     Case,
     authorization,
+    dry_run,
     gateway,
     namespace,
     on,
@@ -85,6 +87,13 @@ def existence() -> Iterator[Case]:
     yield name, snapshot(route(refs), *there[:2], error="unreachable"), {}, said
 
 
+def ported(item: Resource, port: int | None) -> Resource:
+    """The route, bound to one port of the Service."""
+    (parent,) = item.properties["spec"]["parentRefs"]
+    spec = {**item.properties["spec"], "parentRefs": [parent if port is None else {**parent, "port": port}]}
+    return replace(item, properties={**item.properties, "spec": spec})
+
+
 def owners() -> Iterator[Case]:
     name = "one-owner-per-service"
     yield name, snapshot(route(rule(1)), virtual_service("ratings")), {}, ""
@@ -96,6 +105,13 @@ def owners() -> Iterator[Case]:
     said = "HTTPRoute n/r: VirtualService n/v routes Service n/reviews, too, and would have no effect"
     yield name, snapshot(route(rule(1)), live=(virtual_service(),)), {}, said
     yield name, snapshot(service(), live=(route(rule(1)), virtual_service())), {}, ""  # not of this stack
+    for first, second, broken in ((80, 8080, False), (80, 80, True), (80, None, True)):
+        pair = (ported(route(rule(1), name="q"), first), ported(route(rule(1)), second))
+        said = "HTTPRoute n/r: HTTPRoute n/q routes Service n/reviews, too, and only the older one has an effect"
+        yield name, snapshot(*pair), {}, said if broken else ""
+        said = "VirtualService n/v: HTTPRoute n/r routes Service n/reviews, too, and takes precedence"
+        matched = virtual_service("reviews", {"match": [{"port": second}] if second else []})
+        yield name, snapshot(ported(route(rule(1)), first), matched), {}, said if broken else ""
     at_ingress = thing("VirtualService", "v", {"hosts": ["reviews"], "gateways": ["front"]})
     yield name, snapshot(route(rule(1)), at_ingress), {}, ""
 
@@ -116,6 +132,8 @@ def binding() -> Iterator[Case]:
     yield name, snapshot(authorization("p")), {}, said
     yield name, snapshot(thing("AuthorizationPolicy", "p")), {}, said  # ALLOW is what no action means
     yield name, snapshot(authorization("p")), {"exceptions": ["n/*"]}, ""
+    yield name, snapshot(dry_run(authorization("p"))), {}, ""
+    yield name, snapshot(dry_run(authorization("p"), "false")), {}, said
 
 
 def shadows() -> Iterator[Case]:
@@ -156,6 +174,8 @@ def shadows() -> Iterator[Case]:
     said = "AuthorizationPolicy n/a: AuthorizationPolicy n/d refuses all that it allows"
     yield name, snapshot(alone, live=(deny,)), {}, said
     yield name, snapshot(service(), live=(alone, deny)), {}, ""
+    yield name, snapshot(alone, dry_run(deny)), {}, ""
+    yield name, snapshot(dry_run(alone), deny), {}, ""
 
 
 def layer_7() -> Iterator[Case]:

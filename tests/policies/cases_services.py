@@ -10,6 +10,7 @@ from tests.policies.builders import (
     Case,
     at,
     authorization,
+    dry_run,
     gateway,
     namespace,
     on,
@@ -136,6 +137,9 @@ def identities() -> Iterator[Case]:
         yield name, snapshot(authorization("p", shop, **bound), live=(PLACE,)), {}, said
         yield name, snapshot(authorization("p", shop, own, **bound), live=(PLACE, selecting())), {}, ""
         yield name, snapshot(authorization("p", shop, **bound), live=(selecting(),)), {}, ""
+        yield name, snapshot(dry_run(authorization("p", shop, **bound)), live=(PLACE, selecting())), {}, ""
+        allowing = dry_run(authorization("q", own, **bound))
+        yield name, snapshot(authorization("p", shop, **bound), allowing, live=(PLACE, selecting())), {}, said
     yield (
         name,
         snapshot(namespace(patch=True, **ENROLLED), live=(authorization("p", shop), selecting())),

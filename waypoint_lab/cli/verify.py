@@ -7,7 +7,7 @@ from waypoint_lab.cli import output
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config import deployed
 from waypoint_lab.config.target import use_target
-from waypoint_lab.measure import draining, envoy_config
+from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.verify import measure
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.stages import fault_expiry
@@ -34,7 +34,6 @@ def verify(invocation: Invocation, stack: str, as_json: bool) -> int:
         click.echo("lab verify: the declared fault has expired; the rest of the stack is measured", err=True)
     envoy_config.wait(config)
     envoy_config.wait_for_traffic(config)
-    draining.wait(config, output.reporter("lab verify"))
     verdicts = measure(config, expectations(config))
     passed = bool(verdicts) and all(item.passed for item in verdicts)
     if as_json:

@@ -1,7 +1,6 @@
 """Model of a cohort: the requests of one group of users."""
 
 from typing import ClassVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -24,7 +23,7 @@ class CohortSettings(Model, frozen=True):
     query: types.OptionalHeaderName = ""
     """Name of a query parameter; `value` goes with it."""
     value: types.OptionalText = ""
-    """Exact value of the header, the cookie or the query parameter."""
+    """Exact value of the header, the cookie or the query parameter, which is percent-encoded."""
     method: types.OptionalMethod = ""
     """Method."""
     path: types.OptionalPath = ""
@@ -45,6 +44,8 @@ class CohortSettings(Model, frozen=True):
             return f"it has {', '.join(given) or 'no criterion'}; set one of {', '.join(CRITERIA)}"
         if (given[0] in NAMED) != bool(self.value):
             return f"value goes with {', '.join(NAMED)}; set both or none"
+        if self.query and self.value != types.SECRET and not types.SENT_QUERY.fullmatch(self.value):
+            return "value is not as clients send it in a query; percent-encode it, such as red%20shoes for red shoes"
         return ""
 
     def request(self, method: str, path: str) -> tuple[str, str, dict[str, str]]:
@@ -55,7 +56,7 @@ class CohortSettings(Model, frozen=True):
             return method, path, {"cookie": f"{self.cookie}={self.value}"}
         if self.query:
             joint = "&" if "?" in path else "?"
-            return method, f"{path}{joint}{self.query}={quote(self.value)}", {}
+            return method, f"{path}{joint}{self.query}={self.value}", {}
         return self.method or method, self.path or self.path_prefix or path, {}
 
     def __str__(self) -> str:

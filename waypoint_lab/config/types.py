@@ -12,6 +12,10 @@ from waypoint_lab.config import weights
 SECRET = "[secret]"  # as Pulumi shows it, in place of the value
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # Source: RFC 9110, field-name
+# Source: Gateway API, HTTPPathMatch.value, without *: it would be compared as itself
+_PATH = re.compile(r"(?=/.{0,1023}\Z)(?:[-A-Za-z0-9/._~!$&'()+,;=:@]|%[0-9a-fA-F]{2})+")
+# Envoy compares a query parameter as it was sent. Source: RFC 3986, query, without the separator &
+SENT_QUERY = re.compile(r"(?:[-A-Za-z0-9._~!$'()*+,;=:@/?]|%[0-9a-fA-F]{2}){1,1024}")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _QUANTITY = re.compile(r"(\d+(\.\d*)?|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d{1,2})?", re.ASCII)
 _STATUSES = re.compile(r"(\d{3})(?:-(\d{3}))?", re.ASCII)
@@ -118,8 +122,8 @@ OptionalMethod = Annotated[
 OptionalPath = Annotated[
     str,
     Meta(
-        description="empty, or a path that begins with /, without query",
-        extra=_checked(lambda text: not text or re.fullmatch(r"/[^\s?#]*", text)),
+        description="empty, or a path that begins with /, percent-encoded, without query and without *, { and }",
+        extra=_checked(lambda text: not text or _PATH.fullmatch(text)),
     ),
 ]
 Method = Annotated[

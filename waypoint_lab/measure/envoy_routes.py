@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from urllib.parse import parse_qsl
 
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.kubectl import Object
@@ -42,7 +41,7 @@ def serving(
     # Envoy has header names in lower case.
     request = {":method": method, **{name.lower(): value for name, value in (headers or {}).items()}}
     plain, _, query = path.partition("?")
-    parameters = dict(parse_qsl(query, keep_blank_values=True))
+    parameters = dict(part.partition("=")[::2] for part in query.split("&"))  # Envoy compares them as they are sent
 
     def taken(route: Object) -> bool:
         match = route.get("match", {})

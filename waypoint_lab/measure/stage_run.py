@@ -106,13 +106,15 @@ def run_stage(
     """
     result = StageResult(row.name, row.title)
     for step in row.steps:
+        logged = stack.config().stages.access_log
         config = set_step(stack, _limited(step, start))
         if step.before:
             stack.up()
             envoy_config.wait(config)
             continue
         _change(stack, row, config, result, record=record)
-        draining.wait(config, report)
+        if config.stages.access_log != logged:
+            draining.wait(config, report)
         found = measure(config, tuple(dict.fromkeys([*expectations(config), *row.expects(config)])))
         result.verdicts += [item for item in found if item not in result.verdicts]
         declared = [item.what for item in row.expects(config)]

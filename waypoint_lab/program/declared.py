@@ -1,5 +1,7 @@
 """Configuration of the stack from Pulumi, its secrets, and its outputs."""
 
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -59,8 +61,17 @@ def hidden(value: Any, texts: frozenset[str]) -> Any:
         return [hidden(item, texts) for item in value]
     if not isinstance(value, str):
         return value
-    found = value in texts or any(text in value for text in texts if len(text) >= LEAST_LENGTH)
+    found = any(value in forms or _holds(value, forms) for forms in map(_forms, texts))
     return pulumi.Output.secret(value) if found else value
+
+
+def _forms(text: str) -> tuple[str, ...]:
+    """Return a text as it is, and as Envoy's formats, regular expressions and JSON have it."""
+    return text, text.replace("%", "%%"), re.escape(text), json.dumps(text)[1:-1]
+
+
+def _holds(value: str, forms: tuple[str, ...]) -> bool:
+    return len(forms[0]) >= LEAST_LENGTH and any(form in value for form in forms)
 
 
 def hiding(texts: frozenset[str]) -> Transformation:

@@ -33,7 +33,7 @@ def _split(config: LabConfig, args: CanaryRouteArgs | ServiceTrafficArgs) -> Non
 
 
 def _cohorts(config: LabConfig) -> list[Cohort]:
-    """Return the cohorts, that of the canary first: the first match decides."""
+    """Return the cohorts, that of the canary first: the first match decides, and CanaryRoute refuses another order."""
     found: list[Cohort] = []
     if config.canary_cohort:
         found.append(_cohort(config.canary_cohort, config.app.canary.service))
@@ -159,7 +159,7 @@ def chaos(stack: Stack) -> None:
     config = stack.config
     args: ChaosRuleArgs = {**_faults(stack)}  # type: ignore[typeddict-item]
     if config.fault.header_pair and config.faulty:
-        args["headers"] = dict([config.fault.header_pair])
+        args["fault_headers"] = dict([config.fault.header_pair])
     needed = stack.versions() if config.fault.at == "upstream" else []
     ChaosRule(config.rule_name, args, stack.options(*needed))
 

@@ -8,7 +8,7 @@ from typing import Any
 from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError, LabError, RolloutError, described
-from waypoint_lab.measure import draining, envoy_config
+from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.traffic import TrafficReader
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout.analysis import StepDecision, Thresholds
@@ -95,7 +95,6 @@ class Promotion:
             envoy_config.wait(config)
             if "probe" in config.canary.evidence:
                 envoy_config.wait_for_traffic(config)
-            draining.wait(config, self.operator.report)
         except FAILURES as error:
             raise RolloutError(
                 f"the update of the unchanged stack failed, so no promotion was started: {error}"

@@ -2,7 +2,8 @@
 
 Packets between Pods cross the node. Each packet that opens a connection to an enrolled Pod goes to a proxy:
 
-- from an enrolled Pod, to the outbound proxy, which continues by HBONE with the client's identity;
+- from an enrolled Pod, to the outbound proxy, which continues by HBONE with the client's identity, to the Pod or to
+  its waypoint; so do connections to Pods that are not enrolled and have a waypoint;
 - by HBONE, and from any other Pod, to the inbound proxy, which enforces the policies.
 
 Proxies connect with the address of the client, so the rules also return the answers to them. Processes of the node
@@ -45,6 +46,8 @@ from embedded.node.proxy.nftables import (
 
 INBOUND_PORT = 15008
 OUTBOUND_PORT = 15001
+# For connections of the outbound proxy itself: to the Pod that it chose for a Service.
+ENDPOINTS_PORT = 15002
 # Between proxies of this node, in both directions: routed to this node whatever the address.
 LOOPED = 1
 # From a Pod, to be delivered on this node.
@@ -94,7 +97,9 @@ async def _set_routes() -> None:
     await command("ip", "-batch", "-", given="\n".join(rules) + "\n")
 
 
-def apply(node_ip: str, pod_cidr: str, pods: Collection[str], enrolled: Collection[str]) -> None:
+def apply(
+    node_ip: str, pod_cidr: str, pods: Collection[str], enrolled: Collection[str], waypoint: Collection[str] = ()
+) -> None:
     """Capture connections to enrolled Pods, and to Pods that are not known yet: the proxies refuse those.
 
     Args:
@@ -102,6 +107,7 @@ def apply(node_ip: str, pod_cidr: str, pods: Collection[str], enrolled: Collecti
         pod_cidr: Range of the Pods' addresses.
         pods: Addresses of all Pods.
         enrolled: Addresses of the enrolled Pods.
+        waypoint: Addresses of the Pods that have a waypoint, enrolled or not.
 
     Raises:
         NetfilterError: The kernel refuses the rules.
@@ -111,6 +117,7 @@ def apply(node_ip: str, pod_cidr: str, pods: Collection[str], enrolled: Collecti
     table = Table("waypoint-lab")
     table.add_set("enrolled", 4, _packed(enrolled))
     table.add_set("plain", 4, _packed(set(pods) - set(enrolled)))
+    table.add_set("waypoint", 4, _packed(set(waypoint) & set(pods)))
     table.add_set("same", 8, [each * 2 for each in _packed(pods)])
     network = ipaddress.ip_network(pod_cidr)
     start, mask = network.network_address.packed, network.netmask.packed
@@ -119,6 +126,7 @@ def apply(node_ip: str, pod_cidr: str, pods: Collection[str], enrolled: Collecti
     loopback, other = meta(IN_NAME, name("lo")), meta(IN_NAME, name("lo"), UNEQUAL)
     from_enrolled = in_set(NETWORK, _SOURCE, 4, "enrolled")
     plain = payload(TRANSPORT, 2, struct.pack(">H", INBOUND_PORT), UNEQUAL)
+    to_waypoint = other + from_enrolled + in_set(NETWORK, _DESTINATION, 4, "waypoint") + plain
     opening = payload(TRANSPORT, 13, _SYN, UNEQUAL, _SYN_ACK)
     incoming = [
         loopback + _mark(LOOPED, UNEQUAL) + verdict(ACCEPT),
@@ -126,8 +134,11 @@ def apply(node_ip: str, pod_cidr: str, pods: Collection[str], enrolled: Collecti
         meta(PROTOCOL, bytes([_TCP]), UNEQUAL) + verdict(ACCEPT),
         other + opening + transparent_socket() + set_mark(CAPTURED) + verdict(ACCEPT),
         opening + verdict(ACCEPT),
-        *(where + verdict(ACCEPT) for where in (elsewhere, to_node, to_plain)),
+        *(where + verdict(ACCEPT) for where in (elsewhere, to_node)),
+        to_waypoint + set_mark(CAPTURED) + to_listener(OUTBOUND_PORT) + verdict(ACCEPT),
+        to_plain + verdict(ACCEPT),
         other + set_mark(CAPTURED),
+        loopback + from_enrolled + plain + to_listener(ENDPOINTS_PORT) + verdict(ACCEPT),
         from_enrolled + plain + to_listener(OUTBOUND_PORT) + verdict(ACCEPT),
         from_enrolled + plain + verdict(DROP),
         to_listener(INBOUND_PORT) + verdict(ACCEPT),

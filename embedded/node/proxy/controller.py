@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from embedded.node.proxy.waypoint_tracker import WaypointTracker
 from embedded.node.proxy.workload_api import WorkloadClient
 
 DEBOUNCE_SECONDS = 0.02
+# After a failure: the least time until the next try, and the most, where nothing changes.
+PAUSE_SECONDS, RETRY_SECONDS = 1.0, 10.0
 # Connections to a Pod whose policies changed are closed after this time, and opened again under the new ones.
 INBOUND_DRAIN_SECONDS = 0
 log = logging.getLogger(__name__)
@@ -36,6 +39,28 @@ async def _installed(kube: Kube, path: str) -> bool:
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.info("retrying %s: %s", path, error)
             await asyncio.sleep(0.5)
+
+
+class Attempts:
+    """Calls of a function whose failure must not end the agent, and with it all Pods."""
+
+    def __init__(self, apply: Callable[[], Awaitable[float | None]]) -> None:
+        """Call nothing yet; `apply` returns the seconds until its next call, or None."""
+        self._apply = apply
+        self._reported = ""
+
+    async def next(self) -> float | None:
+        """Call the function; log a failure, wait PAUSE_SECONDS, and return RETRY_SECONDS."""
+        try:
+            due = await self._apply()
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            log.error("the proxies keep their configuration: %s", text, exc_info=text != self._reported)
+            self._reported = text
+            await asyncio.sleep(PAUSE_SECONDS)
+            return RETRY_SECONDS
+        self._reported = ""
+        return due
 
 
 class _Proxies:
@@ -58,7 +83,7 @@ class _Proxies:
         )
         self._snapshot, self._workloads = snapshot, workloads
         self._tracker = WaypointTracker()
-        self._captured: tuple[list[str], list[str]] | None = None
+        self._captured: tuple[list[str], list[str], list[str]] | None = None
 
     def update(self, external: dict[str, Object]) -> tuple[float | None, set[str]]:
         """Apply the present state.
@@ -75,13 +100,15 @@ class _Proxies:
             self.outbound.write(resources(snapshot, self._settings, self._tracker))
             return due, set()
         pods = clients(snapshot)
-        wanted = [each.address for each in pods], [each.address for each in pods if each.account]
+        waypoints = self._workloads.state.waypoints()
+        wanted = [each.address for each in pods], [each.address for each in pods if each.account], sorted(waypoints)
         if wanted != self._captured:
             capture.apply(self._settings.node_ip, self._settings.pod_cidr, *wanted)
             self._captured = wanted
         inbound, captured = inbound_config.resources(pods, self._workloads.state, self._settings)
+        # First the ways to the waypoints: no connection to a new Pod may bypass its waypoint.
+        self.outbound.write(resources(snapshot, self._settings, self._tracker, waypoints))
         self.inbound.write(inbound)
-        self.outbound.write(resources(snapshot, self._settings, self._tracker))
         return due, captured
 
 
@@ -118,7 +145,8 @@ async def run(config: NodeConfig, kube: Kube) -> None:
             redirection.update(snapshot, captured)
             return due
 
-        due = await apply()
+        attempts = Attempts(apply)
+        due = await attempts.next()
         tasks.append(asyncio.create_task(run_envoy(proxies.outbound.folder, DRAIN_SECONDS)))
         if not problem:
             tasks.append(asyncio.create_task(run_envoy(proxies.inbound.folder, INBOUND_DRAIN_SECONDS)))
@@ -129,7 +157,7 @@ async def run(config: NodeConfig, kube: Kube) -> None:
                 await asyncio.wait_for(changed.wait(), 60 if due is None else due)
             await asyncio.sleep(DEBOUNCE_SECONDS)
             changed.clear()
-            due = await apply()
+            due = await attempts.next()
             for task in tasks:
                 if task.done():
                     task.result()

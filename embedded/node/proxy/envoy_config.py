@@ -122,8 +122,18 @@ def original_destination(name: str, settings: Object, extra: Object | None = Non
     return {**cluster, "cleanup_interval": "60s", "original_dst_lb_config": settings, **(extra or {})}
 
 
-def tcp_chain(name: str, *clusters: tuple[str, int], source: str = "", tunnel: str = "") -> Object:
-    """Return a filter chain that sends each connection to one of `clusters`, chosen by weight."""
+def tcp_chain(
+    name: str, *clusters: tuple[str, int], source: str = "", destination: str = "", tunnel: str = ""
+) -> Object:
+    """Return a filter chain that sends each connection to one of `clusters`, chosen by weight.
+
+    Args:
+        name: Name of the chain.
+        clusters: Each with its weight.
+        source: Range of the clients; empty for all.
+        destination: Range of the addresses that they want; empty for all.
+        tunnel: The authority of the HBONE request; empty for a plain connection.
+    """
     proxy: Object = {
         "@type": TCP_PROXY,
         "stat_prefix": "node",
@@ -136,10 +146,11 @@ def tcp_chain(name: str, *clusters: tuple[str, int], source: str = "", tunnel: s
     if tunnel:
         proxy["tunneling_config"] = {"hostname": tunnel}
     chain: Object = {"name": name, "filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]}
-    if source:
-        address, length = source.split("/")
-        match = {"source_prefix_ranges": [{"address_prefix": address, "prefix_len": int(length)}]}
-        chain["filter_chain_match"] = match
+    for field_name, given in (("source_prefix_ranges", source), ("prefix_ranges", destination)):
+        if given:
+            address, length = given.split("/")
+            ranges = [{"address_prefix": address, "prefix_len": int(length)}]
+            chain.setdefault("filter_chain_match", {})[field_name] = ranges
     return chain
 
 

@@ -131,13 +131,15 @@ async def listeners_version(folder: Path) -> str:
 
 
 async def run_envoy(folder: Path, drain_seconds: int = DRAIN_SECONDS) -> None:
-    """Run Envoy with the files in `folder`; restart it whenever it ends."""
+    """Run Envoy with the files in `folder`, once they are there; restart it whenever it ends."""
     admin = Path(admin_socket(folder))
     admin.parent.mkdir(parents=True, exist_ok=True)
     log_file = folder.parent.parent / "logs" / "ztunnel.log"
     log_file.parent.mkdir(exist_ok=True)
     log_file.touch()
     (folder / "envoy.json").write_text(json.dumps(bootstrap(folder)))
+    while not (folder / "lds.json").exists():  # the last one; Envoy does not start without it
+        await asyncio.sleep(RESTART_SECONDS)
     while True:
         admin.unlink(missing_ok=True)
         argv = ["-c", str(folder / "envoy.json"), "--concurrency", "1", "--log-level", "warning"]

@@ -26,7 +26,11 @@ _DECLARED = {
     "Resource": "google.protobuf.Any resource 2, string name 3",
     "DeltaResponse": "*Resource resources 2, string type_url 4, string nonce 5, *string removed 6",
     "Address": "Workload workload 1",
-    "Workload": "string name 1, string namespace 2, *bytes addresses 3, *string authorization_policies 16",
+    "Workload": "string name 1, string namespace 2, *bytes addresses 3, GatewayAddress waypoint 8, "
+    "*string authorization_policies 16",
+    "GatewayAddress": "NamespacedHostname hostname 1, NetworkAddress address 2",
+    "NamespacedHostname": "string namespace 1, string hostname 2",
+    "NetworkAddress": "string network 1, bytes address 2",
     "StringMatch": "string exact 1, string prefix 2, string suffix 3, google.protobuf.Empty presence 4",
     "ServiceAccountMatch": "string namespace 1, string service_account 2",
     "Cidr": "bytes address 1, uint32 length 2",

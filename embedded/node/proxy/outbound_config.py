@@ -1,6 +1,8 @@
 """The configuration of the outbound proxy: connections of Pods and of the node to Services and to Pods."""
 
-from embedded.node.proxy.capture import OUTBOUND, OUTBOUND_PORT
+from collections.abc import Mapping
+
+from embedded.node.proxy.capture import ENDPOINTS_PORT, OUTBOUND, OUTBOUND_PORT
 from embedded.node.proxy.envoy_config import (
     CLOSED,
     TYPE,
@@ -32,8 +34,17 @@ RESOLVER = TYPE + "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolv
 AFFINITY = {"lb_policy": "MAGLEV"}
 
 
-def resources(snapshot: Snapshot, settings: ProxySettings, tracker: WaypointTracker) -> EnvoyResources:
-    """Return the resources that carry traffic of Pods and of the node to Services."""
+def resources(
+    snapshot: Snapshot, settings: ProxySettings, tracker: WaypointTracker, waypoints: Mapping[str, str] | None = None
+) -> EnvoyResources:
+    """Return the resources that carry traffic of Pods and of the node to Services, and of Pods to Pods.
+
+    Args:
+        snapshot: The cluster's objects.
+        settings: Settings of the node.
+        tracker: The waypoints of Services.
+        waypoints: The waypoints of Pods by the Pods' addresses, as in `WorkloadState.waypoints`.
+    """
     out = EnvoyResources(clusters={CLOSED: cluster_of(CLOSED, [])})
     pods = clients(snapshot)
     for key, service in sorted(snapshot.services.items()):
@@ -57,7 +68,10 @@ def resources(snapshot: Snapshot, settings: ProxySettings, tracker: WaypointTrac
             if opened := port.get("nodePort"):  # no waypoint takes part, as on a cluster
                 out.listeners[f"{name}:node"] = _listener(f"{name}:node", settings.node_ip, opened, [], plain, settings)
     if settings.captures:
-        out.listeners["pods"] = _to_pods(out, settings, pods)
+        out.listeners["pods"] = _to_pods("pods", out, settings, pods, OUTBOUND_PORT)
+        out.listeners["pods"]["filter_chains"] += _waypoint_chains(out, snapshot, settings, pods, waypoints or {})
+        # A connection to a Service does not use the waypoint of the Pod that was chosen, as in ztunnel.
+        out.listeners["endpoints"] = _to_pods("endpoints", out, settings, pods, ENDPOINTS_PORT)
     return out
 
 
@@ -78,8 +92,8 @@ def _external(name: str, behind: list[tuple[str, int]], settings: ProxySettings)
     return cluster_of(name, points, extra)
 
 
-def _to_pods(out: EnvoyResources, settings: ProxySettings, pods: list[ClientPod]) -> Object:
-    """Return the listener for connections between enrolled Pods: by HBONE with the client's identity."""
+def _to_pods(name: str, out: EnvoyResources, settings: ProxySettings, pods: list[ClientPod], port: int) -> Object:
+    """Return a listener for connections between enrolled Pods: by HBONE with the client's identity."""
     chains = []
     for pod in pods:
         if pod.account is None:
@@ -91,7 +105,47 @@ def _to_pods(out: EnvoyResources, settings: ProxySettings, pods: list[ClientPod]
             out.clusters[cluster] = original_destination(cluster, {"upstream_port_override": HBONE_PORT}, extra)
         source, target = f"{pod.address}/32", "%DOWNSTREAM_LOCAL_ADDRESS%"
         chains.append(tcp_chain(f"{pod.uid}|{cluster}", (cluster, 1), source=source, tunnel=target))
-    return capturing(listener_of("pods", "0.0.0.0", OUTBOUND_PORT, chains, OUTBOUND))  # noqa: S104
+    return capturing(listener_of(name, "0.0.0.0", port, chains, OUTBOUND))  # noqa: S104
+
+
+def _waypoint_chains(
+    out: EnvoyResources,
+    snapshot: Snapshot,
+    settings: ProxySettings,
+    pods: list[ClientPod],
+    waypoints: Mapping[str, str],
+) -> list[Object]:
+    """Return a filter chain per client and Pod with a waypoint: connections to the Pod's address go there by HBONE.
+
+    A waypoint that does not exist refuses them, as in ztunnel.
+    """
+    services = {service["spec"].get("clusterIP"): key for key, service in snapshot.services.items()}
+    chains = []
+    for address in sorted({pod.address for pod in pods} & waypoints.keys()):
+        given = waypoints[address]
+        waypoint = given if "/" in given else services.get(given)
+        target = "%DOWNSTREAM_LOCAL_ADDRESS%" if waypoint else ""
+        for pod in pods:
+            if pod.account is None:
+                continue
+            cluster = _waypoint_cluster(out, snapshot, settings, pod.account, waypoint) if waypoint else CLOSED
+            name, source = f"{pod.uid}|{address}|{cluster}", f"{pod.address}/32"
+            chains.append(tcp_chain(name, (cluster, 1), source=source, destination=f"{address}/32", tunnel=target))
+    return chains
+
+
+def _waypoint_cluster(
+    out: EnvoyResources, snapshot: Snapshot, settings: ProxySettings, account: str, waypoint: str
+) -> str:
+    """Return the name of the cluster, and add it: HBONE to a waypoint with the identity of a service account."""
+    identity = identity_of(account, settings)
+    cluster = f"hbone|{identity}|{waypoint}"
+    if cluster not in out.clusters:
+        # Any service account of the waypoint's namespace is accepted.
+        peers = f"spiffe://{settings.trust_domain}/ns/{waypoint.split('/')[0]}/sa/"
+        points = endpoints(snapshot, waypoint, port=HBONE_PORT)
+        out.clusters[cluster] = cluster_of(cluster, points, hbone(identity, peers, settings))
+    return cluster
 
 
 def _client_chains(
@@ -114,16 +168,9 @@ def _client_chains(
         if pod.account is None:
             chains.append(tcp_chain(f"{pod.uid}|plain", (plain, 1), source=source))
             continue
-        identity = identity_of(pod.account, settings)
-        targets = []
-        for waypoint, weight in weights:
-            cluster = f"hbone|{identity}|{waypoint}"
-            if cluster not in out.clusters:
-                # Any service account of the waypoint's namespace is accepted.
-                peers = f"spiffe://{settings.trust_domain}/ns/{waypoint.split('/')[0]}/sa/"
-                extra = hbone(identity, peers, settings)
-                out.clusters[cluster] = cluster_of(cluster, endpoints(snapshot, waypoint, port=HBONE_PORT), extra)
-            targets.append((cluster, weight))
+        targets = [
+            (_waypoint_cluster(out, snapshot, settings, pod.account, waypoint), weight) for waypoint, weight in weights
+        ]
         name = "|".join([pod.uid, *(cluster for cluster, _ in targets)])
         chains.append(tcp_chain(name, *targets, source=source, tunnel=target))
     return chains

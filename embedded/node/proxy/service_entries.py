@@ -17,9 +17,10 @@ def hosts(entry: Object) -> Iterator[tuple[str, str]]:
 
     Source: https://istio.io/latest/docs/ops/configuration/traffic-management/dns-proxy/#address-auto-allocation.
     """
-    own = entry["spec"].get("addresses") or []
-    given = [(item.get("host"), item["value"]) for item in entry.get("status", {}).get("addresses") or []]
-    for host in entry["spec"]["hosts"]:
+    own = (entry.get("spec") or {}).get("addresses") or []
+    rows = (entry.get("status") or {}).get("addresses") or []
+    given = [(row.get("host"), row.get("value", "")) for row in rows]
+    for host in (entry.get("spec") or {}).get("hosts") or []:
         for address in own or [value for name, value in given if name in (None, host)]:
             with suppress(ValueError):  # IPv6, or a range, which admission refuses
                 yield host, str(ipaddress.IPv4Address(address))
@@ -29,13 +30,13 @@ def services_of(snapshot: Snapshot) -> dict[str, Object]:
     """Return an object like a Service for each virtual address of a ServiceEntry, by `namespace/host:address`."""
     found = {}
     for entry in snapshot.entries.values():
-        meta, declared = entry["metadata"], entry["spec"].get("ports") or []
+        meta, declared = entry["metadata"], (entry.get("spec") or {}).get("ports") or []
         ports = [{"name": port["name"], "port": port["number"]} for port in declared]
         for host, address in hosts(entry):
             found[f"{meta['namespace']}/{host}:{address}"] = {
                 "metadata": meta,
                 "spec": {"clusterIP": address, "ports": ports},
-                "status": entry.get("status", {}),
+                "status": entry.get("status") or {},
                 ENDPOINTS: {port["number"]: _endpoints(snapshot, entry, host, port) for port in declared},
             }
     return found
@@ -48,7 +49,8 @@ def _endpoints(snapshot: Snapshot, entry: Object, host: str, port: Object) -> li
         return sorted((address, target) for address in _selected(snapshot, entry["metadata"]["namespace"], chosen))
     if not spec.get("endpoints") and spec.get("resolution") == "DNS":
         return [(host, target)]
-    found = spec.get("endpoints") or []
+    # Those that only name a network are behind its gateway, which this node does not have.
+    found = [item for item in spec.get("endpoints") or [] if item.get("address")]
     return sorted((item["address"], (item.get("ports") or {}).get(port["name"], target)) for item in found)
 
 

@@ -52,7 +52,7 @@ def corrected(policy: Object, reason: str) -> list[Object] | None:
 
     def wrong(row: Object) -> bool:
         earlier = row.get("reason") == NOT_ENFORCED and row.get("message") != false["message"]
-        return row["type"] == admission.ZTUNNEL_ACCEPTED and (row["status"] == "True" or earlier)
+        return row.get("type") == admission.ZTUNNEL_ACCEPTED and (row.get("status") == "True" or earlier)
 
     return [false if wrong(row) else row for row in rows] if any(map(wrong, rows)) else None
 

@@ -73,8 +73,8 @@ class WaypointTracker:
 
 def _bound(service: Object, waypoint: str) -> bool:
     """Return True if istiod reports the baseline as bound; it reports a canary only on errors."""
-    conditions = service.get("status", {}).get("conditions") or []
+    conditions = (service.get("status") or {}).get("conditions") or []
     return any(
-        item["type"] == BOUND and item["status"] == "True" and f" {waypoint}." in item.get("message", "") + "."
+        item.get("type") == BOUND and item.get("status") == "True" and f" {waypoint}." in item.get("message", "") + "."
         for item in conditions
     )

@@ -26,11 +26,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Workload:
-    """A Pod as istiod knows it: its namespace, and `namespace/name` of each policy that selects it."""
+    """A Pod as istiod knows it.
+
+    Attributes:
+        namespace: Its namespace.
+        addresses: Its addresses.
+        policies: `namespace/name` of each policy that selects it.
+        waypoint: The waypoint of connections to its addresses: `namespace/name` of a Service, or its address; empty
+            without one.
+    """
 
     namespace: str
     addresses: tuple[str, ...]
     policies: tuple[str, ...]
+    waypoint: str = ""
 
 
 @dataclass
@@ -44,6 +53,10 @@ class WorkloadState:
     def by_address(self) -> dict[str, Workload]:
         """Return the workloads by address."""
         return {address: each for each in self.workloads.values() for address in each.addresses}
+
+    def waypoints(self) -> dict[str, str]:
+        """Return the waypoints of workloads by the workloads' addresses."""
+        return {address: each.waypoint for address, each in self.by_address().items() if each.waypoint}
 
     def policies_of(self, workload: Workload) -> list[Any]:
         """Return the policies in force at a workload: global, of its namespace, and those that select it.
@@ -68,7 +81,17 @@ def _workload(data: bytes) -> Workload | None:
         return None
     found = address.workload
     addresses = tuple(str(ipaddress.ip_address(raw)) for raw in found.addresses)
-    return Workload(found.namespace, addresses, tuple(found.authorization_policies))
+    return Workload(found.namespace, addresses, tuple(found.authorization_policies), _waypoint(found))
+
+
+def _waypoint(workload: Any) -> str:
+    """Return the waypoint of a workload; istiod gives none to a Pod of a waypoint."""
+    if not workload.HasField("waypoint"):
+        return ""
+    if workload.waypoint.HasField("hostname"):  # NAME.NAMESPACE.svc.DOMAIN
+        host = workload.waypoint.hostname
+        return f"{host.namespace}/{host.hostname.split('.')[0]}"
+    return str(ipaddress.ip_address(workload.waypoint.address.address))
 
 
 class WorkloadClient:

@@ -31,6 +31,8 @@ _LAYER_7 = (
 )
 _LAYER_7_KEYS = ("request.",)  # of `when`: headers, claims and the like
 _BINDING = ("targetRef", "targetRefs")
+_DRY_RUN = "istio.io/dry-run"
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")  # Source: Go's strconv.ParseBool
 
 
 def target_refs_only(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
@@ -49,7 +51,8 @@ def allow_has_rules(snapshot: ClusterSnapshot, parameters: Parameters) -> Violat
     """Check that an ALLOW policy has a rule: without one it refuses every request. `exceptions` are meant to."""
     for policy in snapshot.own("AuthorizationPolicy"):
         name = f"{policy.namespace}/{policy.name}"
-        if action(policy) == "ALLOW" and not rules(policy) and not matches_any(name, parameters["exceptions"]):
+        refuses = action(policy) == "ALLOW" and not rules(policy) and not is_dry_run(snapshot, policy)
+        if refuses and not matches_any(name, parameters["exceptions"]):
             yield policy, "ALLOW without rules refuses every request"
 
 
@@ -75,7 +78,7 @@ def deny_shadows_allow(snapshot: ClusterSnapshot, _parameters: Parameters) -> Vi
     Sources, operations and `when` conditions are compared pattern by pattern. A violation is certain; a shadow of
     several rules together is not found.
     """
-    policies = [item for item in snapshot.all("AuthorizationPolicy") if rules(item)]
+    policies = [item for item in snapshot.all("AuthorizationPolicy") if rules(item) and not is_dry_run(snapshot, item)]
     denies = [item for item in policies if action(item) == "DENY"]
     for allow in (item for item in policies if action(item) == "ALLOW"):
         for deny in (item for item in denies if _bound_to(item) & _bound_to(allow)):
@@ -95,7 +98,10 @@ def allow_includes_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) 
     policies = [
         item
         for item in snapshot.all("AuthorizationPolicy")
-        if action(item) == "ALLOW" and rules(item) and not any(item.spec.get(field) for field in _BINDING)
+        if action(item) == "ALLOW"
+        and rules(item)
+        and not any(item.spec.get(field) for field in _BINDING)
+        and not is_dry_run(snapshot, item)
     ]
     seen: set[tuple[int, GatewayName]] = set()
     for key, enrolled in enrolled_services(snapshot, "Service").items() if policies else ():
@@ -121,6 +127,11 @@ def allow_includes_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) 
                         owned,
                         f"{subject}refuses waypoint {'/'.join(waypoint)}, and so every request: allow {principal}",
                     )
+
+
+def is_dry_run(snapshot: ClusterSnapshot, policy: Resource) -> bool:
+    """Return True if a policy, with its patches applied, has the annotation dry-run: Istio does not enforce it."""
+    return {**policy.annotations, **snapshot.annotations(*policy.key)}.get(_DRY_RUN) in _TRUE
 
 
 def action(policy: Resource) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ..fields import Fields, fields, items, plain, text
 from ..mesh import MANAGED
 from ..resources import ClusterSnapshot, Key, Parameters, Resource, Violations
-from .authorization import layer_7_fields
+from .authorization import is_dry_run, layer_7_fields
 
 _KINDS = ("AuthorizationPolicy", "RequestAuthentication")
 _GATEWAY_API = "gateway.networking.k8s.io"
@@ -19,8 +19,6 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "GatewayClass": (_GATEWAY_API,),
 }
 _BINDING = ("targetRef", "targetRefs", "selector")
-_DRY_RUN = "istio.io/dry-run"
-_TRUE = ("1", "t", "T", "true", "TRUE", "True")  # Source: Go's strconv.ParseBool
 
 
 class EffectivePolicy(NamedTuple):
@@ -39,8 +37,7 @@ def effective_policies(snapshot: ClusterSnapshot) -> list[EffectivePolicy]:
         if item.patch and any(not part.patch for part in known):
             continue  # it is part of the whole resource
         parts = (item, *(part for part in known if part.patch and part is not item))
-        notes = {note: value for part in parts for note, value in part.annotations.items()}
-        if notes.get(_DRY_RUN) in _TRUE:
+        if is_dry_run(snapshot, item):
             continue
         spec = {field: value for part in parts for field, value in part.spec.items()}
         content = plain({"action": "ALLOW", **{field: spec[field] for field in spec if field not in _BINDING}})

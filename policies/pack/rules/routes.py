@@ -9,6 +9,7 @@ from ..fields import Fields, fields, items, number, plain, text, texts
 from ..mesh import matches_any, service_of
 from ..resources import ClusterSnapshot, Parameters, Resource, Violations
 
+_ALL_PORTS = 0
 _ALL_PATHS = {"type": "PathPrefix", "value": "/"}  # default of the API server where a match names no path
 
 
@@ -26,6 +27,19 @@ def services_of(route: Resource) -> Iterator[tuple[str, str]]:
         for host in texts(route.spec, "hosts"):
             if service := service_of(host, route.namespace):
                 yield service
+
+
+def ports_of(route: Resource, service: tuple[str, str]) -> set[int]:
+    """Return the ports of a Service that the route has as a parent or host; 0 stands for all ports."""
+    if route.base == "HTTPRoute":
+        parents = [
+            parent
+            for parent in _parents(route)
+            if (text(parent, "namespace", default=route.namespace), text(parent, "name")) == service
+        ]
+        return {int(number(parent, "port", default=_ALL_PORTS)) for parent in parents}
+    matches = [match for rule in rules_of(route) for match in items(rule, "match") or [{}]]
+    return {int(number(match, "port", default=_ALL_PORTS)) for match in matches} or {_ALL_PORTS}
 
 
 def weights_add_up(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations:
@@ -68,10 +82,10 @@ def canary_jump(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations
 
 
 def one_owner_per_service(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
-    """Check that one HTTPRoute or VirtualService alone routes a Service, on whichever port.
+    """Check that one HTTPRoute or VirtualService alone routes a port of a Service.
 
-    Source: istiod puts the rules of an HTTPRoute before those of a VirtualService of the same host, and of several
-    routes of the same kind it uses the oldest.
+    Source: istiod merges the rules of a host by port: those of an HTTPRoute come before those of a VirtualService, and
+    of several routes of the same kind it uses the oldest.
     """
     owners: dict[tuple[str, str], list[Resource]] = {}
     for item in snapshot.all("HTTPRoute", "VirtualService"):
@@ -82,6 +96,8 @@ def one_owner_per_service(snapshot: ClusterSnapshot, _parameters: Parameters) ->
             # A route in another namespace may be for that namespace's clients alone.
             if first.same_as(second) or (first.base == second.base and first.namespace != second.namespace):
                 continue
+            if not _share_a_port(ports_of(first, (namespace, name)), ports_of(second, (namespace, name))):
+                continue
             route, rule = sorted((first, second), key=lambda item: item.base)  # an HTTPRoute comes first
             if owned := snapshot.first_owned((rule, route)):
                 other = route if owned is rule else rule
@@ -89,6 +105,10 @@ def one_owner_per_service(snapshot: ClusterSnapshot, _parameters: Parameters) ->
                 if first.base == second.base:
                     effect = "only the older one has an effect"
                 yield owned, f"{other.title} routes Service {namespace}/{name}, too, and {effect}"
+
+
+def _share_a_port(first: set[int], second: set[int]) -> bool:
+    return bool(first & second) or _ALL_PORTS in first | second
 
 
 def _live_route(snapshot: ClusterSnapshot, route: Resource) -> Resource | None:

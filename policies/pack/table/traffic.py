@@ -58,10 +58,10 @@ ROWS: tuple[Policy, ...] = (
     ),
     Policy(
         "one-owner-per-service",
-        "One HTTPRoute or VirtualService alone routes a Service",
-        "keep one of the two",
-        "istiod puts the rules of an HTTPRoute before those of a VirtualService, and of two routes of the same kind, "
-        "also for different ports, it uses the oldest only.",
+        "One HTTPRoute or VirtualService alone routes a port of a Service",
+        "keep one of the two, or give each its own port",
+        "On one port, istiod puts the rules of an HTTPRoute before those of a VirtualService, and of two routes of the "
+        "same kind it uses the oldest only. A route without a port is for all ports.",
         routes.one_owner_per_service,
         requires=CLUSTER,
     ),

@@ -70,6 +70,7 @@ def test_fault_upstream_with_new_settings_replaces_the_pods() -> None:
         ({"delay": {"seconds": 0}}, "delay.seconds is 0"),
         ({**ABORT, "fault_at": "upstream"}, 'baseline is "": it must be a Service other than cart'),
         ({**ABORT, "fault_at": "upstream", "baseline": "cart"}, "a Service other than cart"),
+        ({**ABORT, "headers": {"a": "b"}, "fault_headers": {"A": "c"}}, "the fault hits nothing"),
         ({**ABORT, "fault_at": "client"}, "waypoint or upstream"),
         ({"retries": {"attempts": 1.5}}, "retries.attempts is 1.5"),
     ],
@@ -77,3 +78,24 @@ def test_fault_upstream_with_new_settings_replaces_the_pods() -> None:
 def test_chaos_rule_with_a_bad_argument_is_refused(args: dict[str, Any], said: str) -> None:
     with pytest.raises(pulumi.RunError, match=said):
         chaos(**args)
+
+
+def test_chaos_rule_with_fault_headers_retries_all_requests() -> None:
+    retries = {"attempts": 3, "writes": True}
+    record = chaos(**ABORT, fault_headers={"end-user": "jane"}, retries=retries, timeout="3s")
+    first, last = record.inputs("f-rule")["spec"]["http"]
+    assert first["match"] == [{"headers": {"end-user": {"exact": "jane"}}, "port": 80}]
+    assert "fault" in first
+    assert last == {
+        "match": PORT,
+        "route": TO_CART,
+        "retries": {"attempts": 3, "retryOn": "5xx"},
+        "timeout": "3s",
+    }
+
+
+def test_fault_upstream_of_a_service_that_is_an_output_replaces_it() -> None:
+    given = {"namespace": "shop", "port": 80, **ABORT, "fault_at": "upstream", "baseline": "old"}
+    record = run(lambda: ChaosRule("f", {**given, "service": pulumi.Output.from_input("cart")}))  # type: ignore[typeddict-item]
+    (rule,) = record.inputs("f-rule")["spec"]["http"]
+    assert rule["route"][0]["destination"]["host"] == "f-upstream.shop.svc.cluster.local"

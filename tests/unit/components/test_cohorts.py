@@ -93,13 +93,45 @@ def test_cookie_pattern_matches_the_whole_cookie(cookie: str, hit: bool) -> None
         ({"cookies": {"a": "b", "c": "d"}}, "cohorts[0].cookies is "),
         ({"cookies": {"a": "b"}, "header": "Cookie", "value": "x"}, "cohorts[0].cookies is "),
         ({"cookies": {"a b": "c"}}, "a name in cohorts[0].cookies is "),
-        ({"query": {"a": ""}}, "cohorts[0].query.a is "),
+        ({"query": {"a": ""}}, "cohorts[0].query.a has 0 characters"),
+        ({"query": {"q": "red shoes"}}, "cohorts[0].query.q is "),
+        ({"query": {"q": "x" * 1025}}, "cohorts[0].query.q is "),
+        ({"query": {"a&b": "c"}}, "a name in cohorts[0].query is "),
+        ({"path": "/cart/*"}, "cohorts[0].path is "),
+        ({"path_prefix": "/api/*"}, "cohorts[0].path_prefix is "),
+        ({"path": "/products/{id}"}, "cohorts[0].path is "),
+        ({"path": "/café"}, "cohorts[0].path is "),
+        ({"path": "/a%2"}, "cohorts[0].path is "),
+        ({"path": "/" + "x" * 1024}, "cohorts[0].path is "),
     ],
 )
 def test_parse_of_wrong_criteria_is_one_line(fields: dict[str, Any], line: str) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         parse(**fields)
     assert str(caught.value).startswith(f"C: {line}")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"header": "tier", "value": "hunter2\n"},
+        {"value": "hunter2"},
+        {"cookies": {"a": "hunter2", "b": "c"}},
+        {"query": {"a": "hunter2 and more"}},
+    ],
+)
+def test_parse_of_a_wrong_value_does_not_show_it(fields: dict[str, Any]) -> None:
+    with pytest.raises(pulumi.RunError) as caught:
+        parse(**fields)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"path": "/caf%C3%A9"}, {"query": {"q": "red%20shoes"}}, {"query": {"q": "red+shoes"}}]
+)
+def test_parse_of_encoded_text_keeps_it(fields: dict[str, Any]) -> None:
+    rule = parse(**fields)
+    assert fields == {name: value for name, value in (("path", rule.path), ("query", rule.query)) if value}
 
 
 @pytest.mark.parametrize(("method", "retried"), [("GET", [True]), ("POST", [False])])

@@ -59,6 +59,76 @@ def test_session_affinity_to_a_canary_without_weight_has_no_rule() -> None:
     assert [ref["name"] for ref in rule["backendRefs"]] == ["old"]
 
 
+PATH, LONG, PREFIX = {"path": "/a"}, {"path": "/a/b/c"}, {"path_prefix": "/a/"}
+HEADER, OTHER = ({"header": "tier", "value": value} for value in ("gold", "red"))
+COOKIE, QUERY, METHOD = {"cookies": {"tier": "gold"}}, {"query": {"q": "1"}}, {"method": "GET"}
+
+
+def in_order(*cohorts: dict[str, Any], **args: Any) -> list[dict[str, Any]]:
+    """Return the rules of a route whose cohorts go to different backends."""
+    return rules(cohorts=[{**each, "backends": [{"name": f"x{i}"}]} for i, each in enumerate(cohorts)], **args)
+
+
+@pytest.mark.parametrize(
+    "cohorts",
+    [
+        [HEADER, PATH],
+        [HEADER, PREFIX],
+        [PREFIX, {"path": "/a/b"}],
+        [{"path_prefix": "/a"}, {"path_prefix": "/a/b"}],
+        [HEADER, METHOD],
+        [QUERY, HEADER],
+        [QUERY, COOKIE],
+        [HEADER, {**HEADER, **COOKIE}],
+        [HEADER, METHOD, PATH],
+    ],
+)
+def test_cohorts_that_istiod_reorders_are_refused(cohorts: list[dict[str, Any]]) -> None:
+    with pytest.raises(
+        pulumi.RunError, match=r"^CanaryRoute: cohorts\[\d\] is .*change the order, or use ServiceTraffic"
+    ):
+        in_order(*cohorts)
+
+
+@pytest.mark.parametrize(
+    "cohorts",
+    [
+        [PATH, HEADER],
+        [METHOD, HEADER, QUERY],
+        [HEADER, COOKIE],
+        [PATH, LONG],
+        [PREFIX, {"path_prefix": "/abc"}],
+        [HEADER, {**OTHER, **PATH}],
+        [COOKIE, {"cookies": {"tier": "red"}, **METHOD}],
+        [QUERY, {"query": {"q": "2"}, **HEADER}],
+        [METHOD, {"method": "POST", **PATH}],
+    ],
+)
+def test_cohorts_whose_order_is_harmless_are_accepted(cohorts: list[dict[str, Any]]) -> None:
+    names = [rule["backendRefs"][0]["name"] for rule in in_order(*cohorts)]
+    assert [*(f"x{i}" for i in range(len(cohorts))), "old"] == names
+
+
+def test_cohorts_of_the_same_backend_are_accepted_in_any_order() -> None:
+    cohorts = [{**each, "backends": [{"name": "x"}]} for each in (HEADER, PATH)]
+    assert len(rules(cohorts=cohorts)) == 3
+
+
+def test_session_affinity_that_istiod_puts_before_a_cohort_is_refused() -> None:
+    with pytest.raises(pulumi.RunError, match=r"session_affinity is .*after cohorts\[0\].*ServiceTraffic"):
+        in_order(QUERY, session_affinity={"backend": "new"})
+
+
+@pytest.mark.parametrize("cohort", [HEADER, COOKIE, METHOD, PATH, PREFIX])
+def test_session_affinity_after_a_cohort_is_accepted(cohort: dict[str, Any]) -> None:
+    assert len(in_order(cohort, session_affinity={"backend": "new"})) == 3
+
+
+def test_session_affinity_after_a_query_cohort_of_its_backend_is_accepted() -> None:
+    cohorts = [{**QUERY, "backends": [{"name": "new"}]}]
+    assert len(rules(cohorts=cohorts, session_affinity={"backend": "new"})) == 3
+
+
 @pytest.mark.parametrize(
     ("args", "names"),
     [

@@ -9,9 +9,9 @@ from components import L7Policy
 from tests.unit.components.recording import run
 
 
-def policy(**rule: Any) -> list[dict[str, Any]]:
+def policy(action: str = "DENY", **rule: Any) -> list[dict[str, Any]]:
     """Return the rules that a policy of this one rule has."""
-    args: Any = {"namespace": "shop", "services": ["cart"], "action": "DENY", "rules": [rule]}
+    args: Any = {"namespace": "shop", "services": ["cart"], "action": action, "rules": [rule]}
     rules: list[dict[str, Any]] = run(lambda: L7Policy("p", args)).inputs("p-policy")["spec"]["rules"]
     return rules
 
@@ -40,6 +40,8 @@ def test_l7_policy_is_checked_before_and_after_each_write() -> None:
         ({"paths": ["/a/../b"]}, r"without \. and \.\."),
         ({"hosts": ["http://cart"]}, "without scheme and path"),
         ({"hosts": ["ca*rt"]}, r"one \* at most"),
+        ({"hosts": ["*.example.com"]}, 'hosts of rule 1 is "[*].example.com": it must be full names, such as a.exam'),
+        ({"hosts": ["cart", "*cart"]}, "a host with a port is not denied"),
         ({"principals": ["spiffe://d/ns/n/sa/a"]}, "d/ns/n/sa/a: Istio compares identities without spiffe://"),
         ({"principals": ["n/a"]}, "an identity, such as cluster.local/ns/NAMESPACE/sa/ACCOUNT"),
         ({"namespaces": ["Shop"]}, "the name of a namespace, in lower case"),
@@ -63,7 +65,7 @@ def test_l7_policy_with_a_value_that_never_matches_is_refused(rule: dict[str, An
     [
         {"methods": ["GET", "M-SEARCH", "*"]},
         {"paths": ["/", "/a*", "*/b", "/a/{*}/b/{**}", "*"]},
-        {"hosts": ["cart:9080", "*.example.com", "cart.*", "*"]},
+        {"hosts": ["cart:9080", "*.example.com:80", "cart.*", "*"]},
         {"principals": ["d/ns/n/sa/a", "*/sa/a", "d/ns/n/*", "*"]},
         {"namespaces": ["shop", "shop-*", "*"]},
     ],
@@ -73,6 +75,11 @@ def test_l7_policy_values_that_can_match_are_kept(rule: dict[str, Any]) -> None:
     ((field, values),) = rule.items()
     part = built["from"][0]["source"] if "from" in built else built["to"][0]["operation"]
     assert {field: values} == part
+
+
+def test_l7_policy_that_allows_a_wildcard_host_keeps_it() -> None:
+    (built,) = policy("ALLOW", hosts=["*.example.com"])
+    assert built["to"][0]["operation"]["hosts"] == ["*.example.com"]
 
 
 def test_l7_policy_host_without_port_matches_any_port_too() -> None:

@@ -106,7 +106,29 @@ def test_resources_of_a_fault_are_created_after_the_check_of_owners() -> None:
     retries = {"attempts": 1, "budget_percent": 10}
     record = run(lambda: ChaosRule("f", {**CART, **fault, "retries": retries}))  # type: ignore[typeddict-item]
     checked = {name for name in record.kinds() if "f-owners" in record.requests[name].hooks.before_create}
-    first = {"f-upstream-config", "f-fault-expiry-serviceaccount", "f-upstream-destination"}
+    first = {"f-upstream-config", "f-fault-expiry-serviceaccount", "f-upstream-destination", "f-budget"}
     assert checked == first
     for name in record.kinds().keys() - first:
         assert record.needs(name) & first or name == "f-rule", name
+
+
+@pytest.mark.parametrize("outputs", [("service",), ("namespace",), ("namespace", "service")])
+@pytest.mark.parametrize("second", [CanaryRoute, ServiceTraffic, ChaosRule])
+def test_two_components_for_a_service_that_is_an_output_are_refused(second: Any, outputs: tuple[str, ...]) -> None:
+    more = {"timeout": "3s"} if second is ChaosRule else {"baseline": "old", "canary": "new", "weight": 20}
+
+    def program(port: int) -> None:
+        CanaryRoute("a", SPLIT)  # type: ignore[arg-type]
+        second("b", {**CART, **more, "port": port, **{key: pulumi.Output.from_input(CART[key]) for key in outputs}})
+
+    assert {"a-route", "b-rule" if second is not CanaryRoute else "b-route"} == run(lambda: program(81)).kinds().keys()
+    with pytest.raises(pulumi.RunError) as caught:
+        run(lambda: program(80))
+    want = "it must be one whose port 80 CanaryRoute a does not route as well; use one ServiceTraffic for both"
+    assert f'{second.__name__}: service is "cart": {want}' == str(caught.value)
+
+
+def test_component_for_a_service_that_is_an_output_keeps_its_names() -> None:
+    record = run(lambda: CanaryRoute("a", {**SPLIT, "service": pulumi.Output.from_input("cart")}))  # type: ignore[typeddict-item]
+    assert record.inputs("a-route")["metadata"]["namespace"] == "shop"
+    assert record.inputs("a-route")["spec"]["parentRefs"][0]["name"] == "cart"

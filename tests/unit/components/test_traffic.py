@@ -127,7 +127,7 @@ def test_names_and_header_values_as_outputs_keep_secrets(kind: str) -> None:
         ("CanaryRoute", {**SPLIT, "request_headers": {"set": {"Host": "x"}}}, "another header"),
         ("CanaryRoute", {**SPLIT, "request_headers": {"set": {"x-a": "1"}, "remove": ["X-A"]}}, "different names"),
         ("CanaryRoute", {**SPLIT, "session_affinity": {"backend": "other"}}, "the name of a backend"),
-        ("CanaryRoute", {**SPLIT, "cohorts": [COHORT, {**COHORT, "header": "X-Team"}]}, "a list of different names"),
+        ("CanaryRoute", {**SPLIT, "cohorts": [COHORT, {**COHORT, "header": "X-Team"}]}, "other requests: the second"),
         (
             "CanaryRoute",
             {**SPLIT, "cohorts": [{"header": ":path", "value": "v", "backends": [{"name": "new"}]}]},

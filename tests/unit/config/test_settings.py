@@ -63,7 +63,8 @@ METALS = {**SHOP, "gold": {"service": "shop-gold"}, "silver": {"service": "shop-
         ({"app": {"cohorts": {"gold": {"value": "jane"}}}}, f"app.cohorts.gold: it has no criterion; {CRITERIA}"),
         (
             {"app": {"cohorts": {"gold": {"pathPrefix": "cart"}}}},
-            'app.cohorts.gold.pathPrefix: "cart" is not valid; use empty, or a path that begins with /, without query',
+            'app.cohorts.gold.pathPrefix: "cart" is not valid; use empty, or a path that begins with /, '
+            "percent-encoded, without query and without *, { and }",
         ),
         (
             {"canary": {"cohort": {"method": "GET"}}},

@@ -167,13 +167,13 @@ def test_build_cohort_of_any_backend_is_routed_to_it_by_name() -> None:
     }
     app = {
         "backends": backends,
-        "cohorts": {"beta": {"cookie": "tier", "value": "b"}, "gold": {"pathPrefix": "/gold"}},
+        "cohorts": {"gold": {"pathPrefix": "/gold"}, "beta": {"cookie": "tier", "value": "b"}},
         "identify": {"kind": "header", "name": "x", "values": {name: name for name in backends}},
     }
     record = built("waypoint", "l7Policy", "canary", "premium", app=app)
     rules = record.inputs("reviews-route")["spec"]["rules"]
-    assert [[ref["name"] for ref in rule["backendRefs"]] for rule in rules] == [["v3"], ["gold-users"], ["v1", "v2"]]
-    assert [next(iter(rule["matches"][0])) for rule in rules[:2]] == ["headers", "path"]
+    assert [[ref["name"] for ref in rule["backendRefs"]] for rule in rules] == [["gold-users"], ["v3"], ["v1", "v2"]]
+    assert [next(iter(rule["matches"][0])) for rule in rules[:2]] == ["path", "headers"]
     assert {"v1", "v2", "v3"} == {name for name, kind in record.kinds().items() if kind == "Service"}
     targets = record.inputs("reviews-l7-policy-policy")["spec"]["targetRefs"]
     assert [target["name"] for target in targets] == ["reviews", "v1", "v2", "v3", "gold-users"]

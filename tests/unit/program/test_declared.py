@@ -5,6 +5,7 @@ import msgspec
 import pulumi
 import pytest
 
+from components._internal import cohorts, http_text
 from tests.unit.components.recording import run
 from tests.unit.configs import lab_config
 from waypoint_lab.config import deployed
@@ -51,6 +52,15 @@ def test_hidden_replaces_secrets_in_text() -> None:
     assert [found["b"][1], found["c"]] == ["test", 5]
     assert isinstance(found["a"], pulumi.Output)
     assert isinstance(found["b"][0], pulumi.Output)
+
+
+@pytest.mark.parametrize("secret", ["50%off", "a.b-c+d", 'say "hi"'])
+def test_hidden_replaces_secrets_as_envoy_and_json_have_them(secret: str) -> None:
+    found: list[Any] = []
+    texts = [http_text.literal(secret), cohorts.cookie_pattern(f"tier={secret}"), json.dumps({"x": secret})]
+    run(lambda: found.extend(declared.hidden(texts, frozenset({secret}))))
+    assert found
+    assert all(isinstance(each, pulumi.Output) for each in found)
 
 
 def test_deployed_read_returns_what_outputs_declare() -> None:

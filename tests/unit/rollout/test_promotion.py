@@ -12,7 +12,7 @@ from waypoint_lab.cli import canary_rollback
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config import stack_file
 from waypoint_lab.errors import KubectlError, ProbeError, PulumiError, RolloutError
-from waypoint_lab.measure import draining, envoy_config
+from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.client import Answer
 from waypoint_lab.measure.traffic import TrafficReader
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -61,7 +61,6 @@ class Scene:
         monkeypatch.setattr(step_analysis, "Client", Client)
         monkeypatch.setattr(envoy_config, "wait", lambda _config: 0.0)
         monkeypatch.setattr(envoy_config, "wait_for_traffic", lambda _config: 0.0)
-        monkeypatch.setattr(draining, "wait", lambda _config, _report: None)
         monkeypatch.setattr(promotion, "POLL_SECONDS", 0.001)
 
     def _up(self) -> float:

@@ -1,11 +1,13 @@
 """Service names inside Pods."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from dnslib import QTYPE, RCODE, RR, A, DNSError, DNSRecord
 
+from embedded.node import dns
 from embedded.node.dns import Forward, Zone, answer
 from embedded.node.proxy.snapshot import Snapshot
 from tests.unit.embedded.node.proxy.entries import entry, snapshot
@@ -107,8 +109,83 @@ def test_answer_long_reply_is_truncated_over_udp_only() -> None:
     query = DNSRecord.question("db.shop.svc.cluster.local").pack()
     short, whole = reply_to(query, zone, udp=True), reply_to(query, zone)
     assert len(short) <= 512
-    assert DNSRecord.parse(short).header.tc == 1
+    cut = DNSRecord.parse(short)
+    # glibc discards a reply without the question, and never tries TCP.
+    assert (cut.header.tc, str(cut.q.qname), len(cut.rr)) == (1, "db.shop.svc.cluster.local.", 0)
+    assert DNSRecord.parse(query).header.id == cut.header.id
     assert len(DNSRecord.parse(whole).rr) == 100
+
+
+class Connection:
+    """The client's end of a TCP connection to the server."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, *queries: bytes) -> None:
+        self.writer.write(b"".join(len(query).to_bytes(2, "big") + query for query in queries))
+
+    async def receive(self) -> DNSRecord:
+        size = int.from_bytes(await self.reader.readexactly(2), "big")
+        return DNSRecord.parse(await self.reader.readexactly(size))
+
+
+def over_tcp(play: Callable[[Connection], Awaitable[None]]) -> None:
+    """Run `play` with a connection to a server of ZONE."""
+
+    async def scene() -> None:
+        ended = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await dns.serve_stream(ZONE, None, reader, writer)
+            await writer.wait_closed()
+            ended.set()
+
+        async with asyncio.timeout(10), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            client = Connection(*await asyncio.open_connection(*server.sockets[0].getsockname()))
+            try:
+                await play(client)
+            finally:
+                client.writer.close()
+                await client.writer.wait_closed()
+                await ended.wait()
+
+    asyncio.run(scene())
+
+
+def test_serve_stream_two_queries_are_answered_on_one_connection() -> None:
+    async def play(client: Connection) -> None:
+        name = "reviews.bookinfo-backends.svc.cluster.local"
+        client.send(DNSRecord.question(name, "A").pack(), DNSRecord.question(name, "AAAA").pack())
+        assert [str(row.rdata) for row in (await client.receive()).rr] == ["10.96.0.9"]
+        assert (await client.receive()).rr == []
+        client.send(DNSRecord.question(name, "A").pack())
+        assert [str(row.rdata) for row in (await client.receive()).rr] == ["10.96.0.9"]
+
+    over_tcp(play)
+
+
+def test_serve_stream_idle_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns, "IDLE_SECONDS", 0.05)
+
+    async def play(client: Connection) -> None:
+        assert await client.reader.read() == b""
+
+    over_tcp(play)
+
+
+def test_serve_stream_query_that_cannot_be_parsed_ends_the_connection() -> None:
+    async def play(client: Connection) -> None:
+        client.send(b"no")
+        assert await client.reader.read() == b""
+
+    over_tcp(play)
+
+
+def test_answer_slice_of_ipv6_gives_no_address() -> None:
+    six = {**SLICES["shop/db-x"], "addressType": "IPv6", "endpoints": [{"addresses": ["fd00::1"]}]}
+    zone = Zone("cluster.local", Snapshot(services=SERVICES, slices={**SLICES, "shop/db-6": six}))
+    assert ask("db.shop.svc.cluster.local", zone=zone) == ("NOERROR", ["10.244.1.7", "10.244.1.8"])
 
 
 def test_answer_reply_repeats_the_question_verbatim() -> None:

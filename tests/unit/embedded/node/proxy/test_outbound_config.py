@@ -82,7 +82,7 @@ def resources(snapshot: Snapshot, settings: ProxySettings) -> EnvoyResources:
 
 
 def service_listener(built: EnvoyResources) -> Object:
-    (listener,) = (item for name, item in built.listeners.items() if name != "pods")
+    (listener,) = (item for name, item in built.listeners.items() if name not in ("pods", "endpoints"))
     return listener
 
 
@@ -201,8 +201,9 @@ def test_resources_changed_endpoints_leave_listeners_unchanged() -> None:
 
 
 def test_resources_headless_service_or_udp_port_has_no_listener() -> None:
-    assert list(resources(snapshot(services={"x": service(address="None")}), SETTINGS).listeners) == ["pods"]
-    assert [f"{BACK}/reviews:9080", "pods"] == list(resources(snapshot(), SETTINGS).listeners)
+    headless = resources(snapshot(services={"x": service(address="None")}), SETTINGS)
+    assert list(headless.listeners) == ["pods", "endpoints"]
+    assert [f"{BACK}/reviews:9080", "pods", "endpoints"] == list(resources(snapshot(), SETTINGS).listeners)
 
 
 def test_resources_enrolled_clients_reach_pods_with_their_identity() -> None:

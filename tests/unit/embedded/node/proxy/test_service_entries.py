@@ -7,7 +7,7 @@ import pytest
 
 from embedded.node.proxy.outbound_config import resources
 from embedded.node.proxy.service_entries import ENDPOINTS, hosts, lookup, services_of
-from embedded.node.proxy.waypoint_tracker import WaypointTracker
+from embedded.node.proxy.waypoint_tracker import UNBOUND_SECONDS, WaypointTracker
 from tests.unit.embedded.node.proxy.entries import entry, snapshot
 from tests.unit.embedded.node.proxy.settings import SETTINGS
 
@@ -39,6 +39,10 @@ def test_hosts_have_their_own_addresses_or_those_of_istiod(
         ),
         ({"endpoints": [], "workloadSelector": {"labels": {"app": "out"}}}, [("10.244.1.3", 8080)]),
         ({"endpoints": []}, []),
+        (
+            {"endpoints": [{"network": "remote"}, {"address": "10.244.1.9", "network": "remote"}]},
+            [("10.244.1.9", 8080)],
+        ),
     ],
 )
 def test_services_of_an_entry_have_its_endpoints(spec: dict[str, Any], endpoints: list[tuple[str, int]]) -> None:
@@ -47,6 +51,28 @@ def test_services_of_an_entry_have_its_endpoints(spec: dict[str, Any], endpoints
     (service,) = found.values()
     assert service["spec"] == {"clusterIP": "240.240.0.1", "ports": [{"name": "http", "port": 80}]}
     assert service[ENDPOINTS] == {80: endpoints}
+
+
+def test_hosts_status_without_values_has_no_address() -> None:
+    given = entry()
+    given["status"] = {"addresses": [{"host": "api.example.test"}, {}]}
+    assert list(hosts(given)) == []
+
+
+def test_update_conditions_without_a_type_are_passed_over() -> None:
+    given = entry()
+    given["status"]["conditions"] = [{"message": "?"}]
+    labels = {"istio.io/use-waypoint": "new"}
+    tracker = WaypointTracker()
+    whole = snapshot(given)
+    tracker.update(replace(whole, services=services_of(whole)), 0)
+    gateway = {
+        "metadata": {"name": "new", "namespace": "shop"},
+        "spec": {"listeners": [{"protocol": "HBONE"}]},
+        "status": {"addresses": [{"value": "10.96.0.7"}]},
+    }
+    later = replace(snapshot(given, labels=labels), services=services_of(whole), gateways={"shop/new": gateway})
+    assert tracker.update(later, 1) == UNBOUND_SECONDS
 
 
 def test_lookup_prefers_the_entry_of_the_clients_namespace() -> None:

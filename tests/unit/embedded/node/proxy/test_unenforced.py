@@ -28,7 +28,13 @@ def test_corrected_earlier_reason_is_replaced() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [policy(), {"metadata": {"name": "p"}}, policy(WAYPOINT), policy({"type": "ZtunnelAccepted", "status": "False"})],
+    [
+        policy(),
+        {"metadata": {"name": "p"}},
+        policy(WAYPOINT),
+        policy({"type": "ZtunnelAccepted", "status": "False"}),
+        policy({"message": "?"}, {"type": "ZtunnelAccepted"}),
+    ],
 )
 def test_corrected_other_policy_is_left_alone(given: dict[str, Any]) -> None:
     assert corrected(given, "no nftables") is None

@@ -1,0 +1,65 @@
+import asyncio
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pulumi
+import pytest
+
+from components._internal import kubeconfig, waits
+from components._internal.waits import Access
+
+YAML = "apiVersion: v1\nkind: Config\nusers: [{name: a, user: {client-key-data: c2VjcmV0}}]\n"
+JSON = '{"kind": "Config", "users": [{"name": "a", "user": {"client-key-data": "c2VjcmV0"}}]}'
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    yield
+    kubeconfig.end()
+
+
+@pytest.mark.parametrize("contents", [YAML, JSON, f" {JSON}"])
+def test_access_with_contents_names_a_private_file_with_them(contents: str) -> None:
+    option = asyncio.run(Access(contents, "").program())[1]
+    path = Path(option.removeprefix("--kubeconfig="))
+    assert "c2VjcmV0" not in option
+    assert contents == path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_path_of_equal_contents_is_the_same_until_the_end() -> None:
+    first = kubeconfig.path(YAML)
+    assert first == kubeconfig.path(YAML)
+    assert first != kubeconfig.path(JSON)
+    kubeconfig.end()
+    assert not Path(first).exists()
+
+
+def test_path_of_a_file_is_not_changed() -> None:
+    assert kubeconfig.path("/k/config") == "/k/config"
+
+
+def test_file_of_a_process_that_is_killed_is_removed() -> None:
+    code = "import sys\nfrom components._internal import kubeconfig\n"
+    code += "print(kubeconfig.path(sys.argv[1]), flush=True)\nsys.stdin.read()"
+    process = subprocess.Popen([sys.executable, "-c", code, YAML], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout
+    path = Path(process.stdout.readline().decode().strip())
+    assert path.exists()
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    end = time.monotonic() + 10
+    while path.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not path.exists()
+
+
+def test_access_with_a_kubeconfig_as_an_object_does_not_show_it() -> None:
+    with pytest.raises(pulumi.RunError, match=r"^CanaryRoute: kubeconfig is an object: it must be text$"):
+        waits.access("CanaryRoute", {"kubeconfig": {"users": "c2VjcmV0"}})
