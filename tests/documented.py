@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# Of this page's tables the commands in backticks count as well.
+# The commands in backticks in the tables of this page count as well.
 TROUBLESHOOTING = "docs/troubleshooting.md"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"\s{2,}#.*")

@@ -32,7 +32,7 @@ _GROUPS = (
 _MIRROR = "object.metadata.?annotations.orValue({}).exists(name, name == 'kubernetes.io/config.mirror')"
 _SIDECARS = "Istio: this node injects no sidecars; enroll the namespace by the label istio.io/dataplane-mode=ambient"
 _LABEL = "has(object.metadata.labels) && '{0}' in object.metadata.labels && object.metadata.labels['{0}'] == '{1}'"
-# Of a Pod: the expression that allows it, and why others are refused.
+# Expressions that allow a Pod, each with the reason why others are refused.
 _PODS = {
     f"{_MIRROR} || !(object.spec.?hostNetwork.orValue(false) || object.spec.?hostPID.orValue(false) || "
     "object.spec.?hostIPC.orValue(false))": (

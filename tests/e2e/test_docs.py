@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.documented import documented
-from tests.e2e.scene import Scene, lab, until
+from tests.e2e.scene import NAMESPACE, Scene, lab, until
 from tools.console_blocks import ConsoleCommand, commands, difference
 from tools.walk import GUIDES, PAGES, README, recorded
-from waypoint_lab.measure import draining
 
 COMMAND_SECONDS = 180
+ENVOY = ("kubectl", "exec", "-n", NAMESPACE, "deploy/waypoint", "--", "pilot-agent", "request", "GET")
+DRAINING = (*ENVOY, "stats?filter=listener_manager.total_listeners_draining")
 
 
 def run(scene: Scene, command: ConsoleCommand) -> str:
@@ -61,7 +62,7 @@ def test_commands_of_page_print_what_it_shows(walk: Scene, page: Path) -> None:
         walk.apply()
         raise
     if page.stem == "access-log":  # later pages would lose requests on connections of the former listeners
-        draining.wait(walk.config(), print)
+        until(lambda: walk.run(*DRAINING).stdout.strip().endswith(": 0"), 90, "the former listeners are drained")
 
 
 @pytest.mark.timeout(420)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,14 +220,8 @@ async def changes(scene: Scene) -> None:
     assert (await asyncio.wait_for(held.stdout.readline(), LIMIT_SECONDS)).decode().strip() == "closed"
 
 
-SCENES: dict[str, Callable[[Scene], Awaitable[None]]] = {
-    scene.__name__: scene for scene in (paths, identities, strict, addresses, selectors, changes)
-}
-
-
-async def play(folder: Path) -> None:
-    """Set up the node, and play all scenes on it."""
-    scene = Scene(folder)
+async def play(scene: Scene, *parts: Callable[[], Awaitable[None]]) -> None:
+    """Set up the node with its proxies, and play the parts of the scene on it."""
     await scene.start()
     running = run_envoy(scene.outbound.folder), run_envoy(scene.inbound.folder, INBOUND_DRAIN_SECONDS)
     proxies = [asyncio.create_task(each) for each in running]
@@ -234,9 +229,8 @@ async def play(folder: Path) -> None:
         await scene.apply()
         while await listeners_version(scene.outbound.folder) != scene.outbound.version:
             await asyncio.sleep(0.05)
-        for name, each in SCENES.items():
-            print(f"scene {name}", flush=True)
-            await each(scene)
+        for part in parts:
+            await part()
     finally:
         for task in proxies:
             task.cancel()
@@ -253,4 +247,7 @@ def prepare() -> None:
 
 if __name__ == "__main__":
     prepare()
-    asyncio.run(play(Path(sys.argv[1])))
+    scene = Scene(Path(sys.argv[1]))
+    asyncio.run(
+        play(scene, *(partial(part, scene) for part in (paths, identities, strict, addresses, selectors, changes)))
+    )

@@ -7,14 +7,13 @@ import asyncio
 import json
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from embedded.control_plane.pki import Authority, write_private
 from embedded.node.proxy import capture
-from embedded.node.proxy.controller import INBOUND_DRAIN_SECONDS
-from embedded.node.proxy.envoy_process import envoy_binary, listeners_version, run_envoy
+from embedded.node.proxy.envoy_process import envoy_binary, listeners_version
 from embedded.node.proxy.outbound_config import resources
 from embedded.node.proxy.waypoint_tracker import WaypointTracker
 from tests.embedded import inbound_scene
@@ -100,25 +99,8 @@ async def paths(scene: Scene) -> None:
         await process.wait()
 
 
-async def play(folder: Path) -> None:
-    """Set up the node with its proxies, and play the scene on it."""
-    PODS["waypoint"] = WAYPOINT
-    scene = Scene(folder)
-    await scene.start()
-    running = run_envoy(scene.outbound.folder), run_envoy(scene.inbound.folder, INBOUND_DRAIN_SECONDS)
-    proxies = [asyncio.create_task(each) for each in running]
-    try:
-        await scene.apply()
-        while await listeners_version(scene.outbound.folder) != scene.outbound.version:
-            await asyncio.sleep(0.05)
-        await paths(scene)
-    finally:
-        for task in proxies:
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*proxies, return_exceptions=True)
-
-
 if __name__ == "__main__":
+    PODS["waypoint"] = WAYPOINT
     inbound_scene.prepare()
-    asyncio.run(play(Path(sys.argv[1])))
+    scene = Scene(Path(sys.argv[1]))
+    asyncio.run(inbound_scene.play(scene, partial(paths, scene)))

@@ -1,4 +1,4 @@
-"""ServiceEntries on the embedded cluster: names, addresses, the way through a waypoint, and what is refused."""
+"""ServiceEntries on the embedded cluster: names, addresses, waypoints, and what is refused."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the node does not do is refused at once, in one line."""
+"""Fields that the node does not carry out are refused at once, in one line."""
 
 import json
 from typing import Any

@@ -130,16 +130,12 @@ def _run_fault(
 
 def _wait(config: LabConfig, monitor: HealthMonitor) -> None:
     """Wait until the waypoints have the fault, or the application is unhealthy. Raises NotSyncedError."""
-    what = "the declared configuration"
 
-    def difference() -> str:
-        try:
-            envoy_config.wait(config, 0)
-        except NotSyncedError as error:
-            return "" if monitor.unhealthy.is_set() else str(error).removeprefix(f"{what}: not within 0 s: ")
-        return ""
+    def missing() -> str:
+        found = envoy_config.difference(config)
+        return "" if monitor.unhealthy.is_set() else found
 
-    wait_until(difference, what, envoy_config.LIMIT_SECONDS, error=NotSyncedError)
+    wait_until(missing, envoy_config.DECLARED, envoy_config.LIMIT_SECONDS, error=NotSyncedError)
 
 
 def _measure(config: LabConfig, report: Report) -> list[Measurement]:

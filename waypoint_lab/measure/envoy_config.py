@@ -30,8 +30,8 @@ from waypoint_lab.waiting import wait as wait_until
 LIMIT_SECONDS = 30.0
 DUMP_SECONDS = 20.0
 POLL_SECONDS = 0.1
-FAULT = "envoy.filters.http.fault"
-RBAC = "envoy.filters.http.rbac"
+DECLARED = "the declared configuration"  # the expected state, in errors
+FAULT, RBAC = "envoy.filters.http.fault", "envoy.filters.http.rbac"
 
 
 def problem(config: LabConfig, manager: Object | None) -> str:
@@ -147,7 +147,7 @@ def _wrong_extras(config: LabConfig, plain: Object, routes: list[Object]) -> str
     return ""
 
 
-def dumps(config: LabConfig, waypoint: str) -> Iterator[tuple[str, Object]]:
+def _dumps(config: LabConfig, waypoint: str) -> Iterator[tuple[str, Object]]:
     """Yield the name of each running Pod of a waypoint, and the listeners of its Envoy."""
     space, path = config.waypoint_namespace, "config_dump?resource=dynamic_listeners"
     chosen = ("--selector", f"{access_log.GATEWAY_LABEL}={waypoint}", "--field-selector=status.phase=Running")
@@ -179,8 +179,21 @@ def current_cookie(config: LabConfig) -> str:
         KubectlError: The waypoint cannot be asked.
     """
     with kubectl.readable("config dump of Envoy"):
-        manager = next((connection_manager(dump, config) for _, dump in dumps(config, config.waypoint.name)), None)
+        manager = next((connection_manager(dump, config) for _, dump in _dumps(config, config.waypoint.name)), None)
         return affinity_cookie(_served(config, _routes(manager)) or {}) if manager else ""
+
+
+def difference(config: LabConfig) -> str:
+    """Return the first difference of a waypoint's Pod from the config, or why it cannot be asked; empty in sync."""
+    try:
+        with kubectl.readable("config dump of Envoy"):
+            names = config.waypoints if config.stages.waypoint else []
+            for pod, dump in (found for name in names for found in _dumps(config, name)):
+                if why := problem(config, connection_manager(dump, config)):
+                    return f"Pod {pod}: {why}{_rejection(dump)}"
+        return ""
+    except KubectlError as error:
+        return str(error)
 
 
 def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
@@ -196,19 +209,7 @@ def wait(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:
     Raises:
         NotSyncedError: A waypoint is not in sync within the limit; the message has the first difference.
     """
-
-    def difference() -> str:
-        try:
-            names = config.waypoints if config.stages.waypoint else []
-            with kubectl.readable("config dump of Envoy"):
-                for pod, dump in (found for name in names for found in dumps(config, name)):
-                    if why := problem(config, connection_manager(dump, config)):
-                        return f"Pod {pod}: {why}{_rejection(dump)}"
-            return ""
-        except KubectlError as error:
-            return str(error)
-
-    return wait_until(difference, "the declared configuration", limit_seconds, POLL_SECONDS, NotSyncedError)
+    return wait_until(lambda: difference(config), DECLARED, limit_seconds, POLL_SECONDS, NotSyncedError)
 
 
 def wait_for_traffic(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) -> float:

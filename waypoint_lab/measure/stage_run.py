@@ -8,7 +8,7 @@ from typing import Any
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import LabError, RestoreError
 from waypoint_lab.kubectl import Object
-from waypoint_lab.measure import changes, draining, envoy_config, manifests, proxy_versions, snapshot
+from waypoint_lab.measure import changes, envoy_config, manifests, proxy_versions, snapshot
 from waypoint_lab.measure.changes import AFTER_SECONDS, ConfigurationChange
 from waypoint_lab.measure.client import Answer, Load
 from waypoint_lab.measure.restore import Backup, recover, restored, selected
@@ -92,29 +92,23 @@ def _limited(step: Step, start: str) -> Step:
     return replace(step, settings={**step.settings, "fault.durationSeconds": FAULT_SECONDS, "fault.start": start})
 
 
-def run_stage(
-    stack: PulumiStack, row: Stage, start: str, report: Callable[[str], None], *, record: bool = False
-) -> StageResult:
+def run_stage(stack: PulumiStack, row: Stage, start: str, *, record: bool = False) -> StageResult:
     """Apply and measure all steps of one stage.
 
     Args:
         stack: The stack.
         row: The stage.
         start: Any text that no earlier run had; faults of an earlier run may have expired.
-        report: Shows one line.
         record: Record the requests around each update, and the objects.
     """
     result = StageResult(row.name, row.title)
     for step in row.steps:
-        logged = stack.config().stages.access_log
         config = set_step(stack, _limited(step, start))
         if step.before:
             stack.up()
             envoy_config.wait(config)
             continue
         _change(stack, row, config, result, record=record)
-        if config.stages.access_log != logged:
-            draining.wait(config, report)
         found = measure(config, tuple(dict.fromkeys([*expectations(config), *row.expects(config)])))
         result.verdicts += [item for item in found if item not in result.verdicts]
         declared = [item.what for item in row.expects(config)]
@@ -202,7 +196,7 @@ def run_stages(
             for row in rows:
                 report(f"{row.name}: {row.title}")
                 try:
-                    result = run_stage(stack, row, start, report, record=record)
+                    result = run_stage(stack, row, start, record=record)
                 except FAILURES as error:
                     result = StageResult(row.name, row.title, problems=[str(error)])
                 if row.name == "cleanup" and not result.problems:

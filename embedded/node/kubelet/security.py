@@ -25,7 +25,7 @@ USUAL = {
 ADDABLE = USUAL | {"NET_ADMIN": 12, "IPC_LOCK": 14}
 # The user of containers with runAsNonRoot and without runAsUser: there is no image to name one.
 NON_ROOT = 65532
-# As containerd does it: users other than 0 may serve the ports below 1024.
+# Users other than 0 may serve the ports below 1024, as with containerd.
 SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0"}
 
 

@@ -81,7 +81,7 @@ async def find_problem(node_ip: str, pod_cidr: str) -> str:
 
 async def _set_routes() -> None:
     """Set up the routes of marked packets."""
-    # An accepted connection answers the way that its first packet came.
+    # An accepted connection answers by the route of its first packet.
     Path("/proc/sys/net/ipv4/tcp_fwmark_accept").write_text("1\n")
     for preference in (5, 6, 7):
         try:

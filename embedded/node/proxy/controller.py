@@ -106,7 +106,7 @@ class _Proxies:
             capture.apply(self._settings.node_ip, self._settings.pod_cidr, *wanted)
             self._captured = wanted
         inbound, captured = inbound_config.resources(pods, self._workloads.state, self._settings)
-        # First the ways to the waypoints: no connection to a new Pod may bypass its waypoint.
+        # The outbound proxy comes first: no connection to a new Pod may bypass its waypoint.
         self.outbound.write(resources(snapshot, self._settings, self._tracker, waypoints))
         self.inbound.write(inbound)
         return due, captured

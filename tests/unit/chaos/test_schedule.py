@@ -118,22 +118,19 @@ def test_run_not_restored_says_so_and_fails(stack: PulumiStack, monkeypatch: pyt
 
 
 def test_wait_unhealthy_before_the_sync_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wait(*_arguments: object) -> float:
+    def difference(_config: object) -> str:
         monitor.unhealthy.set()
-        raise NotSyncedError("the declared configuration: not within 0 s: Pod w-1: the waypoint aborts 0 %")
+        return "Pod w-1: the waypoint aborts 0 %"
 
     monitor = HealthMonitor(CHECK)
-    monkeypatch.setattr(envoy_config, "wait", wait)
+    monkeypatch.setattr(envoy_config, "difference", difference)
     began = time.monotonic()
     schedule._wait(lab_config("waypoint"), monitor)
     assert time.monotonic() - began < envoy_config.LIMIT_SECONDS / 2
 
 
 def test_wait_not_in_sync_names_the_difference_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wait(*_arguments: object) -> float:
-        raise NotSyncedError("the declared configuration: not within 0 s: Pod w-1: the waypoint aborts 0 %")
-
-    monkeypatch.setattr(envoy_config, "wait", wait)
+    monkeypatch.setattr(envoy_config, "difference", lambda _config: "Pod w-1: the waypoint aborts 0 %")
     monkeypatch.setattr(envoy_config, "LIMIT_SECONDS", 0.05)
     with pytest.raises(NotSyncedError) as caught:
         schedule._wait(lab_config("waypoint"), HealthMonitor(CHECK))

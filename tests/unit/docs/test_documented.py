@@ -34,7 +34,7 @@ SETUP = {
     'eval "$(.venv/bin/lab env --stack local)"',  # likewise
     "cd examples/shop",  # the folder in which test_shop.py runs the commands after it
 }
-# Of the tables of docs/troubleshooting.md: commands that change this machine, or whose output depends on it alone.
+# Commands in the tables of docs/troubleshooting.md that change this machine, or whose output depends on it alone.
 MACHINE = {
     "sysctl kernel.unprivileged_userns_clone kernel.apparmor_restrict_unprivileged_userns",  # not in every kernel
     "apt-get install util-linux iproute2",

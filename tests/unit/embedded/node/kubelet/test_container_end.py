@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.container_end import GracePeriod
 from tests.unit.embedded.node.kubelet.fake_pod import FakePod, skip_images, until
 
@@ -16,6 +17,16 @@ FAILING = {"exec": {"command": ["false"]}, "periodSeconds": 0.02, "failureThresh
 @pytest.fixture(autouse=True)
 def _images(monkeypatch: pytest.MonkeyPatch) -> None:
     skip_images(monkeypatch)
+
+
+async def in_back_off(pod: FakePod, container: Container) -> asyncio.Task[int]:
+    """Run a container that fails twice, and return its run when it waits in CrashLoopBackOff."""
+    run = asyncio.create_task(container.run())
+    for count in (1, 2):
+        await until(lambda count=count: len(pod.launcher.processes) == count and "running" in container.state)
+        pod.launcher.processes[-1].end(3)
+    await until(lambda: container.state.get("waiting", {}).get("reason") == "CrashLoopBackOff")
+    return run
 
 
 @pytest.mark.asyncio
@@ -45,11 +56,7 @@ async def test_container_stopped_during_its_start_is_ended(tmp_path: Path) -> No
 async def test_container_stopped_in_back_off_shows_its_last_end(tmp_path: Path) -> None:
     pod = FakePod(tmp_path)
     container = pod.container()
-    run = asyncio.create_task(container.run())
-    for count in (1, 2):
-        await until(lambda count=count: len(pod.launcher.processes) == count and "running" in container.state)
-        pod.launcher.processes[-1].end(3)
-    await until(lambda: container.state.get("waiting", {}).get("reason") == "CrashLoopBackOff")
+    run = await in_back_off(pod, container)
     await container.stop(GracePeriod(5))
     assert (container.state["terminated"]["exitCode"], container.exit_code) == (3, 3)
     await run
@@ -59,11 +66,7 @@ async def test_container_stopped_in_back_off_shows_its_last_end(tmp_path: Path) 
 async def test_container_in_back_off_has_the_log_of_its_last_state(tmp_path: Path) -> None:
     pod = FakePod(tmp_path)
     container = pod.container()
-    run = asyncio.create_task(container.run())
-    for count in (1, 2):
-        await until(lambda count=count: len(pod.launcher.processes) == count and "running" in container.state)
-        pod.launcher.processes[-1].end(3)
-    await until(lambda: container.state.get("waiting", {}).get("reason") == "CrashLoopBackOff")
+    run = await in_back_off(pod, container)
     assert container.log_path(previous=True).name == "1.log"
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
