@@ -53,21 +53,31 @@ def everyone(state: Path) -> dict[int, str]:
 
 
 def pid_of(state: Path, name: str) -> int:
-    """Return the process whose command line holds PROCESSES[name]."""
+    """Return the oldest process whose command line holds PROCESSES[name]; children of a fork have the same line."""
     found = [pid for pid, line in everyone(state).items() if PROCESSES[name] in line]
     assert found, f"no process of the cluster is {name}"
-    return min(found)
+    return min(found, key=lambda pid: (processes.start_time(pid), pid))
 
 
-def wait_until_ready(state: Path, unlike: int, since: float, process: str = "") -> None:
-    """Wait until the cluster is ready without the process id `unlike`, and has the process, HEAL_SECONDS at most."""
+def wait_until_ready(state: Path, since: float, process: str = "", victim: tuple[int, int] = (0, 0)) -> None:
+    """Wait until the cluster is ready, HEAL_SECONDS at most.
+
+    Args:
+        state: The cluster's state folder.
+        since: The moment that the wait began.
+        process: A name of PROCESSES: it must run, started after the victim.
+        victim: Id and start time of a process that must be gone; its id may have a new owner.
+    """
     waits = "nothing"
     while time.monotonic() - since < HEAL_SECONDS:
         now = cluster.status(state)
-        back = not process or any(PROCESSES[process] in line for pid, line in everyone(state).items() if pid != unlike)
-        if now.ready and back and not processes.start_time(unlike):
+        found = [pid for pid, line in everyone(state).items() if PROCESSES.get(process, "") in line]
+        gone = processes.start_time(victim[0]) != victim[1] or victim == (0, 0)
+        back = any(processes.start_time(pid) > victim[1] for pid in found)
+        if now.ready and gone and back:
             return
         waits = "; ".join(f"{one.name}: {one.detail}" for one in now.components if not one.ready)
+        waits += f"; victim is gone: {gone}; {process} is back: {back}"
         time.sleep(0.3)
     raise AssertionError(f"not ready {HEAL_SECONDS:g} s after the kill; waiting for {waits}")
 
@@ -76,17 +86,16 @@ def wait_until_ready(state: Path, unlike: int, since: float, process: str = "") 
 def test_killed_process_restarts_without_data_loss(cluster_state: Path, kubectl: Kubectl, process: str) -> None:
     name = "kept-" + "".join(letter for letter in process.lower() if letter.isalpha())
     kubectl("create", "configmap", name, "-n", "default")
-    victim, since = pid_of(cluster_state, process), time.monotonic()
-    os.kill(victim, signal.SIGKILL)
-    assert processes.wait_any([victim], 60) == [victim]
-    wait_until_ready(cluster_state, victim, since, process)
-    assert victim not in everyone(cluster_state)
-    assert pid_of(cluster_state, process) != victim
+    pid, since = pid_of(cluster_state, process), time.monotonic()
+    victim = pid, processes.start_time(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert processes.wait_any([pid], 60) == [pid]
+    wait_until_ready(cluster_state, since, process, victim)
     kubectl("delete", "configmap", name, "-n", "default")
 
 
 def test_status_has_the_process_ids_of_this_machine(cluster_state: Path) -> None:
-    wait_until_ready(cluster_state, 0, time.monotonic())
+    wait_until_ready(cluster_state, time.monotonic())
     found = {component.name: component.pid for component in cluster.status(cluster_state).components}
     for name, process in (("etcd", "etcd"), ("istiod", "istiod"), ("supervisor", "supervisor")):
         assert pid_of(cluster_state, process) == found[name]
@@ -98,12 +107,13 @@ def test_node_agent_forks_without_the_handlers_of_grpc(cluster_state: Path) -> N
 
 
 def test_status_reports_a_killed_process_at_once(cluster_state: Path) -> None:
-    wait_until_ready(cluster_state, 0, time.monotonic())
-    victim, since = pid_of(cluster_state, "scheduler"), time.monotonic()
-    os.kill(victim, signal.SIGKILL)
-    processes.wait_any([victim], 5)
+    wait_until_ready(cluster_state, time.monotonic())
+    pid, since = pid_of(cluster_state, "scheduler"), time.monotonic()
+    victim = pid, processes.start_time(pid)
+    os.kill(pid, signal.SIGKILL)
+    processes.wait_any([pid], 5)
     assert not cluster.status(cluster_state).ready
-    wait_until_ready(cluster_state, victim, since)
+    wait_until_ready(cluster_state, since, "scheduler", victim)
 
 
 def test_second_up_changes_nothing(cluster_state: Path) -> None:
@@ -198,7 +208,7 @@ def test_memory_is_at_most_one_and_a_half_gib(cluster_state: Path) -> None:
 def test_pod_in_another_namespace_does_not_make_the_cluster_unready(cluster_state: Path, kubectl: Kubectl) -> None:
     kubectl("run", "unknown", "-n", "default", "--image=example.invalid/none:1")
     try:
-        wait_until_ready(cluster_state, 0, time.monotonic())
+        wait_until_ready(cluster_state, time.monotonic())
     finally:
         kubectl("delete", "pod", "unknown", "-n", "default", "--wait=false")
 
@@ -208,7 +218,7 @@ def test_missing_pod_of_the_lab_makes_the_cluster_unready(cluster_state: Path, k
         async with health.connect(cluster_state) as kube:
             return await health.lab_pods(kube)
 
-    wait_until_ready(cluster_state, 0, time.monotonic())
+    wait_until_ready(cluster_state, time.monotonic())
     kubectl("set", "image", "deploy/ratings-v1", "*=example.invalid/none:1", "-n", "bookinfo-backends")
     try:
         limit = time.monotonic() + 20
@@ -220,4 +230,4 @@ def test_missing_pod_of_the_lab_makes_the_cluster_unready(cluster_state: Path, k
         pytest.fail(f"the API server does not answer: {error}")
     finally:
         kubectl("rollout", "undo", "deploy/ratings-v1", "-n", "bookinfo-backends")
-    wait_until_ready(cluster_state, 0, time.monotonic())
+    wait_until_ready(cluster_state, time.monotonic())
