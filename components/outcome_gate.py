@@ -45,7 +45,7 @@ class OutcomeObservation(pulumi.ComponentResource):
         cluster = waits.access(_OBSERVATION, args)
         super().__init__(f"waypoint-lab:index:{_OBSERVATION}", name, {**args}, opts)
         words = ["outcome", "observe", "--namespace", namespace, "--seconds", f"{seconds:g}"]
-        text, own = outcome.text(words, cluster), pulumi.ResourceOptions(parent=self)
+        text, own = outcome.text(_OBSERVATION, words, cluster), pulumi.ResourceOptions(parent=self)
         command = outcome.LabCommand(f"{name}-command", _OBSERVATION, text, triggers, own)
         self.observation = command.stdout
         self.register_outputs({"observation": self.observation})
@@ -116,7 +116,7 @@ class OutcomeGate(pulumi.ComponentResource):
             words.append("--allow-inconclusive")
         cluster = waits.access(_GATE, args)
         super().__init__(f"waypoint-lab:index:{_GATE}", name, {**args}, opts)
-        text, own = outcome.text(words, cluster), pulumi.ResourceOptions(parent=self)
+        text, own = outcome.text(_GATE, words, cluster), pulumi.ResourceOptions(parent=self)
         command = outcome.LabCommand(f"{name}-command", _GATE, text, [outcome.digest(before)], own, stdin=before)
         self.result = command.stdout
         self.register_outputs({"result": self.result})

@@ -12,6 +12,11 @@ _files: dict[str, tuple[Path, "subprocess.Popen[bytes]"]] = {}
 _lock = threading.Lock()
 
 
+def is_contents(kubeconfig: str) -> bool:
+    """Return True for YAML of several lines, or JSON; False for a path."""
+    return "\n" in kubeconfig or kubeconfig.lstrip().startswith("{")
+
+
 def path(kubeconfig: str) -> str:
     """Return the path of a kubeconfig for kubectl; `~` is expanded.
 
@@ -19,7 +24,7 @@ def path(kubeconfig: str) -> str:
         kubeconfig: A path, or contents: YAML of several lines, or JSON. Contents are written to a file that only this
             user can read, one for equal contents; it is removed when this process ends.
     """
-    if "\n" not in kubeconfig and not kubeconfig.lstrip().startswith("{"):
+    if not is_contents(kubeconfig):
         return os.path.expanduser(kubeconfig)
     with _lock:
         if kubeconfig not in _files or not _files[kubeconfig][0].exists():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pulumi
 
-from . import objects
+from . import kubeconfig, objects
 from .waits import Access
 
 _VERSION = "1.2.1"  # of the plugin `command`
@@ -57,18 +57,25 @@ class LabCommand(pulumi.CustomResource):
         super().__init__("command:local:Command", name, properties, options)
 
 
-def text(words: Sequence[pulumi.Input[str]], cluster: Access) -> pulumi.Output[str]:
+def text(component: str, words: Sequence[pulumi.Input[str]], cluster: Access) -> pulumi.Output[str]:
     """Return the text of a `lab` command for the shell; without `lab` on PATH it fails in one line.
 
     Args:
+        component: Name for the error message where the kubeconfig is given as contents, which the text would show.
         words: Arguments of `lab`.
         cluster: The cluster to watch.
     """
     options = {"--kubeconfig": cluster.kubeconfig, "--context": cluster.context}
     given = [word for name, value in options.items() if value != "" for word in (name, value)]
-    return pulumi.Output.all(*words, *given).apply(
-        lambda known: f"{_GUARD}; exec lab {shlex.join(map(os.path.expanduser, known))}"
-    )
+
+    def joined(known: Sequence[object]) -> str:
+        plain = [word for word in known if isinstance(word, str)]
+        if any(map(kubeconfig.is_contents, plain)):
+            raise objects.refuse(component, "kubeconfig", "the contents of a file", "the path of the file")
+        return f"{_GUARD}; exec lab {shlex.join(map(os.path.expanduser, plain))}"
+
+    joined(given)
+    return pulumi.Output.all(*words, *given).apply(joined)
 
 
 def digest(value: pulumi.Input[str]) -> pulumi.Output[str]:

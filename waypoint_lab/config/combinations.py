@@ -94,7 +94,7 @@ def _cohort(name: str, cohort: CohortSettings, app: AppSettings) -> str:
     method, path, headers = cohort.request(app.request.method, app.request.path)
     own = {key.lower(): value for key, value in app.request.headers.items()}
     if (method, path) == (app.request.method, app.request.path) and headers.items() <= own.items():
-        return f"{name}: app.request is a request of {cohort}, too, so others cannot be measured; change one of both"
+        return f"{name}: app.request is in this cohort, too, so others cannot be measured; change one of both"
     return ""
 
 
@@ -116,7 +116,7 @@ def _cohorts(stages: StagesSettings, app: AppSettings, canary: CohortSettings | 
     names: dict[str, str] = {}
     for name, cohort in named.items() if stages.canary else [*named.items()][: len(app.cohorts)]:
         if str(cohort) in names:
-            return f"{name}: {cohort} is {names[str(cohort)]}, too; use another one"
+            return f"{name}: it matches the same requests as {names[str(cohort)]}; use another one"
         names[str(cohort)] = name
     return ""
 

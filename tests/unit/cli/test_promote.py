@@ -63,7 +63,7 @@ def test_choose_steps_takes_each_kind_of_cohort(given: str, text: str) -> None:
         ("cooky:tier=gold", r"canary\.cohort\.cooky: there is no such setting; did you mean cookie\?"),
         ("cookie:tier", r"canary\.cohort: value goes with header, cookie, query; set both or none"),
         ("path:cart", r"canary\.cohort\.path: .cart. is not valid; use empty, or a path that begins with /"),
-        ("method:GET", r"canary\.cohort: app\.request is a request of method:GET, too"),
+        ("method:GET", r"canary\.cohort: app\.request is in this cohort, too"),
     ],
 )
 def test_choose_steps_invalid_cohort_is_one_line(given: str, said: str) -> None:

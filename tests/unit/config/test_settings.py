@@ -68,8 +68,7 @@ METALS = {**SHOP, "gold": {"service": "shop-gold"}, "silver": {"service": "shop-
         ),
         (
             {"canary": {"cohort": {"method": "GET"}}},
-            "canary.cohort: app.request is a request of method:GET, too, so others cannot be measured; "
-            "change one of both",
+            "canary.cohort: app.request is in this cohort, too, so others cannot be measured; change one of both",
         ),
         (
             {"canary": {"steps": [5, 1]}},
@@ -163,7 +162,7 @@ METALS = {**SHOP, "gold": {"service": "shop-gold"}, "silver": {"service": "shop-
                 "stages": {"waypoint": True, "canary": True, "premium": True},
                 "canary": {"cohort": {"header": "End-User", "value": "premium-user"}},
             },
-            "canary.cohort: end-user=premium-user is app.cohorts.premium, too; use another one",
+            "canary.cohort: it matches the same requests as app.cohorts.premium; use another one",
         ),
         (
             {"canary": {"requestHeaders": {"a b": "c"}}},
@@ -242,7 +241,7 @@ METALS = {**SHOP, "gold": {"service": "shop-gold"}, "silver": {"service": "shop-
                 "app": {"cohorts": {"gold": {"method": "PUT"}, "silver": {"method": "PUT"}}, "backends": METALS},
                 "stages": {"waypoint": True, "premium": True},
             },
-            "app.cohorts.silver: method:PUT is app.cohorts.gold, too; use another one",
+            "app.cohorts.silver: it matches the same requests as app.cohorts.gold; use another one",
         ),
         (
             {"app": {"backends": {**SHOP, **{f"b{number}": {"service": f"b{number}"} for number in range(14)}}}},
