@@ -95,6 +95,6 @@ def test_bad_arguments_are_one_line_before_anything_is_registered(component: Any
 
 @pytest.mark.parametrize("contents", ["apiVersion: v1\nkind: Config\n", '{"kind": "Config"}'])
 def test_kubeconfig_as_contents_is_refused_and_not_shown(contents: str) -> None:
-    with pytest.raises(pulumi.RunError, match="OutcomeGate: kubeconfig is .* the path of the file") as error:
+    with pytest.raises(pulumi.RunError, match=r"OutcomeGate: kubeconfig is .* the path of the file") as error:
         run(lambda: OutcomeGate("after", {**GATE, "kubeconfig": contents}))
     assert "kind" not in str(error.value)
