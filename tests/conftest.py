@@ -79,7 +79,7 @@ def kubectl(cluster_environment: dict[str, str]) -> Kubectl:
         done = subprocess.run(
             ["kubectl", *args], input=given, capture_output=True, text=True, env=cluster_environment, timeout=120
         )
-        if check and "already exists" in done.stderr:  # the test runs again after a failure
+        if check and "already exists" in done.stderr:  # left by the first run of a test that failed
             again = run(*args, "--dry-run=client", "--output=json", given=given).stdout
             return run("replace", "--force", "--filename=-", given=again)
         if check and done.returncode:

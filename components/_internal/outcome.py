@@ -61,21 +61,21 @@ def text(component: str, words: Sequence[pulumi.Input[str]], cluster: Access) ->
     """Return the text of a `lab` command for the shell; without `lab` on PATH it fails in one line.
 
     Args:
-        component: Name for the error message where the kubeconfig is given as contents, which the text would show.
+        component: Name for the error message.
         words: Arguments of `lab`.
-        cluster: The cluster to watch.
+        cluster: The cluster to watch, whose kubeconfig is a path: the text would show contents.
     """
-    options = {"--kubeconfig": cluster.kubeconfig, "--context": cluster.context}
-    given = [word for name, value in options.items() if value != "" for word in (name, value)]
 
-    def joined(known: Sequence[object]) -> str:
-        plain = [word for word in known if isinstance(word, str)]
-        if any(map(kubeconfig.is_contents, plain)):
+    def path(given: str) -> str:
+        if kubeconfig.is_contents(given):
             raise objects.refuse(component, "kubeconfig", "the contents of a file", "the path of the file")
-        return f"{_GUARD}; exec lab {shlex.join(map(os.path.expanduser, plain))}"
+        return given
 
-    joined(given)
-    return pulumi.Output.all(*words, *given).apply(joined)
+    options = {"--kubeconfig": objects.applied(cluster.kubeconfig, path), "--context": cluster.context}
+    given = [word for name, value in options.items() if value != "" for word in (name, value)]
+    return pulumi.Output.all(*words, *given).apply(
+        lambda known: f"{_GUARD}; exec lab {shlex.join(map(os.path.expanduser, known))}"
+    )
 
 
 def digest(value: pulumi.Input[str]) -> pulumi.Output[str]:

@@ -59,25 +59,33 @@ def pid_of(state: Path, name: str) -> int:
     return min(found, key=lambda pid: (processes.start_time(pid), pid))
 
 
-def wait_until_ready(state: Path, since: float, process: str = "", victim: tuple[int, int] = (0, 0)) -> None:
+def kill(state: Path, name: str) -> int:
+    """Kill a process of PROCESSES, and return its start time once it has ended. Its id may be used again."""
+    pid = pid_of(state, name)
+    started = processes.start_time(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert processes.wait_any([pid], 60) == [pid]
+    return started
+
+
+def wait_until_ready(state: Path, since: float, process: str = "", after: int = 0) -> None:
     """Wait until the cluster is ready, HEAL_SECONDS at most.
 
     Args:
         state: The cluster's state folder.
         since: The moment that the wait began.
-        process: A name of PROCESSES: it must run, started after the victim.
-        victim: Id and start time of a process that must be gone; its id may have a new owner.
+        process: A name of PROCESSES, whose process must run; empty means any.
+        after: Start time of the process that it replaces.
     """
     waits = "nothing"
     while time.monotonic() - since < HEAL_SECONDS:
         now = cluster.status(state)
         found = [pid for pid, line in everyone(state).items() if PROCESSES.get(process, "") in line]
-        gone = processes.start_time(victim[0]) != victim[1] or victim == (0, 0)
-        back = any(processes.start_time(pid) > victim[1] for pid in found)
-        if now.ready and gone and back:
+        back = any(processes.start_time(pid) > after for pid in found)
+        if now.ready and back:
             return
         waits = "; ".join(f"{one.name}: {one.detail}" for one in now.components if not one.ready)
-        waits += f"; victim is gone: {gone}; {process} is back: {back}"
+        waits += "" if back else f"; {process} has not started again"
         time.sleep(0.3)
     raise AssertionError(f"not ready {HEAL_SECONDS:g} s after the kill; waiting for {waits}")
 
@@ -86,11 +94,8 @@ def wait_until_ready(state: Path, since: float, process: str = "", victim: tuple
 def test_killed_process_restarts_without_data_loss(cluster_state: Path, kubectl: Kubectl, process: str) -> None:
     name = "kept-" + "".join(letter for letter in process.lower() if letter.isalpha())
     kubectl("create", "configmap", name, "-n", "default")
-    pid, since = pid_of(cluster_state, process), time.monotonic()
-    victim = pid, processes.start_time(pid)
-    os.kill(pid, signal.SIGKILL)
-    assert processes.wait_any([pid], 60) == [pid]
-    wait_until_ready(cluster_state, since, process, victim)
+    since = time.monotonic()
+    wait_until_ready(cluster_state, since, process, kill(cluster_state, process))
     kubectl("delete", "configmap", name, "-n", "default")
 
 
@@ -108,12 +113,10 @@ def test_node_agent_forks_without_the_handlers_of_grpc(cluster_state: Path) -> N
 
 def test_status_reports_a_killed_process_at_once(cluster_state: Path) -> None:
     wait_until_ready(cluster_state, time.monotonic())
-    pid, since = pid_of(cluster_state, "scheduler"), time.monotonic()
-    victim = pid, processes.start_time(pid)
-    os.kill(pid, signal.SIGKILL)
-    processes.wait_any([pid], 5)
+    since = time.monotonic()
+    killed = kill(cluster_state, "scheduler")
     assert not cluster.status(cluster_state).ready
-    wait_until_ready(cluster_state, since, "scheduler", victim)
+    wait_until_ready(cluster_state, since, "scheduler", killed)
 
 
 def test_second_up_changes_nothing(cluster_state: Path) -> None:

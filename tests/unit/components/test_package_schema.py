@@ -28,9 +28,9 @@ OF_THE_CLONE = {"waypoint_lab", "embedded", "policies", "tests", "tools"}
 
 @pytest.fixture(autouse=True)
 def _no_garbage() -> None:
-    """Collect what other tests left: where a lost future of theirs is logged in `ast.parse`, Python 3.11 fails there.
+    """Collect the garbage of other tests first. Python 3.11 can fail in `ast.parse` where it does that meanwhile.
 
-    Pulumi's analyzer then leaves out a description.
+    Pulumi's analyzer ignores the failure, and leaves a description out.
     """
     gc.collect()
 
