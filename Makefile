@@ -2,6 +2,8 @@
 .PHONY: help toolchain lab check browser test soak bench down clean
 
 PYTHON ?= python3
+# Where this is set, each of the many commands that the tests start compiles our modules again.
+unexport PYTHONDONTWRITEBYTECODE
 BROWSER ?= yes
 PROPERTIES = tests/unit/test_answers.py tests/embedded/test_objects.py $(wildcard tests/*/test_properties.py tests/*/*/test_properties.py)
 
@@ -31,7 +33,7 @@ check: .venv/.installed-dev ## Check format, style, types, the order of imports,
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	.venv/bin/pytest -q -m unit -n 2
+	.venv/bin/pytest -q -m unit -n 4 tests/unit tests/policies
 
 browser: .venv/.installed-dev ## Check that Chromium is here for the browser tests; root installs the distribution's package
 	if [ "$(BROWSER)" != no ]; then .venv/bin/python -m tools.browser; fi

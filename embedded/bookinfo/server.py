@@ -78,10 +78,13 @@ async def fetch(session: aiohttp.ClientSession, url: str, headers: Mapping[str, 
     return ServiceAnswer(answer.status, body, took, "" if answer.status == 200 else f"status {answer.status}{said}")
 
 
-def application(name: str) -> web.Application:
-    """Return an application with `/health`, which opens a connection to a peer for each request, as the sample does.
+def application(name: str, *, keeps_connections: bool = False) -> web.Application:
+    """Return an application with `/health`.
 
-    On a kept connection, the mesh answers the first request after a change by the old configuration.
+    Args:
+        name: Name of the service.
+        keeps_connections: Keep the connections to peers. Without it each request opens one, as in the sample: on a kept
+            connection, the mesh answers the first request after a change by the old configuration.
     """
     app = web.Application()
 
@@ -89,7 +92,8 @@ def application(name: str) -> web.Application:
         return web.json_response({"status": f"{name.capitalize()} is healthy"})
 
     async def peers(app: web.Application) -> AsyncIterator[None]:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
+        connector = aiohttp.TCPConnector(limit=0, force_close=not keeps_connections)
+        async with aiohttp.ClientSession(connector=connector) as session:
             app[SESSION] = session
             yield
 

@@ -143,6 +143,7 @@ def istiod(state: Path, bin_dir: Path) -> ProcessSpec:
         "REVISION": "default",
         "PILOT_CERT_PROVIDER": "istiod",
         "PILOT_ENABLE_AMBIENT": "true",
+        "ENABLE_LEADER_ELECTION": "false",  # there is one istiod
         "PILOT_ENABLE_METADATA_EXCHANGE": "false",
         "LOCAL_CERT_DIR": str(state / "run" / "istiod"),
         "ROOT_CA_DIR": str(state / "pki" / "cacerts"),

@@ -170,7 +170,7 @@ class Scene:
         answers = self.send(requests, workers=workers, method=method, **headers)
         return sum(one.status == status for one in answers) / requests
 
-    def load(self, seconds: float = 300, workers: int = 6, fresh_workers: int = 3) -> Load:
+    def load(self, seconds: float = 300, workers: int = 3, fresh_workers: int = 1) -> Load:
         """Start requests in the background, some on kept connections and some on new ones."""
         return Load(self.config(), seconds, workers, fresh_workers)
 

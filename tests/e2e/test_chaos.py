@@ -41,13 +41,13 @@ def test_change_of_the_traffic_api_loses_no_request(scene: Scene) -> None:
 
 def test_fault_with_a_duration_expires_once(scene: Scene) -> None:
     settings: dict[str, Any] = {"trafficApi": "virtual-service", "canary": {"weight": 100}}
-    fault = {"abort": {"percent": 100}, "durationSeconds": 30}
+    fault = {"abort": {"percent": 100}, "durationSeconds": 20}
     began = time.monotonic()
     scene.up("canary", "abort", **settings, fault=fault)
     assert scene.share(503, 20) == 1.0
     until(lambda: scene.share(200, 4) == 1.0, 90, "the fault has expired")
-    assert time.monotonic() - began >= 30
-    assert "expired after 30 s, and is not injected again" in scene.apply().stdout
+    assert time.monotonic() - began >= 20
+    assert "expired after 20 s, and is not injected again" in scene.apply().stdout
     assert scene.share(200, 50) == 1.0
     scene.assert_unchanged()
     assert "no failures" in scene.verdicts()
@@ -59,7 +59,7 @@ def test_fault_with_a_duration_expires_once(scene: Scene) -> None:
 
 
 def test_expiry_changes_its_object_only_and_keeps_a_new_weight(scene: Scene) -> None:
-    fault = {"abort": {"percent": 100}, "durationSeconds": 30, "at": "upstream"}
+    fault = {"abort": {"percent": 100}, "durationSeconds": 20, "at": "upstream"}
     common: dict[str, Any] = {"trafficApi": "virtual-service", "fault": fault}
     scene.up("canary", "abort", canary=FIFTH, **common)
     account = f"--as=system:serviceaccount:{NAMESPACE}:reviews-traffic-fault-expiry"

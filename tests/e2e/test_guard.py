@@ -149,6 +149,7 @@ def test_guard_rolls_back_a_route_to_a_service_without_endpoints(busy: Scene, tm
     ] == []
 
 
+@pytest.mark.soak  # silence as above, by another cause
 def test_guard_catches_a_misspelt_service(busy: Scene) -> None:
     (busy.folder / "route.yaml").write_text(MISSPELT)
     command = documented(

@@ -26,8 +26,9 @@ def states() -> States:
 
 
 @pytest.fixture
-def access(tmp_path: Path, states: States) -> Iterator[PageAccess]:
+def access(tmp_path: Path, states: States, monkeypatch: pytest.MonkeyPatch) -> Iterator[PageAccess]:
     """Serve the page of a stack without a promotion, and return its addresses."""
+    monkeypatch.setattr("waypoint_lab.dashboard.feed.WAIT_SECONDS", 0.1)  # the end of a test waits for it
     actions = PageActions([sys.executable, "-c", "pass"], tmp_path, "dev", lambda: (), lambda: False)
     with PageFeed(states) as feed:
         feed.actions = actions.document
