@@ -19,7 +19,7 @@ from waypoint_lab.config.app_models import BackendSettings
 from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.decode import fields
 
-CASES = int(os.environ.get("WAYPOINT_LAB_SOAK_CASES", "200"))
+CASES = int(os.environ.get("WAYPOINT_LAB_SOAK_CASES", "100"))
 SEED = 1
 HOSTILE = (
     *("", " ", "%", "%REQ(authorization)%", "a\r\nb", "ü" * 300, "²", "1e999", "(?=a)", "(" * 200, "a{1001}", "\ud800"),

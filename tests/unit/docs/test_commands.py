@@ -1,5 +1,6 @@
 """README and docs: commands, settings, links and files exist, and lines are short."""
 
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -29,6 +30,12 @@ _SETTING = re.compile(r"^\| `([\w.]+)` \|", re.MULTILINE)
 _KEY = re.compile(r"waypoint-lab:(?!index:)([a-z][A-Za-z]*(?:\.[A-Za-z]+)*)|`([A-Za-z]+(?:\.[A-Za-z]+)+)`")
 _FILE = re.compile(r"`((?:\w+/)+\w+\.py)`")
 EXAMPLE_SETTINGS = {"canaryWeight"}  # of examples/greeter
+
+
+@functools.cache
+def settings() -> frozenset[str]:
+    """Return the names of all settings."""
+    return frozenset(_SETTING.findall(config_reference.document()))
 
 
 def code_lines(text: str) -> list[str]:
@@ -88,7 +95,7 @@ def test_commands_of_readme_are_found() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_setting_in_document_exists(document: Path) -> None:
-    known = set(_SETTING.findall(config_reference.document()))
+    known = settings()
     maps = ("canary.requestHeaders.", "canary.responseHeaders.")
     for found in _SET.finditer("\n".join(code_lines(document.read_text()))):
         path = found["path"]
@@ -100,9 +107,9 @@ def test_setting_in_document_exists(document: Path) -> None:
 
 def unknown_settings(text: str) -> list[str]:
     """Return the names that look like settings, and are neither a setting nor a group of settings."""
-    settings = {*_SETTING.findall(config_reference.document()), "target.kind"}
-    groups = {name.rsplit(".", count)[0] for name in settings for count in range(name.count(".") + 1)}
-    objects = {name.split(".")[0] for name in settings}
+    known = {*settings(), "target.kind"}
+    groups = {name.rsplit(".", count)[0] for name in known for count in range(name.count(".") + 1)}
+    objects = {name.split(".")[0] for name in known}
     names = [(key or quoted, bool(key)) for key, quoted in _KEY.findall(text)]
     wanted = [name for name, is_key in names if is_key or (name.split(".")[0] in objects and not name.endswith(".py"))]
     return [name for name in wanted if name not in groups]

@@ -1,6 +1,7 @@
 """Keys and certificates are kept while they are valid, and made again otherwise."""
 
 import datetime
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,16 @@ def changed(before: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
     return {name for name in before | after if before.get(name) != after.get(name)}
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    make_credentials(folder, 16443)
+    return folder
+
+
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    make_credentials(tmp_path, 16443)
-    return tmp_path
+def state(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "state")
 
 
 def test_valid_credentials_are_kept(state: Path) -> None:

@@ -1,6 +1,7 @@
 """A whole promotion, with scripted updates and probes."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,11 @@ class Scene:
         found._api_problem = lambda: ""  # type: ignore[method-assign]
         return found
 
-    def promote(self, **more: Any) -> StepDecision:
+    def promote(self, steps: Sequence[float] = STEPS, **more: Any) -> StepDecision:
         running = self.promotion(**more)
         now = current_state(self.journal.records())
         if not now or now.ended:
-            assert running.start(STEPS, "")
+            assert running.start(steps, "")
         return running.run()[0]
 
 
@@ -182,17 +183,18 @@ def test_promotion_killed_at_any_journal_line_resumes(scene: Scene, monkeypatch:
         return done
 
     monkeypatch.setattr(scene.journal, "append", killed)
-    journal_lines = 1 + 3 * len(STEPS) + 1
+    steps = STEPS[-2:]
+    journal_lines = 1 + 3 * len(steps) + 1
     for point, after in itertools.product(range(1, journal_lines + 1), (False, True)):
         scene.journal.file.unlink(missing_ok=True)
         stack_file.write(scene.file, stack_file.edited(scene.file.read_text(), {"canary.weight": 0}))
         state |= {"left": point, "after": after}
         with pytest.raises(Killed):
-            scene.promote()
+            scene.promote(steps)
         state["left"] = -1
         begun, found = scene.journal.records(), current_state(scene.journal.records())
         if not found or not found.ended:
-            assert scene.promote() is StepDecision.PROMOTE
+            assert scene.promote(steps) is StepDecision.PROMOTE
         assert scene.stack().config().canary.weight == 100
         starts = sum(record["kind"] == "start" for record in scene.journal.records())
         assert starts == 1, "resumed, not started again"
