@@ -32,7 +32,8 @@ class CanaryRouteArgs(TypedDict):
     timeout: NotRequired[str]
     """Limit of a request with all its tries, such as `10s`; 1ms to 9999h. Plain."""
     try_timeout: NotRequired[str]
-    """Limit of each try at a backend, such as `500ms`; at most `timeout`. Plain."""
+    """Field `backendRequest` of the route, such as `500ms`; not beside `timeout`: the route has no retries, so istiod
+    limits the whole request by it. Plain."""
     mirrors: NotRequired[list[Mirror]]
     """Services that get copies of requests."""
     request_headers: NotRequired[HeaderChanges]

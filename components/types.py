@@ -132,7 +132,8 @@ class Retries(TypedDict):
     writes: NotRequired[bool]
     """Also retry other methods than GET, HEAD and OPTIONS; default false. A write may be done twice then. Plain."""
     budget_percent: NotRequired[float]
-    """Concurrent retries, 0 to 100 percent of the active requests; default without a limit (set by istiod). Plain."""
+    """Concurrent retries, 0 to 100 percent of the active requests; default without a limit (set by istiod). It limits
+    all ports of a backend, as a DestinationRule that is the only one of its host with a trafficPolicy. Plain."""
     budget_minimum: NotRequired[int]
     """Concurrent retries that the budget always allows, 0 to 1000; default 3. Plain."""
 

@@ -32,6 +32,9 @@ $ pulumi config rm --path canary.cohort
 An object that is set in part keeps the defaults of the rest. Every command also takes the values under `config` in
 `Pulumi.yaml`, as `pulumi up` does: they apply where the stack's file does not have the key. A value that is not valid
 is refused with its path, and with what is right.
+
+Commands that measure read secrets by Pulumi. They print `[secret]` in place of each, also in the journal and in
+reports. A promotion keeps the cohort of each step in its journal, so it refuses a `canary.cohort.value` that is secret.
 """
 
 

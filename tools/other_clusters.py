@@ -1,25 +1,30 @@
 """Name the stacks whose state `make clean` would delete although they have resources on another cluster."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 STACK = "pulumi:pulumi:Stack"
 PROVIDER = "pulumi:providers:kubernetes"
+PROJECT = "waypoint-lab"
+_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
+# As YAML, or as JSON text. No other mention of a target is understood: `make clean` has no parser of YAML.
+_EMBEDDED = re.compile(rf"""{PROJECT}:target["']?:[\s{{"'\\]*kind["'\\]*:\s*["'\\]*embedded\b""")
 
 
 def on_other_clusters(state: Path) -> list[str]:
     """Return the stacks of a state folder that have resources on a cluster other than the embedded one.
 
     Args:
-        state: State folder of the embedded cluster, which holds Pulumi's file backend.
+        state: State folder of the embedded cluster, which holds Pulumi's file backend. It is in the project folder.
     """
     files = sorted((state / "pulumi" / ".pulumi" / "stacks").glob("*/*.json"))
-    return [f"{file.parent.name}/{file.stem}" for file in files if _on_other_cluster(file)]
+    return [f"{file.parent.name}/{file.stem}" for file in files if _on_other_cluster(file, state.absolute().parent)]
 
 
-def _on_other_cluster(file: Path) -> bool:
+def _on_other_cluster(file: Path, project: Path) -> bool:
     try:
         resources: list[dict[str, Any]] = json.loads(file.read_text())["checkpoint"]["latest"].get("resources") or []
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -27,10 +32,23 @@ def _on_other_cluster(file: Path) -> bool:
     outputs = next((item.get("outputs") or {} for item in resources if item["type"] == STACK), {})
     providers = [item.get("inputs") or {} for item in resources if item["type"] == PROVIDER]
     try:
-        elsewhere = outputs["declared"]["target"]["kind"] != "embedded"
-    except (KeyError, TypeError):  # an older stack, or a secret in its config
-        elsewhere = any({"kubeconfig", "context"} & set(inputs) for inputs in providers)
+        embedded = outputs["declared"]["target"]["kind"] == "embedded"
+    except (KeyError, TypeError):  # the first update failed, or there is a secret in the stack's config
+        embedded = file.parent.name == PROJECT and _declares_embedded(project, file.stem)
+    elsewhere = not embedded or any({"kubeconfig", "context"} & set(inputs) for inputs in providers)
     return len(resources) > 1 and elsewhere
+
+
+def _declares_embedded(project: Path, stack: str) -> bool:
+    """Return True if the files of a stack and of the project name no other target. No target means `embedded`."""
+    name = f"Pulumi.{stack}.yaml"
+    files = [*project.glob(name), *project.glob(f"examples/*/{name}")]  # projects of one name share their state
+    try:
+        texts = [file.read_text() for file in (*files, project / "Pulumi.yaml")]
+    except (OSError, ValueError):
+        return False
+    others = [text for text in texts if re.search(r"\btarget\b", _EMBEDDED.sub("", _COMMENT.sub("", text)))]
+    return bool(files) and not others
 
 
 def main() -> int:
@@ -38,7 +56,7 @@ def main() -> int:
     found = on_other_clusters(Path(".lab"))
     if found:
         print(
-            f".lab: it holds the state of {', '.join(found)}, with resources on another cluster; "
+            f".lab: it holds the state of {', '.join(found)}, with resources that are or may be on another cluster; "
             "run `pulumi destroy` on them first, or move .lab away",
             file=sys.stderr,
         )

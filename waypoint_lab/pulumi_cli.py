@@ -16,15 +16,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from waypoint_lab.config import deployed
+from waypoint_lab import masking
+from waypoint_lab.config import deployed, target
 from waypoint_lab.config.paths import Settings
-from waypoint_lab.config.settings import PROJECT, SKIP_GATE, LabConfig
+from waypoint_lab.config.settings import SKIP_GATE, LabConfig
 from waypoint_lab.config.stack_file import edited, write
-from waypoint_lab.config.target import stack_config
 from waypoint_lab.errors import PulumiError
 from waypoint_lab.signals import ignored
 
-POLICIES = "policies"
 POLL_SECONDS = 0.05
 _GENERAL = ("error: update failed", "error: preview failed")  # the reason is in another line
 NO_PULUMI = 'pulumi is not on PATH; in this clone: eval "$(.venv/bin/lab env)"'
@@ -99,10 +98,28 @@ class PulumiStack:
         self._environment = environment or {}
         self.file = folder / f"Pulumi.{name}.yaml"
         self.applied = b""  # the file at the last update, if that succeeded
+        self._secrets: dict[str, str] = {}  # by their encrypted text
+
+    def masked_config(self) -> LabConfig:
+        """Return the config that the stack's file declares, with placeholders for its secrets. Raises ConfigError."""
+        return target.stack_config(self.folder, self.name)
 
     def config(self) -> LabConfig:
-        """Return the config that the stack's file declares. Raises ConfigError."""
-        return stack_config(self.folder, self.name)
+        """Return the config that the stack's file declares. Its secrets are hidden in all output from then on.
+
+        Raises:
+            ConfigError: There is no such file, or a setting is not valid.
+            PulumiError: Pulumi cannot read the secrets.
+        """
+        self._read_secrets()
+        return target.stack_config(self.folder, self.name, self._secrets)
+
+    def _read_secrets(self) -> None:
+        places = target.encrypted(self.folder, self.name)
+        if not places.keys() <= self._secrets.keys():
+            shown = pulumi(self.folder, "config", "--json", "--show-secrets", "--stack", self.name)
+            self._secrets |= target.read_secrets(json.loads(shown), places)
+            masking.remember(self._secrets.values())
 
     def deployed(self) -> LabConfig:
         """Return the config that the stack was deployed with.
@@ -111,12 +128,9 @@ class PulumiStack:
             ConfigError: Nothing is deployed.
             PulumiError: Pulumi cannot read the stack.
         """
+        self._read_secrets()  # so that they are hidden
         outputs = pulumi(self.folder, "stack", "output", "--json", "--show-secrets", "--stack", self.name)
         return deployed.read(json.loads(outputs), self.name)
-
-    def secret(self, path: str) -> str:
-        """Return the value of a setting that is secret in the stack's file. Raises PulumiError."""
-        return pulumi(self.folder, "config", "get", "--path", f"{PROJECT}:{path}", "--stack", self.name).rstrip("\n")
 
     def set(self, settings: Settings) -> LabConfig:
         """Write settings, by path, into the stack's file; None removes one.
@@ -128,7 +142,7 @@ class PulumiStack:
             ConfigError: The new config is not valid.
         """
         text = self.file.read_text()
-        if (changed := edited(text, settings)) != text:
+        if (changed := edited(text, settings, target.project_defaults(self.folder))) != text:
             write(self.file, changed)
         return self.config()
 
@@ -145,7 +159,7 @@ class PulumiStack:
             PulumiError: The update failed, a policy refused it, or it was stopped.
         """
         more = ["--expect-no-changes"] if expect_no_changes else []
-        above = [folder / POLICIES for folder in (self.folder, *self.folder.parents)]  # an example uses the clone's
+        above = [folder / "policies" for folder in (self.folder, *self.folder.parents)]  # an example uses the clone's
         pack = next((folder for folder in above if (folder / "PulumiPolicy.yaml").exists()), None)
         if pack is None:
             return self._up("--skip-preview", *more)

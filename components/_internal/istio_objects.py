@@ -2,8 +2,10 @@
 
 import pulumi
 
-from . import fault_expiry, fault_upstream, objects, owners, sync, virtual_service, waits
+from . import budgets, fault_expiry, fault_upstream, objects, owners, sync, virtual_service, waits
 from .traffic import Traffic
+
+_BUDGET = "budget"  # role of a DestinationRule
 
 
 def register(
@@ -29,6 +31,7 @@ def register(
         Name of the VirtualService.
     """
     fault, depends = traffic.fault, list[pulumi.Resource]()
+    rules = _destination_rules(name, traffic)
     hooks = sync.hooks(f"{name}-rule", cluster, limit, endpoints=endpoints)
     document = {
         "apiVersion": "networking.istio.io/v1",
@@ -53,17 +56,35 @@ def register(
             for before in (hooks.before_create, hooks.before_update):
                 if before is not None:
                     before.insert(0, ready)
-    _destination_rules(parent, name, traffic, first)
+    for full, (role, spec) in rules.items():
+        checks = [budgets.hook(f"{full}-{role}", cluster, limit)] if role == _BUDGET else []
+        binding = pulumi.ResourceHookBinding(
+            before_create=[*(first.before_create or ()), *checks], before_update=[*checks]
+        )
+        made = objects.KubernetesObject(
+            f"{full}-{role}",
+            {
+                "apiVersion": "networking.istio.io/v1",
+                "kind": "DestinationRule",
+                "metadata": {"name": full, "namespace": traffic.namespace, "annotations": owners.annotation()},
+                "spec": spec,
+            },
+            pulumi.ResourceOptions(parent=parent, hooks=binding),
+        )
+        depends.append(made)  # no retry without its budget
     made = objects.KubernetesObject(
         f"{name}-rule", document, pulumi.ResourceOptions(parent=parent, depends_on=depends, hooks=hooks)
     )
     return made.metadata.apply(lambda metadata: str(metadata["name"]))
 
 
-def _destination_rules(parent: pulumi.Resource, name: str, traffic: Traffic, first: pulumi.ResourceHookBinding) -> None:
-    """Register the retry budget of each host that gets requests, and the protocol of the failing workload.
+def _destination_rules(name: str, traffic: Traffic) -> dict[str, tuple[str, dict[str, object]]]:
+    """Return role and spec of each DestinationRule by name: retry budgets, and the protocol of the failing workload.
 
     The backend in front of which the workload fails has a budget as well: it gets the requests when the fault expires.
+
+    Raises:
+        pulumi.RunError: Another component has a budget for a backend.
     """
     fault, budget = traffic.fault, virtual_service.retry_budget(traffic)
     failing = fault.failing if fault else ""
@@ -78,15 +99,10 @@ def _destination_rules(parent: pulumi.Resource, name: str, traffic: Traffic, fir
         full = f"{name}-{known}" if traffic.split or number else name
         if backend["name"] in [service for service, _, _ in rules.values()]:
             continue
-        rules[f"{full}-backend" if full in rules else full] = (backend["name"], "budget", budget or {})
+        rules[f"{full}-backend" if full in rules else full] = (backend["name"], _BUDGET, budget or {})
+    found: dict[str, tuple[str, dict[str, object]]] = {}
     for full, (service, role, policy) in rules.items():
-        objects.KubernetesObject(
-            f"{full}-{role}",
-            {
-                "apiVersion": "networking.istio.io/v1",
-                "kind": "DestinationRule",
-                "metadata": {"name": full, "namespace": traffic.namespace},
-                "spec": {"host": virtual_service.host(traffic, service), "trafficPolicy": policy},
-            },
-            pulumi.ResourceOptions(parent=parent, hooks=first),
-        )
+        host = virtual_service.host(traffic, service)
+        host = budgets.claim(name, traffic, host) if role == _BUDGET else host
+        found[full] = (role, {"host": host, "trafficPolicy": policy})
+    return found

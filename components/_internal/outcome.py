@@ -34,7 +34,10 @@ class LabCommand(pulumi.CustomResource):
         opts: pulumi.ResourceOptions,
         stdin: pulumi.Input[str] = "",
     ) -> None:
-        """Register a command that runs when it is new, and when one of its inputs changes.
+        """Register a command that runs when it is new, and when a trigger changes.
+
+        Its text alone, such as another path of the kubeconfig, runs it with the next triggers only: an observation
+        after the change would compare the change with itself.
 
         Args:
             name: Pulumi name.
@@ -53,7 +56,8 @@ class LabCommand(pulumi.CustomResource):
             "addPreviousOutputInEnv": False,  # a variable holds 128 KiB at most
             **({"stdin": stdin} if stdin != "" else {}),
         }
-        options = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(version=_VERSION))
+        own = pulumi.ResourceOptions(version=_VERSION, ignore_changes=["create", "environment"])
+        options = pulumi.ResourceOptions.merge(opts, own)
         super().__init__("command:local:Command", name, properties, options)
 
 

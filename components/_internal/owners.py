@@ -90,7 +90,7 @@ async def check(session: Session, document: Mapping[str, Any], *, create: bool) 
     """
     space, own = session.namespace, document["metadata"]
     mine = (own.get("annotations") or {}).get(OWNER)
-    bound = [*_bound(document, space)]
+    bound = [*bound_ports(document, space)]
     for item in await _routes(session):
         meta = item["metadata"]
         if meta.get("deletionTimestamp") or (mine and (meta.get("annotations") or {}).get(OWNER) == mine):
@@ -100,7 +100,7 @@ async def check(session: Session, document: Mapping[str, Any], *, create: bool) 
             if create:
                 raise Failed("it exists already, and is not of this stack; delete it, or choose another name")
             continue
-        for service, port in _bound(item, space):
+        for service, port in bound_ports(item, space):
             for name, at in bound:
                 if service in (name, "*") and port in (at, _ANY):
                     text = f"{what} routes Service {space}/{name}, too, and only one of both would have an effect"
@@ -138,8 +138,11 @@ async def _list(session: Session, kind: str) -> dict[str, Any]:
         raise
 
 
-def _bound(document: Mapping[str, Any], space: str) -> Iterator[tuple[str, int]]:
-    """Yield name and port of each Service of the namespace that an object routes; name `*` is every Service."""
+def bound_ports(document: Mapping[str, Any], space: str) -> Iterator[tuple[str, int]]:
+    """Yield name and port of each Service of the namespace that an object routes.
+
+    Name `*` is every Service, and port 0 every port.
+    """
     spec = document["spec"]
     if document["kind"] == "HTTPRoute":
         for ref in spec.get("parentRefs") or []:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pulumi
 
-from . import enrollment, envoy, owners, waits
+from . import enrollment, envoy, owners, service_ports, waits
 from .api import ApiReadError
 from .waits import Access, Failed, Problem, Session
 
@@ -52,12 +52,11 @@ class Waypoints:
         self.updates: dict[Pod, envoy.Updates] = {}
         self._closed: set[Pod] = set()
 
-    async def find(self, bound: Sequence[str], named: Sequence[str]) -> str:
+    async def find(self, document: Mapping[str, Any]) -> str:
         """Look up the Pods and their counters before the write.
 
         Args:
-            bound: Services that the object is bound to.
-            named: Gateways that the object is bound to.
+            document: The object that is to be written.
 
         Returns:
             The reason why the object would have no effect; empty if it has one.
@@ -65,6 +64,7 @@ class Waypoints:
         Raises:
             Failed: A Service has no virtual address.
         """
+        bound, named = services(document), gateways(document)
         if not bound and not named:
             return ""
         space = self._session.namespace
@@ -86,6 +86,9 @@ class Waypoints:
                 found |= chosen
             else:
                 return f"Service {space}/{name} has no waypoint; enroll it, or its namespace, in one"
+        ports = (service_ports.problem(items[name], port) for name, port in owners.bound_ports(document, space))
+        if why := next(filter(None, ports), ""):
+            return why
         for other in {place for place, _ in found} - {space}:
             pods |= await self._pods(other)
         mine = [pod for pod, (gateway, _) in pods.items() if (pod[0], gateway) in found]
@@ -186,9 +189,9 @@ def hooks(
 ) -> pulumi.ResourceHookBinding:
     """Return the hooks around the writes of one object; previews do not run them.
 
-    Before a write, the Services that the object is bound to exist, have a virtual address and a waypoint, and nobody
-    else routes them. After it, the status is that of the generation just written, and each Pod of the waypoint has
-    processed an update by istiod.
+    Before a write, the Services that the object is bound to exist, have a virtual address, the port that it names and a
+    waypoint, and nobody else routes them. After it, the status is that of the generation just written, and each Pod of
+    the waypoint has processed an update by istiod.
 
     Args:
         name: Start of the hooks' names, which are unique in a stack whatever the components' types. Names and
@@ -211,13 +214,12 @@ def hooks(
         document = await waits.plain(args.new_inputs)
         asked = session(document)
         waypoints = Waypoints(asked)
-        sent = backends(document) if endpoints else []
 
         async def check() -> str:
-            looks: list[Awaitable[str]] = [waypoints.find(services(document), gateways(document))]
+            looks: list[Awaitable[str]] = [waypoints.find(document)]
             if document["kind"] in owners.KINDS:
                 looks.append(owners.check(asked, document, create=not args.old_inputs))
-            if sent:
+            if endpoints and (sent := backends(document)):
                 looks.append(_empty(asked, sent))
             return next(filter(None, await asyncio.gather(*looks)), "")
 

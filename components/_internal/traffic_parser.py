@@ -45,12 +45,14 @@ class _Parser:
         given = self._given
         timeout, retries = self._milliseconds("timeout", given), fault_parser.retries(self._component, given)
         try_timeout = self._milliseconds("try_timeout", given)
-        for where, limit in (
-            ("try_timeout", try_timeout),
-            ("retries.per_try_timeout", self._milliseconds("per_try_timeout", retries or {}, "retries.")),
-        ):
-            if timeout and limit > timeout:
-                raise self._refuse(where, http_text.duration(limit), f"at most timeout, {http_text.duration(timeout)}")
+        if timeout and try_timeout:
+            # Source: istiod, convertHTTPRoute: without a retry, backendRequest takes the place of request.
+            want = "left out beside timeout: istiod would limit the whole request by it, and timeout have no effect"
+            raise self._refuse("try_timeout", http_text.duration(try_timeout), want)
+        per_try = self._milliseconds("per_try_timeout", retries or {}, "retries.")
+        if timeout and per_try > timeout:
+            want = f"at most timeout, {http_text.duration(timeout)}"
+            raise self._refuse("retries.per_try_timeout", http_text.duration(per_try), want)
         declared, backends = self._split(split_only)
         cohorts = [self._cohort(f"cohorts[{i}]", cohort) for i, cohort in enumerate(given.get("cohorts", []))]
         groups = [json.dumps(cohort_rules.http_route(cohort), sort_keys=True) for cohort in cohorts]

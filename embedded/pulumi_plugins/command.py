@@ -36,7 +36,8 @@ def problems(inputs: Object) -> list[tuple[str, str]]:
     for key in TEXTS:
         if key in inputs and not isinstance(inputs[key], str):
             found.append((key, f"{key} must be a string"))
-    if not isinstance(inputs.get("environment", {}), dict):
+    environment = inputs.get("environment", {})
+    if not isinstance(environment, dict) and environment != UNKNOWN:
         found.append(("environment", "environment must be a map of strings"))
     if inputs.get("logging", "none") not in (*LOGGING, UNKNOWN):
         found.append(("logging", f"logging must be one of {', '.join(LOGGING)}"))

@@ -12,6 +12,7 @@ Object = dict[str, Any]
 SHELL = ["/bin/sh", "-c"]
 POLL_SECONDS = 0.05
 STOP_SECONDS = 10.0  # a tool that is interrupted may clean up for so long
+DRAIN_SECONDS = 1.0  # for the output after that; a process that has left the group may hold the pipes
 
 
 class CommandFailed(Exception):
@@ -53,10 +54,11 @@ def run(
     kept: dict[str, list[bytes]] = {"stdout": [], "stderr": [], "both": []}
 
     def read(name: str, stream: Any) -> None:
-        for line in stream:
-            kept[name].append(line)
-            kept["both"].append(line)
-            log(name, line.decode(errors="replace").rstrip("\n"))
+        with stream:
+            for line in stream:
+                kept[name].append(line)
+                kept["both"].append(line)
+                log(name, line.decode(errors="replace").rstrip("\n"))
 
     def write(stream: Any) -> None:
         try:
@@ -69,10 +71,9 @@ def run(
     if process.stdin:
         threads.append(threading.Thread(target=write, args=(process.stdin,)))
     for thread in threads:
+        thread.daemon = True  # one that waits for a process outside the group does not keep the plugin
         thread.start()
-    why = _wait(process, seconds, cancelled)
-    for thread in threads:
-        thread.join()
+    why = _wait(process, threads, seconds, cancelled)
     if why or process.returncode:
         code = process.returncode
         why = why or (f"exit status {code}" if code > 0 else f"signal {signal.Signals(-code).name}")
@@ -81,15 +82,30 @@ def run(
     return out, err
 
 
-def _wait(process: "subprocess.Popen[bytes]", seconds: float, cancelled: threading.Event) -> str:
-    """Wait for the end; return the reason for which the process had to be stopped, or an empty text."""
+def _wait(
+    process: "subprocess.Popen[bytes]", threads: list[threading.Thread], seconds: float, cancelled: threading.Event
+) -> str:
+    """Wait until the process has ended and its pipes are closed, also by children in the background.
+
+    Returns:
+        The reason for which it had to be stopped, or an empty text.
+    """
     end = time.monotonic() + seconds if seconds else float("inf")
-    while process.poll() is None:
+    while not _ended(process) or any(thread.is_alive() for thread in threads):
         if cancelled.is_set() or time.monotonic() > end:
             _stop(process)
+            drained = time.monotonic() + DRAIN_SECONDS
+            for thread in threads:
+                thread.join(max(0.0, drained - time.monotonic()))
             return "cancelled" if cancelled.is_set() else f"not done after {seconds:g} s"
         time.sleep(POLL_SECONDS)
+    process.wait()
     return ""
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> bool:
+    """Return True if the process has ended; its id stays taken, so that no other group can get it."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

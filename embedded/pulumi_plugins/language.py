@@ -1,5 +1,7 @@
 """Language host `pulumi-language-python`: runs programs and policy packs with the interpreter of this project.
 
+A runtime option `virtualenv` that names another virtual environment selects the interpreter of that one.
+
 It does not install dependencies, choose toolchains or generate code; these are errors that name the official plugin.
 """
 
@@ -19,10 +21,10 @@ HERE = Path(__file__).resolve().parent
 LOGGED = 32  # exit status of a program that has logged its error, as with the official language host
 
 
-def start_runner() -> "subprocess.Popen[str]":
-    """Start a process that imports the SDK while the engine plans, and then waits for its program."""
+def start_runner(python: str = sys.executable) -> "subprocess.Popen[str]":
+    """Start a process of `python` that imports the SDK while the engine plans, and then waits for its program."""
     return subprocess.Popen(
-        [sys.executable, "-u", str(HERE / "runner.py")],
+        [python, "-u", str(HERE / "runner.py")],
         stdin=subprocess.PIPE,
         stdout=sys.stdout,
         stderr=sys.stderr,
@@ -41,11 +43,28 @@ from embedded.pulumi_plugins.protocol import language_pb2, language_pb2_grpc, pl
 VERSION = importlib.metadata.version("pulumi")
 
 
-def missing(requirements: str) -> list[str]:
-    """Return the requirements that this interpreter does not meet.
+def own_environment(info: Any) -> Path | None:
+    """Return the virtual environment of a program's runtime option; None if it is this one or does not exist."""
+    named = dict(info.options).get("virtualenv")
+    if not isinstance(named, str):
+        return None
+    folder = Path(info.root_directory, named)
+    other = (folder / "bin" / "python").exists() and folder.resolve() != Path(sys.prefix).resolve()
+    return folder if other else None
+
+
+def interpreter(info: Any) -> str:
+    """Return the interpreter of a program."""
+    own = own_environment(info)
+    return str(own / "bin" / "python") if own else sys.executable
+
+
+def missing(requirements: str, packages: list[str] | None = None) -> list[str]:
+    """Return the requirements that an interpreter does not meet.
 
     Args:
         requirements: Text of a requirements file.
+        packages: The interpreter's folders of packages; those of this one without it.
 
     Raises:
         InvalidRequirement: A line is not a requirement, such as an option of pip's.
@@ -61,10 +80,9 @@ def missing(requirements: str) -> list[str]:
         wanted = Requirement(text)
         if wanted.marker and not wanted.marker.evaluate():
             continue
-        try:
-            if importlib.metadata.version(wanted.name) not in wanted.specifier:
-                found.append(text)
-        except importlib.metadata.PackageNotFoundError:
+        there = importlib.metadata.distributions(name=wanted.name, path=sys.path if packages is None else packages)
+        version = next((each.version for each in there), None)
+        if version is None or version not in wanted.specifier:
             found.append(text)
     return found
 
@@ -134,11 +152,13 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
             "engine": request.args[0] if request.args else "",
             "parallel": request.parallel,
             "preview": request.dryRun,
+            "root": request.info.root_directory,
             "config": dict(request.config),
             "secrets": list(request.configSecretKeys),
         }
         with self._lock:
-            child = _first.pop() if _first else start_runner()
+            python = interpreter(request.info)
+            child = _first.pop() if _first and python == sys.executable else start_runner(python)
             self._children.add(child)
         try:
             child.communicate(json.dumps(given))
@@ -154,7 +174,7 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
         """Run a plugin written in Python, such as a policy pack, and stream its output."""
         program = request.info.program_directory or request.program
         child = subprocess.Popen(
-            [sys.executable, "-u", program, *request.args],
+            [interpreter(request.info), "-u", program, *request.args],
             cwd=request.pwd or None,
             # The environment of the engine alone: this host's own may have more.
             env=dict(item.split("=", 1) for item in request.env),
@@ -184,15 +204,17 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
     def InstallDependencies(self, request: Any, context: Any) -> Iterator[Any]:
         """Install nothing; fail if a requirement of the folder is not met."""
         file = Path(request.info.program_directory or request.directory, "requirements.txt")
+        own = own_environment(request.info)
+        packages = [str(path) for path in own.glob("lib/python3*/site-packages")] if own else None
         try:
-            absent = missing(file.read_text())
+            absent = missing(file.read_text(), packages)
         except (OSError, ValueError) as error:
             context.abort(
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"the language host of this project installs nothing: {file}: {str(error).splitlines()[0]}",
             )
         if absent:
-            said = f"{file} asks for {', '.join(absent)}, which {sys.executable} does not have"
+            said = f"{file} asks for {', '.join(absent)}, which {interpreter(request.info)} does not have"
             context.abort(grpc.StatusCode.UNIMPLEMENTED, f"the language host of this project installs nothing: {said}")
         yield from ()
 

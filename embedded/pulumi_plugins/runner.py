@@ -16,8 +16,10 @@ from typing import Any
 # Imported before the document comes, which saves time; the program would import them anyway.
 import grpc
 import pulumi
-import pulumi_kubernetes  # noqa: F401
 from pulumi.runtime import reset_options, run_in_stack, set_all_config
+
+with suppress(ImportError):  # a program's own virtual environment may do without
+    import pulumi_kubernetes  # noqa: F401
 
 LOGGED = 32
 
@@ -41,6 +43,7 @@ def run(given: dict[str, Any]) -> int:
         parallel=given["parallel"],
         preview=given["preview"],
         organization=given["organization"],
+        root_directory=given["root"],
     )
     set_all_config(given["config"], given["secrets"])
     os.chdir(given["pwd"] or ".")

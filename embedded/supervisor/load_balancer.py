@@ -4,7 +4,7 @@ import asyncio
 import errno
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from embedded.supervisor.relay import Relay
 Object = dict[str, Any]
 HIGHER = 8000  # port 80 is served at 8080 where the user may not open it
 LARGEST = 254
+IN_USE = "AddressInUse"
 RETRY_SECONDS = 5.0
 log = logging.getLogger("supervisor")
 
@@ -119,9 +120,9 @@ class LoadBalancer:
             target = {"address": address, "cluster": service["spec"].get("clusterIP"), "ports": _ports(service)}
             if key not in self._serving or self._serving[key][0] != target:
                 await self._close(key)
-                self._open(key, target)
+            self._open(key, target)
             opened = self._serving[key][2]
-            complete &= not any(each.error == "AddressInUse" for each in opened)
+            complete &= not any(each.error == IN_USE for each in opened)
             try:
                 await self._report(service, address, opened)
             except (ApiError, aiohttp.ClientError, OSError) as error:
@@ -130,11 +131,18 @@ class LoadBalancer:
         return complete
 
     def _open(self, key: str, target: Object) -> None:
-        tasks, opened = [], []
+        """Open the ports of a Service that are not open; try only those again that were in use."""
+        _, tasks, before = self._serving.get(key, ({}, [], []))
+        known = {(each.port, each.protocol): each for each in before if each.error != IN_USE}
+        declared = {port for port, protocol in target["ports"] if protocol == "TCP"}
+        opened = []
         for port, protocol in target["ports"]:
+            if (port, protocol) in known:
+                opened.append(known[port, protocol])
+                continue
             found, served, error = None, port, "UnsupportedProtocol"
             if protocol == "TCP":
-                found, served, error = listen(self._ports.listen, target["address"], port)
+                found, served, error = listen(self._ports.listen, target["address"], port, declared)
             if found is not None:
                 relay = Relay(found, (target["cluster"], port))
                 tasks.append(asyncio.create_task(relay.run()))
@@ -162,18 +170,22 @@ def _ports(service: Object) -> list[tuple[int, str]]:
     return [(int(each["port"]), str(each.get("protocol", "TCP"))) for each in service["spec"].get("ports") or []]
 
 
-def listen(opener: Callable[[str, int], Any], address: str, port: int) -> tuple[Any, int, str]:
-    """Open a port, or a higher one where low ports are refused.
+def listen(
+    opener: Callable[[str, int], Any], address: str, port: int, declared: Container[int] = ()
+) -> tuple[Any, int, str]:
+    """Open a port, or a higher one where low ports are refused; never a higher one that is `declared` itself.
 
     Returns:
         The socket or None, the port that it has, and the reason if it is not `port`.
     """
     for served in (port, port + HIGHER):
+        if served != port and served in declared:
+            break
         try:
             return opener(address, served), served, "" if served == port else "PermissionDenied"
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM):
-                return None, served, "AddressInUse"
+                return None, served, IN_USE
     return None, port, "PermissionDenied"
 
 

@@ -152,7 +152,7 @@ class ClusterSnapshot:
 
     def is_complete_for(self, namespace: str) -> bool:
         """Return True if a resource of `namespace` that is not found does not exist."""
-        return not self.error or bool(self.find("Namespace", "", namespace))
+        return not self.error or any(not item.patch for item in self.find("Namespace", "", namespace))
 
     @property
     def searched(self) -> str:

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.e2e.browsing import Problems, chromium_running, keep
 from tests.unit.dashboard.states import States, snapshot
+from waypoint_lab.cli.dashboard import redirecting
 from waypoint_lab.dashboard.actions import PageActions
 from waypoint_lab.dashboard.feed import PageFeed
 from waypoint_lab.dashboard.server import serving
@@ -153,6 +154,29 @@ def test_button_runs_its_command_after_a_second_press_by_keyboard(page: Page, tm
     page.keyboard.press("Enter")
     page.get_by_text("ended with status 0").wait_for(state="attached")
     assert (tmp_path / "ran").read_text() == "canary promote"
+
+
+def test_refusal_stays_until_the_next_press(page: Page, address: str) -> None:
+    button, refused = page.locator("button[data-action=promote]"), page.locator("#refused")
+    page.route("**/actions/promote", lambda route: route.fulfill(status=200, content_type="text/plain", body="no\n"))
+    button.click()
+    refused.wait_for()
+    page.wait_for_timeout(2500)  # two events
+    assert refused.inner_text() == "no"
+    page.unroute("**/actions/promote")
+    button.click()
+    page.locator("dialog[open]").wait_for()
+    assert refused.is_hidden()
+    page.keyboard.press("Escape")
+
+
+def test_page_opens_through_the_file_that_leads_to_it(browser: Browser, address: str) -> None:
+    found = browser.new_page()
+    with redirecting(address) as uri:
+        found.goto(uri)
+        found.locator(CANARY).wait_for(state="attached", timeout=LIMIT_MILLISECONDS)
+    assert address == found.url
+    found.close()
 
 
 def test_another_site_cannot_press_a_button(browser: Browser, address: str, tmp_path: Path) -> None:

@@ -179,14 +179,17 @@ def test_foreign_origin_or_missing_token_gets_403(address: str, context: Browser
 def test_dashboard_opens_its_page_in_the_browser(scene: Scene, tmp_path: Path) -> None:
     opened = tmp_path / "opened"
     browser = tmp_path / "browser"
-    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    browser.write_text(f'#!/bin/sh\n(echo "$1"; cat "${{1#file://}}") > {opened}.new && mv {opened}.new {opened}\n')
     browser.chmod(0o755)
     command = shlex.split(documented("docs/dashboard.md", "lab dashboard --open"))
     process = scene.start("env", f"BROWSER={browser}", *command)
     assert process.stdout
     try:
         address = process.stdout.readline().strip()
-        until(lambda: opened.exists() and opened.read_text().strip() == address, 20, "the browser gets the address")
+        until(opened.exists, 20, "the browser gets a file")
+        argument, _, content = opened.read_text().partition("\n")
+        assert address not in argument, "other users can read the arguments of a process"
+        assert f"url={address}" in content
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=30)
         assert process.returncode == 0, out + errors

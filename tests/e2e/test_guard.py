@@ -83,7 +83,7 @@ def test_guard_passes_a_harmless_change_in_the_cluster_of_a_kubeconfig(busy: Sce
     (busy.folder / "route.yaml").write_text(http_route("reviews", filters=[header("harmless")]))
     command = documented(
         "docs/guard.md",
-        "lab guard --namespace shop --context prod -- kubectl apply -f route.yaml",
+        "lab guard --namespace shop --context prod -- kubectl --context prod apply -f route.yaml",
         {"shop": NAMESPACE, "prod": context, "lab guard": f"{QUICK} --kubeconfig {busy.environment['KUBECONFIG']}"},
     )
     # The command gets the kubeconfig that is watched.

@@ -60,6 +60,19 @@ def injected() -> Iterator[Case]:
     yield name, snapshot(faulty, live=(namespace(**PRODUCTION),)), {}, said
     yield name, snapshot(faulty, live=(namespace(**PRODUCTION),)), {"namespaceLabels": {"tier": "live"}}, ""
     yield name, snapshot(virtual_service("r", {}), stack="prod"), {}, ""
+    # A resource of another namespace, for Services of production.
+    place, to = namespace(**PRODUCTION), {"route": [{"destination": {"host": "r.n.svc.cluster.local"}}]}
+    outside = virtual_service("r.n.svc.cluster.local", slow, namespace="edge")
+    yield name, snapshot(outside, live=(place,)), {}, said.replace(" n/v", " edge/v")
+    at_ingress = thing(
+        "VirtualService",
+        "v",
+        {"hosts": ["www.example.com"], "gateways": ["g"], "http": [{**slow, **to}, {}]},
+        namespace="edge",
+    )
+    yield name, snapshot(at_ingress, live=(place,)), {}, said.replace(" n/v", " edge/v")
+    healthy = virtual_service("other.edge", slow, to, namespace="edge")
+    yield name, snapshot(healthy, live=(place,)), {}, ""  # only a rule without the fault goes there
     said = "ConfigMap n/c: injects a fault, and stack prod-eu is production"
     yield name, snapshot(upstream(1), stack="prod-eu"), {"stacks": ["prod-*"]}, said
 

@@ -54,6 +54,10 @@ def jumps() -> Iterator[Case]:
     other_name = said.replace("n/r:", "n/new:")
     yield name, snapshot(route(ninety, name="new"), live=(route(five),)), {}, other_name
     yield name, snapshot(route(ninety, service="other"), live=(route(five, name="x"),)), {}, ""
+    # A live route of another port is another one.
+    eighty, admin = ported(route(ninety, name="x"), 80), ported(route(five, name="y"), 9090)
+    yield name, snapshot(ported(route(ninety, name="new"), 9090), live=(eighty, admin)), {}, other_name
+    yield name, snapshot(ported(route(ninety, name="new"), 80), live=(admin,)), {}, ""
     # Cohorts are compared with themselves.
     cohort = {"matches": [{"headers": [{"name": "end-user", "value": "me"}]}]}
     seen = {"matches": [{"headers": [{"type": "Exact", "name": "end-user", "value": "me"}]}]}
@@ -85,6 +89,7 @@ def existence() -> Iterator[Case]:
     yield name, snapshot(route(refs), error="unreachable"), {}, ""
     said = "HTTPRoute n/r: Service n/s0 is not in the stack (the cluster could not be read)"
     yield name, snapshot(route(refs), *there[:2], error="unreachable"), {}, said
+    yield name, snapshot(route(refs), namespace(patch=True), service(), error="unreachable"), {}, ""
 
 
 def ported(item: Resource, port: int | None) -> Resource:
@@ -126,6 +131,11 @@ def binding() -> Iterator[Case]:
     yield name, snapshot(picks, live=(gateway(),)), {}, said
     guard = authorization("p", source(principals=["cluster.local/ns/n/sa/w"]), selector={"matchLabels": {"a": "b"}})
     yield name, snapshot(gateway(), guard), {}, ""  # of layer 4: ztunnel enforces it
+    shared = {**ENROLLED, "istio.io/use-waypoint-namespace": "gateways"}
+    for place in (namespace(**shared), service("reviews", **shared)):
+        yield name, snapshot(picks, live=(place,)), {}, said
+        yield name, snapshot(guard, live=(place,)), {}, ""
+    yield name, snapshot(picks, live=(namespace("other", **shared),)), {}, ""
     name = "allow-has-rules"
     yield name, snapshot(authorization("p", GET), authorization("q", action="DENY")), {}, ""
     said = "AuthorizationPolicy n/p: ALLOW without rules refuses every request"
@@ -169,6 +179,9 @@ def shadows() -> Iterator[Case]:
     ):
         yield name, pair(allow, deny), {}, ""
     yield name, pair(GET, GET, on("ratings")), {}, ""
+    yield name, pair(GET, {}, on("reviews", "ratings")), {}, said
+    wide = authorization("a", GET, **on("reviews", "ratings"))
+    yield name, snapshot(wide, authorization("d", {}, action="DENY", **reviews)), {}, ""  # ratings is still allowed
     alone = authorization("a", GET, **reviews)
     deny = authorization("d", GET, action="DENY", **reviews)
     said = "AuthorizationPolicy n/a: AuthorizationPolicy n/d refuses all that it allows"
@@ -194,6 +207,25 @@ def layer_7() -> Iterator[Case]:
     by_header = {"when": [{"key": "request.headers[x]", "values": ["1"]}]}
     said = "AuthorizationPolicy n/p: has no targetRefs, so no waypoint enforces request.headers[x]"
     yield name, snapshot(authorization("p", by_header), live=(ambient,)), {}, said
+    for field, rule_of in (
+        ("remoteIpBlocks", source(remoteIpBlocks=["203.0.113.0/24"])),
+        ("notRemoteIpBlocks", source(notRemoteIpBlocks=["203.0.113.0/24"])),
+        ("remote.ip", {"when": [{"key": "remote.ip", "values": ["203.0.113.0/24"]}]}),
+        ("connection.sni", {"when": [{"key": "connection.sni", "values": ["x"]}]}),
+    ):
+        text = f"AuthorizationPolicy n/p: has no targetRefs, so no waypoint enforces {field}"
+        yield name, snapshot(authorization("p", rule_of), live=(ambient,)), {}, text
+    for key in ("source.ip", "source.namespace", "source.principal", "destination.ip", "destination.port"):
+        rule_of = {"when": [{"key": key, "values": ["1"]}]}
+        yield name, snapshot(authorization("p", rule_of), live=(ambient,)), {}, ""
+    tokens = {"jwtRules": [{"issuer": "me"}]}
+    said = "RequestAuthentication n/a: has no targetRefs, so no waypoint enforces jwtRules"
+    picks = {"selector": {"matchLabels": {"app": "reviews"}}}
+    yield name, snapshot(thing("RequestAuthentication", "a", {**tokens, **picks}), live=(ambient,)), {}, said
+    bound_tokens = thing("RequestAuthentication", "a", {**tokens, **on("reviews")})
+    yield name, snapshot(bound_tokens, enrolled, live=(ambient,)), {}, ""
+    said = "RequestAuthentication n/a: nothing enforces jwtRules: Service n/reviews has no waypoint"
+    yield name, snapshot(bound_tokens, live=(ambient,)), {}, said
     said = "HTTPRoute n/r: nothing enforces its routing: Service n/reviews has no waypoint"
     yield name, snapshot(route(rule(1)), live=(ambient,)), {}, said
     yield name, snapshot(route(rule(1)), enrolled, live=(ambient,)), {}, ""

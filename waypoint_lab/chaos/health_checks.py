@@ -1,13 +1,11 @@
 """Check the application's health while faults are on."""
 
-import http.client
 import threading
-import time
-import urllib.error
-import urllib.request
+from urllib.parse import urlsplit
 
 from waypoint_lab.chaos.schedule_file import HealthCheck
 from waypoint_lab.errors import LabError
+from waypoint_lab.measure.http_answer import NoAnswerError, ask
 
 POLL_SECONDS = 0.5
 MOST_BYTES = 1 << 20  # of an answer that are read
@@ -30,16 +28,16 @@ class HealthMonitor:
 
     def problem(self) -> str:
         """Check once. Return the reason why the application is unhealthy; empty where it is healthy."""
-        url, until = self._check.url, time.monotonic() + self._check.seconds
+        url = urlsplit(self._check.url)
+        where = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()  # without a password
         try:
-            with urllib.request.urlopen(url, timeout=self._check.seconds) as answer:  # noqa: S310
-                text = _body(answer, until).decode(errors="replace")
-        except urllib.error.HTTPError as error:
-            return f"{url} answers {error.code}"
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            why = str(getattr(error, "reason", None) or error or type(error).__name__)
-            return f"{url} does not answer: {' '.join(why.split())}"
-        return "" if self._check.contains in text else f"{url} answers without {self._check.contains!r}"
+            status, text = ask(self._check.url, self._check.seconds, MOST_BYTES)
+        except NoAnswerError as error:
+            return f"{where} does not answer: {error}"
+        if status >= 400:
+            return f"{where} answers {status}"
+        found = self._check.contains in text.decode(errors="replace")
+        return "" if found else f"{where} answers without {self._check.contains!r}"
 
     def _run(self) -> None:
         failures = 0
@@ -68,20 +66,3 @@ class HealthMonitor:
         """End the thread."""
         self._stop.set()
         self._thread.join(self._check.seconds + 1)
-
-
-def _body(answer: http.client.HTTPResponse, until: float) -> bytes:
-    """Return the first MOST_BYTES of an answer.
-
-    Raises:
-        TimeoutError: It has not ended at `until`, by the monotonic clock.
-        HTTPException: It is cut.
-    """
-    body = b""
-    while len(body) < MOST_BYTES and (chunk := answer.read1(MOST_BYTES - len(body))):
-        body += chunk
-        if time.monotonic() > until:
-            raise TimeoutError("timed out")
-    if len(body) < MOST_BYTES and answer.length:
-        raise http.client.IncompleteRead(body, answer.length)
-    return body

@@ -19,8 +19,9 @@ from embedded import cluster
 from waypoint_lab import kubectl
 from waypoint_lab.cli import output
 from waypoint_lab.cli.main import Invocation
-from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.config.target import use_target
+from waypoint_lab.errors import ConfigError, LabError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.restore import recover, restored, selected
 from waypoint_lab.measure.stage_run import set_step
@@ -33,6 +34,7 @@ STEPS = ("kubectl apply", "weight step", "unchanged update", "empty program")
 # An unchanged update starts the Kubernetes provider, which reads the API's schema first; an empty program does not.
 RATIO_LIMITS = {("weight step", "unchanged update"): 1.5, ("unchanged update", "empty program"): 2.0}
 MEMORY_LIMIT_MIB = 1536.0
+WEIGHTS = 40  # of one step, so that the two steps of a round never have the same one
 EMPTY = "name: empty\nruntime: python\n"
 
 
@@ -75,15 +77,15 @@ def _up(folder: Path) -> float:
     return _pulumi(folder, "up", "--yes", "--skip-preview", "--suppress-progress")
 
 
-def rounds(stack: PulumiStack, count: int, report: Callable[[str], None]) -> dict[str, list[float]]:
-    """Return the seconds of each kind of step, interleaved. The stack is restored in the end.
+def rounds(stack: PulumiStack, count: int, report: Callable[[str], None], seen: dict[str, list[float]]) -> None:
+    """Add the seconds of each kind of step to `seen`, interleaved. The stack is restored in the end.
 
     Args:
         stack: The stack, on the embedded cluster.
         count: Number of rounds.
         report: Shows one line.
+        seen: Seconds by the step's name. It has those of all rounds before an error.
     """
-    seen: dict[str, list[float]] = {name: [] for name in STEPS}
     recover(stack, report)
     with tempfile.TemporaryDirectory() as name, selected(stack), restored(stack, report):
         empty = Path(name)
@@ -98,17 +100,16 @@ def rounds(stack: PulumiStack, count: int, report: Callable[[str], None]) -> dic
             envoy_config.wait(config)
             for number in range(count):
                 report(f"round {number + 1} of {count}")
-                config = set_step(stack, Step(on, {"canary.weight": 20 + number}))
+                config = set_step(stack, Step(on, {"canary.weight": 20 + number % WEIGHTS}))
                 seen["weight step"].append(_up(stack.folder))
                 envoy_config.wait(config, 0)  # the update itself has waited for Envoy
                 seen["unchanged update"].append(_up(stack.folder))
                 seen["empty program"].append(_up(empty))
-                seen["kubectl apply"].append(_apply(config, 60 + number))
+                seen["kubectl apply"].append(_apply(config, 60 + number % WEIGHTS))
         finally:
             set_step(stack, Step(()))
             stack.up()
             _pulumi(empty, "destroy", "--yes", "--skip-preview", "--remove")
-    return seen
 
 
 @click.command()
@@ -120,12 +121,25 @@ def bench(invocation: Invocation, count: int, as_json: bool) -> int:
 
     It uses stack dev on the embedded cluster. Exit status 1 where a ratio or the memory is above its limit.
     """
+    stack = PulumiStack(cluster.PROJECT_FOLDER, STACK)
+    if stack.file.exists() and (kind := stack.masked_config().target.kind) != "embedded":
+        raise ConfigError(f"{PROJECT}:target.kind: stack {STACK} is on {kind}; lab bench is for the embedded cluster")
     use_target(invocation.state, LabConfig())
     os.environ["PULUMI_SKIP_UPDATE_CHECK"] = "true"
     memory = cluster.memory(invocation.state) / 2**20
-    stack = PulumiStack(cluster.PROJECT_FOLDER, STACK)
-    with Journal(stack.folder, STACK).locked():
-        seen = rounds(stack, count, output.reporter("bench"))
+    seen: dict[str, list[float]] = {name: [] for name in STEPS}
+    try:
+        with Journal(stack.folder, STACK).locked():
+            rounds(stack, count, output.reporter("bench"), seen)
+    except LabError:
+        if all(seen.values()):
+            _show(seen, memory, as_json=as_json)
+        raise
+    return _show(seen, memory, as_json=as_json)
+
+
+def _show(seen: dict[str, list[float]], memory: float, *, as_json: bool) -> int:
+    """Print the times and the memory in MiB; return 1 where a ratio or the memory is above its limit."""
     median = {name: statistics.median(values) for name, values in seen.items()}
     limits = {f"{step} / {base}": limit for (step, base), limit in RATIO_LIMITS.items()}
     ratios = {f"{step} / {base}": median[step] / median[base] for step, base in RATIO_LIMITS}

@@ -24,7 +24,7 @@ def rollback(invocation: Invocation, stack: str) -> None:
     started from.
     """
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
-    use_target(invocation.state, pulumi_stack.config())
+    use_target(invocation.state, pulumi_stack.masked_config())
     journal = Journal(PROJECT_FOLDER, stack)
     report = output.reporter("rollback")
     with journal.locked(), observers.observed(journal, pulumi_stack, report):

@@ -10,10 +10,11 @@ from waypoint_lab.chaos import blast_radius
 from waypoint_lab.cli import output
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.config.target import stack_config, use_target
+from waypoint_lab.config.target import use_target
 from waypoint_lab.errors import NotSyncedError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.verify import Measurement, measure
+from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.stages import fault_expiry
 from waypoint_lab.stages.table import expectations
 
@@ -49,8 +50,9 @@ def _lines(document: dict[str, Any], config: LabConfig, *, measured: bool) -> li
 
 
 def _show(invocation: Invocation, stack: str, *, measured: bool, as_json: bool) -> int:
-    config = stack_config(PROJECT_FOLDER, stack)
-    use_target(invocation.state, config)
+    pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
+    use_target(invocation.state, pulumi_stack.masked_config())
+    config = pulumi_stack.config()
     verdicts: list[Measurement] = []
     document = _report(config, verdicts, measured=measured)
     passed = not document["obstacles"] and all(item.passed for item in verdicts)

@@ -178,7 +178,9 @@ def permissions(reviews: list[Object]) -> list[Check]:
                 subresource = f"/{asked['subresource']}" if asked.get("subresource") else ""
                 denied.append(f"{asked['verb']} {asked['resource']}{subresource}")
         user = kind == "SelfSubjectAccessReview"
-        what, fix = ("your permissions", "ask for a Role with them") if user else ("istiod's permissions", AMBIENT)
+        what, fix = "your permissions", "ask for a Role with them"
+        if not user:
+            what, fix = "istiod's permissions", f"grant them to {own[0]['spec'].get('user')}, as Istio's chart does"
         if denied:
             found.append(_missing(what, f"not allowed in {namespace}: {', '.join(denied)}", fix))
         else:

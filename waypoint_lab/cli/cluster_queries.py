@@ -86,9 +86,11 @@ def _mesh(config: LabConfig) -> list[Check]:
     classes = kubectl.items(config.target, "gatewayclasses.gateway.networking.k8s.io", "istio-waypoint")
     what = ("deployments,daemonsets", "--all-namespaces", "--selector", "app in (istiod, ztunnel)")
     parts = kubectl.items(config.target, *what)
-    return cluster_checks.ambient(
-        classes, parts, cluster_checks.CANARY if config.waypoint.canary else cluster_checks.ISTIO
-    )
+    wanted = cluster_checks.CANARY if config.waypoint.canary else cluster_checks.ISTIO
+    revision = config.waypoint.revision
+    # Of several control planes the last one counts: the waypoint's.
+    own = [item for item in parts if revision and item["metadata"].get("labels", {}).get("istio.io/rev") == revision]
+    return cluster_checks.ambient(classes, [*parts, *own], wanted)
 
 
 def _namespaces(config: LabConfig) -> list[Check]:
@@ -151,10 +153,28 @@ def _permissions(config: LabConfig) -> list[Check]:
 
 
 def _istiod(config: LabConfig) -> list[Check]:
-    user = "system:serviceaccount:istio-system:istiod"
+    canary = config.waypoint.canary
+    revisions = [config.waypoint.revision, *([canary.revision] if canary else [])]
+    return [*dict.fromkeys(check for revision in dict.fromkeys(revisions) for check in _istiod_of(config, revision))]
+
+
+def _istiod_of(config: LabConfig, revision: str) -> list[Check]:
+    """Check the accounts of a revision's istiod, or of every istiod; one that has the permissions is enough."""
+    labels = f"app=istiod,istio.io/rev={revision}" if revision else "app=istiod"
+    found = kubectl.items(config.target, "deployments", "--all-namespaces", "--selector", labels)
+    users = [
+        f"system:serviceaccount:{item['metadata']['namespace']}:"
+        f"{item['spec']['template']['spec'].get('serviceAccountName') or 'default'}"
+        for item in found
+    ]
+    if not users:
+        return [Check("istiod's permissions", State.UNKNOWN, f"cannot be asked for (no Deployment has {labels})")]
     needs = [*ISTIOD_NEEDS, *(ISTIOD_PARAMETER_NEEDS if config.waypoint.has_parameters else [])]
-    asked = [question for space in config.namespaces for question in _allowed(space, needs, user)]
-    return _reviewed(config, user, asked)
+    answers = []
+    for user in dict.fromkeys(users):
+        asked = [question for space in config.namespaces for question in _allowed(space, needs, user)]
+        answers.append(_reviewed(config, user, asked))
+    return next((one for one in answers if all(check.state is State.OK for check in one)), answers[0])
 
 
 def _metrics(config: LabConfig) -> list[Check]:

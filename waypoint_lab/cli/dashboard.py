@@ -1,8 +1,10 @@
 """`lab dashboard`: show traffic and promotion in a browser."""
 
+import tempfile
 import threading
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
@@ -42,6 +44,19 @@ def declared_weights(folder: Path, stack: str) -> Callable[[], Sequence[float]]:
     return read
 
 
+@contextmanager
+def redirecting(address: str) -> Iterator[str]:
+    """Keep a file that leads a browser to an address. Return its URI.
+
+    Every user of the machine can read the arguments of the browser's process; this user alone can read the file.
+    """
+    with tempfile.TemporaryDirectory(prefix="waypoint-lab-page-") as folder:  # of mode 0700
+        file = Path(folder) / "dashboard.html"
+        file.touch(0o600)
+        file.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={address}">\n')
+        yield file.as_uri()
+
+
 @click.command()
 @click.option(
     "--port",
@@ -74,10 +89,14 @@ def dashboard(invocation: Invocation, port: int, open_page: bool, stack: str) ->
             actions = PageActions(lab_command(invocation.state), PROJECT_FOLDER, stack, weights, lambda: feed.busy)
             feed.actions = actions.document
             try:
-                with serving(port, feed, actions) as access, signals.handled(lambda *_: ended.set()):
+                with (
+                    serving(port, feed, actions) as access,
+                    signals.handled(lambda *_: ended.set()),
+                    ExitStack() as opened,
+                ):
                     click.echo(access.address)
                     report("open this address in a browser of this machine; Ctrl-C ends the dashboard")
-                    if open_page and not webbrowser.open(access.address):
+                    if open_page and not webbrowser.open(opened.enter_context(redirecting(access.address))):
                         report("there is no browser to open; copy the address")
                     ended.wait()
             finally:

@@ -52,6 +52,7 @@ def stack_rules(rules: Rules, stack: PulumiStack, before: LabConfig | None) -> R
         expected={**declared.expectations(config), **rules.expected},
         may_be_silent=rules.may_be_silent | declared.without_requests(config),
         may_move=declared.moved(before, config),
+        of_stack=declared.services(config),
     )
 
 
@@ -135,7 +136,7 @@ def guard(
     if without_stack and not namespace:
         raise click.UsageError("--namespace is needed without a stack; name the namespace of the waypoints")
     named = LabConfig(target=ExistingTarget(kubeconfig=kubeconfig or "", context=context))
-    config = named if without_stack else PulumiStack(PROJECT_FOLDER, stack).config()
+    config = named if without_stack else PulumiStack(PROJECT_FOLDER, stack).masked_config()
     use_target(ctx.obj.state, config)
     if shutil.which(command[0]) is None:
         raise GuardError(f"{command[0]}: there is no such command; correct it, or its path")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from rich.console import Group
 from rich.text import Text
 
+from waypoint_lab.cli.output import printable, printable_cell
 from waypoint_lab.config.weights import shown
 from waypoint_lab.live.model import (
     BackendTraffic,
@@ -219,7 +220,7 @@ def lines(snapshot: TrafficSnapshot, width: int = WIDTH, height: int = HEIGHT, o
             spare -= len(more)
     if changes and spare > 0:
         tail += [Text("changes", "bold"), *changes[-spare:]] if spare > 1 else changes[-1:]
-    found = [*head, *table, *tail][:height]
+    found = [printable_cell(line) for line in [*head, *table, *tail][:height]]
     for line in found:
         line.no_wrap = True
         line.truncate(width, overflow="ellipsis")
@@ -238,7 +239,7 @@ def plain_lines(snapshot: TrafficSnapshot) -> Iterator[str]:
             weight = "-" if one.weight is None else f"{shown(round(one.weight, 2))}%"
             share = f"{percent(one.share.value if one.share else None)}% [{interval(one.share)}]" if one.share else "-"
             success = f"{percent(one.success.value)}% [{interval(one.success)}]" if one.success else "-"
-            yield (
+            yield printable(
                 f"{moment(snapshot.time)} {service.name}:{service.port} {one.name} weight {weight} share {share} "
                 f"rate {one.rate:.1f}/s success {success} p50 {seconds(one.p50_seconds)} p99 {seconds(one.p99_seconds)}"
             )
@@ -246,4 +247,4 @@ def plain_lines(snapshot: TrafficSnapshot) -> Iterator[str]:
 
 def plain_change(one: Change) -> str:
     """Return one line for a change, for a pipe."""
-    return f"{moment(one.time)} change {one.kind} {one.text}"
+    return printable(f"{moment(one.time)} change {one.kind} {one.text}")

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import click
 from embedded import cluster
 from waypoint_lab import signals
 from waypoint_lab.errors import LabError
+from waypoint_lab.masking import MaskedStream
 
 FAILURES = (LabError, cluster.ClusterError, subprocess.SubprocessError, OSError)
 
@@ -161,6 +163,11 @@ def main(argv: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     invocation = Invocation(cluster.default_state())
+    with redirect_stdout(MaskedStream(sys.stdout)), redirect_stderr(MaskedStream(sys.stderr)):
+        return _run(words, invocation)
+
+
+def _run(words: list[str], invocation: Invocation) -> int:
     try:
         return int(lab.main(words, prog_name="lab", standalone_mode=False, obj=invocation) or 0)
     except click.exceptions.Exit as error:

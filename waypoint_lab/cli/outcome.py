@@ -60,7 +60,7 @@ def show(found: Sequence[Difference], result: Verdict, *, latency: bool, as_json
     else:
         output.print_table(COLUMNS, [cells(item) for item in found])
     if not latency:
-        report("latency is not measured, because no access log of the waypoints had a request")
+        report("latency is not measured: no request of an access log was read")
     if result is Verdict.PASSED:
         return
     for item in found:
@@ -106,9 +106,10 @@ def compare(
     earlier, namespace = stored.load(before.read())
     waypoints = readers(invocation, namespace, kubeconfig, context)
     settle(waypoints, report)
-    found = compared(earlier, observed(waypoints, seconds, "after", report), rules)
+    later = observed(waypoints, seconds, "after", report)
+    found = compared(earlier, later, rules)
     result = verdict(found)
-    show(found, result, latency=earlier.answers is not None, as_json=as_json)
+    show(found, result, latency=None not in (earlier.answers, later.answers), as_json=as_json)
     if result is Verdict.INCONCLUSIVE and allow_inconclusive:
         return 0
     return EXIT_CODES[result]

@@ -38,6 +38,18 @@ def console(*, stderr: bool = False) -> Console:
     return found if found.is_terminal else OutputConsole(stderr=stderr, highlight=False, soft_wrap=True, width=1000)
 
 
+def printable(text: str) -> str:
+    """Return a text with `?` in place of each character that is not printable, such as an escape of a terminal."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def printable_cell(cell: object) -> Text:
+    """Return a cell or a line as rich text, with its styles and without characters that are not printable."""
+    found = cell.copy() if isinstance(cell, Text) else Text(str(cell))
+    found.plain = printable(found.plain)
+    return found
+
+
 def echo_error(line: str) -> None:
     """Print one line to standard error; drop it where nobody reads that any more, as a rollback may come next."""
     with suppress(OSError):
@@ -50,10 +62,11 @@ def reporter(name: str) -> Callable[[str], None]:
 
 
 def _report(name: str, line: str) -> None:
+    line = printable(f"{name}: {line}")
     if _shown_by:
-        _shown_by[-1](f"{name}: {line}")
+        _shown_by[-1](line)
     else:
-        echo_error(f"{name}: {line}")
+        echo_error(line)
 
 
 @contextmanager
@@ -83,7 +96,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, std
     for title in columns:
         table.add_column(title.lstrip(">"), justify="right" if title.startswith(">") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        table.add_row(*map(printable_cell, row))
     with suppress(OSError) if stderr else nullcontext():
         console(stderr=stderr).print(table)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from waypoint_lab import masking
 from waypoint_lab.cli import output
 from waypoint_lab.cli.main import FAILURES
 from waypoint_lab.config.settings import LabConfig
@@ -15,7 +16,6 @@ from waypoint_lab.kubectl import ClusterAccess
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.report import context
 from waypoint_lab.report.destination import ReportFolder
-from waypoint_lab.report.masking import masked, secrets
 from waypoint_lab.report.model import Report, Section
 
 report = output.reporter("report")
@@ -62,7 +62,6 @@ class Recording:
         self._destination, self._stack, self._state = destination, stack, state
         self._began = time.time()
         self._config = stack.config() if stack and destination else LabConfig()
-        self._hidden = _secrets(stack) if stack and destination else frozenset[str]()
 
     def write(
         self,
@@ -98,14 +97,8 @@ class Recording:
         found = Report(
             title, verdict, summary, self._began, time.time(), confidence, sections, versions, repeat, _set(config)
         )
-        for file in self._destination.write(masked(found, self._hidden)):
+        for file in self._destination.write(masking.hidden(found)):
             report(str(file))
-
-
-def _secrets(stack: PulumiStack) -> frozenset[str]:
-    """Return the secrets of a stack; none where its file has none, so that Pulumi is not asked."""
-    texts = [file.read_text() for file in (stack.file, stack.folder / "Pulumi.yaml") if file.exists()]
-    return secrets(stack) if any("secure:" in text for text in texts) else frozenset()
 
 
 def _set(value: object) -> dict[str, object]:

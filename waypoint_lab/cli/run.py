@@ -78,7 +78,7 @@ def run(
     rows = choose_stages(stages)
     destination = reports.prepared(report_folder, picture)
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
-    use_target(invocation.state, pulumi_stack.config())
+    use_target(invocation.state, pulumi_stack.masked_config())
     with Journal(PROJECT_FOLDER, stack).locked():
         if restore:
             recover(pulumi_stack, output.reporter("run"))

@@ -24,7 +24,7 @@ def verify(invocation: Invocation, stack: str, as_json: bool) -> int:
     Exit status 1 where a verdict is not a pass.
     """
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
-    file = pulumi_stack.config()
+    file = pulumi_stack.masked_config()
     use_target(invocation.state, file)
     declared = pulumi_stack.deployed()
     if line := deployed.ahead(file, declared, stack):

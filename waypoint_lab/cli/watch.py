@@ -58,7 +58,7 @@ class Lines:
         if snapshot.problem != self._problem:
             self._problem = snapshot.problem
             if self._problem:
-                click.echo(f"watch: {self._problem}", err=True)
+                click.echo(output.printable(f"watch: {self._problem}"), err=True)
         if snapshot.time - self._printed >= LINE_SECONDS:
             self._printed = snapshot.time
             for line in live_view.plain_lines(snapshot):
@@ -90,8 +90,9 @@ def watch(invocation: Invocation, seconds: float | None, window: float, probe: b
 
     Examples: lab watch --probe --seconds 60; lab watch --json --seconds 5 > snapshots.jsonl
     """
-    config = PulumiStack(PROJECT_FOLDER, stack).config()
-    use_target(invocation.state, config)
+    pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
+    use_target(invocation.state, pulumi_stack.masked_config())
+    config = pulumi_stack.config()
     until = time.monotonic() + (seconds or float("inf"))
     console = Console(highlight=False)
     with ExitStack() as opened:

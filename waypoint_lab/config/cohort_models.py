@@ -1,5 +1,6 @@
 """Model of a cohort: the requests of one group of users."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import msgspec
@@ -58,6 +59,31 @@ class CohortSettings(Model, frozen=True):
             joint = "&" if "?" in path else "?"
             return method, f"{path}{joint}{self.query}={self.value}", {}
         return self.method or method, self.path or self.path_prefix or path, {}
+
+    def matches(self, method: str, path: str, headers: Mapping[str, str]) -> bool:
+        """Return True for a request of the cohort; False where the value is a secret, which only Pulumi can read.
+
+        Args:
+            method: Its method.
+            path: Its path, with the query if there is one.
+            headers: Its headers.
+
+        Source: Gateway API, HTTPRouteMatch; Envoy compares the first query parameter of a name.
+        """
+        plain, _, query = path.partition("?")
+        given = {name.lower(): value.strip() for name, value in headers.items()}
+        if self.value == types.SECRET:
+            return False
+        if self.header:
+            return given.get(self.header.lower()) == self.value
+        if self.cookie:
+            return f"{self.cookie}={self.value}" in map(str.lstrip, given.get("cookie", "").split(";"))
+        if self.query:
+            sent = (part.partition("=") for part in query.split("&"))
+            return next((value for name, _, value in sent if name == self.query), None) == self.value
+        if self.path_prefix:
+            return f"{plain}/".startswith(f"{self.path_prefix.rstrip('/')}/")
+        return plain == self.path if self.path else method == self.method
 
     def __str__(self) -> str:
         """Return NAME=VALUE for a header, else the criterion before it, such as `cookie:NAME=VALUE` or `path:/cart`."""

@@ -4,7 +4,8 @@ from waypoint_lab.config.app_models import ROLES, AccessLogIdentify, AppSettings
 from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.decode import PROJECT, fields
 from waypoint_lab.config.models import StagesSettings
-from waypoint_lab.config.traffic_models import CanarySettings, GateSettings
+from waypoint_lab.config.traffic_models import CanarySettings, FaultSettings, GateSettings
+from waypoint_lab.config.types import SECRET
 from waypoint_lab.config.waypoint_models import WaypointSettings
 from waypoint_lab.errors import ConfigError
 
@@ -17,7 +18,13 @@ EXCLUDES: dict[str, tuple[str, ...]] = {**dict.fromkeys(_ROUTES, _FAULTS), **dic
 
 
 def check(
-    stages: StagesSettings, app: AppSettings, waypoint: WaypointSettings, canary: CanarySettings, *, exclusive: bool
+    stages: StagesSettings,
+    app: AppSettings,
+    waypoint: WaypointSettings,
+    canary: CanarySettings,
+    fault: FaultSettings,
+    *,
+    exclusive: bool,
 ) -> None:
     """Check the settings that depend on each other.
 
@@ -26,6 +33,7 @@ def check(
         app: The application.
         waypoint: The waypoint.
         canary: The canary.
+        fault: The fault.
         exclusive: Routes and faults are two objects, which exclude each other.
 
     Raises:
@@ -36,6 +44,7 @@ def check(
         _app(app),
         _backends(stages, app, waypoint),
         _cohorts(stages, app, canary.cohort),
+        _fault(stages, app, fault),
         _gateways(app, waypoint),
         _identify(stages, app),
         _canary(stages, canary),
@@ -91,9 +100,7 @@ def _backends(stages: StagesSettings, app: AppSettings, waypoint: WaypointSettin
 def _cohort(name: str, cohort: CohortSettings, app: AppSettings) -> str:
     if cohort.problem:
         return f"{name}: {cohort.problem}"
-    method, path, headers = cohort.request(app.request.method, app.request.path)
-    own = {key.lower(): value for key, value in app.request.headers.items()}
-    if (method, path) == (app.request.method, app.request.path) and headers.items() <= own.items():
+    if cohort.matches(app.request.method, app.request.path, app.request.headers):
         return f"{name}: app.request is in this cohort, too, so others cannot be measured; change one of both"
     return ""
 
@@ -115,9 +122,17 @@ def _cohorts(stages: StagesSettings, app: AppSettings, canary: CohortSettings | 
         return f"app.cohorts.{unknown}: there is no app.backends.{unknown}; set it, or turn stages.premium off"
     names: dict[str, str] = {}
     for name, cohort in named.items() if stages.canary else [*named.items()][: len(app.cohorts)]:
-        if str(cohort) in names:
+        if str(cohort) in names and cohort.value != SECRET:
             return f"{name}: it matches the same requests as {names[str(cohort)]}; use another one"
         names[str(cohort)] = name
+    return ""
+
+
+def _fault(stages: StagesSettings, app: AppSettings, fault: FaultSettings) -> str:
+    if fault.header is None or not (stages.delay or stages.abort):
+        return ""
+    if CohortSettings(header=fault.header.name, value=fault.header.value).matches("", "", app.request.headers):
+        return "fault.header: app.request has this header, too, so others cannot be measured; change one of both"
     return ""
 
 
@@ -137,7 +152,8 @@ def _identify(stages: StagesSettings, app: AppSettings) -> str:
     for backend, value in values.items():
         if not value:
             return f"app.identify.values.{backend}: it is missing; add the value of this backend"
-    if len(set(values.values())) < len(values):
+    known = [value for value in values.values() if value != SECRET]
+    if len(set(known)) < len(known):
         return f"app.identify.values: {', '.join(values)} must differ; give each a value of its own"
     return ""
 

@@ -21,9 +21,10 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
-def bad(path: str, value: object, want: str) -> ConfigError:
+def bad(path: str, value: object, want: str, hint: str = "") -> ConfigError:
     """Return the error about a wrong value."""
-    return ConfigError(f"{PROJECT}:{_printable(path)}: {json.dumps(value, default=str)} is not valid; use {want}")
+    text = json.dumps(value, default=str)
+    return ConfigError(f"{PROJECT}:{_printable(path)}: {text} is not valid; use {want}{hint}")
 
 
 def unknown(path: str, name: str, known: Iterable[str]) -> ConfigError:
@@ -141,10 +142,22 @@ def _single(kind: Any, value: object, path: str) -> Any:
     try:
         found = msgspec.convert(given, kind)
     except msgspec.ValidationError:
-        raise bad(path, value, expected(kind)) from None
+        raise bad(path, value, expected(kind), _quoted(kind, value, path)) from None
     if meta and meta.extra and not meta.extra["check"](found):
         raise bad(path, value, expected(kind))
     return found
+
+
+def _quoted(kind: Any, value: object, path: str) -> str:
+    """Return how to give a boolean as text; empty where this text is not valid either."""
+    if not isinstance(value, bool):
+        return ""
+    text = json.dumps(value)
+    try:
+        _single(kind, text, path)
+    except ConfigError:
+        return ""
+    return f'; quote it as text: "{text}" (pulumi config set --type string)'
 
 
 def _item(plain: Any, item: object) -> object:

@@ -125,7 +125,8 @@ class LabConfig(Model, frozen=True):
         return config
 
     def _check(self) -> None:
-        combinations.check(self.stages, self.app, self.waypoint, self.canary, exclusive=not self.uses_virtual_service)
+        parts = (self.stages, self.app, self.waypoint, self.canary, self.fault)
+        combinations.check(*parts, exclusive=not self.uses_virtual_service)
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, object]) -> "LabConfig":
@@ -149,10 +150,10 @@ class LabConfig(Model, frozen=True):
             ConfigError: As `from_mapping`.
         """
         prefix = f"{PROJECT}:"
-        return cls.from_mapping({key[len(prefix) :]: _parsed(v) for key, v in config.items() if key.startswith(prefix)})
+        return cls.from_mapping({key[len(prefix) :]: parsed(v) for key, v in config.items() if key.startswith(prefix)})
 
 
-def _parsed(value: object) -> object:
+def parsed(value: object) -> object:
     """Parse an object that Pulumi holds as JSON text; return other values as they are."""
     if isinstance(value, str) and value.startswith("{"):
         try:

@@ -1,27 +1,66 @@
 """Edit a stack's config file."""
 
+import copy
 import io
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from waypoint_lab.config.paths import Settings, put
-from waypoint_lab.config.settings import PROJECT
+from waypoint_lab.config.settings import PROJECT, parsed
+from waypoint_lab.errors import ConfigError
 
 
-def edited(text: str, settings: Settings) -> str:
-    """Return a stack's file with these settings of the lab, by path; comments and all other lines are kept."""
+def edited(text: str, settings: Settings, defaults: Settings = MappingProxyType({})) -> str:
+    """Return a stack's file with these settings of the lab, by path; comments and all other lines are kept.
+
+    An object that is JSON text becomes a map. An object that the project declares is copied, because Pulumi uses the
+    project's object only where the stack has none.
+
+    Args:
+        text: Text of the file.
+        settings: Values by path; None removes one.
+        defaults: The project's values, by path with the project's name.
+
+    Raises:
+        ConfigError: An object is one secret.
+    """
     from ruamel.yaml import YAML  # its import would delay each update of a stack with a gate
 
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 4096
     yaml.indent(mapping=2, sequence=4, offset=2)  # as Pulumi writes it
     document = yaml.load(text) or {}
-    document["config"] = document.get("config") or {}
-    put(document["config"], {f"{PROJECT}:{path}": value for path, value in settings.items()})
+    config = document["config"] = document.get("config") or {}
+    for path, value in settings.items():
+        name = f"{PROJECT}:{path.partition('.')[0]}"
+        if "." in path and (declared := _declared(name, config.get(name, defaults.get(name)))) is not None:
+            given = name in config
+            if given or value is not None or _holds(declared, path.split(".")[1:]):
+                config[name] = declared
+        put(config, {f"{PROJECT}:{path}": value})
     out = io.StringIO()
     yaml.dump(document, out)
     return out.getvalue()
+
+
+def _declared(name: str, value: object) -> object:
+    """Return an object as a map to write into; None where there is none."""
+    value = parsed(value)
+    if isinstance(value, dict) and set(value) == {"secure"}:
+        raise ConfigError(f"{name}: it is one secret, in which no setting can be changed; set its settings one by one")
+    return copy.deepcopy(value) if isinstance(value, dict) and not hasattr(value, "ca") else value
+
+
+def _holds(value: object, names: Sequence[str]) -> bool:
+    """Return True where a map has a value at a path."""
+    for name in names:
+        if not isinstance(value, dict) or name not in value:
+            return False
+        value = value[name]
+    return True
 
 
 def write(file: Path, text: str) -> None:

@@ -1,7 +1,9 @@
 """Read a stack's file, and prepare the environment for its cluster."""
 
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -12,14 +14,16 @@ from waypoint_lab.config.paths import put
 from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.config.types import SECRET
 from waypoint_lab.errors import ConfigError
+from waypoint_lab.masking import hidden
 
 
-def stack_config(folder: Path, stack: str = "dev") -> LabConfig:
-    """Read the configuration of a stack from its file, and the defaults of the project. Secrets are placeholders.
+def stack_config(folder: Path, stack: str = "dev", secrets: Mapping[str, str] = MappingProxyType({})) -> LabConfig:
+    """Read the configuration of a stack from its file, and the defaults of the project.
 
     Args:
         folder: The project.
         stack: Name of the stack.
+        secrets: Secrets by their encrypted text; a placeholder takes the place of others.
 
     Raises:
         ConfigError: There is no such file, or a setting is not valid.
@@ -27,30 +31,72 @@ def stack_config(folder: Path, stack: str = "dev") -> LabConfig:
     file = folder / f"Pulumi.{stack}.yaml"
     if not file.exists():
         raise ConfigError(f"{file.name}: there is no such file; choose a stack that exists")
-    config = _masked(_config(file))
+    config = _decrypted(_config(file), secrets)
+    for path, value in project_defaults(folder).items():
+        _add_default(config, path, value)
+    try:
+        return LabConfig.from_stack(config)
+    except ConfigError as error:
+        raise ConfigError(hidden(str(error))) from None
+
+
+def project_defaults(folder: Path) -> dict[str, Any]:
+    """Return the values of the project, by path with the project's name. Raises ConfigError."""
     project = _config(folder / "Pulumi.yaml")
-    for key in sorted(map(str, project)):
-        _add_default(config, key if ":" in key else f"{PROJECT}:{key}", project[key])
-    return LabConfig.from_stack(config)
+    found = {key if ":" in key else f"{PROJECT}:{key}": project[key] for key in sorted(map(str, project))}
+    return {path: _default(value) for path, value in found.items()}
+
+
+def _default(declared: Any) -> Any:
+    if isinstance(declared, dict):
+        return declared.get("value") if declared.get("default") is None else declared["default"]
+    return declared
+
+
+def encrypted(folder: Path, stack: str) -> dict[str, tuple[str | int, ...]]:
+    """Return the places of the secrets in a stack's file, by their encrypted text. Raises ConfigError."""
+    return dict(_encrypted(_config(folder / f"Pulumi.{stack}.yaml"), ()))
+
+
+def read_secrets(shown: Mapping[str, Any], places: Mapping[str, tuple[str | int, ...]]) -> dict[str, str]:
+    """Return the secrets by their encrypted text.
+
+    Args:
+        shown: The config as `pulumi config --json --show-secrets` prints it.
+        places: The places by encrypted text.
+    """
+    found = {}
+    for text, (name, *place) in places.items():
+        value = shown[str(name)].get("objectValue", shown[str(name)].get("value"))
+        for part in place:
+            value = value[part]
+        found[text] = str(value)
+    return found
+
+
+def _encrypted(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    if isinstance(value, dict) and set(value) == {"secure"}:
+        yield str(value["secure"]), place
+    elif isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _encrypted(item, (*place, name))
 
 
 def _config(file: Path) -> dict[str, Any]:
     """Return the object `config` of a file; empty without one."""
     try:
-        document = yaml.safe_load(file.read_text()) if file.exists() else None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file.name}: it is not valid YAML; fix it ({str(error).splitlines()[0]})") from None
+        document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        why = str(error).splitlines()[0]
+        raise ConfigError(f"{file.name}: it is not valid YAML in UTF-8; fix it ({why})") from None
     found = (document or {}).get("config") or {} if isinstance(document or {}, dict) else None
     if not isinstance(found, dict):
         raise ConfigError(f"{file.name}: config is not a map of settings; fix it")
     return found
 
 
-def _add_default(config: dict[str, Any], path: str, declared: Any) -> None:
+def _add_default(config: dict[str, Any], path: str, value: Any) -> None:
     """Add a value of the project that the stack's file does not set. Source: Pulumi, pkg/workspace, mergeConfig."""
-    value = declared
-    if isinstance(declared, dict):
-        value = declared.get("value") if declared.get("default") is None else declared["default"]
     place: Any = config
     for name in path.split("."):
         if not isinstance(place, dict):
@@ -61,11 +107,13 @@ def _add_default(config: dict[str, Any], path: str, declared: Any) -> None:
         place = place[name]
 
 
-def _masked(value: Any) -> Any:
-    """Return a stack's config with a placeholder for each secret, which only Pulumi can read."""
+def _decrypted(value: Any, secrets: Mapping[str, str]) -> Any:
+    """Return a stack's config with its secrets, and a placeholder for each that only Pulumi can read."""
     if isinstance(value, dict):
-        return SECRET if set(value) == {"secure"} else {key: _masked(item) for key, item in value.items()}
-    return [_masked(item) for item in value] if isinstance(value, list) else value
+        if set(value) == {"secure"}:
+            return secrets.get(str(value["secure"]), SECRET)
+        return {key: _decrypted(item, secrets) for key, item in value.items()}
+    return [_decrypted(item, secrets) for item in value] if isinstance(value, list) else value
 
 
 def use_target(state: Path, config: LabConfig) -> None:

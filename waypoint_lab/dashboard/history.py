@@ -24,8 +24,9 @@ class PageHistory:
     def add(self, snapshot: JsonSnapshot) -> Point:
         """Add a snapshot, and return its point.
 
-        A point has for each backend, by SERVICE/BACKEND, its share and rate in the last second, its success and
-        latencies in the window of the sampler, and its weight in Envoy. None means that nothing was measured.
+        A point has for each backend its share and rate in the last second, its success and latencies in the window of
+        the sampler, and its weight in Envoy, by the `_place` of its Service and its own. None means that nothing was
+        measured.
         """
         while len(self._last) > 1 and snapshot["time"] - self._last[1]["time"] >= SPAN_SECONDS:
             self._last.popleft()
@@ -41,28 +42,34 @@ class PageHistory:
         return point
 
 
+def _place(one: Mapping[str, Any]) -> str:
+    """Return NAMESPACE/NAME:PORT, as `place` of format.js does."""
+    return f"{one['namespace']}/{one['name']}:{one['port']}"
+
+
 def _backends(service: Mapping[str, Any], before: JsonSnapshot | None, time: float) -> Point:
     """Return the values of each backend of a Service."""
     backends: Sequence[Mapping[str, Any]] = service["backends"]
     earlier = {
-        (one["name"], two["name"]): two["total"]["requests"]
+        f"{_place(one)}/{_place(two)}": two["total"]["requests"]
         for one in (before or {"services": []})["services"]
         for two in one["backends"]
     }
     new: dict[str, int] = {}
-    for one in backends:
-        if (then := earlier.get((service["name"], one["name"]))) is not None:
-            new[one["name"]] = max(0, one["total"]["requests"] - then)
+    keys = [f"{_place(service)}/{_place(one)}" for one in backends]
+    for key, one in zip(keys, backends, strict=True):
+        if (then := earlier.get(key)) is not None:
+            new[key] = max(0, one["total"]["requests"] - then)
     total = sum(new.values())
     seconds = time - before["time"] if before else 0.0
     return {
-        f"{service['name']}/{one['name']}": {
-            "share": new[one["name"]] / total if total and one["name"] in new else None,
-            "rate": new[one["name"]] / seconds if seconds and one["name"] in new else None,
+        key: {
+            "share": new[key] / total if total and key in new else None,
+            "rate": new[key] / seconds if seconds and key in new else None,
             "success": one["success"]["value"] if one["success"] else None,
             "p50": one["p50_seconds"],
             "p99": one["p99_seconds"],
             "weight": one["live_weight"],
         }
-        for one in backends
+        for key, one in zip(keys, backends, strict=True)
     }

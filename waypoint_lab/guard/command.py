@@ -1,5 +1,6 @@
 """Run the command that changes something."""
 
+import math
 import os
 import select
 import signal
@@ -52,7 +53,8 @@ def run(
 ) -> CommandResult:
     """Run a command with the streams of this process.
 
-    It has a session of its own, so that it gets each signal once, whether a terminal or another process sent it.
+    It has a session of its own, so that it gets each signal once, whether a terminal or another process sent it. Where
+    it is asked to end, all processes of its group have ended when this returns, because a rollback may come next.
 
     Args:
         command: The command and its arguments.
@@ -67,6 +69,7 @@ def run(
     received: list[str] = []
     process: subprocess.Popen[bytes] | None = None
     began = reported = time.monotonic()
+    ended = math.inf  # of the command itself; a shell ends before the commands that it runs
 
     def receive(number: int, _frame: object) -> None:
         if forward:
@@ -82,14 +85,18 @@ def run(
             raise GuardError(f"{command[0]}: it cannot be started ({error.strerror}); correct the command") from None
         if received:  # between the two lines above
             _send(process, signal.SIGTERM)
-        while process.poll() is None:
+        while _lives(process, group=bool(received)):
             time.sleep(POLL_SECONDS)
             passed = time.monotonic() - began
             if passed > limit_seconds and "limit" not in received:
                 received.append("limit")
                 _send(process, signal.SIGTERM)
-            if passed > limit_seconds + STOP_SECONDS:
+            if process.returncode is not None:
+                ended = min(ended, passed)
+            if passed > min(limit_seconds, ended) + STOP_SECONDS:
                 _send(process, signal.SIGKILL)
+                if ended < math.inf:  # what remains of the group has ended, or is of another user
+                    break
             if time.monotonic() - reported > REPORT_SECONDS:
                 reported = time.monotonic()
                 report(f"the command runs for {passed:.0f} of {limit_seconds:g} s")
@@ -105,10 +112,23 @@ def _stream(descriptor: int) -> int:
     return subprocess.DEVNULL if any(events != select.POLLOUT for _, events in poll.poll(0)) else descriptor
 
 
+def _lives(process: "subprocess.Popen[bytes]", *, group: bool) -> bool:
+    """Return True while the command runs, or with `group`, anything that it has started in its group."""
+    if process.poll() is None:
+        return True
+    try:
+        if group:
+            os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # a process of another user
+        return True
+    return group
+
+
 def _send(process: "subprocess.Popen[bytes]", number: int) -> None:
     """Send a signal to the command and what it has started, as a terminal does."""
-    if process.poll() is None:
-        try:
-            os.killpg(process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            process.send_signal(number)
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        process.send_signal(number)

@@ -41,6 +41,7 @@ class Rules:
         expected: Declared shares by name of the Service.
         may_be_silent: Names of Services that may lose all requests.
         may_move: Names of Services whose undeclared shares may change, with those of the same routes.
+        of_stack: Names of Services in a stack's config, which the waypoints need not know.
     """
 
     error_rate: float = 0.01
@@ -50,6 +51,7 @@ class Rules:
     expected: Mapping[str, Expectation] = field(default_factory=dict)
     may_be_silent: frozenset[str] = frozenset()
     may_move: frozenset[str] = frozenset()
+    of_stack: frozenset[str] = frozenset()
 
 
 def compare(before: Observation, after: Observation, rules: Rules) -> list[Difference]:
@@ -60,10 +62,14 @@ def compare(before: Observation, after: Observation, rules: Rules) -> list[Diffe
         after: The traffic after it.
         rules: Accepted changes.
     """
+    unknown = list(_unknown(before, after, rules))
+    wrong = {item.where for item in unknown}
+    rules = replace(rules, expected={name: item for name, item in rules.expected.items() if name not in wrong})
     tests = list(_tests(before, after, rules))
     tail = rules.error_rate / max(1, len(tests))
     tolerance = Tolerance(rules.share, rules.failures, rules.p99_factor, tail)
-    found = [*_configuration(before, after, rules.may_be_silent), *filter(None, (test(tolerance) for test in tests))]
+    found = [*unknown, *_configuration(before, after, rules.may_be_silent)]
+    found += filter(None, (test(tolerance) for test in tests))
     if not any(sum(series.requests) for series in before.series.values()):
         needed = significance.fewer_needed(tail / 2, silence.HALF)
         text = "no destination had a request before the change"
@@ -95,13 +101,35 @@ def _note(before: Observation, after: Observation) -> str:
     return "".join(f"; {text}" for text in texts)
 
 
+def _unknown(before: Observation, after: Observation, rules: Rules) -> Iterator[Difference]:
+    """Yield the names of the rules that are no Service of the waypoints, such as misspelt ones."""
+    known: set[Destination] = set()
+    for seen in (before, after):
+        known.update(seen.series, seen.state.services, *seen.state.groups)
+        known.update(Destination(route.backend, 0) for route in seen.state.broken)
+    for kind, option, names in (
+        (Kind.SHARE, "--expect", rules.expected),
+        (Kind.RATE, "--allow-silent", rules.may_be_silent),
+    ):
+        for name in sorted(set(names) - rules.of_stack):
+            if not any(where.named(name) for where in known):
+                text = f"the waypoints know no Service of this name; correct {option}"
+                yield Difference(name, kind, Verdict.INCONCLUSIVE, text, suspicious=True)
+
+
 def _configuration(before: Observation, after: Observation, silent: frozenset[str]) -> Iterator[Difference]:
     for pod, message in after.state.rejections.items():
         same = before.state.rejections.get(pod) == message
         text = f"Envoy rejects its configuration{', as before' if same else ''}: {message}"
         result = Verdict.INCONCLUSIVE if same else Verdict.FAILED
         yield Difference(pod, Kind.CONFIGURATION, result, text, suspicious=same)
-    for route in sorted(after.state.broken - before.state.broken):
+    former: dict[tuple[Destination, str], float] = {}
+    for route in before.state.broken:
+        key = route.where, route.cluster
+        former[key] = max(route.share, former.get(key, 0.0))
+    for route in sorted(after.state.broken):
+        if route.share <= former.get((route.where, route.cluster), 0.0):
+            continue
         # A new Service whose Pods are not ready yet takes no requests from anybody.
         new = route.backend == route.where.host and route.where not in before.state.services
         accepted = any(route.where.named(name) or Destination(route.backend, 0).named(name) for name in silent)

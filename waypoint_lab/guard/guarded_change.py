@@ -110,12 +110,12 @@ def watch(source: Source, change: GuardedChange, report: Report) -> GuardResult:
     with handled(interrupt):
         before = observe(source, change.before_seconds, "before", report)
     if before.answers is None:
-        report("latency is not measured, because no access log of the waypoints has a request")
+        report("latency is not measured: no request of an access log was read")
     report(f"run {' '.join(change.command)}")
     began = time.time()
     command = run(change.command, change.limit_seconds, report, stdout=change.stdout)
     result = replace(_judged(source, change, before, command, report), before=before, began=began)
-    if before.answers is None:
+    if any(seen.answers is None for seen in (before, result.after) if seen):
         result = replace(result, not_measured=[Kind.LATENCY])
     if result.verdict is not Verdict.FAILED or not change.rollback:
         return result

@@ -14,11 +14,15 @@ class BrokenRoute(NamedTuple):
         where: The Service whose requests it takes.
         backend: Host that it sends them to; empty where it sends them nowhere.
         why: The reason.
+        cluster: Name of Envoy's cluster for that backend; empty where there is none.
+        share: Share of the route's requests, 0 to 1.
     """
 
     where: Destination
     backend: str
     why: str
+    cluster: str = ""
+    share: float = 1.0
 
 
 class Series(NamedTuple):

@@ -87,4 +87,4 @@ def broken(found: list[Route], endpoints: dict[str, int]) -> Iterator[BrokenRout
                 title = f"{backend.host}:{backend.port}" if backend else name
                 lacks = "has no healthy endpoint" if name in endpoints else "does not exist in the waypoint"
                 why = f"a route sends {100 * share:.3g} % of its requests to {title}, which {lacks}"
-                yield BrokenRoute(route.service, backend.host if backend else "", why)
+                yield BrokenRoute(route.service, backend.host if backend else "", why, name, share)

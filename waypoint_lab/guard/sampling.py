@@ -60,7 +60,8 @@ class Source:
 def observe(source: Source, seconds: float, what: str, report: Report) -> Observation:
     """Observe the traffic.
 
-    An interval whose counters cannot be read is joined with the next one.
+    An interval whose counters cannot be read is joined with the next one. Where the access log cannot be read, latency
+    is not measured.
 
     Args:
         source: The readers.
@@ -86,10 +87,19 @@ def observe(source: Source, seconds: float, what: str, report: Report) -> Observ
             reported = now
             requests = sum(item.requests for counts in counted for item in counts.values())
             report(f"{what}: {now - began:.0f} of {seconds:g} s, {requests} requests")
-    log = retried(lambda: source.log(times))
+    log = _log(source, times, report)
     known = sorted({name for counts in counted for name in counts})
     series = {where: _series(where, counted, log) for where in known}
     return Observation(times, series, retried(source.state), log.answers if log else None)
+
+
+def _log(source: Source, times: Sequence[float], report: Report) -> LoggedTraffic | None:
+    """Return the requests of the access logs; None where there are none, or where the logs cannot be read."""
+    try:
+        return retried(lambda: source.log(times))
+    except KubectlError as error:
+        report(f"latency is not measured: {error}")
+        return None
 
 
 def _series(where: Destination, counted: list[Mapping[Destination, Counted]], log: LoggedTraffic | None) -> Series:

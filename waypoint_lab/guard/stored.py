@@ -10,7 +10,7 @@ from waypoint_lab.guard.observation import BrokenRoute, Observation, Series, Way
 from waypoint_lab.guard.sampling import LEAST_INTERVALS
 from waypoint_lab.measure.endpoint_counters import Destination
 
-VERSION = 1
+VERSION = 2
 Latencies = Sequence[Sequence[float]]
 
 
@@ -27,7 +27,7 @@ def dump(observation: Observation, namespace: str) -> str:
         "series": [[*where, *_series(series)] for where, series in observation.series.items()],
         "answers": observation.answers,
         "rejections": state.rejections,
-        "broken": sorted([*route.where, route.backend, route.why] for route in state.broken),
+        "broken": sorted([*route.where, *route[1:]] for route in state.broken),
         "services": sorted(state.services),
         "groups": [sorted(group) for group in state.groups],
         "refused": state.refused,

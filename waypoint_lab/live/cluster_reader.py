@@ -33,8 +33,8 @@ class ClusterReader:
         """Keep the parts; nothing is read yet."""
         self._config, self._folder, self._stack, self._api = config, folder, stack, api
         self.objects, self.window = ClusterObjects(), Window(window_seconds)
-        self.routes: dict[RouteTarget, ServiceRoutes] = {}  # of the Envoy that changed last
-        self._routes: dict[str, dict[RouteTarget, ServiceRoutes]] = {}
+        self.routes: dict[RouteTarget, ServiceRoutes] = {}  # of all Envoys; where they differ, of the last to change
+        self._routes: dict[str, dict[RouteTarget, ServiceRoutes]] = {}  # by Pod, the last to change at the end
         self.live_changes: list[Change] = []
         self.updates: list[Change] = []
         self.woken = asyncio.Event()  # by a change of an object
@@ -43,7 +43,7 @@ class ClusterReader:
         self._logs: dict[str, asyncio.Task[None]] = {}
         self._processed: dict[str, int] = {}
         self._again: dict[str, float] = {}  # time by the monotonic clock before which a Pod is not asked again
-        self._old_pods: set[str] | None = None  # those of the start, whose first counters are from before
+        self._old_pods: set[str] | None = None  # of the start and not counted yet: their first counters are from before
 
     def problem(self) -> str:
         """Return the reason why something cannot be read; empty where all is read."""
@@ -88,6 +88,8 @@ class ClusterReader:
             except KubectlError as error:
                 if "forbidden" in str(error):
                     self._problems["log"] = f"log of {pod} cannot be read ({error}); grant `get` on pods/log there"
+            except ODD as error:
+                self._problems["log"] = f"log of {pod}: unknown line ({type(error).__name__})"
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _follow_updates(self) -> None:
@@ -112,12 +114,10 @@ class ClusterReader:
         answers = dict(zip(pods, await asyncio.gather(*(self._ask(pod) for pod in pods)), strict=True))
         counters = {pod: found[0] for pod, found in answers.items() if found}
         self._add(counters)
-        stale = [pod for pod, found in answers.items() if found and found[1] != self._processed.get(pod)]
         changed = False
-        for pod in stale:
-            changed |= await self._read_routes(pod)
-            if found := answers[pod]:
-                self._processed[pod] = found[1]
+        for pod, found in answers.items():
+            if found and found[1] != self._processed.get(pod):
+                changed |= await self._read_routes(pod, found[1])
         if changed:
             fresh = await asyncio.gather(*(self._ask(pod) for pod in pods))
             known = {pod: found[0] for pod, found in zip(pods, fresh, strict=True) if found}
@@ -125,9 +125,9 @@ class ClusterReader:
         return changed
 
     def _add(self, counters: dict[str, Endpoints]) -> None:
-        now, known = time.time(), set(self._processed)
-        old = {pod: found for pod, found in counters.items() if pod in (self._old_pods or ()) and pod not in known}
-        self.window.baseline(EndpointCounters(old))
+        now, waited = time.time(), self._old_pods or set()
+        self.window.baseline(EndpointCounters({pod: found for pod, found in counters.items() if pod in waited}))
+        waited.difference_update(counters)
         if not self.window.began:
             self.window.start(EndpointCounters(counters), now)
         else:
@@ -140,6 +140,7 @@ class ClusterReader:
             self._logs.pop(pod).cancel()
             self._processed.pop(pod, None)
             self._routes.pop(pod, None)
+            self._merge_routes()
             for what in ("counters", "routes"):
                 self._problems.pop(f"{what} of {pod}", None)
             await self._admins.pop(pod).close()
@@ -164,23 +165,36 @@ class ClusterReader:
         self._problems.pop(f"counters of {pod}", None)
         return found
 
-    async def _read_routes(self, pod: str) -> bool:
-        """Read the routes of a Pod's Envoy. Return True if they have changed."""
+    async def _read_routes(self, pod: str, processed: int) -> bool:
+        """Read the routes of a Pod's Envoy after so many updates. Return True if they have changed."""
+        what = f"routes of {pod}"
+        if time.monotonic() < self._again.get(what, 0.0):
+            return False
         try:
             text = await self._admins[pod].ask(LISTENERS)
             with kubectl.readable(f"routes of {self._config.waypoint_namespace}/{pod}"):
                 now = envoy_state.read(json.loads(text))
         except KubectlError as error:
-            self._problems[f"routes of {pod}"] = str(error)
+            self._problems[what] = str(error)
+            self._again[what] = time.monotonic() + AGAIN_SECONDS
             return False
-        self._problems.pop(f"routes of {pod}", None)
-        before, self.routes = self.routes, now
-        of_pod = self._routes.get(pod)
+        self._problems.pop(what, None)
+        self._processed[pod] = processed
+        if self._routes.get(pod) == now:
+            return False
+        self._routes.pop(pod, None)
         self._routes[pod] = now
-        if of_pod == now:
-            return False
+        self._merge_routes()
+        return True
+
+    def _merge_routes(self) -> None:
+        """Take the routes of all Pods, and note what changed. Without a Pod, the last ones are kept."""
+        before = self.routes
+        now = {place: routes for of_pod in self._routes.values() for place, routes in of_pod.items()}
+        if not self._routes:
+            return
+        self.routes = now
         if before and before != now:  # the first routes are no change
             texts = envoy_state.changes(before, now)
             self.live_changes += [Change(time=time.time(), kind="live", text=text) for text in texts]
             del self.live_changes[:-MOST_CHANGES]
-        return True

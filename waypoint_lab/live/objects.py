@@ -82,8 +82,9 @@ def faults(item: Object) -> Iterator[Fault]:
     seen = set()
     for rule in spec.get("http") or []:
         for kind, given in (rule.get("fault") or {}).items():
-            percent = (given.get("percentage") or {}).get("value", 100)
-            what = f"delay {given.get('fixedDelay')}" if kind == "delay" else f"abort with {given.get('httpStatus')}"
+            percent = _percent(kind, given)
+            status = given.get("httpStatus") or given.get("grpcStatus")
+            what = f"delay {given.get('fixedDelay')}" if kind == "delay" else f"abort with {status}"
             text = f"{what} for {shown(percent)} % of requests{_matched(rule)}"
             if text not in seen:
                 seen.add(text)
@@ -96,6 +97,16 @@ def faults(item: Object) -> Iterator[Fault]:
                     object=name,
                     until=until(item),
                 )
+
+
+def _percent(kind: str, given: Object) -> float:
+    """Return the percent of the requests that a fault hits.
+
+    Source: istio, pilot/pkg/networking/core/route, TranslateFault: without `percentage` none, or a delay's `percent`.
+    """
+    if (percentage := given.get("percentage")) is not None:
+        return float(percentage.get("value", 0))
+    return float(given.get("percent", 0)) if kind == "delay" else 0.0
 
 
 def until(item: Object) -> float | None:
@@ -125,8 +136,12 @@ def policy(item: Object) -> PolicySummary:
     rules = spec.get("rules") or []
     operations = [one.get("operation") or {} for rule in rules for one in rule.get("to") or []]
     asked = [value for one in operations for key in ("methods", "paths") for value in one.get(key) or []]
+    everything = any(
+        not rule.get("when") and not all(one.get("operation") for one in rule.get("to") or [{}]) for rule in rules
+    )
     sources = sum(bool(rule.get("from")) for rule in rules)
-    what = " ".join(dict.fromkeys(asked)) or ("all requests" if rules else "nothing" if action == "ALLOW" else "")
+    what = " ".join(dict.fromkeys(asked)) or ("some requests" if rules else "nothing" if action == "ALLOW" else "")
+    what = "all requests" if everything else what
     where = target or ("Pods by label" if spec.get("selector") else "the namespace")
     text = f"{action} {what} to {where}".replace("  ", " ") + (" from named callers" if sources else "")
     return PolicySummary(name=meta["name"], namespace=meta["namespace"], service=target, action=action, text=text)

@@ -12,8 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from msgspec.structs import replace
+
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import LabError, WaitError
+from waypoint_lab.errors import LabError, WaitError, described
 from waypoint_lab.live.cluster_objects import MOST_CHANGES
 from waypoint_lab.live.cluster_reader import ClusterReader
 from waypoint_lab.live.connection import START_SECONDS, Api
@@ -46,6 +48,7 @@ class Sampler:
         self._window_seconds = window_seconds
         self._journal = Journal(folder, stack)
         self._records: tuple[float, list[Record]] = (-1.0, [])
+        self._journal_problem = ""
         self._changed = threading.Condition()
         self._snapshot = TrafficSnapshot(time=0.0, stack=stack, namespace=config.app.namespace, problem="no answer yet")
         self._started, self._error = threading.Event(), LabError("")
@@ -92,10 +95,10 @@ class Sampler:
     def _main(self) -> None:
         try:
             asyncio.run(self._run())
-        except LabError as error:
-            self._error = error
-        except OSError as error:
-            self._error = LabError(f"live view: {error.strerror or error}")
+        except Exception as error:  # of any type: a view that stands still has to say why
+            self._error = error if isinstance(error, LabError) else LabError(f"live view: {described(error)}")
+            problem = f"the live view has ended ({self._error}); start it again"
+            self._show(replace(self._snapshot, time=time.time(), problem=problem))
         finally:
             self._started.set()
 
@@ -110,6 +113,9 @@ class Sampler:
                 while not self._stop.is_set():
                     began = time.monotonic()
                     changed = await self._unless_stopped(reader.read)
+                    for task in tasks:
+                        if task.done():  # by an error alone
+                            task.result()
                     self._publish(reader)
                     now = time.monotonic()
                     if reader.woken.is_set():
@@ -157,8 +163,11 @@ class Sampler:
             policies=tuple(found.policies()),
             changes=tuple(sorted(all_changes, key=lambda one: one.time)[-MOST_CHANGES:]),
             promotion=shown,
-            problem=reader.problem(),
+            problem=reader.problem() or self._journal_problem,
         )
+        self._show(snapshot)
+
+    def _show(self, snapshot: TrafficSnapshot) -> None:
         with self._changed:
             self._snapshot = snapshot
             self._changed.notify_all()
@@ -181,10 +190,14 @@ class Sampler:
 
     def _read_journal(self) -> list[Record]:
         """Return the journal, which is read again after it was written."""
+        self._journal_problem = ""
         try:
             written = self._journal.file.stat().st_mtime_ns / 1e9
-        except OSError:
+            if written != self._records[0]:
+                self._records = (written, self._journal.records())
+        except FileNotFoundError:
             return []
-        if written != self._records[0]:
-            self._records = (written, self._journal.records())
+        except OSError as error:
+            self._journal_problem = f"{self._journal.file}: it cannot be read ({error.strerror}); make it readable"
+            return []
         return self._records[1]

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from waypoint_lab.config.settings import PROJECT, PROMOTION, SKIP_GATE, LabConfig
@@ -47,6 +48,11 @@ def record(config: LabConfig) -> dict[str, Any]:
     }
 
 
+def share_of(percent: float) -> float:
+    """Return percent as a share, 0 to 1, that is the same number as the division of counts which have it."""
+    return float(Fraction(str(percent)) / 100)  # 99.9 / 100 is more than 999 / 1000
+
+
 def _success_rate(declared: float, measured: float, requests: int) -> str:
     """Return the reason why a success rate (0 to 1) fails; empty if it passes."""
     if measured >= declared:
@@ -84,7 +90,9 @@ def failures(config: LabConfig, gate: GateSettings, answers: list[Answer]) -> li
     found = []
     if gate.success_rate is not None:
         found.append(
-            _success_rate(gate.success_rate / 100, sum(one.succeeded for one in answers) / len(answers), len(answers))
+            _success_rate(
+                share_of(gate.success_rate), sum(one.succeeded for one in answers) / len(answers), len(answers)
+            )
         )
     if gate.p99_seconds is not None:
         found.append(_p99(gate.p99_seconds, [one.seconds if one.status else math.inf for one in answers]))
@@ -124,14 +132,14 @@ def prometheus_numbers(gate: GateSettings, source: PrometheusSettings) -> Promet
     if percent is not None and not 0 <= percent <= 100:
         raise prometheus.PrometheusError(f"{source.success_rate!r} gives {percent:g}: it must give percent, 0 to 100")
     p99 = prometheus.number(source.url, source.p99) if gate.p99_seconds is not None else None
-    return PrometheusNumbers(requests, None if percent is None else percent / 100, p99)
+    return PrometheusNumbers(requests, None if percent is None else share_of(percent), p99)
 
 
 def judge_prometheus(gate: GateSettings, numbers: PrometheusNumbers) -> list[str]:
     """Judge the numbers of a Prometheus. Return one line for each threshold that fails."""
     found = []
     if gate.success_rate is not None and numbers.success_rate is not None:
-        found.append(_success_rate(gate.success_rate / 100, numbers.success_rate, int(numbers.requests)))
+        found.append(_success_rate(share_of(gate.success_rate), numbers.success_rate, int(numbers.requests)))
     if gate.p99_seconds is not None and numbers.p99_seconds is not None and numbers.p99_seconds > gate.p99_seconds:
         measured = f"measured {numbers.p99_seconds:.3f} s, {int(numbers.requests)} requests"
         found.append(f"p99: declared at most {gate.p99_seconds:g} s, {measured}")
@@ -181,12 +189,14 @@ def traffic_failures(config: LabConfig, gate: GateSettings) -> list[str]:
         return [f"{_few(gate)}, {most}: no data is not a pass"]
     found = []
     if gate.success_rate is not None:
-        found.append(_success_rate(gate.success_rate / 100, 1 - tries.failed / tries.requests, tries.requests))
+        measured = (tries.requests - tries.failed) / tries.requests
+        found.append(_success_rate(share_of(gate.success_rate), measured, tries.requests))
     seconds = {role: [one.seconds for one in requests] for role, requests in logged.items()}
     if gate.p99_seconds is not None:
         found.append(_p99(gate.p99_seconds, [one for times in seconds.values() for one in times]))
     if p99_ratio is not None:
-        found.append(_p99(p99_ratio * max(_quantile99(seconds["baseline"]), 0.001), seconds["canary"]))
+        limit = round(p99_ratio * max(_quantile99(seconds["baseline"]), 0.001), 9)  # without floating-point noise
+        found.append(_p99(limit, seconds["canary"]))
     return [why for why in found if why]
 
 

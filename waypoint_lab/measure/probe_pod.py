@@ -19,7 +19,7 @@ from waypoint_lab.errors import KubectlError, ProbeError
 from waypoint_lab.waiting import polls
 
 LABELS = {"app": "waypoint-lab-probe"}
-LIFE_SECONDS = 7200.0
+LIFE_SECONDS = 7200.0  # at least
 IDLE_SECONDS = 300.0  # a Pod whose process was killed ends by itself
 IDLE_MARGIN_SECONDS = 30.0  # for the start of a command in the Pod
 KEPT_SECONDS = 60  # after its end, for the message of a Pod that failed
@@ -59,31 +59,32 @@ def name(config: LabConfig, client: PodClient, seconds: float) -> str:
         now = time.monotonic()
         pod = _pods.get(key)
         if not pod or now + seconds >= pod.ends or now >= pod.idle_ends:
-            pod = _Pod(_create(config, client), time.monotonic() + LIFE_SECONDS, 0.0)
+            life = max(LIFE_SECONDS, seconds + IDLE_SECONDS)  # it counts from before the Pod is ready
+            pod = _Pod(_create(config, client, life), now + life, 0.0)
         _pods[key] = pod._replace(idle_ends=time.monotonic() + IDLE_SECONDS - IDLE_MARGIN_SECONDS)
         return pod.name
 
 
-def _create(config: LabConfig, client: PodClient) -> str:
+def _create(config: LabConfig, client: PodClient, life_seconds: float) -> str:
     """Create a Job, wait until its Pod is ready, and return the name of the Pod."""
     if not _created:
         atexit.register(delete_all)
     job = f"waypoint-lab-probe-{secrets.token_hex(4)}"
     _created.append((config.target, client, job))
-    text = json.dumps(manifest(job, client))
+    text = json.dumps(manifest(job, client, life_seconds))
     kubectl.run(config.target, "create", "--namespace", client.namespace, "--filename=-", stdin=text)
     return _wait(config, client, job)
 
 
-def manifest(job: str, client: PodClient) -> dict[str, Any]:
+def manifest(job: str, client: PodClient, life_seconds: float = LIFE_SECONDS) -> dict[str, Any]:
     """Return the Job. The Pod security standard `restricted` accepts its Pod.
 
-    The Pod ends after LIFE_SECONDS, and after IDLE_SECONDS without requests.
+    The Pod ends after `life_seconds`, and after IDLE_SECONDS without requests.
     """
     container = {
         "name": "probe",
         "image": client.image,
-        "command": ["python3", "-c", f"{SCRIPT}\nwait({LIFE_SECONDS}, {IDLE_SECONDS})"],
+        "command": ["python3", "-c", f"{SCRIPT}\nwait({life_seconds}, {IDLE_SECONDS})"],
         "resources": {
             "requests": {"cpu": "50m", "memory": "64Mi"},
             "limits": {"memory": "256Mi"},
@@ -112,7 +113,7 @@ def manifest(job: str, client: PodClient) -> dict[str, Any]:
         "kind": "Job",
         "metadata": {"name": job, "namespace": client.namespace, "labels": LABELS},
         "spec": {
-            "activeDeadlineSeconds": int(LIFE_SECONDS),
+            "activeDeadlineSeconds": int(life_seconds),
             "backoffLimit": 0,
             "ttlSecondsAfterFinished": KEPT_SECONDS,
             "template": {"metadata": {"labels": LABELS}, "spec": pod},

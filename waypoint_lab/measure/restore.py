@@ -84,7 +84,7 @@ def restored(stack: PulumiStack, report: Report) -> Iterator[None]:
         with handled(interrupt, SIGNALS):
             yield
             # The file alone does not say it: the update that turns all stages off may have failed.
-            ended = stack.applied == file.read_bytes() and not stack.config().stages.on
+            ended = stack.applied == file.read_bytes() and not stack.masked_config().stages.on
     except LabError as error:
         failed = str(error)
         raise
@@ -92,7 +92,7 @@ def restored(stack: PulumiStack, report: Report) -> Iterator[None]:
         with ignored():
             file.write_bytes(before)
             try:
-                if not (ended and not stack.config().stages.on):
+                if not (ended and not stack.masked_config().stages.on):
                     _restore_resources(stack)
             except RestoreError:
                 if failed:

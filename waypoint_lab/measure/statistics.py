@@ -5,8 +5,11 @@ for quantiles, David and Nagaraja, "Order Statistics", section 7.1.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from waypoint_lab.measure import beta
 
@@ -101,9 +104,12 @@ def _last_rank(count: int, holds: Callable[[int], bool]) -> int:
     return low
 
 
-def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """Return the measured quantiles of values by name, such as `p99`; empty without values."""
-    ordered, count = sorted(values), len(values)
+def quantiles(values: Iterable[float] | Mapping[float, int]) -> dict[str, float]:
+    """Return the measured quantiles of values, or of numbers of each value, by name such as `p99`; empty without."""
+    counts = Counter(values)
+    ordered = sorted(counts)
+    ranks = list(accumulate(counts[value] for value in ordered))  # of the last of each value
     if not ordered:
         return {}
-    return {f"p{100 * one:g}": round(ordered[max(0, math.ceil(one * count) - 1)], 6) for one in QUANTILES}
+    found = {one: ordered[bisect_left(ranks, max(1, math.ceil(one * ranks[-1])))] for one in QUANTILES}
+    return {f"p{100 * one:g}": round(value, 6) for one, value in found.items()}

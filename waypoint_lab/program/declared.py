@@ -14,11 +14,8 @@ from waypoint_lab.config.settings import LabConfig
 
 Transformation = Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]
 LEAST_LENGTH = 4  # shorter secrets occur in too many texts; they are only compared with whole values
-_SECRET_FIELDS = (
-    "value",
-    "url",
-    "webhook",
-)  # text that may be secret: values of headers, and addresses with a password
+# Text that may be secret: values of headers, addresses with a password, paths with a token, queries.
+_SECRET_FIELDS = ("value", "url", "webhook", "path", "pathPrefix", "requests", "successRate", "p99")
 
 
 def load() -> LabConfig:

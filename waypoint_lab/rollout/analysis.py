@@ -1,5 +1,6 @@
 """The analysis of one canary step: its evidence, and the decision that the evidence allows."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,6 +12,7 @@ from waypoint_lab.measure.statistics import quantiles
 
 CANARY, BASELINE, ROUTE = range(3)  # positions of the answers in a round
 BACKENDS = ("canary", "baseline", "route")
+LATENCY_DIGITS = 4  # of the seconds that are kept, so that a long step does not take longer to document
 
 
 class StepDecision(StrEnum):
@@ -92,7 +94,7 @@ def decide(
     for one in compared:
         if one.test.decision is not Decision.HEALTHY:
             return (StepDecision.PAUSE, f"{one.figures}: {one.open}") if expired else None
-    success = 1 - failed / requests
+    success = (requests - failed) / requests  # rounded once, as the minimum is
     if success < limits.min_success:
         why = f"{compared[0].figures}: {success:.1%} succeed, below the minimum of {limits.min_success:.1%}"
         return StepDecision.PAUSE, why
@@ -124,7 +126,7 @@ class ProbeEvidence:
     failed: list[int] = field(default_factory=lambda: [0, 0, 0])
     first_failure: float | None = None
     last: float = 0.0
-    latencies: list[list[float]] = field(default_factory=lambda: [[], [], []])
+    latencies: list[Counter[float]] = field(default_factory=lambda: [Counter(), Counter(), Counter()])
 
     def __post_init__(self) -> None:
         """Start both comparisons."""
@@ -146,7 +148,7 @@ class ProbeEvidence:
         for backend, bad in enumerate(failed):
             self.failed[backend] += bad
             if answers[backend].status:
-                self.latencies[backend].append(answers[backend].seconds)
+                self.latencies[backend][round(answers[backend].seconds, LATENCY_DIGITS)] += 1
         self.to_canary += bool(self.identity) and answers[ROUTE].identity == self.identity
         if failed[CANARY] and self.first_failure is None:
             self.first_failure = answers[CANARY].at

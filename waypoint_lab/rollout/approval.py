@@ -103,14 +103,15 @@ class Wait:
         """Return the decision about a step."""
         self._report(f"waiting up to {self._limit:g} s for the answer {self._ask.where}: promote to {step}? ({WANTED})")
         end = time.monotonic() + self._limit
-        while not self._stop_requested():
-            if found := self._ask(step):
+        while not self._stop_requested() and time.monotonic() < end:
+            found = self._ask(step)
+            if found and not self._stop_requested() and time.monotonic() < end:  # the answer may have taken long
                 return found
-            if time.monotonic() >= end:
-                self._report(f"no answer {self._ask.where} within {self._limit:g} s")
-                return StepDecision.PAUSE
             self._sleep(min(POLL_SECONDS, max(0.0, end - time.monotonic())))
-        return StepDecision.ROLL_BACK
+        if self._stop_requested():
+            return StepDecision.ROLL_BACK
+        self._report(f"no answer {self._ask.where} within {self._limit:g} s")
+        return StepDecision.PAUSE
 
     def _sleep(self, seconds: float) -> None:
         """Sleep in short parts, so that a signal ends the wait."""

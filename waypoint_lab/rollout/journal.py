@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from waypoint_lab import masking
 from waypoint_lab.errors import LockedError
 
 FOLDER = ".lab-history"
@@ -48,7 +49,8 @@ class Journal:
         """Write one record, and return it once it is on disk."""
         self.folder.mkdir(exist_ok=True)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        record = {"at": at, "kind": kind, "promotion": promotion, **more}
+        shown = {name: masking.hidden(value) if name in ("why", "evidence") else value for name, value in more.items()}
+        record = {"at": at, "kind": kind, "promotion": promotion, **shown}
         with self.file.open("a+b") as file:
             torn = file.tell() and self.file.read_bytes()[-1:] != b"\n"
             file.write((b"\n" if torn else b"") + json.dumps(record).encode() + b"\n")

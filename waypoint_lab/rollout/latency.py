@@ -60,5 +60,5 @@ class P99Ratio:
             p99 = quantile(self._known, P99)
         if p99 is not None:
             # Logs round down, so a canary's request is slow only if it is for every p99 that the baseline may have.
-            self.comparison.add(slower(canary, self._ratio * (p99 + 1)), slower(baseline, p99))
+            self.comparison.add(slower(canary, round(self._ratio * (p99 + 1), 6)), slower(baseline, p99))
         self._known.update({latency: count for latency, count in baseline.items() if math.isfinite(latency)})

@@ -67,15 +67,18 @@ class Migration:
         return True
 
     def abort(self, why: str) -> None:
-        """Roll back to the primary waypoint.
+        """Roll back to the primary waypoint, or continue a rollback that has not ended.
 
         Raises:
-            RolloutError: The stack has no canary waypoint, or the rollback failed.
+            RolloutError: The stack has no canary waypoint and no open rollback, or the rollback failed.
         """
         current = MigrationStep.declared(self._stack.config())
-        if not current.canary:
+        begun = MigrationState.read(self._journal.records(), current).rollback
+        if not current.canary and not begun:
             raise RolloutError(f"there is no canary waypoint to roll back ({current}); `lab waypoint migrate` adds one")
-        self._roll_back(current, why, resumed=True)
+        if not begun:
+            self._record(current, StepDecision.ROLL_BACK, why)
+        self._roll_back(current, begun or why, resumed=True)
 
     def _record(
         self, step: MigrationStep, decision: StepDecision, why: str, verdicts: Sequence[Measurement] = ()
@@ -126,7 +129,7 @@ class Migration:
                 self._stack.up_unchecked()
             except Exception as error:
                 why = described(error)
-                raise RolloutError(f"cannot roll back yet: {why}; run `lab waypoint migrate` to try again") from None
+                raise RolloutError(f"cannot roll back yet: {why}; run `lab waypoint abort` to try again") from None
         self._record(step, StepDecision.ROLL_BACK, why)
 
 

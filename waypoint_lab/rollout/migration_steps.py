@@ -108,9 +108,11 @@ class MigrationState:
         last = next((record for record in reversed(records) if record["kind"] == KIND), None)
         if last is None:
             return cls()
-        decision, canary = StepDecision(last["decision"]), last["step"]["canary"]
+        decision, name, canary = StepDecision(last["decision"]), last["step"]["name"], last["step"]["canary"]
         if decision is StepDecision.PAUSE:
-            return cls(switched=last["step"]["name"] == current.name)
+            return cls(switched=name == current.name)
         if decision is StepDecision.PROMOTE:
             return cls(switched=canary == current.name)
-        return cls(rollback=last["why"] if canary and canary == current.canary else "")
+        # The record that ends a rollback has no canary. The file loses it before the update that removes it has ended.
+        is_open = canary and name == current.name and current.canary in ("", canary)
+        return cls(rollback=last["why"] if is_open else "")

@@ -71,7 +71,6 @@ class ProgressFile:
             return
         if what != self._what:
             self._what, self._since = what, now
-        self._written = now
         document = {
             "pid": os.getpid(),
             "at": now,
@@ -86,6 +85,7 @@ class ProgressFile:
             self.file.parent.mkdir(exist_ok=True)
             fresh.write_text(json.dumps(document))
             fresh.replace(self.file)
+        self._written = time.time()  # an evidence that takes long to write is not written without a pause
 
     def __enter__(self) -> "ProgressFile":
         """Return the writer."""

@@ -9,6 +9,7 @@ from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError, LabError, RolloutError, described
 from waypoint_lab.measure import envoy_config
+from waypoint_lab.measure.gate import share_of
 from waypoint_lab.measure.traffic import TrafficReader
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout.analysis import StepDecision, Thresholds
@@ -182,7 +183,7 @@ class Promotion:
         limits = replace(self.thresholds, healthy_rolled_back=self.thresholds.healthy_rolled_back / len(state.steps))
         gate = config.canary.gate
         if gate and gate.success_rate is not None:
-            limits = replace(limits, min_success=gate.success_rate / 100)
+            limits = replace(limits, min_success=share_of(gate.success_rate))
         if gate and gate.p99_seconds is not None:
             limits = replace(limits, latency_limit_seconds=gate.p99_seconds)
         if gate and gate.p99_ratio is not None:
@@ -238,7 +239,7 @@ class Promotion:
     def _api_problem(self) -> str:
         """Return the reason why the API server does not answer; empty where it does."""
         try:
-            kubectl.run(self.stack.config().target, "get", "--raw=/readyz", limit_seconds=5.0)
+            kubectl.run(self.stack.masked_config().target, "get", "--raw=/readyz", limit_seconds=5.0)
         except KubectlError as error:
             return str(error)
         return ""

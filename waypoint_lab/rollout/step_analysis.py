@@ -122,11 +122,14 @@ class StepAnalysis:
         )
 
         def collect() -> None:
-            rounds = client.read(POLL_SECONDS)
+            """Add all rounds that are there; at most for an interval, so that the step is decided in any case."""
+            until, rounds = time.monotonic() + INTERVAL_SECONDS, client.read(POLL_SECONDS)
             if rounds is None:
                 raise ProbeError("the probe ended before the analysis did")
-            for one in rounds:
-                found.add(one)
+            while rounds:
+                for one in rounds:
+                    found.add(one)
+                rounds = client.read(0) if time.monotonic() < until else None
 
         return found, collect
 

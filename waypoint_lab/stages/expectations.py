@@ -1,7 +1,7 @@
 """Expectations of the traffic under a configuration: the rows that are measured and judged."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from waypoint_lab.config.cohort_models import CohortSettings
@@ -207,39 +207,36 @@ def _cohort(config: LabConfig, cohort: CohortSettings, backend: str) -> Expect:
 
 
 def delay(config: LabConfig) -> tuple[Expect, ...]:
-    """Return the expectations of stage `delay`: the latency of requests with and without the delay."""
-    if _never_in_time(config) or (config.stages.abort and config.stages.retries and config.fault.at == "upstream"):
+    """Return the expectations of stage `delay`: latency and success of requests with and without the delay."""
+    stages, upstream = config.stages, config.fault.at == "upstream"
+    if _never_in_time(config) or (stages.abort and stages.retries and upstream):
         return ()
-    if config.fault.at == "upstream" and _canary_share(config):
-        return ()  # only the baseline is delayed: the median would depend on the weight
-    low, header = config.fault.delay.seconds, config.fault.header_pair
-    late = Expect(
-        f"{low:g} s later",
-        Measure.SECONDS,
-        low=low,
-        high=low + DELAY_SLACK_SECONDS,
-        header=header,
-        requests=DELAY_REQUESTS,
-    )
-    others = Expect("others 0 s later", Measure.SECONDS, high=min(DELAY_SLACK_SECONDS, low), requests=DELAY_REQUESTS)
-    return (late, others) if header else (late,)
+    low, header, found = config.fault.delay.seconds, config.fault.header_pair, list[Expect]()
+    if not (upstream and _canary_share(config)):  # else only the baseline is delayed: the median depends on the weight
+        most, least = low + DELAY_SLACK_SECONDS, min(DELAY_SLACK_SECONDS, low)
+        found = [
+            Expect(f"{low:g} s later", Measure.SECONDS, low=low, high=most, header=header, requests=DELAY_REQUESTS),
+            Expect("others 0 s later", Measure.SECONDS, high=least, requests=DELAY_REQUESTS),
+        ]
+    if not stages.abort:
+        success = Expect("others answered", Measure.STATUS, success=_success(config), requests=DELAY_REQUESTS)
+        found += [replace(success, what=f"answered after {low:g} s", header=header), success]
+    return tuple(one for one in found if header or not one.what.startswith("others"))
 
 
 def failures(config: LabConfig) -> tuple[Expect, ...]:
     """Return the expectations of the stages `abort` and `retries`: the share of failures that is left."""
     header = config.fault.header_pair
+    others = (Expect("no failures of others", Measure.STATUS, success=_success(config)),) if header else ()
     if _never_in_time(config):
         late = 1 - _canary_share(config)
         requests = DELAY_REQUESTS if late == 1 else 400
-        return (Expect("each try out of time", Measure.STATUS, "504", late, header=header, requests=requests),)
+        return (Expect("each try out of time", Measure.STATUS, "504", late, header=header, requests=requests), *others)
     if not config.stages.abort:
         return (Expect("answered", Measure.STATUS, success=_success(config)),)
     share = _failing(config, header)
     status = str(config.fault.abort.status)
-    failures = Expect("failures", Measure.STATUS, status, share, header=header, requests=_sample(config, share))
-    return (
-        (failures, Expect("no failures of others", Measure.STATUS, success=_success(config))) if header else (failures,)
-    )
+    return (Expect("failures", Measure.STATUS, status, share, header=header, requests=_sample(config, share)), *others)
 
 
 def cleanup(config: LabConfig) -> tuple[Expect, ...]:

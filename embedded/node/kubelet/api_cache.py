@@ -50,8 +50,12 @@ class ApiStore:
         item = await self._read("configmaps", namespace, name)
         if item is None:
             return None
-        text = {key: value.encode() for key, value in (item.get("data") or {}).items()}
-        return text | {key: base64.b64decode(value) for key, value in (item.get("binaryData") or {}).items()}
+        return _text(item) | {key: base64.b64decode(value) for key, value in (item.get("binaryData") or {}).items()}
+
+    async def config_map_text(self, namespace: str, name: str) -> dict[str, bytes] | None:
+        """Return the text data of a ConfigMap, or None if there is none."""
+        item = await self._read("configmaps", namespace, name)
+        return None if item is None else _text(item)
 
     async def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
         """Return the decoded data of a Secret, or None if there is none."""
@@ -77,6 +81,10 @@ class ApiStore:
         answer = (await self._kube.create(path, body))["status"]
         end = datetime.datetime.fromisoformat(answer["expirationTimestamp"]).timestamp()
         return answer["token"], end
+
+
+def _text(config_map: Object) -> dict[str, bytes]:
+    return {key: value.encode() for key, value in (config_map.get("data") or {}).items()}
 
 
 class EventRecorder:

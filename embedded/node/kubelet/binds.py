@@ -16,7 +16,7 @@ def container_binds(folder: Path, volumes: Volumes, container: Object, env: dict
         folder: The Pod's folder.
         volumes: The Pod's volumes.
         container: The container of the Pod's spec.
-        env: Its variables, for `subPathExpr`.
+        env: The variables that `subPathExpr` may refer to.
 
     Raises:
         MissingReference: A volume is not declared, a path leaves it, or `subPathExpr` names an unknown variable.

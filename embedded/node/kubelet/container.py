@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import math
 import time
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from embedded.node.kubelet.logs import remove
 from embedded.node.launcher.process import Command, LaunchError, Process
 
 CONFIG_RETRY_SECONDS = 1.0
-HOOK_SECONDS = 60.0  # for a postStart hook; a preStop hook has the grace period
 KILLED = 137  # exit code of a container that ends before its first run
 
 
@@ -170,7 +170,7 @@ class Container:
     async def _run_hook_and_probes(self, process: Process, checks: probes.ProbeSet) -> None:
         """Run the postStart hook, then the probes."""
         if hook := (self.spec.get("lifecycle") or {}).get("postStart"):
-            answer = await probes.run_hook(hook, HOOK_SECONDS, self._probe)
+            answer = await probes.run_hook(hook, math.inf, self._probe)
             if not answer.passed:
                 self._pod.event("Warning", "FailedPostStartHook", f"postStart hook of {self.name}: {answer.message}")
                 await asyncio.wait({self._end.begin(process, GracePeriod(self._end.grace()))})

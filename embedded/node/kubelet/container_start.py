@@ -43,15 +43,16 @@ async def prepare(pod: PodContext, spec: Object, image: Image) -> tuple[Command,
         MissingReference: The spec refers to something that does not exist, or asks for something unsupported.
     """
     terminal = {"TERM": "xterm"} if spec.get("tty") else {}
-    base = {**terminal, **image.env, **environment.service_environment(pod.config.service_cidr)}
-    env = await environment.build(pod.view(), spec, base, pod.store, pod.capacity)
-    command, args = ([environment.expand(text, env) for text in spec.get(key) or []] for key in ("command", "args"))
+    services = environment.service_environment(pod.config.service_cidr)
+    known = await environment.build(pod.view(), spec, services, pod.store, pod.capacity)
+    env = {**terminal, **image.env, "HOSTNAME": pod.view()["metadata"]["name"], **known}
+    command, args = ([environment.expand(text, known) for text in spec.get(key) or []] for key in ("command", "args"))
     argv = image.argv(command, args)
     if not argv:
         raise environment.MissingReference("no command specified")
     termination.clear(pod.folder, spec)
     files = {path: Bind(source, read_only=True) for path, source in image.files.items()}
-    binds = files | pod.binds(spec, env)
+    binds = files | pod.binds(spec, known)
     capabilities, no_new_privileges = security.capabilities(spec), security.no_new_privileges(spec)
     ids, groups = security.user_and_group(pod.view(), spec), security.supplemental_groups(pod.view())
     made = Command(argv, env, spec.get("workingDir") or "/", capabilities, no_new_privileges, *ids, groups)

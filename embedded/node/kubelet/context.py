@@ -28,7 +28,7 @@ class PodContext(Protocol):
         """Return the Pod object with its present addresses."""
 
     def binds(self, container: Object, env: dict[str, str]) -> dict[str, Bind]:
-        """Return the container's mounts by path; `env` are its variables."""
+        """Return the container's mounts by path; `env` are the variables that `$(NAME)` may refer to."""
 
     def changed(self) -> None:
         """Schedule a write of the Pod's status."""

@@ -21,7 +21,10 @@ class Store(Protocol):
     """A source of ConfigMaps and Secrets."""
 
     async def config_map(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """Return the data of a ConfigMap, or None if there is none."""
+        """Return the data of a ConfigMap, text and binary, or None if there is none."""
+
+    async def config_map_text(self, namespace: str, name: str) -> dict[str, bytes] | None:
+        """Return the text data of a ConfigMap, or None if there is none."""
 
     async def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
         """Return the decoded data of a Secret, or None if there is none."""
@@ -113,7 +116,7 @@ async def _referred(
     if "resourceFieldRef" in source:
         return resource_value(pod, container, source["resourceFieldRef"], capacity)
     for key, kind, read in (
-        ("configMapKeyRef", "configmap", store.config_map),
+        ("configMapKeyRef", "configmap", store.config_map_text),
         ("secretKeyRef", "secret", store.secret),
     ):
         if reference := source.get(key):
@@ -129,9 +132,11 @@ async def _referred(
 
 
 async def build(
-    pod: Object, container: Object, base: dict[str, str], store: Store, capacity: dict[str, str]
+    pod: Object, container: Object, services: dict[str, str], store: Store, capacity: dict[str, str]
 ) -> dict[str, str]:
-    """Return all variables of `container`, on top of `base` (those of the image).
+    """Return the variables of `container` that `$(NAME)` may refer to: those of `services`, and the declared ones.
+
+    Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/kubelet_pods.go
 
     Raises:
         MissingReference: A ConfigMap, a Secret or a key does not exist.
@@ -140,7 +145,7 @@ async def build(
     declared: dict[str, str] = {}
     for source in container.get("envFrom") or []:
         reference = source.get("configMapRef") or source.get("secretRef") or {}
-        kind, read = ("configmap", store.config_map) if "configMapRef" in source else ("secret", store.secret)
+        kind, read = ("configmap", store.config_map_text) if "configMapRef" in source else ("secret", store.secret)
         data = await read(namespace, reference["name"])
         if data is None and not reference.get("optional"):
             raise MissingReference(f'{kind} "{reference["name"]}" not found')
@@ -152,5 +157,5 @@ async def build(
             if value is not None:
                 declared[entry["name"]] = value
         else:
-            declared[entry["name"]] = expand(entry.get("value", ""), declared)
-    return {**base, "HOSTNAME": pod["metadata"]["name"], **declared}
+            declared[entry["name"]] = expand(entry.get("value", ""), services | declared)
+    return services | declared

@@ -11,7 +11,7 @@ from embedded.node.kubelet import node_status
 from embedded.node.kubelet.api_cache import ApiStore, EventRecorder
 from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.node_pods import NodePods, is_mirror
-from embedded.node.kubelet.pod import Pod
+from embedded.node.kubelet.pod import Pod, completed
 from embedded.node.kubelet.sandbox import Addresses, prepare_node
 from embedded.node.kubelet.status_writer import FAULTS
 from embedded.node.launcher.client import LauncherClient
@@ -98,6 +98,8 @@ class Kubelet:
         if event == "DELETED":
             if running:
                 running.forget()
+            else:  # it had completed before this process started
+                shutil.rmtree(Path(self.config.state_dir, "pods", meta["uid"]), ignore_errors=True)
             return
         if running:
             running.update(item)
@@ -108,7 +110,7 @@ class Kubelet:
                 and other.pod["metadata"]["namespace"] == meta["namespace"]
             ):
                 other.forget()
-        if (item.get("status") or {}).get("phase") in ("Succeeded", "Failed") and not meta.get("deletionTimestamp"):
+        if completed(item) and not meta.get("deletionTimestamp"):
             return
         pod = Pod(self, item)
         self._pods[pod.uid] = pod
@@ -139,8 +141,13 @@ class Kubelet:
                 pod.refresh()
 
     def find(self, namespace: str, name: str, container: str = "") -> tuple[Pod, Container] | None:
-        """Return a running Pod and its container, the first one without a name; None if there is none."""
-        for pod in self._pods.values():
+        """Return a Pod and its container, the first one without a name; None if there is none.
+
+        A Pod that had completed before this process started does not run; it has logs.
+        """
+        item = self._informer.items.get(f"{namespace}/{name}")
+        ended = [Pod(self, item)] if item and completed(item) else []
+        for pod in (*self._pods.values(), *ended):
             meta = pod.pod["metadata"]
             if (meta["namespace"], meta["name"]) == (namespace, name):
                 for each in (*pod.mains, *pod.init):

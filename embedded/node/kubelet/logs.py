@@ -1,4 +1,7 @@
-"""A container's output on disk: one line per line of output, `TIME STREAM F TEXT`, as container runtimes write it."""
+"""A container's output on disk: one line per line of output, `TIME STREAM F TEXT`, as container runtimes write it.
+
+A long line is written in pieces, `TIME STREAM P TEXT`, of which the last has `F`.
+"""
 
 import bisect
 import contextlib
@@ -8,12 +11,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+PIECE_BYTES = 1 << 16
 ROTATE_BYTES = 16 << 20  # the file before is kept, so a container has at most twice that
 
 
-def stamp() -> str:
-    """Return the present time in RFC 3339 with microseconds."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def stamp(moment: datetime.datetime | None = None) -> str:
+    """Return `moment`, or the present time, in RFC 3339 as UTC with microseconds; such texts compare as times."""
+    moment = (moment or datetime.datetime.now(datetime.UTC)).astimezone(datetime.UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class LogWriter:
@@ -28,22 +33,23 @@ class LogWriter:
         self._rest = {"stdout": b"", "stderr": b""}
 
     def take(self, stream: str, data: bytes) -> None:
-        """Write the complete lines of `data`; keep the rest for the next call.
+        """Write the complete lines of `data`, and the rest as a piece if it is long; else keep it for the next call.
 
         Raises:
             OSError: The lines cannot be written and are lost.
         """
         *lines, rest = (self._rest[stream] + data).split(b"\n")
-        if len(rest) > 1 << 16:
-            lines, rest = [*lines, rest], b""
+        piece, rest = (rest, b"") if len(rest) > PIECE_BYTES else (b"", rest)
         self._rest[stream] = rest
-        self._write(stream, lines)
+        self._write(stream, lines, piece)
 
-    def _write(self, stream: str, lines: list[bytes]) -> None:
-        if not lines:
+    def _write(self, stream: str, lines: list[bytes], piece: bytes = b"") -> None:
+        head = f"{stamp()} {stream} ".encode()
+        block = b"".join(head + b"F " + line + b"\n" for line in lines)
+        if piece:
+            block += head + b"P " + piece + b"\n"
+        if not block:
             return
-        head = f"{stamp()} {stream} F ".encode()
-        block = b"".join(head + line + b"\n" for line in lines)
         if self._size + len(block) > ROTATE_BYTES:
             self._rotate()
         try:
@@ -82,9 +88,19 @@ def split_lines(data: bytes) -> list[bytes]:
 
 
 def parse(line: bytes) -> tuple[str, str, bytes]:
-    """Split one line of the file into time, stream, and text with its line end."""
-    when, stream, _, text = line.split(b" ", 3)
-    return when.decode(), stream.decode(), text
+    """Split one line of the file into time, stream, and text with its line end; a piece of a longer line has none."""
+    when, stream, tag, text = line.split(b" ", 3)
+    return when.decode(), stream.decode(), text.removesuffix(b"\n") if tag == b"P" else text
+
+
+def _last(lines: list[bytes], count: int) -> list[bytes]:
+    """Return the last `count` lines of output, each with all of its pieces."""
+    for start in range(len(lines), 0, -1):
+        if start == len(lines) or parse(lines[start - 1])[2].endswith(b"\n"):
+            if count == 0:
+                return lines[start:]
+            count -= 1
+    return lines
 
 
 def read(path: Path, *, tail: int | None = None, since: str = "", end: int | None = None) -> Iterator[bytes]:
@@ -93,7 +109,7 @@ def read(path: Path, *, tail: int | None = None, since: str = "", end: int | Non
     Args:
         path: The log file.
         tail: The number of last lines; all without it.
-        since: Only lines from this RFC 3339 time on.
+        since: Only lines from this time on, a text of `stamp`.
         end: Stop at this byte of the file.
     """
     lines: list[bytes] = []
@@ -102,7 +118,7 @@ def read(path: Path, *, tail: int | None = None, since: str = "", end: int | Non
             lines += split_lines(part.read_bytes()[:stop])
     if since:
         del lines[: bisect.bisect_left(lines, since, key=lambda line: parse(line)[0])]
-    yield from lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
+    yield from lines if tail is None else _last(lines, tail)
 
 
 def remove(path: Path) -> None:

@@ -29,6 +29,11 @@ FORGOTTEN_GRACE_SECONDS = 2.0  # the most for a Pod whose object is gone
 REFRESH_SECONDS = 60.0
 
 
+def completed(pod: Object) -> bool:
+    """Return True if no container of the Pod runs again."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
 class Pod:
     """Runner of one Pod: `update` passes changes and the deletion to it; `run` returns when nothing of it is left."""
 
@@ -44,7 +49,7 @@ class Pod:
         before = pod.get("status") or {}
         self.init, self.mains = pod_containers.create(self, pod)
         old = {each["name"]: each for each in before.get("containerStatuses") or [] if each.get("containerID")}
-        self._finished = pod["spec"].get("restartPolicy") == "Never" and bool(old)
+        self._finished = completed(pod) or (pod["spec"].get("restartPolicy") == "Never" and bool(old))
         if self._finished:
             for each in self.mains:
                 each.presume_dead(old.get(each.name, {}))

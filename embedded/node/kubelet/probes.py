@@ -2,27 +2,30 @@
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 import grpc
+import yarl
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from embedded.kube import Object
 
 EAGER_FIRST_SECONDS, EAGER_LAST_SECONDS = 0.1, 1.0
+REDIRECTS = (301, 302, 303, 307, 308)
+MOST_REQUESTS = 10  # of one HTTP probe, with those after redirects
 SERVING = 1  # a status of the health service of gRPC
 Execute = Callable[[list[str], float], Awaitable[tuple[int | None, str]]]
 
 
 @dataclass
 class ProbeResult:
-    """The result of one attempt; `message` is the reason of a failure."""
+    """The result of one attempt; `message` is the reason of a failure, `answered` is True for one by an HTTP status."""
 
     passed: bool
     message: str = ""
+    answered: bool = field(default=False, compare=False)
 
 
 def port_number(container: Object, port: int | str) -> int:
@@ -73,17 +76,20 @@ async def attempt(probe: Object, container: Object, pod_ip: str, execute: Execut
 
 
 async def run_hook(hook: Object, seconds: float, probe: Callable[[Object], Awaitable[ProbeResult]]) -> ProbeResult:
-    """Run a lifecycle hook.
+    """Run a lifecycle hook. An HTTP hook passes by any answer, whatever its status.
 
     Args:
         hook: The hook, as in the container's spec.
-        seconds: Its limit.
+        seconds: Its limit: the grace period of a preStop hook, and none (`math.inf`) of a postStart hook.
         probe: Runs the actions that hooks and probes have in common.
+
+    Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/lifecycle/handlers.go
     """
     if "sleep" in hook:
         await asyncio.sleep(min(seconds, float(hook["sleep"]["seconds"])))
         return ProbeResult(True)
-    return await probe({**hook, "timeoutSeconds": seconds})
+    answer = await probe({**hook, "timeoutSeconds": seconds})
+    return ProbeResult(True) if answer.answered else answer
 
 
 async def _grpc(call: Object, pod_ip: str) -> ProbeResult:
@@ -107,19 +113,28 @@ async def _grpc(call: Object, pod_ip: str) -> ProbeResult:
 
 
 async def _http(get: Object, port: int, pod_ip: str) -> ProbeResult:
+    """Ask by HTTP; follow redirects to the same host, pass by one to another host.
+
+    Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/probe/http/http.go
+    """
     scheme = get.get("scheme", "HTTP").lower()
-    url = f"{scheme}://{get.get('host') or pod_ip}:{port}/{get.get('path', '/').lstrip('/')}"
+    url = yarl.URL(f"{scheme}://{get.get('host') or pod_ip}:{port}/{get.get('path', '/').lstrip('/')}")
     headers = {"User-Agent": "kube-probe/1.36", "Accept": "*/*", "Connection": "close"}
     headers |= {item["name"]: item["value"] for item in get.get("httpHeaders") or []}
-    # As in the real kubelet, a probe does not verify certificates.
-    trust: ssl.SSLContext | bool = ssl._create_unverified_context() if scheme == "https" else True
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(url, headers=headers, ssl=trust, allow_redirects=False) as answer,
-    ):
-        if 200 <= answer.status < 400:
-            return ProbeResult(True)
-        return ProbeResult(False, f"HTTP probe failed with statuscode: {answer.status}")
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout()) as session:  # the caller has the limit
+        for _ in range(MOST_REQUESTS):
+            # As in the real kubelet, a probe does not verify certificates.
+            async with session.get(url, headers=headers, ssl=False, allow_redirects=False) as answer:
+                status, location = answer.status, answer.headers.get("Location", "")
+            if status not in REDIRECTS or not location:
+                passed = 200 <= status < 400
+                message = "" if passed else f"HTTP probe failed with statuscode: {status}"
+                return ProbeResult(passed, message, answered=True)
+            following = url.join(yarl.URL(location))
+            if following.host != url.host:
+                return ProbeResult(True, answered=True)
+            url = following
+    return ProbeResult(False, f"stopped after {MOST_REQUESTS} redirects")
 
 
 class Prober:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.kubelet import Kubelet
-from embedded.node.kubelet.logs import older, parse, read, split_lines
+from embedded.node.kubelet.logs import older, parse, read, split_lines, stamp
 from embedded.node.kubelet.plain_log import plain_log
 from embedded.node.kubelet.pod import Pod
 from embedded.node.kubelet.runtime_server import RuntimeServer
@@ -88,22 +88,26 @@ class KubeletServer:
             raise web.HTTPBadRequest(text=f'container "{container.name}" is waiting to start: {why}\n')
         if not path.exists():  # between two runs
             path = container.log_path(previous=True)
-        since = query.get("sinceTime", "")
+        since = ""
+        if when := query.get("sinceTime"):
+            since = stamp(datetime.datetime.fromisoformat(when))
         if seconds := query.get("sinceSeconds"):
-            moment = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=float(seconds))
-            since = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            since = stamp(datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=float(seconds)))
         tail = int(query["tailLines"]) if "tailLines" in query else None
         left = int(query["limitBytes"]) if "limitBytes" in query else 1 << 62
         timestamps = query.get("timestamps") == "true"
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
 
+        fresh_line = True  # False after a piece of a line, which the next piece continues
+
         async def send(lines: list[bytes]) -> None:
-            nonlocal left
+            nonlocal left, fresh_line
             out = bytearray()
             for line in lines:
                 when, _, text = parse(line)
-                out += when.encode() + b" " + text if timestamps else text
+                out += when.encode() + b" " + text if timestamps and fresh_line else text
+                fresh_line = text.endswith(b"\n")
             block = bytes(out[:left])
             left -= len(block)
             if block:

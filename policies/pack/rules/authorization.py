@@ -28,8 +28,11 @@ _LAYER_7 = (
     "notHosts",
     "requestPrincipals",
     "notRequestPrincipals",
+    "remoteIpBlocks",
+    "notRemoteIpBlocks",
 )
-_LAYER_7_KEYS = ("request.",)  # of `when`: headers, claims and the like
+# Of `when`: ztunnel knows no others. Source: istiod, l4WhenAttributes.
+_LAYER_4_KEYS = ("source.ip", "source.namespace", "source.principal", "destination.ip", "destination.port")
 _BINDING = ("targetRef", "targetRefs")
 _DRY_RUN = "istio.io/dry-run"
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")  # Source: Go's strconv.ParseBool
@@ -38,9 +41,11 @@ _TRUE = ("1", "t", "T", "true", "TRUE", "True")  # Source: Go's strconv.ParseBoo
 def target_refs_only(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
     """Check that policies in a namespace with a waypoint are bound by targetRefs: a waypoint ignores selectors.
 
+    A namespace has one if its Gateway is there, or if it or a Service in it is enrolled in one of another namespace.
     ztunnel enforces an AuthorizationPolicy of layer 4 at the Pods of its selector; it is allowed.
     """
     places = {item.namespace for item in snapshot.all("Gateway") if item.spec.get("gatewayClassName") == WAYPOINT_CLASS}
+    places |= {key[1] or key[2] for key in enrolled_services(snapshot, "Service")}
     for policy in snapshot.own(*BOUND_KINDS):
         layer_4 = policy.base == "AuthorizationPolicy" and rules(policy) and not any(layer_7_fields(policy))
         if policy.namespace in places and fields(policy.spec, "selector") and not layer_4:
@@ -58,11 +63,12 @@ def allow_has_rules(snapshot: ClusterSnapshot, parameters: Parameters) -> Violat
 
 def layer_7_has_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
     """Check that layer-7 rules in an ambient namespace have a waypoint: nothing else there enforces them."""
-    for item in snapshot.own("AuthorizationPolicy", "HTTPRoute", "VirtualService"):
-        if item.base != "AuthorizationPolicy":
+    for item in snapshot.own("AuthorizationPolicy", "RequestAuthentication", "HTTPRoute", "VirtualService"):
+        if item.base not in BOUND_KINDS:
             what, services = "its routing", set(services_of(item))
         else:
-            what = ", ".join(sorted(set(layer_7_fields(item))))
+            layer_7 = layer_7_fields(item) if item.base == "AuthorizationPolicy" else {"jwtRules"} & item.spec.keys()
+            what = ", ".join(sorted(set(layer_7)))
             targets = list(policy_targets(item))
             services = {(target.namespace, target.name) for target in targets if target.kind == "Service"}
             if what and not targets and is_ambient(snapshot, item.namespace):
@@ -73,7 +79,7 @@ def layer_7_has_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) -> 
 
 
 def deny_shadows_allow(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
-    """Check that no DENY policy covers all that an ALLOW policy on the same target allows.
+    """Check that no DENY policy covers all that an ALLOW policy allows, on all targets of the ALLOW policy.
 
     Sources, operations and `when` conditions are compared pattern by pattern. A violation is certain; a shadow of
     several rules together is not found.
@@ -81,7 +87,7 @@ def deny_shadows_allow(snapshot: ClusterSnapshot, _parameters: Parameters) -> Vi
     policies = [item for item in snapshot.all("AuthorizationPolicy") if rules(item) and not is_dry_run(snapshot, item)]
     denies = [item for item in policies if action(item) == "DENY"]
     for allow in (item for item in policies if action(item) == "ALLOW"):
-        for deny in (item for item in denies if _bound_to(item) & _bound_to(allow)):
+        for deny in (item for item in denies if _bound_to(item) >= _bound_to(allow)):
             if all(any(rule_covers(wide, narrow) for wide in rules(deny)) for narrow in rules(allow)):
                 if snapshot.owns(deny):
                     yield deny, f"refuses all that {allow.title} allows"
@@ -154,8 +160,9 @@ def _layer_7_of(rule: Fields) -> Iterator[str]:
     for part in (*rule_part(rule, "to"), *rule_part(rule, "from")):
         yield from (field for field in part if field in _LAYER_7)
     for condition in items(rule, "when"):
-        if text(condition, "key").startswith(_LAYER_7_KEYS):
-            yield text(condition, "key")
+        key = text(condition, "key")
+        if key and key not in _LAYER_4_KEYS:
+            yield key
 
 
 def _bound_to(policy: Resource) -> set[tuple[str, ...]]:

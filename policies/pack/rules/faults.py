@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..fields import Fields, fields, number, text
-from ..mesh import production_reason, seconds
+from ..mesh import production_reason, seconds, service_of
 from ..resources import ClusterSnapshot, Parameters, Resource, Violations
-from .routes import rules_of
+from .routes import destinations, rules_of, services_of
 
 DURATION = "waypoint-lab/fault-seconds"  # annotation: seconds after which a fault expires
 _ENVOY_FAULT = "filters.http.fault.v3.HTTPFault"
@@ -87,7 +87,22 @@ def _duration_problem(item: Resource, parameters: Parameters) -> str:
 
 
 def no_faults_in_production(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations:
-    """Check that no fault is injected in stacks of `stacks`, or in namespaces with a label of `namespaceLabels`."""
+    """Check that no fault is injected in stacks of `stacks`, or in namespaces with a label of `namespaceLabels`.
+
+    A fault is in the namespace of its resource, of the Services that it is for, and of their backends.
+    """
     for item in snapshot.own("VirtualService", "ConfigMap"):
-        if any(injected_faults(item)) and (reason := production_reason(snapshot, parameters, item.namespace)):
-            yield item, f"injects a fault, and {reason}"
+        if any(injected_faults(item)):
+            reasons = (production_reason(snapshot, parameters, name) for name in _namespaces(item))
+            if reason := next(filter(None, reasons), ""):
+                yield item, f"injects a fault, and {reason}"
+
+
+def _namespaces(item: Resource) -> Iterator[str]:
+    """Yield the namespaces of a resource with a fault, and of the Services that the fault is for."""
+    yield item.namespace
+    if item.base == "VirtualService":
+        yield from (namespace for namespace, _name in services_of(item))
+        for destination in (each for rule in rules_of(item) if fields(rule, "fault") for each in destinations(rule)):
+            if service := service_of(text(destination, "host"), item.namespace):
+                yield service[0]

@@ -62,8 +62,8 @@ def weights_add_up(snapshot: ClusterSnapshot, parameters: Parameters) -> Violati
 def canary_jump(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations:
     """Check that no backend's weight grows by more than `maxPoints` percentage points over the live route.
 
-    Rules are compared by their matches. The live route has the same name, or else the same Service. `baselines` and the
-    Service of the route itself may take any weight at once.
+    Rules are compared by their matches. The live route has the same name, or else the same Service and port.
+    `baselines` and the Service of the route itself may take any weight at once.
     """
     limit = parameters["maxPoints"]
     for route in snapshot.own("HTTPRoute"):
@@ -114,8 +114,13 @@ def _share_a_port(first: set[int], second: set[int]) -> bool:
 def _live_route(snapshot: ClusterSnapshot, route: Resource) -> Resource | None:
     live = [item for item in snapshot.live if item.base == "HTTPRoute"]
     same = [item for item in live if item.key == route.key]
-    services = set(services_of(route))
-    return next(iter(same or [item for item in live if services & set(services_of(item))]), None)
+    return next(iter(same or [item for item in live if _share_a_service(route, item)]), None)
+
+
+def _share_a_service(first: Resource, second: Resource) -> bool:
+    """Return True if both routes have a port of a Service in common."""
+    services = set(services_of(first)) & set(services_of(second))
+    return any(_share_a_port(ports_of(first, service), ports_of(second, service)) for service in services)
 
 
 def _weight(ref: Fields) -> float:

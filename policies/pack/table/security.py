@@ -8,7 +8,8 @@ ROWS: tuple[Policy, ...] = (
         "target-refs-only",
         "Policies in a namespace with a waypoint are bound by targetRefs",
         "bind it by targetRefs",
-        "A waypoint ignores selectors. An AuthorizationPolicy of layer 4 may have one: ztunnel enforces it.",
+        "A waypoint ignores selectors, also one of another namespace. An AuthorizationPolicy of layer 4 may have one: "
+        "ztunnel enforces it.",
         authorization.target_refs_only,
         requires=CLUSTER,
     ),
@@ -34,7 +35,7 @@ ROWS: tuple[Policy, ...] = (
         "deny-shadows-allow",
         "No DENY policy covers all that an ALLOW policy allows",
         "narrow the DENY, or remove the ALLOW",
-        "DENY comes first, so that the ALLOW policy has no effect.",
+        "DENY comes first, so that the ALLOW policy has no effect. The DENY is on all targets of the ALLOW policy.",
         authorization.deny_shadows_allow,
         requires=CLUSTER,
     ),
@@ -42,7 +43,8 @@ ROWS: tuple[Policy, ...] = (
         "layer-7-has-waypoint",
         "Layer-7 rules in an ambient namespace have a waypoint",
         "enroll the Service or its namespace in a waypoint",
-        "ztunnel knows no layer 7, so that nothing enforces methods, paths, hosts, headers, claims or routes.",
+        "ztunnel knows no layer 7, so that nothing enforces methods, paths, hosts, headers, remote addresses, JWTs, "
+        "claims or routes.",
         authorization.layer_7_has_waypoint,
         requires=CLUSTER,
     ),

@@ -89,7 +89,8 @@ ROWS: tuple[Policy, ...] = (
         "no-faults-in-production",
         "No fault is injected in production",
         "inject it elsewhere",
-        "Production is a stack by name, or a namespace by label.",
+        "Production is a stack by name, or a namespace by label: that of the resource, or of a Service that its fault "
+        "is for.",
         faults.no_faults_in_production,
         requires=CLUSTER,
         parameters=PRODUCTION,

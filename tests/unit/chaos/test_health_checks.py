@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from waypoint_lab.chaos import health_checks
@@ -94,6 +95,13 @@ def test_problem_answer_without_an_end_has_a_limit_of_time(application: Applicat
     found = HealthMonitor(application.check(seconds=0.3)).problem()
     assert found.endswith("does not answer: timed out")
     assert time.monotonic() - began < 2
+
+
+def test_problem_with_a_password_does_not_show_it(application: Application) -> None:
+    application.parts = CUT
+    check = application.check()
+    found = HealthMonitor(msgspec.structs.replace(check, url=check.url.replace("//", "//user:S3cret@"))).problem()
+    assert found.startswith(f"{check.url} does not answer: IncompleteRead(")
 
 
 def test_problem_long_answer_is_read_in_part(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,7 @@ def test_rules_of_a_stack_come_from_its_deployment(watched: Watched, monkeypatch
     rules = watched.change.rules()
     assert rules.expected["reviews-stable"].share == 0.4
     assert {"reviews", "reviews-premium"} == rules.may_be_silent
+    assert {"reviews", "reviews-premium", "reviews-stable", "reviews-baseline"} == rules.of_stack
 
 
 def test_share_of_the_options_overrides_that_of_the_stack(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,3 +103,18 @@ def test_json_is_one_snapshot_a_line(capsys: pytest.CaptureFixture[str]) -> None
     (line,) = capsys.readouterr().out.splitlines()
     assert from_json(json.loads(line)) == BUSY
     assert to_json(QUIET)["promotion"] is None
+
+
+def test_characters_of_the_cluster_that_are_not_printable_reach_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    bad = "DENY /é…\x1b[2J\n09:00:00 change promotion 100 %: promote"
+    policy = replace(BUSY.policies[0], text=bad)
+    change = Change(time=NOW, kind="object", text=bad)
+    snapshot = replace(QUIET, policies=(policy,), changes=(change,), problem=bad)
+    wanted = "DENY /é…?[2J?09:00:00 change promotion 100 %: promote"
+    assert sum(wanted in line for line in rendered(snapshot, 160)) == 3
+    Lines(as_json=False)(snapshot)
+    out, error = capsys.readouterr()
+    assert wanted in out.splitlines()[0]
+    assert error == f"watch: {wanted}\n"
+    Lines(as_json=True)(snapshot)
+    assert from_json(json.loads(capsys.readouterr().out)) == snapshot

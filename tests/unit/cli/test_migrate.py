@@ -227,9 +227,32 @@ def test_migration_failure_of_the_last_step_is_retried(scene: Scene) -> None:
 def test_migration_failed_rollback_is_resumed(scene: Scene) -> None:
     scene.bad = lambda step: "bad" if step.weight == 20 else ""
     scene.refused = lambda step: "no API server" if scene.applied[-1].startswith("back") else ""
-    with pytest.raises(RolloutError, match="cannot roll back yet: no API server; run `lab waypoint migrate`"):
+    with pytest.raises(RolloutError, match="cannot roll back yet: no API server; run `lab waypoint abort`"):
         scene.migrate(STEPS)
     assert MigrationState.read(scene.journal.records(), scene.now()) == MigrationState(rollback="share: bad")
+
+
+def test_migration_rollback_that_cannot_remove_the_canary_is_continued(scene: Scene) -> None:
+    scene.bad = lambda step: "bad" if step.weight == 20 else ""
+    scene.refused = lambda step: "" if step.canary else "no API server"
+    with pytest.raises(RolloutError, match="cannot roll back yet: no API server; run `lab waypoint abort`"):
+        scene.migrate(STEPS)
+    assert scene.now() == FIRST
+    assert MigrationState.read(scene.journal.records(), FIRST) == MigrationState(rollback="share: bad")
+    scene.refused = lambda step: ""
+    scene.abort()
+    assert scene.applied[-2:] == ["back: all through waypoint"] * 2
+    last = scene.journal.records()[-1]
+    assert (last["decision"], last["why"], last["step"]["canary"]) == ("roll back", "share: bad", "")
+    assert MigrationState.read(scene.journal.records(), FIRST) == MigrationState()
+
+
+def test_migration_open_rollback_of_another_canary_is_not_continued(scene: Scene) -> None:
+    scene.bad, scene.refused = lambda step: "bad", lambda step: "" if step.canary else "no API server"
+    with pytest.raises(RolloutError, match="cannot roll back yet"):
+        scene.migrate(STEPS)
+    for other in (MigrationStep("waypoint", "other"), MigrationStep("next")):
+        assert MigrationState.read(scene.journal.records(), other) == MigrationState()
 
 
 def test_migration_unexpected_error_of_the_rollback_names_the_next_command(
@@ -250,6 +273,20 @@ def test_abort_without_a_canary_is_refused(scene: Scene) -> None:
     scene.write(CANARY)
     scene.abort()
     assert scene.applied == ["back: 0 % through next", "back: all through waypoint"]
+
+
+def test_abort_that_fails_is_continued_and_not_migrated(scene: Scene) -> None:
+    scene.write(CANARY)
+    scene.refused = lambda step: "no API server"
+    with pytest.raises(RolloutError, match="cannot roll back yet: no API server; run `lab waypoint abort`"):
+        scene.abort()
+    assert MigrationState.read(scene.journal.records(), scene.now()) == MigrationState(rollback="by hand")
+    scene.refused = lambda step: ""
+    scene.abort()
+    assert [str(MigrationStep(**record["step"])) for record in scene.journal.records()] == [
+        "20 % through next",
+        "all through waypoint",
+    ]
 
 
 def test_migration_killed_at_any_journal_line_resumes(scene: Scene) -> None:

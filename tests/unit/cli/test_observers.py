@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.rollout.test_notify import server
+from waypoint_lab import masking
 from waypoint_lab.cli import observers
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -26,17 +27,22 @@ def test_observed_notifies_the_secret_webhook(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     journal = Journal(tmp_path, "dev")
     with server(200) as there:
-        monkeypatch.setattr(PulumiStack, "secret", lambda _self, path: {"notify.webhook": there.url}[path])
+        monkeypatch.setattr(PulumiStack, "_read_secrets", lambda stack: stack._secrets.update({"v1:abc": there.url}))
         with observers.observed(journal, stack(tmp_path, SECRET), print):
             journal.append("rollback", "p", why="by hand")
     assert [one["text"] for _, one in there.got] == ["dev, bookinfo-backends/reviews: rolling back: by hand"]
 
 
 def test_observed_with_a_bad_secret_is_one_line_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PulumiStack, "secret", lambda _self, _path: "file:///etc/t0ken")
+    def read(stack: PulumiStack) -> None:
+        stack._secrets["v1:abc"] = "file:///etc/t0ken"
+        masking.remember(stack._secrets.values())
+
+    monkeypatch.setattr(masking, "_known", set())
+    monkeypatch.setattr(PulumiStack, "_read_secrets", read)
     with (
         pytest.raises(
-            ConfigError, match=r"^waypoint-lab:notify\.webhook: the secret is not valid; use an http"
+            ConfigError, match=r'^waypoint-lab:notify\.webhook: "\[secret\]" is not valid; use empty, or an http'
         ) as caught,
         observers.observed(Journal(tmp_path, "dev"), stack(tmp_path, SECRET), print),
     ):

@@ -1,6 +1,7 @@
 """`lab outcome`: an observation before a change, and a comparison after it, in two processes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,17 @@ def test_compare_exit_status_equals_the_verdict(
     assert json.loads(captured.out)["not_measured"] == ["latency"]
     assert said in captured.err
     assert cluster.where[2] == "shop"
+
+
+def test_compare_without_a_log_after_the_change_measures_no_latency(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "before.json"
+    file.write_text(dump(replace(observed(web=100), answers={}), "shop"))
+    assert run("compare", "--before", str(file), "--json") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["not_measured"] == ["latency"]
+    assert "outcome: latency is not measured: " in captured.err
 
 
 def test_compare_without_traffic_is_inconclusive_and_never_a_pass(

@@ -12,6 +12,7 @@ import pytest
 from waypoint_lab.cli import approvals, canary_promote, main, reports
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError, ReportError, RolloutError
+from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout.analysis import StepDecision
 from waypoint_lab.rollout.promotion import Operator
 from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState, plan
@@ -35,6 +36,14 @@ def test_choose_steps_bad_input_is_one_line(steps: str | None, config: LabConfig
         canary_promote.choose_steps(config, None, steps, "")
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_secret_cohort_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.dev.yaml").write_text(
+        "config: {waypoint-lab:canary: {cohort: {header: end-user, value: {secure: v1:abc}}}}"
+    )
+    with pytest.raises(RolloutError, match=r"^waypoint-lab:canary\.cohort\.value: it is secret"):
+        canary_promote.refuse_secret_cohort(PulumiStack(tmp_path, "dev"))
 
 
 def test_choose_steps_header_without_value_is_refused() -> None:

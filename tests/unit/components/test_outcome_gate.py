@@ -38,6 +38,16 @@ def test_gate_compares_with_the_observation_and_runs_again_for_a_new_one() -> No
     assert words(records[0], "after") == ["lab", "outcome", "compare", "--json"]
 
 
+@pytest.mark.parametrize(("component", "args"), [(OutcomeObservation, OBSERVATION), (OutcomeGate, GATE)])
+def test_command_with_other_text_and_the_same_triggers_does_not_run_again(component: Any, args: Any) -> None:
+    records = [run(lambda given=given: component("one", {**args, **given})) for given in ({}, {"seconds": 60})]
+    first, second = (record.inputs("one-command") for record in records)
+    ignored = set(records[0].requests["one-command"].ignoreChanges)
+    changed = {name for name in first if first[name] != second[name]}
+    assert changed == {"create"} <= ignored
+    assert not {"triggers", "stdin"} & ignored
+
+
 def test_gate_passes_its_rules_on() -> None:
     args = {
         **GATE,

@@ -63,7 +63,10 @@ class Mesh:
     """A namespace that answers as kubectl does; answers of a list come in turn, the last one repeatedly."""
 
     def __init__(self) -> None:
-        self.services = {"cart": {"clusterIP": "10.96.0.1"}, "till": {"clusterIP": "10.96.0.2"}}
+        self.services: dict[str, dict[str, Any]] = {
+            "cart": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]},
+            "till": {"clusterIP": "10.96.0.2", "ports": [{"port": 80}]},
+        }
         self.labels: dict[str, dict[str, str]] = {"shop": LABELS}
         self.pods = [("waypoint-1", "waypoint")]
         self.stats = {"waypoint-1": [(3, 0), (4, 0)]}  # successful and rejected updates of listeners
@@ -270,6 +273,48 @@ def test_write_for_a_headless_service_is_refused_at_once(mesh: Mesh, spec: dict[
         "AuthorizationPolicy shop/p: Service shop/cart has no cluster IP (headless or ExternalName), so its traffic "
         "bypasses the waypoint; name a Service with a cluster IP"
     )
+
+
+@pytest.mark.parametrize(
+    ("port", "said"),
+    [
+        ({"port": 80, "targetPort": 9080}, "Service shop/cart has no port 9080; it has 80"),
+        ({"port": 9080, "protocol": "UDP"}, "Service shop/cart has no port 9080; it has 9080/UDP"),
+        ({"port": 9080, "name": "tcp-web"}, "port 9080 of Service shop/cart is tcp by its name tcp-web, so a waypoint"),
+        ({"port": 9080, "name": "MySQL"}, "is mysql by its name MySQL"),
+        ({"port": 9080, "name": "http", "appProtocol": "tcp"}, "is tcp by its appProtocol tcp"),
+        ({"port": 9080, "appProtocol": "kubernetes.io/wss"}, "is https by its appProtocol kubernetes.io/wss"),
+        ({"port": 3306, "name": "web"}, "port 3306 of Service shop/cart is tcp by its number"),
+        ({"port": 9080}, ""),
+        ({"port": 9080, "name": "web-tcp"}, ""),
+        ({"port": 9080, "name": "grpc-web"}, ""),
+        ({"port": 9080, "name": "tcp-web", "appProtocol": "http"}, ""),
+        ({"port": 9080, "name": "tcp-web", "appProtocol": "kubernetes.io/h2c"}, ""),
+        ({"port": 9080, "name": "tcp-web", "appProtocol": ""}, ""),
+        ({"port": 3306, "name": "http-web"}, ""),
+    ],
+)
+def test_write_for_a_port_without_http_is_refused_before_it(mesh: Mesh, port: dict[str, Any], said: str) -> None:
+    mesh.services["cart"]["ports"] = [port]
+    number = 3306 if port["port"] == 3306 else 9080
+    for document in (virtual_service("p", port=number), http_route("p", "shop/dev", port=number)):
+        if not said:
+            mesh.stats = {"waypoint-1": [(3, 0), (4, 0)]}
+            write(document)
+            continue
+        assert said in refused(document)
+        assert not [line for line in mesh.commands if line.endswith("/p")]
+
+
+def test_write_for_a_port_waits_until_its_service_has_it(mesh: Mesh) -> None:
+    def look(command: Sequence[str], path: str) -> Any:
+        answer = mesh.read(command, path)
+        if path.endswith("/services/cart"):
+            mesh.services["cart"]["ports"] = [{"port": 80}, {"port": 9080, "name": "http"}]
+        return answer
+
+    with patch.object(waits, "read_api", look):
+        write(virtual_service("p", port=9080))
 
 
 def test_write_that_envoy_rejects_fails_with_its_message(mesh: Mesh) -> None:

@@ -1,5 +1,6 @@
 """Cohorts: their text, and a request of each."""
 
+import msgspec
 import pytest
 
 from tests.unit.configs import lab_config
@@ -52,3 +53,39 @@ def test_cohort_of_a_path_that_never_matches_is_refused(path: str) -> None:
 
 def test_request_of_a_query_keeps_the_other_parameters() -> None:
     assert CohortSettings(query="tier", value="gold").request("GET", "/a?b=c") == ("GET", "/a?b=c&tier=gold", {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "method", "path", "headers", "expected"),
+    [
+        ({"pathPrefix": "/"}, "GET", "/reviews/0", {}, True),
+        ({"pathPrefix": "/reviews"}, "GET", "/reviews/0?x=1", {}, True),
+        ({"pathPrefix": "/reviews/"}, "GET", "/reviews", {}, True),
+        ({"pathPrefix": "/reviews"}, "GET", "/reviewers", {}, False),
+        ({"path": "/reviews/0"}, "GET", "/reviews/0?x=1", {}, True),
+        ({"path": "/reviews"}, "GET", "/reviews/0", {}, False),
+        ({"method": "PUT"}, "PUT", "/", {}, True),
+        ({"method": "PUT"}, "GET", "/", {}, False),
+        ({"query": "beta", "value": "1"}, "GET", "/?a=b&beta=1", {}, True),
+        ({"query": "beta", "value": "1"}, "GET", "/?beta=0&beta=1", {}, False),
+        ({"query": "beta", "value": "1"}, "GET", "/beta=1", {}, False),
+        ({"cookie": "beta", "value": "1"}, "GET", "/", {"Cookie": "a=b; beta=1"}, True),
+        ({"cookie": "beta", "value": "1"}, "GET", "/", {"cookie": "beta=10;a=b"}, False),
+        ({"cookie": "beta", "value": "1"}, "GET", "/", {"cookie": types.SECRET}, False),
+        ({"header": "End-User", "value": "jane"}, "GET", "/", {"end-USER": "jane"}, True),
+        ({"header": "end-user", "value": "jane"}, "GET", "/", {"end-user": "Jane"}, False),
+        ({"header": "end-user", "value": types.SECRET}, "GET", "/", {"end-user": types.SECRET}, False),
+    ],
+)
+def test_cohort_matches_its_requests(
+    settings: dict[str, str], method: str, path: str, headers: dict[str, str], expected: bool
+) -> None:
+    cohort = msgspec.convert(settings, CohortSettings)
+    assert cohort.matches(method, path, headers) is expected
+
+
+@pytest.mark.parametrize("text", ["pathPrefix:/", "path:/a", "query:q=1", "cookie:c=1", "header:h=1", "method:GET"])
+def test_cohort_matches_its_own_request(text: str) -> None:
+    cohort = CohortSettings.parse(text.removeprefix("header:"))
+    method, path, headers = cohort.request("GET", "/b?a=b")
+    assert cohort.matches(method, path, headers)

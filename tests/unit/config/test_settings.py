@@ -4,7 +4,7 @@ from tests.unit.configs import lab_config
 from waypoint_lab.config.models import StagesSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.traffic_models import CanarySettings
-from waypoint_lab.config.types import seconds
+from waypoint_lab.config.types import SECRET, seconds
 from waypoint_lab.errors import ConfigError
 
 WEIGHT = "use a number: whole from 0 to 100, or below 1 with at most 4 decimals"
@@ -70,6 +70,30 @@ METALS = {**SHOP, "gold": {"service": "shop-gold"}, "silver": {"service": "shop-
             {"canary": {"cohort": {"method": "GET"}}},
             "canary.cohort: app.request is in this cohort, too, so others cannot be measured; change one of both",
         ),
+        (
+            {"app": {"cohorts": {"gold": {"pathPrefix": "/reviews"}}}},
+            "app.cohorts.gold: app.request is in this cohort, too, so others cannot be measured; change one of both",
+        ),
+        (
+            {
+                "stages": {"waypoint": True, "abort": True},
+                "app": {"request": {"headers": {"End-User": "jane"}}},
+                "fault": {"header": {"name": "end-user", "value": "jane"}},
+            },
+            "fault.header: app.request has this header, too, so others cannot be measured; change one of both",
+        ),
+        (
+            {"canary": {"cohort": {"header": "tester", "value": True}}},
+            "canary.cohort.value: true is not valid; use printable text, or empty; "
+            'quote it as text: "true" (pulumi config set --type string)',
+        ),
+        (
+            {"app": {"request": {"headers": {"beta": False}}}},
+            "app.request.headers.beta: false is not valid; use printable text that is not empty; "
+            'quote it as text: "false" (pulumi config set --type string)',
+        ),
+        ({"app": {"request": {"method": True}}}, f"app.request.method: true is not valid; {METHOD}"),
+        ({"app": {"request": {"success": [True]}}}, f"app.request.success: [true] is not valid; {STATUSES}"),
         (
             {"canary": {"steps": [5, 1]}},
             "canary.steps: [5, 1] is not valid; use a list of rising percentages, whole from 0 to 100, or below 1 "
@@ -343,3 +367,22 @@ def test_identify_by_json_keeps_the_default_path_beside_own_values() -> None:
 def test_identify_by_access_log_has_the_backends_names() -> None:
     config = lab_config("waypoint", "accessLog", "canary", app={"identify": {"kind": "accessLog"}})
     assert config.app.identify.value("canary") == "canary"
+
+
+def test_fault_header_of_the_request_is_accepted_without_a_fault() -> None:
+    app, fault = {"request": {"headers": {"a": "b"}}}, {"header": {"name": "a", "value": "b"}}
+    assert lab_config("waypoint", "retries", app=app, fault=fault).fault.header_pair == ("a", "b")
+
+
+def test_secrets_are_not_compared() -> None:
+    secret = {"header": "tester", "value": SECRET}
+    app = {
+        "request": {"headers": {"tester": SECRET}},
+        "identify": {"values": dict.fromkeys(("baseline", "canary", "gold"), SECRET)},
+        "backends": {**SHOP, "gold": {"service": "gold"}},
+        "cohorts": {"gold": secret},
+    }
+    fault = {"header": {"name": "tester", "value": SECRET}}
+    on = ("waypoint", "canary", "premium", "abort")
+    given = {"app": app, "canary": {"cohort": secret}, "fault": fault, "trafficApi": "virtual-service"}
+    assert frozenset(on) == lab_config(*on, **given).stages.on

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from waypoint_lab.config import stack_file
+from waypoint_lab.errors import ConfigError
 
 FILE = """# mine
 config:
@@ -37,6 +38,26 @@ def test_edited_other_formats_keep_their_settings(text: str) -> None:
     before = (yaml.safe_load(text) or {}).get("config") or {}
     after = yaml.safe_load(stack_file.edited(text, {"canary.weight": 7}))["config"]
     assert after == {**before, "waypoint-lab:canary": {"weight": 7}}
+
+
+def test_edited_keeps_the_settings_of_an_object_that_is_json_text() -> None:
+    text = """config: {'waypoint-lab:canary': '{"weight": 5, "gate": {"successRate": 99}}'}"""
+    after = yaml.safe_load(stack_file.edited(text, {"canary.weight": 7}))["config"]
+    assert after == {"waypoint-lab:canary": {"weight": 7, "gate": {"successRate": 99}}}
+
+
+def test_edited_keeps_the_settings_of_an_object_of_the_project() -> None:
+    defaults = {"waypoint-lab:waypoint": {"failClosed": True, "canary": {"name": "b"}}, "waypoint-lab:fault": {}}
+    settings = {"waypoint.name": "b", "waypoint.canary": None, "fault.start": None, "notify.webhook": None}
+    after = yaml.safe_load(stack_file.edited("", settings, defaults))["config"]
+    assert after == {"waypoint-lab:waypoint": {"failClosed": True, "name": "b"}}
+    assert defaults["waypoint-lab:waypoint"]["canary"] == {"name": "b"}
+
+
+def test_edited_object_that_is_one_secret_is_refused() -> None:
+    text = "config: {waypoint-lab:canary: {secure: v1:abc}}"
+    with pytest.raises(ConfigError, match=r"^waypoint-lab:canary: it is one secret"):
+        stack_file.edited(text, {"canary.weight": 7})
 
 
 def test_write_replaces_the_file_and_keeps_its_mode(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from typing import Any
 from tests.unit.dashboard.states import backend, snapshot
 from waypoint_lab.dashboard.history import KEPT_CHANGES, KEPT_POINTS, PageHistory
 
+SERVICE = "bookinfo-backends/reviews:9080"
+ONE, TWO = (f"{SERVICE}/bookinfo-backends/{name}:9080" for name in ("one", "two"))
+
 
 def counted(moment: float, baseline: int, canary: int) -> dict[str, Any]:
     """Return a snapshot with so many requests since the start."""
@@ -17,7 +20,7 @@ def counted(moment: float, baseline: int, canary: int) -> dict[str, Any]:
 
 
 def test_add_first_snapshot_has_no_share_and_no_rate() -> None:
-    values = PageHistory().add(counted(100.0, 50, 50))["backends"]["reviews/one"]
+    values = PageHistory().add(counted(100.0, 50, 50))["backends"][ONE]
     assert (values["share"], values["rate"], values["weight"], values["p99"]) == (None, None, 50.0, 0.021)
 
 
@@ -25,7 +28,7 @@ def test_add_takes_shares_and_rates_from_the_last_second() -> None:
     history = PageHistory()
     for moment, baseline, canary in ((100.0, 1000, 0), (100.5, 1000, 10), (101.0, 1000, 20), (101.5, 1010, 50)):
         point = history.add(counted(moment, baseline, canary))
-    one, two = (point["backends"][f"reviews/{name}"] for name in ("one", "two"))
+    one, two = (point["backends"][key] for key in (ONE, TWO))
     assert (one["share"], two["share"]) == (0.2, 0.8)
     assert (one["rate"], two["rate"]) == (10.0, 40.0)
 
@@ -33,14 +36,14 @@ def test_add_takes_shares_and_rates_from_the_last_second() -> None:
 def test_add_without_new_requests_has_no_share() -> None:
     history = PageHistory()
     history.add(counted(100.0, 7, 7))
-    values = history.add(counted(101.0, 7, 7))["backends"]["reviews/one"]
+    values = history.add(counted(101.0, 7, 7))["backends"][ONE]
     assert (values["share"], values["rate"]) == (None, 0.0)
 
 
 def test_add_counters_that_start_again_give_no_negative_rate() -> None:
     history = PageHistory()
     history.add(counted(100.0, 700, 700))
-    assert history.add(counted(101.0, 3, 0))["backends"]["reviews/one"]["rate"] == 0.0
+    assert history.add(counted(101.0, 3, 0))["backends"][ONE]["rate"] == 0.0
 
 
 def test_add_keeps_each_change_once_and_limits_the_length() -> None:
@@ -52,3 +55,14 @@ def test_add_keeps_each_change_once_and_limits_the_length() -> None:
     assert len(history.points) == KEPT_POINTS
     assert len(history.changes) == KEPT_CHANGES
     assert list(history.changes).count(change) == 1
+
+
+def test_add_keeps_ports_and_namespaces_apart() -> None:
+    history = PageHistory()
+    for moment, requests in ((100.0, 1000), (101.0, 1100)):
+        made = counted(moment, requests, 1000)
+        idle = counted(moment, 0, 0)["services"][0]
+        made["services"] += [{**idle, "port": 9081}, {**idle, "namespace": "other"}]
+        point = history.add(made)
+    assert len(point["backends"]) == 6
+    assert (point["backends"][ONE]["share"], point["backends"][ONE]["rate"]) == (1.0, 100.0)

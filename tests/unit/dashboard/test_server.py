@@ -110,7 +110,8 @@ def test_events_send_the_state_first_and_then_what_is_new(access: PageAccess, st
             found = json.loads(line.removeprefix(b"data: "))
             weights.append(found["snapshot"]["services"][0]["backends"][1]["live_weight"])
     assert weights[-1] == 80.0
-    assert [point["backends"]["reviews/reviews-stable"]["weight"] for point in found["points"]] == [80.0]
+    key = "bookinfo-backends/reviews:9080/bookinfo-backends/reviews-stable:9080"
+    assert [point["backends"][key]["weight"] for point in found["points"]] == [80.0]
     answer.close()
     connection.close()
 

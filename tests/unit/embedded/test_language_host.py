@@ -1,3 +1,6 @@
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -7,7 +10,7 @@ import grpc
 import pytest
 from pulumi.runtime.proto import language_pb2
 
-from embedded.pulumi_plugins.language import Host, missing
+from embedded.pulumi_plugins.language import Host, interpreter, missing
 
 VERSION = version("pulumi")
 
@@ -121,3 +124,59 @@ def test_run_plugin_streams_its_output(tmp_path: Path) -> None:
     finally:
         host.end_children()
     assert [item.exitcode for item in answers] == [-15]
+
+
+RUNNER = """#!/bin/sh
+cat > "$(dirname "$0")/../given.json"
+"""
+
+
+def with_environment(folder: Path, target: Path | None = None) -> Any:
+    """Return a program in `folder` whose `virtualenv` is `target`, or a new one with a fake interpreter."""
+    made = info(folder)
+    made.options["virtualenv"] = "venv"
+    if target:
+        (folder / "venv").symlink_to(target)
+    else:
+        (folder / "venv" / "bin").mkdir(parents=True)
+        (folder / "venv" / "bin" / "python").write_text(RUNNER)
+        (folder / "venv" / "bin" / "python").chmod(0o755)
+    return made
+
+
+def test_run_uses_the_virtualenv_of_the_program_and_passes_its_root(tmp_path: Path) -> None:
+    request = language_pb2.RunRequest(info=with_environment(tmp_path), pwd=str(tmp_path))
+    assert Host().Run(request, Context()) == language_pb2.RunResponse()
+    assert json.loads((tmp_path / "venv" / "given.json").read_text())["root"] == str(tmp_path)
+
+
+def test_interpreter_is_this_one_for_its_own_or_a_missing_virtualenv(tmp_path: Path) -> None:
+    absent = info(tmp_path)
+    absent.options["virtualenv"] = "venv"
+    assert interpreter(absent) == sys.executable
+    assert interpreter(with_environment(tmp_path, Path(sys.prefix))) == sys.executable
+    assert interpreter(info(tmp_path)) == sys.executable
+
+
+def test_run_plugin_and_install_dependencies_use_the_virtualenv(tmp_path: Path) -> None:
+    made = with_environment(tmp_path)
+    (tmp_path / "requirements.txt").write_text(f"pulumi=={VERSION}\n")
+    with pytest.raises(Aborted, match=r"asks for pulumi==.*, which .*/venv/bin/python does not have"):
+        list(Host().InstallDependencies(language_pb2.InstallDependenciesRequest(info=made), Context()))
+    request = language_pb2.RunPluginRequest(pwd=str(tmp_path), info=made, env=["A=b"], kind="analyzer")
+    assert list(Host().RunPlugin(request, Context()))[-1].exitcode == 0
+    assert (tmp_path / "venv" / "given.json").exists()
+
+
+ASK_ROOT = """
+import json, sys, pulumi
+from embedded.pulumi_plugins import runner
+runner.set_all_config = lambda *_: sys.exit(pulumi.get_root_directory())
+runner.run(json.loads(sys.argv[1]))
+"""
+
+
+def test_runner_tells_the_program_its_root_directory() -> None:
+    names = ("project", "monitor", "engine", "stack", "parallel", "preview", "organization", "config", "secrets")
+    argv = [sys.executable, "-c", ASK_ROOT, json.dumps({**dict.fromkeys(names), "root": "/a/root"})]
+    assert subprocess.run(argv, capture_output=True, text=True, timeout=60).stderr == "/a/root\n"

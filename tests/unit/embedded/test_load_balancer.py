@@ -68,6 +68,69 @@ def test_listen_allowed_port_has_no_error() -> None:
     assert load_balancer.listen(_refuse(errno.EACCES, 0), f"{PREFIX}1", 80) == (f"{PREFIX}1:80", 80, "")
 
 
+def test_listen_low_port_refused_leaves_a_declared_higher_one_alone() -> None:
+    got = load_balancer.listen(_refuse(errno.EACCES, 1024), f"{PREFIX}1", 80, {80, 8080})
+    assert got == (None, 80, "PermissionDenied")
+
+
+class FakePorts:
+    """Ports outside: a busy one fails, and so does one without an answer."""
+
+    def __init__(self) -> None:
+        self.faults: dict[int, OSError] = {9001: OSError(errno.EADDRINUSE, "busy"), 9002: TimeoutError("timed out")}
+        self.opened: list[int] = []
+
+    def listen(self, address: str, port: int) -> int:
+        if port in self.faults:
+            raise self.faults[port]
+        self.opened.append(port)
+        return port
+
+
+class FakeRelay:
+    """Relay of a port that nobody connects to."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    async def run(self) -> None:
+        pass
+
+
+class FakeKube:
+    """API server that keeps a Service's status."""
+
+    def __init__(self, service: dict[str, Any]) -> None:
+        self.service = service
+
+    async def patch(self, path: str, body: dict[str, Any]) -> None:
+        self.service["status"] = body["status"]
+
+    async def create(self, path: str, body: dict[str, Any]) -> None:
+        pass
+
+
+@pytest.mark.asyncio
+async def test_reconcile_tries_only_ports_again_that_were_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_balancer, "Relay", FakeRelay)
+    service = _service("web", clusterIP="10.96.0.9", ports=[{"port": port} for port in (9000, 9001, 9002)])
+    service["metadata"]["uid"] = "u"
+    outside: Any = FakePorts()
+    kube: Any = FakeKube(service)
+    balancer = load_balancer.LoadBalancer(kube, outside, PREFIX)
+    balancer._services.items = {"shop/web": service}
+    try:
+        assert not await balancer._reconcile()
+        outside.faults.clear()
+        assert await balancer._reconcile()
+        assert await balancer._reconcile()
+    finally:
+        await balancer._close("shop/web")
+    assert outside.opened == [9000, 9001, 9002]
+    (ingress,) = service["status"]["loadBalancer"]["ingress"]
+    assert [each["port"] for each in ingress["ports"] if "error" not in each] == [9000, 9001, 9002]
+
+
 @pytest.fixture
 def asked() -> Iterator[ports.Ports]:
     with ports.start() as channel:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,35 @@ def test_command_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(command, "STOP_SECONDS", 0.3)
     result = command.run(["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], 2.0, LINES.append)
     assert result.exit_code == 137
+
+
+# A shell that dies at once, while what it runs takes a while to end.
+PULUMI = "trap 'sleep 0.5; echo done >>{file}; exit' TERM; echo ready >>{file}; sleep 60 & wait"
+SLOW = f'bash -c "{PULUMI}"; echo deployed'
+
+
+@pytest.mark.parametrize("limit", [2.0, 20.0])
+def test_command_that_was_asked_to_end_has_ended_with_all_of_its_group(tmp_path: Path, limit: float) -> None:
+    file = tmp_path / "trace"
+    thread = after(file, signal.SIGTERM) if limit > 2 else None
+    result = command.run(["sh", "-c", SLOW.format(file=file)], limit, LINES.append)
+    if thread:
+        thread.join()
+    assert (result.exit_code, file.read_text()) == (143, "ready\ndone\n")
+
+
+def test_rest_of_a_group_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "STOP_SECONDS", 0.3)
+    file = tmp_path / "pid"
+    script = f"sh -c 'trap \"\" TERM; echo $$ >{file}; while :; do sleep 0.1; done'; echo deployed"
+    assert command.run(["sh", "-c", script], 2.0, LINES.append).exit_code == 143
+    state = Path(f"/proc/{file.read_text().strip()}/stat")
+    until = time.monotonic() + 5
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_process_that_a_finished_command_leaves_is_not_waited_for() -> None:
+    result = command.run(["sh", "-c", "sleep 4 & exit 0"], 10, LINES.append)
+    assert (result.exit_code, result.seconds < 3) == (0, True)

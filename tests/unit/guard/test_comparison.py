@@ -101,7 +101,7 @@ def test_declared_share_of_nothing_may_be_silent() -> None:
 
 
 def test_declared_share_of_a_service_without_requests_fails() -> None:
-    before = observed(old=900)
+    before = observed(old=900, new=0)
     assert {("new", "share")} == failures(compare(before, before, Rules(expected={"new": Expectation(0.2)})))
 
 
@@ -131,7 +131,8 @@ def test_share_that_may_move_is_not_compared() -> None:
 
 
 def test_share_that_a_stack_declares_for_an_unused_service_is_not_compared() -> None:
-    rules = Rules(expected={"new": Expectation(0.2, frozenset({"old", "new"}))})
+    names = frozenset({"old", "new"})
+    rules = Rules(expected={"new": Expectation(0.2, names)}, of_stack=names)
     found = compare(observed(web=100, old=0), observed(web=100, old=0), rules)
     assert {item.where for item in found} == {"web:80"}
     assert verdict(found) is PASSED
@@ -193,6 +194,9 @@ SERVED = frozenset({WEB})
     [
         pytest.param((), (DEAD,), (), {("web:80", "route")}, id="new"),
         pytest.param((DEAD,), (DEAD,), (), set(), id="as before"),
+        pytest.param((DEAD._replace(share=0.5),), (DEAD._replace(share=0.05, why="5 %"),), (), set(), id="lowered"),
+        pytest.param((DEAD._replace(share=0.5),), (DEAD,), (), {("web:80", "route")}, id="raised"),
+        pytest.param((DEAD,), (DEAD._replace(cluster="v1"),), (), {("web:80", "route")}, id="another"),
         pytest.param((), (DEAD,), ("empty",), set(), id="allowed"),
         pytest.param((), (OWN,), (), {("web:80", "route")}, id="scaled to nothing"),
     ],
@@ -221,3 +225,20 @@ def test_refused_requests_are_part_of_the_evidence_of_silence() -> None:
 def test_subset_is_a_destination_of_its_own() -> None:
     subset = Destination("web.shop.svc.cluster.local", 80, "v1")
     assert (str(subset), subset.named("web.shop"), subset.named("we")) == ("web/v1:80", True, False)
+
+
+def test_misspelt_name_of_an_expected_share_is_inconclusive_and_claims_no_group() -> None:
+    before, after = observed(PAIR, old=500, new=500), observed(PAIR, old=900, new=100)
+    rules = Rules(expected={"nwe": Expectation(0.1)})
+    assert {("old:80", "share"), ("new:80", "share")} == failures(compare(before, after, rules))
+    found = compare(before, before, rules)
+    assert INCONCLUSIVE is verdict(found)
+    assert (found[0].where, found[0].kind) == ("nwe", Kind.SHARE)
+    assert found[0].evidence == "the waypoints know no Service of this name; correct --expect"
+
+
+def test_misspelt_name_of_a_silent_service_is_inconclusive_unless_a_stack_names_it() -> None:
+    seen, rules = observed(web=100), Rules(may_be_silent=frozenset({"wbe"}))
+    found = compare(seen, seen, rules)
+    assert (verdict(found), found[0].where) == (INCONCLUSIVE, "wbe")
+    assert PASSED is verdict(compare(seen, seen, replace(rules, of_stack=frozenset({"wbe"}))))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from tests.unit.guard.observations import destination
 from tests.unit.guard.sources import Clock, FakeSource
 from tests.unit.streams import without_stderr
 from waypoint_lab.cli import output
+from waypoint_lab.errors import KubectlError
 from waypoint_lab.guard import command as commands
+from waypoint_lab.guard.access_logs import LoggedTraffic
 from waypoint_lab.guard.command import CommandResult
 from waypoint_lab.guard.comparison import Rules
+from waypoint_lab.guard.differences import Kind
 from waypoint_lab.guard.guarded_change import GuardedChange, GuardResult, watch
 from waypoint_lab.guard.observation import WaypointState
 from waypoint_lab.measure.endpoint_counters import Counts
@@ -182,3 +186,17 @@ def test_real_command_changes_a_file(tmp_path: Path, cluster: Cluster, monkeypat
     assert watch(cluster.source.readers(), change, cluster.report).restored
     assert file.read_text() == "old\n"
     assert destination("web") in cluster.source.counts()
+
+
+def test_access_log_that_fails_after_the_command_is_not_rolled_back(cluster: Cluster) -> None:
+    readers, logs = cluster.source.readers(), [LoggedTraffic({}, Counter())]
+
+    def log(_seconds: object) -> LoggedTraffic:
+        if logs:
+            return logs.pop()
+        raise KubectlError("kubectl logs: no answer within 30 s")
+
+    object.__setattr__(readers, "log", log)
+    result = watch(readers, GuardedChange(["apply"], "undo", 30, 30, 60, Rules), cluster.report)
+    assert (result.verdict, cluster.ran, result.not_measured) == (Verdict.PASSED, ["apply"], [Kind.LATENCY])
+    assert "latency is not measured: kubectl logs: no answer within 30 s" in cluster.lines

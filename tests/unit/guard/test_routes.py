@@ -40,3 +40,10 @@ def test_error_answered_by_the_waypoint_itself_is_broken() -> None:
 
 def test_listener_without_routes_has_none() -> None:
     assert list(routes.routes({"configs": [{"dynamic_listeners": [{}]}, {"static_listeners": [{}]}]})) == []
+
+
+def test_broken_route_has_its_cluster_and_its_share() -> None:
+    (found,) = routes.broken(
+        list(routes.routes(dump("web", to(old=95, new=5)))), routes.ready(clusters(old=[endpoint("a")]))
+    )
+    assert (cluster("new"), 0.05) == (found.cluster, found.share)

@@ -89,3 +89,14 @@ def test_observation_of_slow_waypoints_has_two_intervals(clock: Clock) -> None:
     seen = sampling.observe(replace(fake.readers(), counts=slow), 5, "before", quiet)
     assert pytest.approx([9.5, 9.5]) == seen.seconds
     assert compare(seen, seen, Rules())
+
+
+def test_access_log_that_cannot_be_read_leaves_latency_unmeasured(clock: Clock) -> None:
+    def refused(_seconds: object) -> None:
+        raise KubectlError('kubectl logs: User "ci" is forbidden to get pods/log')
+
+    lines: list[str] = []
+    readers = replace(FakeSource({"web": Counts(4, 4)}).readers(), log=refused)
+    seen = sampling.observe(readers, 5, "before", lines.append)
+    assert (seen.answers, seen.of(WEB).latencies, sum(seen.of(WEB).requests)) == (None, None, 40)
+    assert lines[-1].startswith("latency is not measured: kubectl logs: ")

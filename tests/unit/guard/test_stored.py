@@ -18,7 +18,7 @@ def full() -> Observation:
     """Return an observation in which every field has a value."""
     state = WaypointState(
         {"pod-1": "no such formatter"},
-        frozenset({BrokenRoute(destination("web"), "gone.shop", "unknown")}),
+        frozenset({BrokenRoute(destination("web"), "gone.shop", "unknown", "inbound-vip|80|http|gone.shop", 0.2)}),
         frozenset({destination("web"), Destination("web.shop", 80, "v1")}),
         [frozenset({destination("old"), destination("new")})],
         7,

@@ -26,6 +26,7 @@ class Envoys:
     def __init__(self) -> None:
         self.requests: dict[str, dict[str, int] | KubectlError] = {"w-1": {"reviews_baseline": 500}}
         self.routes = listeners({BASELINE: 100})
+        self.routes_of: dict[str, Any] = {}  # of single Pods; an error is raised
         self.processed = 1
         self.closed: list[str] = []
 
@@ -45,7 +46,12 @@ class Admin:
             raise found
         if path.startswith("clusters"):
             return json.dumps(counters(**found))
-        return json.dumps(self._envoys.routes) if "dump" in path else UPDATES.format(self._envoys.processed)
+        if "dump" not in path:
+            return UPDATES.format(self._envoys.processed)
+        routes = self._envoys.routes_of.get(self._name, self._envoys.routes)
+        if isinstance(routes, KubectlError):
+            raise routes
+        return json.dumps(routes)
 
     async def close(self) -> str:
         self._envoys.closed.append(self._name)
@@ -153,5 +159,54 @@ def test_read_without_pods_says_so(read: Read) -> None:
         reader.objects.take(POD, "LIST", {"items": []})
         assert not await reader.read()
         assert "no Pod of waypoint waypoint of namespace" in reader.problem()
+
+    read(test)
+
+
+def test_read_routes_that_failed_once_are_read_again_a_moment_later(read: Read) -> None:
+    async def test(reader: ClusterReader, envoys: Envoys) -> None:
+        envoys.routes_of["w-1"] = KubectlError("kubectl exec: no answer within 10 s")
+        assert not await reader.read()
+        del envoys.routes_of["w-1"]
+        envoys.requests["w-1"] = {"reviews_baseline": 520}
+        assert not await reader.read()
+        assert "no answer" in reader.problem()
+        assert reader.window.counts[BASE].requests == 20
+        reader._again.clear()
+        assert await reader.read()
+        assert ([place.name for place in reader.routes], reader.problem()) == (["reviews"], "")
+
+    read(test)
+
+
+def test_read_routes_of_all_pods_are_merged(read: Read) -> None:
+    async def test(reader: ClusterReader, envoys: Envoys) -> None:
+        envoys.requests["b-1"] = {}
+        envoys.routes_of["b-1"] = listeners()
+        reader.objects.take(POD, "ADDED", pod("b-1"))
+        await reader.read()
+        assert [place.name for place in reader.routes] == ["reviews"]
+        envoys.routes_of, envoys.processed = {"w-1": {"configs": []}}, 2
+        await reader.read()
+        reader.objects.take(POD, "DELETED", pod("w-1"))
+        await reader.read()
+        assert [place.name for place in reader.routes] == ["reviews"]
+        assert reader.live_changes == []
+
+    read(test)
+
+
+def test_read_routes_that_only_a_deleted_pod_had_are_gone(read: Read) -> None:
+    async def test(reader: ClusterReader, envoys: Envoys) -> None:
+        envoys.requests["b-1"], envoys.routes_of["b-1"] = {}, {"configs": []}
+        reader.objects.take(POD, "ADDED", pod("b-1"))
+        await reader.read()
+        reader.objects.take(POD, "DELETED", pod("w-1"))
+        await reader.read()
+        assert [one.text for one in reader.live_changes] == ["reviews: no route"]
+        reader.objects.take(POD, "DELETED", pod("b-1"))
+        reader.objects.take(POD, "ADDED", pod("w-1"))
+        await reader.read()
+        assert [place.name for place in reader.routes] == ["reviews"]
 
     read(test)

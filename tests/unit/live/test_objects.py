@@ -20,6 +20,10 @@ def virtual_service(**fault: Any) -> dict[str, Any]:
     return {"metadata": META, "spec": {"hosts": [f"reviews{HOST}"], "http": [*rules, {"route": route}]}}
 
 
+def denied(*rules: dict[str, Any]) -> dict[str, Any]:
+    return {"targetRefs": [{"name": "reviews"}], "action": "DENY", "rules": list(rules)}
+
+
 def test_http_route_has_the_weights_of_its_last_rule() -> None:
     ((where, weights),) = objects.http_route(http_route((BASELINE, 3), (CANARY, 1)))
     assert RouteTarget("reviews", NAMESPACE, 9080) == where
@@ -33,7 +37,9 @@ def test_virtual_service_takes_short_and_long_names() -> None:
 
 
 def test_faults_name_percentage_header_and_expiry() -> None:
-    item = virtual_service(abort={"httpStatus": 503, "percentage": {"value": 50}}, delay={"fixedDelay": "2s"})
+    item = virtual_service(
+        abort={"httpStatus": 503, "percentage": {"value": 50}}, delay={"fixedDelay": "2s", "percent": 100}
+    )
     item["metadata"] = {**META, "annotations": {"waypoint-lab/fault-until": "abc 2026-11-24T10:12:19+00:00"}}
     abort, delay = objects.faults(item)
     assert abort.text == "abort with 503 for 50 % of requests with end-user=jane"
@@ -42,11 +48,30 @@ def test_faults_name_percentage_header_and_expiry() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fault", "want"),
+    [
+        ({"abort": {"httpStatus": 503}}, "abort with 503 for 0 % of requests"),
+        ({"abort": {"httpStatus": 503, "percentage": {}}}, "abort with 503 for 0 % of requests"),
+        ({"abort": {"grpcStatus": "UNAVAILABLE", "percentage": {"value": 3}}}, "abort with UNAVAILABLE for 3 %"),
+        ({"delay": {"fixedDelay": "5s", "percent": 10}}, "delay 5s for 10 % of requests"),
+        ({"delay": {"fixedDelay": "6s"}}, "delay 6s for 0 % of requests"),
+    ],
+)
+def test_fault_without_percentage_hits_what_istio_injects(fault: dict[str, Any], want: str) -> None:
+    (found,) = objects.faults(virtual_service(**fault))
+    assert found.text.startswith(want)
+
+
+@pytest.mark.parametrize(
     ("spec", "want"),
     [
         ({"targetRefs": [{"name": "reviews"}], "rules": [{"to": [{"operation": {"methods": ["GET"]}}]}]}, "ALLOW GET"),
         ({"targetRefs": [{"name": "reviews"}]}, "ALLOW nothing"),
         ({"targetRefs": [{"name": "reviews"}], "action": "DENY", "rules": [{}]}, "DENY all requests"),
+        (denied({"to": [{"operation": {"notMethods": ["GET"]}}]}), "DENY some requests"),
+        (denied({"to": [{"operation": {"hosts": ["a.example"]}}]}), "DENY some requests"),
+        (denied({"when": [{"key": "request.headers[x-test]", "values": ["1"]}]}), "DENY some requests"),
+        (denied({"to": [{"operation": {"methods": ["GET"]}}]}, {}), "DENY all requests"),
     ],
 )
 def test_policy_is_one_line(spec: dict[str, Any], want: str) -> None:

@@ -40,6 +40,25 @@ def test_failures_low_success_rate_has_interval_and_sample() -> None:
     assert line == ("success rate: declared at least 99.00%, measured 94.00%, interval 88.81%-97.32%, 500 requests")
 
 
+def test_failures_exactly_the_declared_success_rate_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for percent in (99.9, 99.7, 55.3, 7.0, 99.0):  # 1 - 0.93 is less than 0.07
+        failed = round(10 * (100 - percent))
+        rows = [GOOD] * (1000 - failed) + [FAILED] * failed
+        assert failures(0, GateSettings(success_rate=percent), rows) == []
+        Blocks(monkeypatch, users(Outcomes(), Outcomes(1000, failed)))
+        assert judged(success_rate=percent) == []
+        numbers = gate.PrometheusNumbers(1000, gate.share_of(percent))
+        assert gate.judge_prometheus(GateSettings(success_rate=percent), numbers) == []
+        assert failures(0, GateSettings(success_rate=percent), [*rows[1:], FAILED])
+
+
+def test_users_requests_at_exactly_the_ratio_of_p99_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, fast = [traffic.LoggedRequest(200, 230)] * 400, [traffic.LoggedRequest(200, 100)] * 400
+    both = {"canary": Outcomes(400), "baseline": Outcomes(400)}
+    Blocks(monkeypatch, TrafficBlock(both, {"canary": slow, "baseline": fast}))
+    assert judged(p99_ratio=2.3) == []  # 2.3 * 0.1 is less than 0.23
+
+
 def test_failures_requests_without_answer_fail_rate_and_p99() -> None:
     rate, p99 = failures(0, GateSettings(success_rate=99, p99_seconds=1), [GOOD] * 480 + [SILENT] * 20)
     assert "measured 96.00%" in rate

@@ -67,6 +67,15 @@ def test_name_creates_one_pod_for_all_requests_of_a_process(cluster: Cluster) ->
     assert [job["metadata"]["name"]] == cluster.deleted
 
 
+def test_name_of_a_pod_for_a_long_step_outlives_it(cluster: Cluster) -> None:
+    day = 86_400.0
+    assert probe_pod.name(CONFIG, CLIENT, day) == probe_pod.name(CONFIG, CLIENT, day)
+    (job,) = cluster.created
+    script = job["spec"]["template"]["spec"]["containers"][0]["command"][2]
+    assert job["spec"]["activeDeadlineSeconds"] == 86_700
+    assert script.endswith("wait(86700.0, 300.0)")
+
+
 def test_name_of_another_client_is_another_pod(cluster: Cluster) -> None:
     probe_pod.name(CONFIG, CLIENT, 60)
     probe_pod.name(CONFIG, PodClient(namespace="users"), 60)
@@ -74,12 +83,12 @@ def test_name_of_another_client_is_another_pod(cluster: Cluster) -> None:
     assert [pod["serviceAccountName"] for pod in pods] == ["alice", "default"]
 
 
-@pytest.mark.parametrize("constant", ["LIFE_SECONDS", "IDLE_SECONDS"])
+@pytest.mark.parametrize(("idle", "seconds"), [(0.0, 0.0), (300.0, 86_400.0)])
 def test_name_of_a_pod_that_may_have_ended_is_a_fresh_one(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, constant: str
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, idle: float, seconds: float
 ) -> None:
-    monkeypatch.setattr(probe_pod, constant, 0.0)
-    pods = [probe_pod.name(CONFIG, CLIENT, 0), probe_pod.name(CONFIG, CLIENT, 0)]
+    monkeypatch.setattr(probe_pod, "IDLE_SECONDS", idle)
+    pods = [probe_pod.name(CONFIG, CLIENT, 0), probe_pod.name(CONFIG, CLIENT, seconds)]
     jobs = [job["metadata"]["name"] for job in cluster.created]
     assert pods == [f"{job}-x" for job in jobs]
     assert cluster.deleted == []  # requests may still be running in the first

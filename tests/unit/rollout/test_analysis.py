@@ -1,10 +1,13 @@
 """Decisions on the measurement of a step."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from waypoint_lab.measure.client import Answer
+from waypoint_lab.measure.gate import share_of
+from waypoint_lab.measure.statistics import quantiles
 from waypoint_lab.rollout.analysis import ProbeEvidence, StepDecision, Thresholds
 
 OK, BAD = Answer(200, seconds=0.01), Answer(503, seconds=0.01)
@@ -60,6 +63,27 @@ def test_decide_failures_of_the_baseline_too_pause() -> None:
     assert found
     assert found[0] is StepDecision.PAUSE
     assert "below the minimum of 90.0%" in found[1]
+
+
+def test_decide_exactly_the_minimum_of_success_promotes() -> None:
+    evidence = evidence_of(replace(RULES, min_success=share_of(99.9)), 999)
+    evidence.add((BAD, OK, OK))
+    assert verdict(evidence) is StepDecision.PROMOTE
+    at_seven = evidence_of(replace(RULES, min_success=share_of(7.0)), 930, BAD, BAD, BAD)
+    for _ in range(70):
+        at_seven.add((OK, OK, OK))
+    assert verdict(at_seven) is StepDecision.PROMOTE
+
+
+def test_document_of_a_long_step_keeps_few_latencies() -> None:
+    evidence, source = ProbeEvidence(RULES), random.Random(7)
+    times = [source.uniform(0.01, 0.03) for _ in range(5000)]
+    for seconds in times:
+        evidence.add((OK._replace(seconds=seconds), OK, NONE))
+    assert len(evidence.latencies[0]) <= 201
+    found = evidence.document()["latency"]
+    assert found["canary"]["p99"] == pytest.approx(quantiles(times)["p99"], abs=0.0001)
+    assert (found["baseline"]["p0"], found["baseline"]["p100"], found["route"]) == (0.01, 0.01, {})
 
 
 def test_decide_slow_answers_with_a_latency_limit_fail() -> None:

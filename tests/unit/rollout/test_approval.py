@@ -52,6 +52,24 @@ def test_wait_that_is_stopped_rolls_back(tmp_path: Path) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize(
+    ("limit", "stopped", "want"), [(0.05, "", StepDecision.PAUSE), (60, "SIGINT", StepDecision.ROLL_BACK)]
+)
+def test_wait_answer_after_the_limit_or_the_request_to_stop_is_not_taken(
+    limit: float, stopped: str, want: StepDecision
+) -> None:
+    asked: list[CanaryStep] = []
+
+    class Slow(FileApproval):
+        def __call__(self, step: CanaryStep) -> StepDecision:
+            asked.append(step)
+            time.sleep(0.1)
+            return StepDecision.PROMOTE
+
+    wait = Wait(Slow(Path("answer"), print), limit, lambda: stopped if asked else "", print)
+    assert wait(STEP) is want
+
+
 def test_file_with_other_text_is_reported_once_and_kept(tmp_path: Path) -> None:
     file, lines = tmp_path / "answer", list[str]()
     file.write_text("maybe")

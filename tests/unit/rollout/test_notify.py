@@ -27,8 +27,9 @@ def server(*statuses: int, headers: dict[str, str] | None = None, seconds: float
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            made.got.append((self.path, json.loads(body)))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            made.got.append((self.path, json.loads(body or "null")))
+            made.authorization.append(self.headers["Authorization"])
             time.sleep(seconds)
             self.send_response(left.pop(0) if len(left) > 1 else left[0])
             for name, value in (headers or {}).items():
@@ -41,7 +42,7 @@ def server(*statuses: int, headers: dict[str, str] | None = None, seconds: float
             pass
 
     made: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.got, made.url = [], f"http://127.0.0.1:{made.server_address[1]}/hook/t0ken"
+    made.got, made.authorization, made.url = [], [], f"http://127.0.0.1:{made.server_address[1]}/hook/t0ken"
     thread = threading.Thread(target=made.serve_forever, args=(0.01,))
     thread.start()
     try:

@@ -54,10 +54,10 @@ class Scene:
             def __exit__(self, *_args: object) -> None:
                 pass
 
-            def read(self, _seconds: float) -> list[tuple[Answer, ...]]:
+            def read(self, seconds: float) -> list[tuple[Answer, ...]]:
                 if self.answer is NONE:
                     raise ProbeError("the Pod is gone")
-                return [(self.answer, OK, OK)] * 50
+                return [(self.answer, OK, OK)] * 50 if seconds else []
 
         monkeypatch.setattr(step_analysis, "Client", Client)
         monkeypatch.setattr(envoy_config, "wait", lambda _config: 0.0)

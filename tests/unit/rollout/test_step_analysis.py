@@ -10,7 +10,7 @@ from waypoint_lab.measure.prometheus import NoDataError, PrometheusError
 from waypoint_lab.measure.traffic import TrafficBlock
 from waypoint_lab.measure.unpaired import Outcomes
 from waypoint_lab.rollout import prometheus_analysis, step_analysis
-from waypoint_lab.rollout.analysis import StepDecision, Thresholds
+from waypoint_lab.rollout.analysis import ProbeEvidence, StepDecision, Thresholds
 from waypoint_lab.rollout.state import CanaryStep
 from waypoint_lab.rollout.step_analysis import Decided, StepAnalysis
 
@@ -84,6 +84,16 @@ def test_run_promotes_where_all_sources_agree_and_ends_the_probe_before_traffic(
     assert sources.asked == ["probe", "probe ended", "traffic", "prometheus"]
     assert set(sources.document) == {"probe", "traffic", "prometheus"}
     assert why.endswith("; 1000 requests in Prometheus meet the thresholds of canary.gate")
+
+
+def test_run_by_the_probe_reads_all_rounds_that_are_there(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, seen = [[(OK, OK, OK)]] * 30, list[int]()
+    monkeypatch.setattr(step_analysis, "INTERVAL_SECONDS", 60.0)
+    monkeypatch.setattr(step_analysis.Client, "read", lambda _client, _seconds: left.pop() if left else [])
+    decide = ProbeEvidence.decide
+    monkeypatch.setattr(ProbeEvidence, "decide", lambda one, at: seen.append(one.rounds) or decide(one, at + 1))
+    assert sources.decide("probe")[0] is StepDecision.PAUSE
+    assert seen == [30]
 
 
 def test_run_by_traffic_alone_starts_no_probe(sources: Sources) -> None:

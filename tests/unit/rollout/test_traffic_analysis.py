@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from waypoint_lab.measure.traffic import LoggedRequest, TrafficBlock
-from waypoint_lab.measure.unpaired import Outcomes
+from waypoint_lab.measure.unpaired import Outcomes, UnpairedComparison
 from waypoint_lab.rollout.analysis import StepDecision, Thresholds
+from waypoint_lab.rollout.latency import P99Ratio
 from waypoint_lab.rollout.traffic_analysis import BaselineBefore, TrafficEvidence
 
 LIMITS = Thresholds(0.02, 0.01, 0.01)
@@ -36,6 +37,12 @@ def evidence(
 
 def answers(count: int, milliseconds: int = 20, status: int = 200) -> list[LoggedRequest]:
     return [LoggedRequest(status, milliseconds, failed=status >= 400)] * count
+
+
+def test_p99_ratio_of_exactly_the_limit_is_not_slow() -> None:
+    compared = UnpairedComparison(0.01, 0.01, 0.01)
+    P99Ratio(compared, 2.3, before=99.0).add({230.0: 100}, {99.0: 100})  # 2.3 * 100 is less than 230
+    assert compared.canary == Outcomes(100, 0)
 
 
 def test_decide_with_enough_healthy_requests_promotes() -> None:

@@ -114,6 +114,29 @@ def test_expectations_delay_of_a_header_would_be_seen_on_other_requests(seconds:
     assert others.high == limit
 
 
+@pytest.mark.parametrize("header", [{}, {"header": {"name": "end-user", "value": "jane"}}])
+def test_expectations_delay_has_rows_of_success(header: dict[str, object]) -> None:
+    rows = {one.what: one for one in expectations(config("delay", fault=header))}
+    late, answered = rows.pop("2 s later"), rows.pop("answered after 2 s")
+    assert (answered.measure, answered.header, answered.requests) == (Measure.STATUS, late.header, late.requests)
+    assert not answered.met_by("503")
+    assert list(rows) == (["others 0 s later", "others answered"] if header else [])
+
+
+def test_expectations_delay_of_a_part_of_the_traffic_has_rows_of_success() -> None:
+    fault = {"at": "upstream", "header": {"name": "end-user", "value": "jane"}}
+    rows = BY_NAME["delay"].expects(config("delay", "canary", fault=fault, trafficApi="virtual-service"))
+    assert [one.what for one in rows] == ["answered after 2 s", "others answered"]
+    rows = BY_NAME["delay"].expects(config("delay", "abort"))
+    assert [one.what for one in rows] == ["2 s later"]
+
+
+def test_expectations_retries_out_of_time_keep_others() -> None:
+    fault = {"at": "upstream", "header": {"name": "end-user", "value": "jane"}}
+    seen = expectations(config("delay", "retries", fault=fault))
+    assert [item.what for item in seen] == ["each try out of time", "no failures of others"]
+
+
 def test_expectations_delay_beyond_each_try_is_a_timeout() -> None:
     seen = expectations(config("delay", "retries", fault={"at": "upstream", "delay": {"seconds": 2}}))
     assert [item.value for item in seen] == ["504"]

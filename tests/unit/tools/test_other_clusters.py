@@ -26,6 +26,59 @@ def test_on_other_clusters_names_stacks_with_resources_elsewhere(tmp_path: Path)
     assert on_other_clusters(tmp_path) == ["waypoint-lab/staging"]
 
 
+def write_undeclared(folder: Path, text: str, inputs: dict[str, str], project: str = "waypoint-lab") -> Path:
+    """Write the state of a first update that failed, and the file of its stack; return the state folder."""
+    stack = {"type": "pulumi:pulumi:Stack", "outputs": {}}
+    items = [stack, {"type": "pulumi:providers:kubernetes", "inputs": inputs}, {"type": "kubernetes:core/v1:Service"}]
+    file = folder / ".lab" / "pulumi" / ".pulumi" / "stacks" / project / "west.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"checkpoint": {"latest": {"resources": items}}}))
+    (folder / "Pulumi.yaml").write_text("name: waypoint-lab\n")
+    (folder / "Pulumi.west.yaml").write_text(text)
+    return folder / ".lab"
+
+
+TARGET = "config:\n  waypoint-lab:target:"
+
+
+@pytest.mark.parametrize(
+    ("text", "inputs", "refused"),
+    [
+        ("config: {}\n", {}, False),
+        (f"{TARGET}\n    kind: embedded\n", {}, False),
+        (f'{TARGET} \'{{"kind": "embedded"}}\'\n', {}, False),
+        ("# waypoint-lab:target: {kind: existing}\n", {}, False),
+        ("config: {}\n", {"context": "west"}, True),
+        (f"{TARGET}\n    kind: existing\n", {}, True),
+        (f"{TARGET} {{kind: existing}}\n", {}, True),
+        (f'{TARGET} \'{{"kind": "existing"}}\'\n', {}, True),
+        (f"{TARGET} &other\n    kind: kind\n", {}, True),
+    ],
+)
+def test_on_other_clusters_state_of_a_failed_first_update(
+    tmp_path: Path, text: str, inputs: dict[str, str], refused: bool
+) -> None:
+    assert bool(on_other_clusters(write_undeclared(tmp_path, text, inputs))) == refused
+
+
+@pytest.mark.parametrize("name", ["Pulumi.west.yaml", "Pulumi.yaml"])
+def test_on_other_clusters_failed_first_update_without_a_readable_file_counts(tmp_path: Path, name: str) -> None:
+    state = write_undeclared(tmp_path, "config: {}\n", {})
+    (tmp_path / name).write_bytes(b"\xff")
+    assert on_other_clusters(state) == ["waypoint-lab/west"]
+    (tmp_path / name).unlink()
+    assert on_other_clusters(state) == ["waypoint-lab/west"]
+
+
+def test_on_other_clusters_failed_first_update_of_an_example_or_of_another_project_counts(tmp_path: Path) -> None:
+    state = write_undeclared(tmp_path, "config: {}\n", {})
+    (tmp_path / "examples" / "shop").mkdir(parents=True)
+    (tmp_path / "examples" / "shop" / "Pulumi.west.yaml").write_text(f"{TARGET}\n    kind: existing\n")
+    assert on_other_clusters(state) == ["waypoint-lab/west"]
+    other = write_undeclared(tmp_path / "other", "config: {}\n", {}, project="greeter")
+    assert on_other_clusters(other) == ["greeter/west"]
+
+
 def test_on_other_clusters_unreadable_state_counts(tmp_path: Path) -> None:
     write(tmp_path, "broken", "embedded", 1)
     (tmp_path / "pulumi/.pulumi/stacks/waypoint-lab/broken.json").write_text("{")

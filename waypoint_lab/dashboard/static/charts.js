@@ -1,5 +1,5 @@
 // The time series, by Plotly.
-import { colorOf } from "./format.js";
+import { colorOf, place } from "./format.js";
 
 const CONFIG = { displayModeBar: false, responsive: true };
 const MOST_POINTS = 300; // of a line, about
@@ -55,7 +55,7 @@ function traces(service, points, fields) {
     fields.map(([field, factor, style, name]) => ({
       x: times,
       y: points.map((one) => {
-        const value = (one.backends[`${service.name}/${backend.name}`] || {})[field];
+        const value = (one.backends[`${place(service)}/${place(backend)}`] || {})[field];
         return value == null ? null : factor * value;
       }),
       name: `${backend.name}${name}`,

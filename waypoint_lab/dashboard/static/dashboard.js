@@ -1,6 +1,6 @@
 // Receives the state of the stack as server-sent events, and shows it.
 import { drawCharts } from "./charts.js";
-import { colorOf, element, number, percent } from "./format.js";
+import { colorOf, element, number, percent, place } from "./format.js";
 import { drawPicture } from "./picture.js";
 import { showPromotion } from "./promotion.js";
 
@@ -13,17 +13,13 @@ const $ = (id) => document.getElementById(id);
 const milliseconds = (seconds) => (seconds == null ? "–" : `${(1000 * seconds).toFixed(0)} ms`);
 const clock = (seconds) => new Date(1000 * seconds).toLocaleTimeString("en-GB");
 
-function key(service) {
-  return `${service.namespace}/${service.name}:${service.port}`;
-}
-
 function chosen() {
   const services = state.snapshot.services;
-  return services.find((one) => key(one) === state.service) || services[0] || null;
+  return services.find((one) => place(one) === state.service) || services[0] || null;
 }
 
 function showServices() {
-  const names = state.snapshot.services.map(key);
+  const names = state.snapshot.services.map(place);
   const select = $("service");
   if ([...select.options].map((one) => one.value).join() !== names.join()) {
     select.replaceChildren(...names.map((name) => element("option", { value: name }, name)));

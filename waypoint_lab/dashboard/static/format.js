@@ -12,6 +12,9 @@ export function colorOf(service, backend) {
   return `other-${others.indexOf(backend) % OTHERS}`;
 }
 
+// NAMESPACE/NAME:PORT of a Service or a backend.
+export const place = (one) => `${one.namespace}/${one.name}:${one.port}`;
+
 export function element(name, attributes = {}, ...content) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);

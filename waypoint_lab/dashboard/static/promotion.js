@@ -68,21 +68,29 @@ export function showPromotion(promotion, actions) {
   printed.scrollTop = printed.scrollHeight;
 }
 
+// An answer that is no JSON is the reason of a refusal, in plain text.
 async function post(name, body) {
-  const answer = await fetch(`actions/${name}`, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-  });
-  return answer.json();
+  try {
+    const answer = await fetch(`actions/${name}`, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+    });
+    const isJson = (answer.headers.get("Content-Type") || "").startsWith("application/json");
+    return isJson ? await answer.json() : { error: (await answer.text()).trim() };
+  } catch {
+    return { error: `${name}: the dashboard does not answer` };
+  }
 }
 
+// The line stays until the next press; an empty text removes it.
 function failed(text) {
-  $("problem").hidden = false;
-  $("problem").textContent = text;
+  $("refused").hidden = !text;
+  $("refused").textContent = text;
 }
 
 for (const button of document.querySelectorAll("#buttons button"))
   button.addEventListener("click", async () => {
     const name = button.dataset.action;
+    failed("");
     const answer = await post(name, {});
     if (answer.error) return failed(answer.error);
     asked = { name, word: answer.confirm };

@@ -42,6 +42,9 @@ class Memory:
     async def config_map(self, namespace: str, name: str) -> dict[str, bytes] | None:
         return self.maps.get(name)
 
+    async def config_map_text(self, namespace: str, name: str) -> dict[str, bytes] | None:
+        return self.maps.get(name)
+
     async def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
         return self.secrets.get(name)
 

@@ -51,7 +51,7 @@ class FakePod:
         self.reasons: list[str] = []
 
     def view(self) -> Object:
-        return {"metadata": {"uid": "u"}, "spec": {"terminationGracePeriodSeconds": 0.2}}
+        return {"metadata": {"uid": "u", "name": "p", "namespace": "n"}, "spec": {"terminationGracePeriodSeconds": 0.2}}
 
     def binds(self, container: Object, env: dict[str, str]) -> dict[str, Any]:
         return {}

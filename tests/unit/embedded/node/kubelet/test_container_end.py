@@ -1,12 +1,15 @@
 """The end of a container: probes, hooks, grace period, final state and log of the last run."""
 
 import asyncio
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.container_end import GracePeriod
+from embedded.node.launcher.process import Command
 from tests.unit.embedded.node.kubelet.fake_pod import FakePod, skip_images, until
 
 TERM, KILL = 15, 9
@@ -108,6 +111,23 @@ async def test_container_with_a_failed_probe_runs_its_pre_stop_hook(tmp_path: Pa
     async with asyncio.timeout(5):
         assert await container.run() == 143
     assert [command for command in pod.launcher.commands if command != ["false"]] == [["hook"]]
+
+
+@pytest.mark.asyncio
+async def test_container_has_no_limit_for_its_post_start_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pod, limits = FakePod(tmp_path), []
+
+    async def capture(pause: Any, inside: Any, command: Command, seconds: float) -> tuple[int | None, str]:
+        limits.append(seconds)
+        async with asyncio.timeout(seconds):
+            return 0, ""
+
+    monkeypatch.setattr(pod.launcher, "capture", capture)
+    container = pod.container("Never", lifecycle={"postStart": HOOK["preStop"]})
+    run = asyncio.create_task(container.run())
+    await until(lambda: container.started)
+    pod.launcher.processes[0].end(0)
+    assert (await run, limits) == (0, [math.inf])
 
 
 @pytest.mark.asyncio

@@ -1,16 +1,22 @@
 """Environment variables of a container."""
 
 import asyncio
+import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from embedded.node.kubelet import environment
-from tests.unit.embedded.node.documents import POD, Memory
+from embedded.node.kubelet import container_start, environment
+from embedded.node.kubelet.api_cache import ApiStore
+from embedded.node.kubelet.images import Image
+from tests.unit.embedded.node.documents import CONFIG, POD, Memory
+from tests.unit.embedded.node.kubelet.fake_pod import FakePod
 
 
 def build(container: dict[str, Any]) -> dict[str, str]:
-    return asyncio.run(environment.build(POD, container, {"PATH": "/bin"}, Memory(), {"cpu": "32", "memory": "1Gi"}))
+    services = environment.service_environment("10.96.0.0/16")
+    return asyncio.run(environment.build(POD, container, services, Memory(), {"cpu": "32", "memory": "1Gi"}))
 
 
 def test_build_reference_expands_earlier_variables_only() -> None:
@@ -24,6 +30,36 @@ def test_build_reference_expands_earlier_variables_only() -> None:
     got = build(container)
     assert got["LATE"] == "$(PORT)"
     assert got["URL"] == "http://h:80 $(PORT) $(NONE)"
+
+
+def test_build_reference_expands_variables_of_services() -> None:
+    address = "https://$(KUBERNETES_SERVICE_HOST):$(KUBERNETES_SERVICE_PORT)"
+    own = {"name": "KUBERNETES_SERVICE_PORT", "value": "6443"}
+    assert build({"env": [{"name": "API", "value": address}]})["API"] == "https://10.96.0.1:443"
+    assert build({"env": [own, {"name": "API", "value": address}]})["API"] == "https://10.96.0.1:6443"
+
+
+@pytest.mark.asyncio
+async def test_prepare_expands_no_variables_of_the_image(tmp_path: Path) -> None:
+    pod = FakePod(tmp_path)
+    pod.config, pod.store = CONFIG, Memory()
+    spec = {"name": "main", "command": ["run", "$(A)", "$(PATH)"], "args": ["$(HOME)", "$(KUBERNETES_SERVICE_HOST)"]}
+    image = Image([], env={"PATH": "/bin", "HOME": "/root"})
+    command, _ = await container_start.prepare(pod, {**spec, "env": [{"name": "A", "value": "a"}]}, image)
+    assert command.argv == ["run", "a", "$(PATH)", "$(HOME)", "10.96.0.1"]
+    assert {"PATH": "/bin", "HOME": "/root", "HOSTNAME": "p", "A": "a"}.items() <= command.env.items()
+
+
+@pytest.mark.asyncio
+async def test_build_takes_only_the_text_of_a_config_map() -> None:
+    item = {"data": {"a": "1"}, "binaryData": {"logo": base64.b64encode(b"\x00").decode()}}
+    store = ApiStore(None, lambda _: None)  # type: ignore[arg-type]
+    store._informers["configmaps"].items["ns/cm"] = item
+    assert await environment.build(POD, {"envFrom": [{"configMapRef": {"name": "cm"}}]}, {}, store, {}) == {"a": "1"}
+    logo = {"name": "LOGO", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "logo"}}}
+    with pytest.raises(environment.MissingReference, match="couldn't find key logo in configmap ns/cm"):
+        await environment.build(POD, {"env": [logo]}, {}, store, {})
+    assert await store.config_map("ns", "cm") == {"a": b"1", "logo": b"\x00"}
 
 
 def test_build_sources_give_their_values() -> None:

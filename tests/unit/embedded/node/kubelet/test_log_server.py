@@ -12,6 +12,8 @@ import pytest_asyncio
 from aiohttp import web
 
 from embedded.node.kubelet import logs, plain_log, server
+from embedded.node.kubelet.container import Container
+from embedded.node.kubelet.kubelet import Kubelet
 from tests.unit.embedded.node.kubelet.fake_pod import FakePod
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -46,9 +48,13 @@ async def _served(handler: Handler, query: str, read: Callable[[aiohttp.ClientRe
 
 
 @pytest_asyncio.fixture
-async def handler(tmp_path: Path) -> AsyncIterator[Handler]:
+async def container(tmp_path: Path) -> Container:
+    return FakePod(tmp_path).container()
+
+
+@pytest_asyncio.fixture
+async def handler(container: Container) -> AsyncIterator[Handler]:
     """Return the log handler of a kubelet with one quiet container that has written a progress bar."""
-    container = FakePod(tmp_path).container()
     container.state = {"running": {}}
     container._launched.clear()  # more output may come
     writer = logs.LogWriter(container.log_path())
@@ -70,6 +76,57 @@ async def test_logs_with_carriage_returns_are_whole(handler: Handler) -> None:
 @pytest.mark.asyncio
 async def test_logs_follow_of_a_quiet_container_ends_with_its_client(handler: Handler) -> None:
     assert await _served(handler, "?follow=true", _first_bytes) == b"10%\r20%\n"
+
+
+@pytest.mark.asyncio
+async def test_logs_long_line_has_one_time(handler: Handler, container: Container) -> None:
+    writer = logs.LogWriter(container.log_path())
+    for data in (b"x" * 70_000, b"x" * 70_000, b"y\nz\n"):
+        writer.take("stdout", data)
+    writer.close()
+    text = await _served(handler, "?timestamps=true&tailLines=2", lambda response: response.read())
+    first, second = text.splitlines()
+    assert first.partition(b" ")[2] == b"x" * 140_000 + b"y"
+    assert second.partition(b" ")[2] == b"z"
+
+
+@pytest.mark.asyncio
+async def test_logs_since_a_whole_second_have_the_lines_of_that_second(handler: Handler, container: Container) -> None:
+    lines = (("27.999999", "a"), ("28.000000", "b"), ("28.900000", "c"), ("29.000100", "d"))
+    text = "".join(f"2026-11-27T09:53:{when}Z stdout F {word}\n" for when, word in lines)
+    container.log_path().write_text(text)
+    for moment in ("09:53:28Z", "09:53:28.000Z", "10:53:28%2B01:00"):
+        got = await _served(handler, f"?sinceTime=2026-11-27T{moment}", lambda response: response.read())
+        assert got == b"b\nc\nd\n"
+
+
+@pytest.mark.parametrize("policy", ["Never", "OnFailure"])
+@pytest.mark.asyncio
+async def test_logs_of_a_pod_that_completed_before_the_agent_started(tmp_path: Path, policy: str) -> None:
+    config: Any = SimpleNamespace(state_dir=str(tmp_path), node_ip="127.0.0.1", node_name="n", pod_cidr="10.244.0.0/16")
+    kubelet = Kubelet(config, None)  # type: ignore[arg-type]
+    meta, spec = (
+        {"name": "p", "namespace": "n", "uid": "u"},
+        {"containers": [{"name": "main"}], "restartPolicy": policy},
+    )
+    ran = {
+        "name": "main",
+        "restartCount": 1,
+        "containerID": "process://u/main/1",
+        "state": {"terminated": {"exitCode": 0}},
+    }
+    item = {"metadata": meta, "spec": spec, "status": {"phase": "Succeeded", "containerStatuses": [ran]}}
+    for run in (0, 1):
+        writer = logs.LogWriter(tmp_path / "pods" / "u" / "logs" / "main" / f"{run}.log")
+        writer.take("stdout", b"run %d\n" % run)
+        writer.close()
+    kubelet._informer.items["n/p"] = item
+    kubelet._pod_changed("ADDED", item)
+    assert kubelet._pods == {}
+    for query, expected in (("?follow=true", b"run 1\n"), ("?previous=true", b"run 0\n")):
+        assert await _served(server.KubeletServer(kubelet)._logs, query, lambda response: response.read()) == expected
+    kubelet._pod_changed("DELETED", item)
+    assert not (tmp_path / "pods" / "u").exists()
 
 
 @pytest.mark.asyncio

@@ -1,7 +1,10 @@
 """Logs and probes of a container."""
 
 import asyncio
+import contextlib
 import errno
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import grpc
@@ -44,6 +47,19 @@ def test_read_logs_carriage_return_ends_no_line(tmp_path: Path) -> None:
     writer.close()
     lines = list(logs.read(tmp_path / "0.log"))
     assert [logs.parse(line)[2] for line in lines] == [b"10%\r20%\r\n", b"done\x0b\n"]
+
+
+@pytest.mark.parametrize("tail", [None, 2])
+def test_read_logs_long_line_is_one_line_in_pieces(tmp_path: Path, tail: int | None) -> None:
+    writer = logs.LogWriter(tmp_path / "0.log")
+    writer.take("stdout", b"before\n" * (tail is not None))
+    for _ in range(5):
+        writer.take("stdout", b"x" * 40_000)
+    writer.take("stdout", b"\nlast\n")
+    writer.close()
+    texts = [logs.parse(line)[2] for line in logs.read(tmp_path / "0.log", tail=tail)]
+    assert b"".join(texts) == b"x" * 200_000 + b"\nlast\n"
+    assert all(len(text) < 100_000 for text in texts)
 
 
 @pytest.mark.parametrize("fault", [1, 2], ids=["nothing-written", "half-written"])
@@ -100,6 +116,20 @@ async def _never(argv: list[str], seconds: float) -> tuple[int | None, str]:
     raise AssertionError("no exec probe here")
 
 
+@contextlib.asynccontextmanager
+async def serving(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[int]:
+    """Serve every path by `answer`; yield the port."""
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
 @pytest.mark.asyncio
 async def test_attempt_http_probe_passes_by_status_and_time() -> None:
     async def answer(request: web.Request) -> web.Response:
@@ -107,28 +137,60 @@ async def test_attempt_http_probe_passes_by_status_and_time() -> None:
             await asyncio.sleep(5)
         return web.Response(status=int(request.path[1:]))
 
-    application = web.Application()
-    application.router.add_get("/{path}", answer)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    container = {"ports": [{"name": "http", "containerPort": port}]}
+    async with serving(answer) as port:
+        container = {"ports": [{"name": "http", "containerPort": port}]}
 
-    async def ask(path: str) -> probes.ProbeResult:
-        probe = {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 0.3 if path == "/slow" else 10}
-        return await probes.attempt(probe, container, "127.0.0.1", _never)
+        async def ask(path: str) -> probes.ProbeResult:
+            probe = {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 0.3 if path == "/slow" else 10}
+            return await probes.attempt(probe, container, "127.0.0.1", _never)
 
-    try:
         assert (await ask("/200")).passed
         assert (await ask("/302")).passed
         assert (await ask("/503")) == probes.ProbeResult(False, "HTTP probe failed with statuscode: 503")
         assert (await ask("/slow")) == probes.ProbeResult(False, "no answer within 0.3s")
         assert (await probes.attempt({"tcpSocket": {"port": port}}, container, "127.0.0.1", _never)).passed
-    finally:
-        await runner.cleanup()
     assert not (await ask("/200")).passed
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/login", probes.ProbeResult(False, "HTTP probe failed with statuscode: 500")),
+        ("/relative", probes.ProbeResult(True)),
+        ("/9", probes.ProbeResult(True)),
+        ("/10", probes.ProbeResult(False, "stopped after 10 redirects")),
+        ("/elsewhere", probes.ProbeResult(True)),
+        ("/nowhere", probes.ProbeResult(True)),
+    ],
+)
+@pytest.mark.asyncio
+async def test_attempt_http_probe_follows_redirects_to_the_same_host(path: str, expected: probes.ProbeResult) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        name, here = request.path[1:], f"http://{request.host}"
+        if name.isdigit():
+            return web.Response(status=307, headers={"Location": f"/{int(name) - 1}"} if name != "0" else {})
+        found = {"login": f"{here}/fault", "relative": "0", "elsewhere": "http://no.invalid/"}
+        if name in found:
+            return web.Response(status=302, headers={"Location": found[name]})
+        return web.Response(status=304 if name == "nowhere" else 500)
+
+    async with serving(answer) as port:
+        probe = {"httpGet": {"path": path, "port": port}, "timeoutSeconds": 10}
+        assert expected == await probes.attempt(probe, {}, "127.0.0.1", _never)
+
+
+@pytest.mark.asyncio
+async def test_run_hook_http_passes_by_any_status_and_fails_without_an_answer() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=int(request.path[1:]))
+
+    async def run(path: str) -> probes.ProbeResult:
+        hook = {"httpGet": {"path": path, "port": port}}
+        return await probes.run_hook(hook, math.inf, lambda probe: probes.attempt(probe, {}, "127.0.0.1", _never))
+
+    async with serving(answer) as port:
+        assert [probes.ProbeResult(True)] * 3 == [await run(path) for path in ("/200", "/404", "/500")]
+    assert not (await run("/200")).passed
 
 
 @pytest.mark.asyncio

@@ -1,51 +1,43 @@
-"""Replace secrets in the content of a report."""
+"""Keep secrets out of what the commands print and write."""
 
 import base64
 import dataclasses
 import json
 import re
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 from urllib.parse import quote
 
-from waypoint_lab.config.types import SECRET
-from waypoint_lab.pulumi_cli import PulumiStack, pulumi
-
+SECRET = "[secret]"  # as Pulumi shows it, in place of the value
 LEAST_LENGTH = 4  # shorter secrets occur in too many texts; they are only compared with whole values
 Content = TypeVar("Content")
+_known: set[str] = set()
 
 
-def secrets(stack: PulumiStack) -> frozenset[str]:
-    """Return the values that are secret in the config of a stack.
-
-    Raises:
-        PulumiError: Pulumi cannot read the config.
-    """
-    config = json.loads(pulumi(stack.folder, "config", "--json", "--show-secrets", "--stack", stack.name))
-    hidden = json.loads(pulumi(stack.folder, "config", "--json", "--stack", stack.name))
-    return frozenset(
-        text
-        for key, entry in config.items()
-        if entry.get("secret")
-        for text in _differing(_value(entry), _value(hidden.get(key) or {}))
-    )
+def remember(texts: Iterable[str]) -> None:
+    """Hide these texts from now on, in this process."""
+    _known.update(texts)
 
 
-def _value(entry: dict[str, Any]) -> Any:
-    return entry.get("objectValue", entry.get("value"))
+def hidden(content: Content) -> Content:
+    """Return content with a placeholder for each secret that this process has read."""
+    return masked(content, _known) if _known else content
 
 
-def _differing(plain: Any, hidden: Any) -> Iterable[str]:
-    """Yield the texts of `plain` that `hidden` does not show."""
-    if isinstance(plain, dict):
-        for key, value in plain.items():
-            yield from _differing(value, hidden.get(key) if isinstance(hidden, dict) else None)
-    elif isinstance(plain, list):
-        for place, value in enumerate(plain):
-            shown = hidden[place] if isinstance(hidden, list) and place < len(hidden) else None
-            yield from _differing(value, shown)
-    elif plain is not None and plain != hidden:
-        yield str(plain)
+class MaskedStream:
+    """A text stream that hides the secrets which this process has read."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to `stream`."""
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text without secrets."""
+        return self._stream.write(hidden(text))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return everything else of the stream itself."""
+        return getattr(self._stream, name)
 
 
 def _forms(text: str) -> set[str]:

@@ -1,0 +1,89 @@
+"""Secrets of a stack are measured, and never reach an output, a journal or a report."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.unit.report.reports import change, report, result
+from waypoint_lab import masking
+from waypoint_lab.masking import masked
+from waypoint_lab.measure import manifests
+from waypoint_lab.pulumi_cli import PulumiStack
+from waypoint_lab.report import context, page
+from waypoint_lab.rollout.journal import Journal
+
+TOKEN = "t0p.secret-value"  # noqa: S105
+
+
+def test_masked_report_has_no_form_of_a_secret() -> None:
+    route = {"kind": "HTTPRoute", "spec": {"exact": TOKEN, "regex": r"^.*k=t0p\.secret\-value(;.*)?$"}}
+    stage = result("premium", change(f"end-user: {TOKEN}: canary"), manifests={"HTTPRoute reviews": route})
+    stage.notes = [f"header {TOKEN}"]
+    found = report(stage, config={"app": {"premium": {"value": TOKEN}}}, repeat=[f"lab run --header end-user={TOKEN}"])
+    text = page.html(masked(found, [TOKEN]))
+    assert "t0p" not in text
+    assert text.count("[secret]") >= 5
+
+
+def test_masked_short_secret_hides_whole_values_only() -> None:
+    assert masked({"a": "on", "b": "only"}, ["on"]) == {"a": "[secret]", "b": "only"}
+
+
+SECRETS = """
+config:
+  waypoint-lab:canary:
+    cohort: {header: end-user, value: {secure: v1:cohort}}
+  waypoint-lab:app:
+    request:
+      headers: {authorization: {secure: v1:header}}
+  other:key: {secure: v1:other}
+"""
+SHOWN = {
+    "waypoint-lab:canary": {"secret": True, "objectValue": {"cohort": {"header": "end-user", "value": TOKEN}}},
+    "waypoint-lab:app": {"secret": True, "objectValue": {"request": {"headers": {"authorization": "Bearer abc"}}}},
+    "other:key": {"secret": True, "value": "another"},
+}
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PulumiStack:
+    """Return a stack with secrets, which a stand-in for Pulumi decrypts and counts."""
+    monkeypatch.setattr(masking, "_known", set())
+    (tmp_path / "Pulumi.dev.yaml").write_text(SECRETS)
+    (tmp_path / "shown").write_text(json.dumps(SHOWN))
+    (tmp_path / "pulumi").write_text("#!/bin/sh\necho call >> calls\ncat shown\n")
+    (tmp_path / "pulumi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return PulumiStack(tmp_path, "dev")
+
+
+def test_config_of_a_stack_has_its_secrets_which_are_then_hidden(stack: PulumiStack, tmp_path: Path) -> None:
+    masked_cohort = stack.masked_config().canary.cohort
+    assert masked_cohort
+    assert masked_cohort.value == "[secret]"
+    assert not (tmp_path / "calls").exists()
+    for config in (stack.config(), stack.set({"canary.weight": 5})):
+        assert config.canary.cohort
+        assert config.canary.cohort.value == TOKEN
+        assert config.app.request.headers == {"authorization": "Bearer abc"}
+    assert (tmp_path / "calls").read_text().count("call") == 1, "each secret is read once"
+    assert "secure: v1:cohort" in stack.file.read_text()
+    written = io.StringIO()
+    print(f"end-user={TOKEN}, Bearer abc, another, and more", file=masking.MaskedStream(written))
+    assert written.getvalue() == "end-user=[secret], [secret], [secret], and more\n"
+    record = Journal(tmp_path, "dev").append("decision", "p", why=f"{TOKEN} was refused")
+    assert record["why"] == "[secret] was refused"
+
+
+def test_manifests_of_a_state_have_placeholders_for_secrets() -> None:
+    mark = {manifests._MARK: manifests._IS_SECRET, "ciphertext": "v1:abc"}
+    assert manifests.without_secrets({"a": [{"value": mark}]}) == {"a": [{"value": "[secret]"}]}
+
+
+def test_command_line_shows_the_server_of_an_address_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["lab", "canary", "promote", "--approve-url", "https://user:pw@ok.example.com/hooks/abc"]
+    monkeypatch.setattr("sys.argv", words)
+    assert context.command_line() == "lab canary promote --approve-url 'https://ok.example.com/[secret]'"
