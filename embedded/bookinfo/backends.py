@@ -33,7 +33,7 @@ def reviews(version: str) -> web.Application:
     ratings = peer("ratings") if "RATINGS_HOSTNAME" in os.environ else peer_in_own_namespace()
     # The sample gives v3 a shorter timeout than v2.
     seconds = 10.0 if color == "black" else 2.5
-    app = application("reviews", keeps_connections=True)  # half the processor time of both services
+    app = application("reviews")
 
     async def show(request: web.Request) -> web.Response:
         book = request.match_info["id"]

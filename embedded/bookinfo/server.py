@@ -78,13 +78,10 @@ async def fetch(session: aiohttp.ClientSession, url: str, headers: Mapping[str, 
     return ServiceAnswer(answer.status, body, took, "" if answer.status == 200 else f"status {answer.status}{said}")
 
 
-def application(name: str, *, keeps_connections: bool = False) -> web.Application:
-    """Return an application with `/health`.
+def application(name: str) -> web.Application:
+    """Return an application with `/health`, which opens a connection to a peer for each request, as the sample does.
 
-    Args:
-        name: Name of the service.
-        keeps_connections: Keep the connections to peers. Without it each request opens one, as in the sample: on a kept
-            connection, the mesh answers the first request after a change by the old configuration.
+    On a kept connection, the mesh answers the first request after a change by the old configuration.
     """
     app = web.Application()
 
@@ -92,8 +89,7 @@ def application(name: str, *, keeps_connections: bool = False) -> web.Applicatio
         return web.json_response({"status": f"{name.capitalize()} is healthy"})
 
     async def peers(app: web.Application) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=0, force_close=not keeps_connections)
-        async with aiohttp.ClientSession(connector=connector) as session:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
             app[SESSION] = session
             yield
 

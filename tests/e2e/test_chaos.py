@@ -102,6 +102,16 @@ def test_fault_for_a_header_hits_no_others_unless_hidden(scene: Scene) -> None:
         scene.run("kubectl", "delete", "-f", str(file))
 
 
+def test_secret_header_of_a_fault_is_measured_and_hidden(scene: Scene) -> None:
+    scene.write("abort", fault={"abort": {"percent": 50}, "header": JANE})
+    scene.pulumi("config", "set", "--path", "fault.header.value", "jane-t0ken", "--secret")
+    assert scene.apply().returncode == 0
+    done = scene.lab("chaos", "run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "with the header end-user: [secret]" in done.stdout
+    assert "t0ken" not in done.stdout + done.stderr + scene.file.read_text() + scene.pulumi("stack", "output")
+
+
 def test_check_counts_requests_of_other_clients_that_are_hit(scene: Scene) -> None:
     scene.up("abort", fault={"abort": {"percent": 100}})
     url = "http://reviews.bookinfo-backends:9080/reviews/0"

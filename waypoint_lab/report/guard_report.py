@@ -93,7 +93,7 @@ def sections(
             result.verdict.value,
             [*_rows(result.differences), *_shares("before", result.before), *_shares("after", result.after)],
             [result.command.problem] if result.command.problem else [],
-            [*gone, *(f"{kind.value} is not measured: no access log" for kind in result.not_measured)],
+            [*gone, *(f"{kind.value} is not measured: no access log could be read" for kind in result.not_measured)],
             [*_curves("before", result.before), *_curves("after", result.after)],
             [change] if result.began else [],
             changed,
