@@ -60,9 +60,10 @@ def test_layer_4_without_enforcement_is_refused_with_the_reason(kubectl: Kubectl
     try:
         kubectl("apply", "-f", "-", given=refusal)
         deadline = time.monotonic() + LIMIT_SECONDS
-        while REASON not in attempt(kubectl, AUTHORIZATION, {"rules": [{}]}):
-            assert time.monotonic() < deadline, "the refusal is not in force"
-            time.sleep(0.2)
+        for kind, spec in ((AUTHORIZATION, {"rules": [{}]}), (PEER, strict)):
+            while REASON not in attempt(kubectl, kind, spec):
+                assert time.monotonic() < deadline, "the refusal is not in force"
+                time.sleep(0.2)
         assert "nothing enforces them on this machine" in attempt(kubectl, PEER, strict)
         ports = {"selector": {"matchLabels": {"app": "reviews"}}, "portLevelMtls": {"9080": {"mode": "STRICT"}}}
         assert REASON in attempt(kubectl, PEER, ports)
@@ -71,7 +72,11 @@ def test_layer_4_without_enforcement_is_refused_with_the_reason(kubectl: Kubectl
         for scope, refused in (("workload", True), ("all", True), ("service", False)):
             gateway = manifests.waypoint("default")
             gateway["metadata"]["labels"] = {"istio.io/waypoint-for": scope}
-            done = kubectl("apply", "--dry-run=server", "-f", "-", given=json.dumps(gateway), check=False)
+            while True:  # each policy of the refusal is in force at a moment of its own
+                done = kubectl("apply", "--dry-run=server", "-f", "-", given=json.dumps(gateway), check=False)
+                if (REASON in done.stderr) == refused or time.monotonic() > deadline:
+                    break
+                time.sleep(0.2)
             assert (refused, refused) == (done.returncode != 0, REASON in done.stderr), done.stderr
         rows = {row.name: row for row in cluster.status(cluster_state).components}
         assert REASON in rows["layer-4 policies"].detail
