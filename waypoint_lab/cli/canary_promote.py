@@ -12,9 +12,9 @@ from waypoint_lab.cli.approvals import choose_approval
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.settings import PROMOTION, LabConfig
 from waypoint_lab.config.target import use_target
-from waypoint_lab.config.types import SECRET
 from waypoint_lab.config.weights import StepsError, read_steps, shown
 from waypoint_lab.errors import RolloutError
+from waypoint_lab.masking import SECRET
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.report import promotion_report
 from waypoint_lab.report.promotion_report import ChangeRecorder

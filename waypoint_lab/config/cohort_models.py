@@ -7,6 +7,7 @@ import msgspec
 
 from waypoint_lab.config import types
 from waypoint_lab.config.models import Model
+from waypoint_lab.masking import SECRET
 
 NAMED = ("header", "cookie", "query")  # criteria that have a value
 CRITERIA = (*NAMED, "method", "path", "pathPrefix")
@@ -45,7 +46,7 @@ class CohortSettings(Model, frozen=True):
             return f"it has {', '.join(given) or 'no criterion'}; set one of {', '.join(CRITERIA)}"
         if (given[0] in NAMED) != bool(self.value):
             return f"value goes with {', '.join(NAMED)}; set both or none"
-        if self.query and self.value != types.SECRET and not types.SENT_QUERY.fullmatch(self.value):
+        if self.query and self.value != SECRET and not types.SENT_QUERY.fullmatch(self.value):
             return "value is not as clients send it in a query; percent-encode it, such as red%20shoes for red shoes"
         return ""
 
@@ -72,7 +73,7 @@ class CohortSettings(Model, frozen=True):
         """
         plain, _, query = path.partition("?")
         given = {name.lower(): value.strip() for name, value in headers.items()}
-        if self.value == types.SECRET:
+        if self.value == SECRET:
             return False
         if self.header:
             return given.get(self.header.lower()) == self.value

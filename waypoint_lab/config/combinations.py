@@ -5,9 +5,9 @@ from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.decode import PROJECT, fields
 from waypoint_lab.config.models import StagesSettings
 from waypoint_lab.config.traffic_models import CanarySettings, FaultSettings, GateSettings
-from waypoint_lab.config.types import SECRET
 from waypoint_lab.config.waypoint_models import WaypointSettings
 from waypoint_lab.errors import ConfigError
+from waypoint_lab.masking import SECRET
 
 TOGGLES: tuple[str, ...] = tuple(fields(StagesSettings))
 NEEDS: dict[str, tuple[str, ...]] = {name: ("waypoint",) for name in TOGGLES if name != "waypoint"}

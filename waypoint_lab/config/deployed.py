@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.config.types import SECRET
 from waypoint_lab.errors import ConfigError
+from waypoint_lab.masking import SECRET
 
 
 def read(outputs: Mapping[str, Any], stack: str) -> LabConfig:

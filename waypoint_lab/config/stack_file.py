@@ -4,7 +4,6 @@ import copy
 import io
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -34,33 +33,20 @@ def edited(text: str, settings: Settings, defaults: Settings = MappingProxyType(
     yaml.indent(mapping=2, sequence=4, offset=2)  # as Pulumi writes it
     document = yaml.load(text) or {}
     config = document["config"] = document.get("config") or {}
-    for path, value in settings.items():
-        name = f"{PROJECT}:{path.partition('.')[0]}"
-        if "." in path and (declared := _declared(name, config.get(name, defaults.get(name)))) is not None:
-            given = name in config
-            if given or value is not None or _holds(declared, path.split(".")[1:]):
-                config[name] = declared
-        put(config, {f"{PROJECT}:{path}": value})
+    names = dict.fromkeys(f"{PROJECT}:{path.partition('.')[0]}" for path in settings if "." in path)
+    copied = [name for name in names if name not in config and name in defaults]
+    for name in names:
+        if isinstance(found := parsed(defaults[name] if name in copied else config.get(name)), dict):
+            if set(found) == {"secure"}:
+                raise ConfigError(f"{name}: it is one secret, in which no setting can be changed; set them one by one")
+            config[name] = copy.deepcopy(found) if name in copied else found
+    put(config, {f"{PROJECT}:{path}": value for path, value in settings.items()})
+    for name in copied:
+        if config.get(name) == parsed(defaults[name]):
+            del config[name]
     out = io.StringIO()
     yaml.dump(document, out)
     return out.getvalue()
-
-
-def _declared(name: str, value: object) -> object:
-    """Return an object as a map to write into; None where there is none."""
-    value = parsed(value)
-    if isinstance(value, dict) and set(value) == {"secure"}:
-        raise ConfigError(f"{name}: it is one secret, in which no setting can be changed; set its settings one by one")
-    return copy.deepcopy(value) if isinstance(value, dict) and not hasattr(value, "ca") else value
-
-
-def _holds(value: object, names: Sequence[str]) -> bool:
-    """Return True where a map has a value at a path."""
-    for name in names:
-        if not isinstance(value, dict) or name not in value:
-            return False
-        value = value[name]
-    return True
 
 
 def write(file: Path, text: str) -> None:

@@ -12,9 +12,8 @@ from embedded import cluster, shell
 from waypoint_lab import kubectl
 from waypoint_lab.config.paths import put
 from waypoint_lab.config.settings import PROJECT, LabConfig
-from waypoint_lab.config.types import SECRET
 from waypoint_lab.errors import ConfigError
-from waypoint_lab.masking import hidden
+from waypoint_lab.masking import SECRET, hidden
 
 
 def stack_config(folder: Path, stack: str = "dev", secrets: Mapping[str, str] = MappingProxyType({})) -> LabConfig:

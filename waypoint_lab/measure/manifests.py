@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from waypoint_lab import kubectl
-from waypoint_lab.config.types import SECRET
 from waypoint_lab.kubectl import ClusterAccess, Object
+from waypoint_lab.masking import SECRET
 from waypoint_lab.pulumi_cli import PulumiStack, pulumi
 
 # Mark of a secret in a stack's state. Source: Pulumi, sdk/go/common/resource, SigKey and SecretSig.

@@ -11,9 +11,9 @@ from pulumi.runtime.config import CONFIG, is_config_secret
 
 from waypoint_lab.config.decode import PROJECT, fields
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.masking import LEAST_LENGTH
 
 Transformation = Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]
-LEAST_LENGTH = 4  # shorter secrets occur in too many texts; they are only compared with whole values
 # Text that may be secret: values of headers, addresses with a password, paths with a token, queries.
 _SECRET_FIELDS = ("value", "url", "webhook", "path", "pathPrefix", "requests", "successRate", "p99")
 

@@ -14,9 +14,10 @@ from embedded.pulumi_plugins.status import plugins
 from embedded.toolchain import versions as toolchain
 from waypoint_lab import kubectl
 from waypoint_lab.config.models import EmbeddedTarget
-from waypoint_lab.config.types import SECRET, is_address
+from waypoint_lab.config.types import is_address
 from waypoint_lab.errors import LabError
 from waypoint_lab.kubectl import ClusterAccess
+from waypoint_lab.masking import SECRET
 from waypoint_lab.measure.proxy_versions import ISTIO, UNKNOWN
 from waypoint_lab.pulumi_cli import pulumi
 from waypoint_lab.rollout.web import place

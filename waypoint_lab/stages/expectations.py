@@ -211,17 +211,16 @@ def delay(config: LabConfig) -> tuple[Expect, ...]:
     stages, upstream = config.stages, config.fault.at == "upstream"
     if _never_in_time(config) or (stages.abort and stages.retries and upstream):
         return ()
-    low, header, found = config.fault.delay.seconds, config.fault.header_pair, list[Expect]()
+    low, header = config.fault.delay.seconds, config.fault.header_pair
+    pairs: list[tuple[Expect, Expect]] = []  # of the delayed requests, and of others
     if not (upstream and _canary_share(config)):  # else only the baseline is delayed: the median depends on the weight
         most, least = low + DELAY_SLACK_SECONDS, min(DELAY_SLACK_SECONDS, low)
-        found = [
-            Expect(f"{low:g} s later", Measure.SECONDS, low=low, high=most, header=header, requests=DELAY_REQUESTS),
-            Expect("others 0 s later", Measure.SECONDS, high=least, requests=DELAY_REQUESTS),
-        ]
+        late = Expect(f"{low:g} s later", Measure.SECONDS, low=low, high=most, header=header, requests=DELAY_REQUESTS)
+        pairs.append((late, Expect("others 0 s later", Measure.SECONDS, high=least, requests=DELAY_REQUESTS)))
     if not stages.abort:
         success = Expect("others answered", Measure.STATUS, success=_success(config), requests=DELAY_REQUESTS)
-        found += [replace(success, what=f"answered after {low:g} s", header=header), success]
-    return tuple(one for one in found if header or not one.what.startswith("others"))
+        pairs.append((replace(success, what=f"answered after {low:g} s", header=header), success))
+    return tuple(one for pair in pairs for one in (pair if header else pair[:1]))
 
 
 def failures(config: LabConfig) -> tuple[Expect, ...]:

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from tests.unit.configs import lab_config
-from waypoint_lab.config import types
 from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.errors import ConfigError
+from waypoint_lab.masking import SECRET
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_cohort_of_a_query_that_clients_encode_is_refused_without_its_value(valu
     assert value not in problem
 
 
-@pytest.mark.parametrize("value", ["red%20shoes", "red+shoes", types.SECRET])
+@pytest.mark.parametrize("value", ["red%20shoes", "red+shoes", SECRET])
 def test_cohort_of_a_query_as_clients_send_it_is_accepted(value: str) -> None:
     assert CohortSettings(query="q", value=value).problem == ""
 
@@ -71,10 +71,10 @@ def test_request_of_a_query_keeps_the_other_parameters() -> None:
         ({"query": "beta", "value": "1"}, "GET", "/beta=1", {}, False),
         ({"cookie": "beta", "value": "1"}, "GET", "/", {"Cookie": "a=b; beta=1"}, True),
         ({"cookie": "beta", "value": "1"}, "GET", "/", {"cookie": "beta=10;a=b"}, False),
-        ({"cookie": "beta", "value": "1"}, "GET", "/", {"cookie": types.SECRET}, False),
+        ({"cookie": "beta", "value": "1"}, "GET", "/", {"cookie": SECRET}, False),
         ({"header": "End-User", "value": "jane"}, "GET", "/", {"end-USER": "jane"}, True),
         ({"header": "end-user", "value": "jane"}, "GET", "/", {"end-user": "Jane"}, False),
-        ({"header": "end-user", "value": types.SECRET}, "GET", "/", {"end-user": types.SECRET}, False),
+        ({"header": "end-user", "value": SECRET}, "GET", "/", {"end-user": SECRET}, False),
     ],
 )
 def test_cohort_matches_its_requests(

@@ -4,8 +4,9 @@ from tests.unit.configs import lab_config
 from waypoint_lab.config.models import StagesSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.traffic_models import CanarySettings
-from waypoint_lab.config.types import SECRET, seconds
+from waypoint_lab.config.types import seconds
 from waypoint_lab.errors import ConfigError
+from waypoint_lab.masking import SECRET
 
 WEIGHT = "use a number: whole from 0 to 100, or below 1 with at most 4 decimals"
 NAME = "use a Kubernetes name: lower-case letters, digits and -"
