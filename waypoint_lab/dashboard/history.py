@@ -25,8 +25,8 @@ class PageHistory:
         """Add a snapshot, and return its point.
 
         A point has for each backend its share and rate in the last second, its success and latencies in the window of
-        the sampler, and its weight in Envoy, by the `_place` of its Service and its own. None means that nothing was
-        measured.
+        the sampler, and its weight in Envoy. The keys are SERVICE/BACKEND, each as NAMESPACE/NAME:PORT. None means that
+        nothing was measured.
         """
         while len(self._last) > 1 and snapshot["time"] - self._last[1]["time"] >= SPAN_SECONDS:
             self._last.popleft()

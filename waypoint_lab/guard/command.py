@@ -114,16 +114,15 @@ def _stream(descriptor: int) -> int:
 
 def _lives(process: "subprocess.Popen[bytes]", *, group: bool) -> bool:
     """Return True while the command runs, or with `group`, anything that it has started in its group."""
-    if process.poll() is None:
-        return True
+    if process.poll() is None or not group:
+        return process.returncode is None
     try:
-        if group:
-            os.killpg(process.pid, 0)
+        os.killpg(process.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # a process of another user
-        return True
-    return group
+        pass
+    return True
 
 
 def _send(process: "subprocess.Popen[bytes]", number: int) -> None:
