@@ -5,6 +5,8 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any, TextIO, TypeVar
 from urllib.parse import quote
 
@@ -15,8 +17,17 @@ _known: set[str] = set()
 
 
 def remember(texts: Iterable[str]) -> None:
-    """Hide these texts from now on, in this process."""
-    _known.update(texts)
+    """Hide these texts from now on, in this process. Of an object as JSON, each text in it is hidden, too."""
+    for text in texts:
+        _known.add(text)
+        with suppress(ValueError):
+            _known.update(_texts(json.loads(text)))
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict | list):
+        return [text for item in (value.values() if isinstance(value, dict) else value) for text in _texts(item)]
+    return [value] if isinstance(value, str) else []
 
 
 def hidden(content: Content) -> Content:
@@ -51,6 +62,14 @@ def _forms(text: str) -> set[str]:
     }
 
 
+@lru_cache(maxsize=4)
+def _patterns(texts: frozenset[str]) -> tuple[set[str], re.Pattern[str] | None]:
+    """Return all forms of the secrets, and a pattern of those that are long enough to be found in other texts."""
+    whole = {form for text in texts if text for form in _forms(text)}
+    parts = [text for text in sorted(whole, key=len, reverse=True) if len(text) >= LEAST_LENGTH]
+    return whole, re.compile("|".join(map(re.escape, parts))) if parts else None
+
+
 def masked(content: Content, texts: Iterable[str]) -> Content:
     """Return content with a placeholder for each secret.
 
@@ -58,9 +77,7 @@ def masked(content: Content, texts: Iterable[str]) -> Content:
         content: Data classes, maps, sequences and texts.
         texts: The secrets.
     """
-    whole = {form for text in texts if text for form in _forms(text)}
-    parts = [text for text in sorted(whole, key=len, reverse=True) if len(text) >= LEAST_LENGTH]
-    pattern = re.compile("|".join(map(re.escape, parts))) if parts else None
+    whole, pattern = _patterns(frozenset(texts))
 
     def of(value: Any) -> Any:
         if isinstance(value, str):

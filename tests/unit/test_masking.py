@@ -78,6 +78,12 @@ def test_config_of_a_stack_has_its_secrets_which_are_then_hidden(stack: PulumiSt
     assert record["why"] == "[secret] was refused"
 
 
+def test_texts_of_an_object_that_is_one_secret_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "_known", set())
+    masking.remember([json.dumps({"weight": 50, "cohort": {"value": TOKEN}, "steps": ["fifty"]}), "12345"])
+    assert masking.hidden(f"{TOKEN}, fifty, 50 and 12345") == "[secret], [secret], 50 and [secret]"
+
+
 def test_manifests_of_a_state_have_placeholders_for_secrets() -> None:
     mark = {manifests._MARK: manifests._IS_SECRET, "ciphertext": "v1:abc"}
     assert manifests.without_secrets({"a": [{"value": mark}]}) == {"a": [{"value": "[secret]"}]}
