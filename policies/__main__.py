@@ -27,7 +27,7 @@ def connection_of(provider: PolicyProviderResource | None) -> ClusterConnection 
 
 
 def stack_of(urn: str) -> str:
-    """Return the name of a resource's stack: the engine does not pass it to each pack."""
+    """Return the name of a resource's stack."""
     return urn.removeprefix("urn:pulumi:").partition("::")[0]
 
 

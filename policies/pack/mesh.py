@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from .fields import fields, items, number, text
 from .resources import ClusterSnapshot, Key, Parameters, Resource
 
 WAYPOINT_CLASS = "istio-waypoint"
@@ -14,6 +15,9 @@ USE_CANARY = "istio.io/use-waypoint-canary"
 CANARY_WEIGHT = "istio.io/use-waypoint-canary-weight"
 # Label of the Service that istiod makes for a waypoint; that Service is itself in no waypoint.
 MANAGED = "gateway.istio.io/managed"
+WAYPOINT_FOR = "istio.io/waypoint-for"
+FOR_SERVICES = ("service", "all")  # values of WAYPOINT_FOR that include requests to Services
+HBONE = (15008, "HBONE")  # port and protocol of a waypoint's listener
 
 GatewayName = tuple[str, str]  # namespace and name of a Gateway
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -71,6 +75,54 @@ def enrolled_services(snapshot: ClusterSnapshot, *kinds: str) -> dict[Key, Enrol
     return found
 
 
+def traffic_of(snapshot: ClusterSnapshot, waypoint: GatewayName | None) -> str:
+    """Return the kind of traffic of a waypoint: `service` unless the label of its Gateway says otherwise."""
+    return snapshot.labels("Gateway", *waypoint).get(WAYPOINT_FOR, "service") if waypoint else "service"
+
+
+def allows_namespace(snapshot: ClusterSnapshot, waypoint: GatewayName, namespace: str) -> bool:
+    """Return False if the listener of a waypoint certainly refuses the Services of a namespace.
+
+    Source: istiod 1.31, makeWaypointSelector: without `allowedRoutes` it takes those of its own namespace only.
+    """
+    for listener in items(snapshot.spec("Gateway", *waypoint), "listeners"):
+        if (number(listener, "port"), text(listener, "protocol")) != HBONE:
+            continue
+        places = fields(listener, "allowedRoutes", "namespaces")
+        allowed = text(places, "from", default="Same")
+        if allowed == "Selector":  # only its matchLabels are compared
+            labels = {"kubernetes.io/metadata.name": namespace, **snapshot.labels("Namespace", "", namespace)}
+            wanted = fields(places, "selector", "matchLabels")
+            known = any(not part.patch for part in snapshot.find("Namespace", "", namespace))
+            return not known or all(labels.get(label) == value for label, value in wanted.items())
+        return allowed == "All" or waypoint[0] == namespace
+    return True
+
+
+def unenforced_reason(snapshot: ClusterSnapshot, service: tuple[str, str], route_namespace: str | None) -> str:
+    """Return why no waypoint enforces a policy or route of a Service in the ambient mesh; empty where one may.
+
+    Args:
+        snapshot: The resources.
+        service: Namespace and name of the Service.
+        route_namespace: Namespace of the route; None for a policy.
+
+    Source: istiod 1.31, fetchWaypointForService and getVirtualServiceForWaypoint.
+    """
+    namespace, title = service[0], f"Service {'/'.join(service)}"
+    primary, canary, _weight = enrollment(snapshot, ("Service", *service))
+    if not primary:
+        known = snapshot.find("Service", *service) or snapshot.is_complete_for(namespace)
+        return f"{title} has no waypoint" if known else ""
+    if not allows_namespace(snapshot, primary, namespace):
+        return f"allowedRoutes of waypoint {'/'.join(primary)} do not include the namespace of {title}"
+    if traffic_of(snapshot, primary) not in FOR_SERVICES:
+        return f"waypoint {'/'.join(primary)} of {title} takes no traffic to Services"
+    if route_namespace not in (None, namespace, primary[0], (canary or primary)[0]):
+        return f"it is neither in the namespace of {title} nor in that of its waypoint"
+    return ""
+
+
 def is_ambient(snapshot: ClusterSnapshot, namespace: str) -> bool:
     """Return True if the Pods of a namespace are in the ambient mesh."""
     return snapshot.labels("Namespace", "", namespace).get("istio.io/dataplane-mode") == "ambient"
@@ -79,10 +131,10 @@ def is_ambient(snapshot: ClusterSnapshot, namespace: str) -> bool:
 def service_of(host: str, namespace: str) -> tuple[str, str] | None:
     """Return namespace and name of the Service that `host` means in a resource of `namespace`; None for another host.
 
-    Source: https://istio.io/latest/docs/reference/config/networking/virtual-service/#Destination (short names)
+    Source: istiod 1.31, ResolveShortnameToFQDN: it completes a name without a dot only, so that `a.b` is no Service.
     """
     name, *rest = host.split(".")
-    if "*" in host or (len(rest) > 1 and rest[1] != "svc"):
+    if "*" in host or (rest and (len(rest) < 3 or rest[1] != "svc")):
         return None
     return (rest[0] if rest else namespace), name
 

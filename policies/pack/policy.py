@@ -68,6 +68,10 @@ class Policy:
         Returns:
             For each violation the URN of the resource and one line: where, what is wrong, what to do.
         """
+        # Pulumi passes unknown parameters on; without this line a misspelt one has no effect.
+        if unknown := given.keys() - self.parameters.keys() - {"enforcementLevel"}:
+            known = ", ".join(self.parameters) or "none"
+            return [("", f"{self.name}: unknown parameter {', '.join(sorted(unknown))}; it has {known}")]
         parameters = {**{name: schema["default"] for name, schema in self.parameters.items()}, **given}
         found = self.rule(snapshot, parameters)
         return [(item.urn, f"{item.title}: {problem}; {self.fix}") for item, problem in found]

@@ -1,6 +1,7 @@
 """Queries of kubectl, pulumi and istioctl, which run in the background, each at most once."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -110,7 +111,14 @@ class StateQuery:
     """Resources that the stack applied earlier; the cluster has them although the program may now remove them."""
 
     def __init__(self, stack: str) -> None:
-        """Start `pulumi stack export` for the project of this directory; secrets remain encrypted."""
+        """Start `pulumi stack export`; secrets remain encrypted.
+
+        The stack may be one of another organization than the user's default. Source: pulumi, constructEnv; for
+        backends without organizations the engine passes `organization`.
+        """
+        owner = os.environ.get("PULUMI_ORGANIZATION", "organization")
+        if owner != "organization":
+            stack = "/".join(filter(None, (owner, os.environ.get("PULUMI_PROJECT"), stack)))
         self._result = _BACKGROUND.submit(_run, ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"])
         self._resources: Resources | None = None
 

@@ -80,7 +80,7 @@ class SnapshotReader:
         try:
             former = self._state.resources()
         except QueryError as error:
-            return replace(snapshot, live=(), error=str(error))
+            return replace(snapshot, live=(), error=f"the stack's state could not be read: {error}")
         own = tuple(self._as_requested(item, former) for item in resources)
         return replace(snapshot, declared=own, live=without_stack(snapshot.live, former))
 

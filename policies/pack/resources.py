@@ -150,11 +150,28 @@ class ClusterSnapshot:
         parts = self.find(kind, namespace, name)
         return {note: value for item in parts for note, value in item.annotations.items()}
 
+    def patched(self, *kinds: str) -> Iterator[tuple[Resource, list[Resource]]]:
+        """Yield each resource of `kinds` with the specs of its patches applied, and the parts of that, patches last."""
+        for item in self.all(*kinds):
+            known = self.find(*item.key)
+            if item.patch and any(not part.patch for part in known):
+                continue  # it is part of the whole resource
+            parts = [item, *(part for part in known if part.patch and part.spec and part is not item)]
+            if len(parts) > 1:
+                spec = {field: value for part in parts for field, value in part.spec.items()}
+                item = Resource(item.kind, {**item.properties, "spec": spec}, item.urn)
+            yield item, parts
+
     def is_complete_for(self, namespace: str) -> bool:
-        """Return True if a resource of `namespace` that is not found does not exist."""
+        """Return True if a resource of `namespace` that is not found does not exist.
+
+        The resources of a Helm Release are not known before it is installed.
+        """
+        if any(text(item.properties, "namespace", default="default") == namespace for item in self.own("Release")):
+            return False
         return not self.error or any(not item.patch for item in self.find("Namespace", "", namespace))
 
     @property
     def searched(self) -> str:
         """Text on the places where a resource was searched."""
-        return "in the stack (the cluster could not be read)" if self.error else "in the stack or the cluster"
+        return "in the stack (the cluster could not be compared)" if self.error else "in the stack or the cluster"

@@ -58,7 +58,8 @@ def rule(*weights: int, names: tuple[str, ...] = (), **more: Any) -> Any:
 
 def route(*rules: Any, name: str = "r", service: str = "reviews") -> Resource:
     """An HTTPRoute of a Service."""
-    return thing("HTTPRoute", name, {"parentRefs": [{"kind": "Service", "name": service}], "rules": list(rules)})
+    parent = {"group": "", "kind": "Service", "name": service}
+    return thing("HTTPRoute", name, {"parentRefs": [parent], "rules": list(rules)})
 
 
 def virtual_service(host: str = "reviews", *rules: Any, name: str = "v", **metadata: Any) -> Resource:

@@ -94,7 +94,7 @@ def repeated() -> Iterator[Case]:
     yield name, snapshot(virtual_service("r", {**three, **to})), {}, said
     yield name, snapshot(virtual_service("r", {**three, **to})), {"maxAttempts": 3}, ""
     safe = {**three, **to, "match": [{"method": {"exact": "GET"}}]}
-    unseen = {**to, "retries": {"attempts": 3, "retryOn": "connect-failure,refused-stream"}}
+    unseen = {**to, "retries": {"attempts": 3, "retryOn": "connect-failure, refused-stream,"}}
     yield name, snapshot(virtual_service("r", safe), virtual_service("r", unseen)), {}, ""
     yield name, snapshot(virtual_service("r", {**safe, "match": [*safe["match"], {"uri": {"exact": "/"}}]})), {}, said
     budget = thing("DestinationRule", "b", {"host": "reviews", "trafficPolicy": {"retryBudget": {"percent": 20}}})
@@ -110,11 +110,12 @@ def gateways() -> Iterator[Case]:
     yield name, snapshot(enrolled, live=(gateway(),)), {}, ""
     said = "NamespacePatch n: is enrolled in waypoint n/w, but that Gateway is not in the stack or the cluster"
     yield name, snapshot(gateway("other"), enrolled), {}, said
-    said = (
-        "Service n/s: is enrolled in waypoint m/w, but that Gateway is not in the stack (the cluster could not be read)"
-    )
     away = {**ENROLLED, "istio.io/use-waypoint-namespace": "m"}
-    yield name, snapshot(gateway(), service("s", **away), error="unreachable"), {}, said
+    yield name, snapshot(gateway(), service("s", **away), error="unreachable"), {}, ""  # nobody could look
+    said = "Service n/s: is enrolled in waypoint m/w, but that Gateway is not in the stack (the cluster could not be"
+    known = snapshot(gateway(), service("s", **away), namespace("m"), error="unreachable")
+    yield name, known, {}, f"{said} compared)"
+    yield name, snapshot(service("s", **away), Resource("Release", {"namespace": "m"})), {}, ""
     name = "waypoint-listens-on-hbone"
     ingress = thing("Gateway", "g", {"gatewayClassName": "istio", "listeners": [{"port": 80, "protocol": "HTTP"}]})
     yield name, snapshot(gateway(), ingress), {}, ""

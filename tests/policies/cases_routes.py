@@ -6,7 +6,6 @@ from typing import Any
 
 from policies.pack.resources import ClusterSnapshot, Resource
 from tests.policies.builders import (
-    AMBIENT,
     ENROLLED,
     Case,
     authorization,
@@ -78,7 +77,19 @@ def existence() -> Iterator[Case]:
     yield name, snapshot(route(refs), *there[:2], service("s0", 9090, 9080)), {}, said
     said = "VirtualService n/v: Service n/away is not in the stack or the cluster"
     yield name, snapshot(virtual_service("reviews", {"route": [{"destination": {"host": "away"}}]}), *there), {}, said
-    yield name, snapshot(virtual_service("example.com", {"route": [{"destination": {"host": "s0.n"}}]}), *there), {}, ""
+    for host in ("s0.n", "s0.n.svc"):
+        to = {"route": [{"destination": {"host": host}}]}
+        said = f"VirtualService n/v: istiod does not complete the host {host}: write s0.n.svc.cluster.local"
+        yield name, snapshot(virtual_service("example.com", to), *there), {}, said
+        yield name, snapshot(virtual_service("example.com", to), *there[:2]), {}, ""  # a host outside the mesh
+    said = "DestinationRule n/d: istiod does not complete the host s0.n: write s0.n.svc.cluster.local"
+    yield name, snapshot(thing("DestinationRule", "d", {"host": "s0.n"}), *there), {}, said
+    for group, shown in ((None, "gateway.networking.k8s.io"), ("core", "core")):
+        parent = {"kind": "Service", "name": "reviews"} | ({} if group is None else {"group": group})
+        said = f"HTTPRoute n/r: parentRef Service n/reviews has the group {shown}, so that it has no effect"
+        inert = thing("HTTPRoute", "r", {"parentRefs": [parent], "rules": [refs]})
+        yield name, snapshot(inert, *there), {}, f'{said}: write group ""'
+        yield "one-owner-per-service", snapshot(virtual_service(), inert), {}, ""
     said = "AuthorizationPolicy n/p: Service n/away is not in the stack or the cluster"
     yield name, snapshot(authorization("p", GET, **on("away", "reviews")), *there), {}, said
     bound = {"targetRefs": [{"kind": "Gateway", "name": "w"}]}
@@ -87,9 +98,12 @@ def existence() -> Iterator[Case]:
     yield name, snapshot(thing("Telemetry", "t", bound), gateway()), {}, ""
     # Nobody could look: `cluster-readable` says so. In a namespace of the stack's own it is known all the same.
     yield name, snapshot(route(refs), error="unreachable"), {}, ""
-    said = "HTTPRoute n/r: Service n/s0 is not in the stack (the cluster could not be read)"
+    said = "HTTPRoute n/r: Service n/s0 is not in the stack (the cluster could not be compared)"
     yield name, snapshot(route(refs), *there[:2], error="unreachable"), {}, said
     yield name, snapshot(route(refs), namespace(patch=True), service(), error="unreachable"), {}, ""
+    # A Helm Release may bring it.
+    for place, missing in (("n", ""), ("other", "HTTPRoute n/r: Service n/s0 is not in the stack or the cluster")):
+        yield name, snapshot(route(refs), *there[:2], Resource("Release", {"namespace": place})), {}, missing
 
 
 def ported(item: Resource, port: int | None) -> Resource:
@@ -103,16 +117,17 @@ def owners() -> Iterator[Case]:
     name = "one-owner-per-service"
     yield name, snapshot(route(rule(1)), virtual_service("ratings")), {}, ""
     said = "VirtualService n/v: HTTPRoute n/r routes Service n/reviews, too, and takes precedence"
-    for host in ("reviews", "reviews.n", "reviews.n.svc.cluster.local"):
+    for host in ("reviews", "reviews.n.svc.cluster.local"):
         yield name, snapshot(route(rule(1)), virtual_service(host)), {}, said
-    yield name, snapshot(route(rule(1)), virtual_service("reviews.other")), {}, ""
+    yield name, snapshot(route(rule(1)), virtual_service("reviews.n")), {}, ""  # no Service for istiod
     yield name, snapshot(virtual_service(), live=(route(rule(1)),)), {}, said
     said = "HTTPRoute n/r: VirtualService n/v routes Service n/reviews, too, and would have no effect"
     yield name, snapshot(route(rule(1)), live=(virtual_service(),)), {}, said
     yield name, snapshot(service(), live=(route(rule(1)), virtual_service())), {}, ""  # not of this stack
     for first, second, broken in ((80, 8080, False), (80, 80, True), (80, None, True)):
         pair = (ported(route(rule(1), name="q"), first), ported(route(rule(1)), second))
-        said = "HTTPRoute n/r: HTTPRoute n/q routes Service n/reviews, too, and only the older one has an effect"
+        hides = "a rule of the older one hides one of the newer"
+        said = f"HTTPRoute n/r: HTTPRoute n/q routes Service n/reviews, too, and {hides}"
         yield name, snapshot(*pair), {}, said if broken else ""
         said = "VirtualService n/v: HTTPRoute n/r routes Service n/reviews, too, and takes precedence"
         matched = virtual_service("reviews", {"match": [{"port": second}] if second else []})
@@ -136,6 +151,15 @@ def binding() -> Iterator[Case]:
         yield name, snapshot(picks, live=(place,)), {}, said
         yield name, snapshot(guard, live=(place,)), {}, ""
     yield name, snapshot(picks, live=(namespace("other", **shared),)), {}, ""
+    closed = authorization("p", selector={"matchLabels": {"a": "b"}})
+    yield name, snapshot(gateway(), closed), {}, ""
+    asks = authorization("p", {}, action="CUSTOM", selector={"matchLabels": {"a": "b"}})
+    yield name, snapshot(gateway(), asks), {}, said
+    noted = Resource("AuthorizationPolicyPatch", {**picks.properties, "spec": {}})
+    yield name, snapshot(noted, live=(gateway(), picks)), {}, ""  # the selector is not its own
+    bare = Resource("AuthorizationPolicyPatch", closed.properties)
+    said = said.replace("Policy n", "PolicyPatch n")
+    yield name, snapshot(bare, live=(gateway(), authorization("p", GET))), {}, said
     name = "allow-has-rules"
     yield name, snapshot(authorization("p", GET), authorization("q", action="DENY")), {}, ""
     said = "AuthorizationPolicy n/p: ALLOW without rules refuses every request"
@@ -144,6 +168,9 @@ def binding() -> Iterator[Case]:
     yield name, snapshot(authorization("p")), {"exceptions": ["n/*"]}, ""
     yield name, snapshot(dry_run(authorization("p"))), {}, ""
     yield name, snapshot(dry_run(authorization("p"), "false")), {}, said
+    for spec, broken in (({}, False), ({"rules": []}, False), ({"rules": [], "action": "ALLOW"}, True)):
+        patch = thing("AuthorizationPolicyPatch", "p", spec)
+        yield name, snapshot(patch), {}, said.replace("Policy n", "PolicyPatch n") * broken
 
 
 def shadows() -> Iterator[Case]:
@@ -188,47 +215,9 @@ def shadows() -> Iterator[Case]:
     yield name, snapshot(alone, live=(deny,)), {}, said
     yield name, snapshot(service(), live=(alone, deny)), {}, ""
     yield name, snapshot(alone, dry_run(deny)), {}, ""
+    less = thing("AuthorizationPolicyPatch", "d", {"rules": [operation(methods=["PUT"])]})
+    yield name, snapshot(alone, less, live=(deny,)), {}, ""
     yield name, snapshot(dry_run(alone), deny), {}, ""
 
 
-def layer_7() -> Iterator[Case]:
-    name = "layer-7-has-waypoint"
-    ambient, enrolled = namespace(**AMBIENT), namespace(patch=True, **ENROLLED)
-    bound = authorization("p", GET, **on("reviews"))
-    said = "AuthorizationPolicy n/p: nothing enforces methods: Service n/reviews has no waypoint"
-    yield name, snapshot(bound, service(), live=(ambient,)), {}, said
-    yield name, snapshot(bound, enrolled, live=(ambient,)), {}, ""
-    yield name, snapshot(bound, live=(ambient, service("reviews", **ENROLLED))), {}, ""
-    opted_out = service("reviews", **{"istio.io/use-waypoint": "none"})
-    yield name, snapshot(bound, enrolled, opted_out, live=(ambient,)), {}, said
-    yield name, snapshot(bound, live=(namespace(),)), {}, ""  # sidecars, or no mesh at all
-    layer_4 = authorization("p", source(namespaces=["shop"]), **on("reviews"))
-    yield name, snapshot(layer_4, live=(ambient,)), {}, ""
-    by_header = {"when": [{"key": "request.headers[x]", "values": ["1"]}]}
-    said = "AuthorizationPolicy n/p: has no targetRefs, so no waypoint enforces request.headers[x]"
-    yield name, snapshot(authorization("p", by_header), live=(ambient,)), {}, said
-    for field, rule_of in (
-        ("remoteIpBlocks", source(remoteIpBlocks=["203.0.113.0/24"])),
-        ("notRemoteIpBlocks", source(notRemoteIpBlocks=["203.0.113.0/24"])),
-        ("remote.ip", {"when": [{"key": "remote.ip", "values": ["203.0.113.0/24"]}]}),
-        ("connection.sni", {"when": [{"key": "connection.sni", "values": ["x"]}]}),
-    ):
-        text = f"AuthorizationPolicy n/p: has no targetRefs, so no waypoint enforces {field}"
-        yield name, snapshot(authorization("p", rule_of), live=(ambient,)), {}, text
-    for key in ("source.ip", "source.namespace", "source.principal", "destination.ip", "destination.port"):
-        rule_of = {"when": [{"key": key, "values": ["1"]}]}
-        yield name, snapshot(authorization("p", rule_of), live=(ambient,)), {}, ""
-    tokens = {"jwtRules": [{"issuer": "me"}]}
-    said = "RequestAuthentication n/a: has no targetRefs, so no waypoint enforces jwtRules"
-    picks = {"selector": {"matchLabels": {"app": "reviews"}}}
-    yield name, snapshot(thing("RequestAuthentication", "a", {**tokens, **picks}), live=(ambient,)), {}, said
-    bound_tokens = thing("RequestAuthentication", "a", {**tokens, **on("reviews")})
-    yield name, snapshot(bound_tokens, enrolled, live=(ambient,)), {}, ""
-    said = "RequestAuthentication n/a: nothing enforces jwtRules: Service n/reviews has no waypoint"
-    yield name, snapshot(bound_tokens, live=(ambient,)), {}, said
-    said = "HTTPRoute n/r: nothing enforces its routing: Service n/reviews has no waypoint"
-    yield name, snapshot(route(rule(1)), live=(ambient,)), {}, said
-    yield name, snapshot(route(rule(1)), enrolled, live=(ambient,)), {}, ""
-
-
-PARTS = (weights, jumps, existence, owners, binding, shadows, layer_7)
+PARTS = (weights, jumps, existence, owners, binding, shadows)

@@ -76,17 +76,18 @@ def headless() -> Iterator[Case]:
 
 def second_owners() -> Iterator[Case]:
     name = "one-owner-per-service"
-    said = "HTTPRoute n/new: HTTPRoute n/r routes Service n/reviews, too, and only the older one has an effect"
+    hides = "routes Service n/reviews, too, and a rule of the older one hides one of the newer"
+    said = f"HTTPRoute n/new: HTTPRoute n/r {hides}"
     yield name, snapshot(route(rule(1), name="new"), live=(route(rule(1)),)), {}, said
     yield name, snapshot(route(rule(1)), route(rule(1), name="new")), {}, said
-    parent = {"kind": "Service", "name": "reviews", "port": 9081}
+    parent = {"group": "", "kind": "Service", "name": "reviews", "port": 9081}
     other_port = thing("HTTPRoute", "new", {"parentRefs": [parent], "rules": [rule(1)]})
     yield name, snapshot(other_port, live=(route(rule(1)),)), {}, said
     yield name, snapshot(route(rule(1), name="new", service="other"), live=(route(rule(1)),)), {}, ""
     yield name, snapshot(route(rule(1)), live=(route(rule(1)),)), {}, ""  # the route itself
     consumer = thing("HTTPRoute", "c", {"parentRefs": [{**parent, "namespace": "n"}]}, namespace="clients")
     yield name, snapshot(consumer, live=(route(rule(1)),)), {}, ""
-    said = "VirtualService n/w: VirtualService n/v routes Service n/reviews, too, and only the older one has an effect"
+    said = f"VirtualService n/w: VirtualService n/v {hides}"
     yield name, snapshot(virtual_service(name="w"), live=(virtual_service(),)), {}, said
     yield name, snapshot(service(), live=(route(rule(1)), route(rule(1), name="new"))), {}, ""
 
@@ -151,6 +152,7 @@ def identities() -> Iterator[Case]:
         source(principals=["*"]),
         source(principals=["*/sa/w"]),
         source(principals=["mesh.example/ns/n/sa/w"]),
+        source(principals=["mesh.example/ns/n/*"]),
         source(serviceAccounts=["w"]),
         source(serviceAccounts=["n/w"]),
         source(ipBlocks=["10.0.0.0/8"]),
@@ -161,9 +163,12 @@ def identities() -> Iterator[Case]:
         {**own, **GET},  # ztunnel never matches a rule of layer 7
         source(notPrincipals=["cluster.local/ns/n/sa/w"]),
         source(serviceAccounts=["shop/w"]),
+        source(principals=["mesh.example/ns/shop/*"]),
         source(namespaces=["n"], notNamespaces=["n"]),
     ):
         yield name, snapshot(authorization("p", refused, **SELECTOR), live=(PLACE, selecting())), {}, said
+    patch = Resource("AuthorizationPolicyPatch", authorization("p", own).properties)
+    yield name, snapshot(patch, live=(PLACE, selecting(), authorization("p", shop, **SELECTOR))), {}, ""
     # One policy that allows it is enough; it must be in effect at the same Pods.
     yield (
         name,
@@ -210,4 +215,13 @@ def agentgateway() -> Iterator[Case]:
     )
 
 
-PARTS = (subsets, headless, second_owners, equal_parts, safe_methods, same_pods, identities, agentgateway)
+PARTS = (
+    subsets,
+    headless,
+    second_owners,
+    equal_parts,
+    safe_methods,
+    same_pods,
+    identities,
+    agentgateway,
+)

@@ -5,10 +5,17 @@ from typing import Any
 
 from policies.pack.resources import ClusterSnapshot, Resource
 from policies.pack.table import TABLE
-from tests.policies import cases_canary, cases_canary_policies, cases_faults, cases_routes, cases_services
+from tests.policies import (
+    cases_canary,
+    cases_canary_policies,
+    cases_enforcement,
+    cases_faults,
+    cases_routes,
+    cases_services,
+)
 from tests.unit import shapes
 
-FILES = (cases_routes, cases_services, cases_faults, cases_canary, cases_canary_policies)
+FILES = (cases_routes, cases_enforcement, cases_services, cases_faults, cases_canary, cases_canary_policies)
 SAMPLES = [
     item
     for file in FILES

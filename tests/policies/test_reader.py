@@ -142,6 +142,18 @@ def test_reader_used_several_times_runs_each_query_once(commands: Commands) -> N
     assert commands.calls("pulumi") == ["stack export --stack dev --non-interactive"]
 
 
+@pytest.mark.parametrize(("owner", "name"), [("acme", "acme/shop/dev"), ("organization", "dev")])
+def test_reader_of_a_stack_of_an_organization_names_it(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, owner: str, name: str
+) -> None:
+    monkeypatch.setenv("PULUMI_ORGANIZATION", owner)
+    monkeypatch.setenv("PULUMI_PROJECT", "shop")
+    commands.add("kubectl", listed())
+    commands.add("pulumi", exported())
+    assert SnapshotReader().of_stack((service(),), "dev", HERE).error == ""
+    assert commands.calls("pulumi") == [f"stack export --stack {name} --non-interactive"]
+
+
 def test_reader_with_kubeconfig_path_or_text_passes_it_to_kubectl(commands: Commands) -> None:
     commands.add("kubectl", listed())
     commands.add("pulumi", exported())
@@ -160,7 +172,8 @@ def test_of_stack_with_failing_query_returns_error_without_live_resources(comman
     commands.add("pulumi", exported())
     commands.add(broken, "", "error: refused\n", 1)
     found = SnapshotReader().of_stack((service(),), "dev", HERE)
-    assert found.error == f"{broken}: refused"
+    state = "the stack's state could not be read: " if broken == "pulumi" else ""
+    assert found.error == f"{state}{broken}: refused"
     assert list(found.live) == []
 
 

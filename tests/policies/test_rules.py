@@ -6,18 +6,29 @@ import pytest
 
 from policies.pack.mesh import seconds, service_of
 from policies.pack.resources import ClusterSnapshot
+from policies.pack.rules import authorization
 from policies.pack.table import BY_NAME, TABLE
 from tests.policies import (
     cases_canary,
     cases_canary_policies,
+    cases_enforcement,
     cases_faults,
     cases_reductions,
     cases_routes,
     cases_services,
 )
-from tests.policies.builders import enrolled, route
+from tests.policies.builders import ENROLLED, enrolled, namespace, route, rule, snapshot, source, thing
+from tests.policies.builders import authorization as a_policy
 
-FILES = (cases_routes, cases_services, cases_faults, cases_canary, cases_canary_policies, cases_reductions)
+FILES = (
+    cases_routes,
+    cases_enforcement,
+    cases_services,
+    cases_faults,
+    cases_canary,
+    cases_canary_policies,
+    cases_reductions,
+)
 CASES = [case for file in FILES for part in file.PARTS for case in part()]
 
 
@@ -47,10 +58,32 @@ def test_canary_waypoint_steps_applies_only_to_resources_with_a_waypoint_label()
     assert not row.applies_to(route())
 
 
+def test_policy_with_unknown_parameter_reports_it() -> None:
+    scene = snapshot(route(rule(100)))
+    known = "canary-jump: unknown parameter maxPoint; it has maxPoints, baselines"
+    assert BY_NAME["canary-jump"].violations(scene, {"maxPoint": 10}) == [("", known)]
+    assert BY_NAME["canary-jump"].violations(scene, {"maxPoints": 10, "enforcementLevel": "mandatory"}) == []
+    none = "targets-exist: unknown parameter level; it has none"
+    assert BY_NAME["targets-exist"].violations(scene, {"level": 1}) == [("", none)]
+
+
+def test_allow_includes_waypoint_reads_each_selector_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    original = authorization._selector
+    monkeypatch.setattr(authorization, "_selector", lambda policy: read.append(policy.name) or original(policy))
+    policies = [a_policy(f"p{number}", source(namespaces=["n"])) for number in range(5)]
+    services = [thing("Service", f"s{number}", {"selector": {"app": str(number)}}) for number in range(5)]
+    scene = snapshot(namespace(**ENROLLED), *policies, *services)
+    assert BY_NAME["allow-includes-waypoint"].violations(scene, {}) == []
+    assert len(read) == len(policies)
+
+
 def test_service_of_host_returns_service_or_none() -> None:
     assert service_of("reviews", "n") == ("n", "reviews")
     assert service_of("reviews.m.svc.cluster.local", "n") == ("m", "reviews")
     assert service_of("api.example.com", "n") is None
+    assert service_of("reviews.m", "n") is None
+    assert service_of("reviews.m.svc", "n") is None
     assert service_of("*.n.svc.cluster.local", "n") is None
 
 

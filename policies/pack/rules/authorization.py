@@ -10,9 +10,9 @@ from ..mesh import (
     GatewayName,
     enrolled_services,
     enrolling_resources,
-    enrollment,
     is_ambient,
     matches_any,
+    unenforced_reason,
 )
 from ..resources import ClusterSnapshot, Parameters, Resource, Violations
 from .patterns import pattern_covers, rule_covers, rule_part
@@ -46,15 +46,18 @@ def target_refs_only(snapshot: ClusterSnapshot, _parameters: Parameters) -> Viol
     """
     places = {item.namespace for item in snapshot.all("Gateway") if item.spec.get("gatewayClassName") == WAYPOINT_CLASS}
     places |= {key[1] or key[2] for key in enrolled_services(snapshot, "Service")}
-    for policy in snapshot.own(*BOUND_KINDS):
-        layer_4 = policy.base == "AuthorizationPolicy" and rules(policy) and not any(layer_7_fields(policy))
-        if policy.namespace in places and fields(policy.spec, "selector") and not layer_4:
-            yield policy, "has a selector, which a waypoint ignores"
+    for policy, parts in snapshot.patched(*BOUND_KINDS):
+        layer_4 = policy.base == "AuthorizationPolicy" and not any(layer_7_fields(policy))
+        owned = snapshot.first_owned(parts)
+        if owned and policy.namespace in places and fields(policy.spec, "selector") and not layer_4:
+            yield owned, "has a selector, which a waypoint ignores"
 
 
 def allow_has_rules(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations:
     """Check that an ALLOW policy has a rule: without one it refuses every request. `exceptions` are meant to."""
     for policy in snapshot.own("AuthorizationPolicy"):
+        if policy.patch and not {"action", "rules"} <= policy.spec.keys():
+            continue  # the rest of the policy is not known here
         name = f"{policy.namespace}/{policy.name}"
         refuses = action(policy) == "ALLOW" and not rules(policy) and not is_dry_run(snapshot, policy)
         if refuses and not matches_any(name, parameters["exceptions"]):
@@ -63,7 +66,10 @@ def allow_has_rules(snapshot: ClusterSnapshot, parameters: Parameters) -> Violat
 
 def layer_7_has_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
     """Check that layer-7 rules in an ambient namespace have a waypoint: nothing else there enforces them."""
-    for item in snapshot.own("AuthorizationPolicy", "RequestAuthentication", "HTTPRoute", "VirtualService"):
+    for item, parts in snapshot.patched("AuthorizationPolicy", "RequestAuthentication", "HTTPRoute", "VirtualService"):
+        owned = snapshot.first_owned(parts)
+        if not owned:
+            continue
         if item.base not in BOUND_KINDS:
             what, services = "its routing", set(services_of(item))
         else:
@@ -72,10 +78,13 @@ def layer_7_has_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) -> 
             targets = list(policy_targets(item))
             services = {(target.namespace, target.name) for target in targets if target.kind == "Service"}
             if what and not targets and is_ambient(snapshot, item.namespace):
-                yield item, f"has no targetRefs, so no waypoint enforces {what}"
-        for namespace, name in sorted(services) if what else ():
-            if is_ambient(snapshot, namespace) and not enrollment(snapshot, ("Service", namespace, name)).primary:
-                yield item, f"nothing enforces {what}: Service {namespace}/{name} has no waypoint"
+                yield owned, f"has no targetRefs, so no waypoint enforces {what}"
+        for service in sorted(services) if what else ():
+            if not is_ambient(snapshot, service[0]):
+                continue
+            place = None if item.base in BOUND_KINDS else item.namespace
+            if reason := unenforced_reason(snapshot, service, place):
+                yield owned, f"nothing enforces {what}: {reason}"
 
 
 def deny_shadows_allow(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
@@ -84,15 +93,15 @@ def deny_shadows_allow(snapshot: ClusterSnapshot, _parameters: Parameters) -> Vi
     Sources, operations and `when` conditions are compared pattern by pattern. A violation is certain; a shadow of
     several rules together is not found.
     """
-    policies = [item for item in snapshot.all("AuthorizationPolicy") if rules(item) and not is_dry_run(snapshot, item)]
-    denies = [item for item in policies if action(item) == "DENY"]
-    for allow in (item for item in policies if action(item) == "ALLOW"):
-        for deny in (item for item in denies if _bound_to(item) >= _bound_to(allow)):
+    policies = _enforced(snapshot)
+    denies = [each for each in policies if action(each[0]) == "DENY"]
+    for allow, allow_parts in (each for each in policies if action(each[0]) == "ALLOW"):
+        for deny, deny_parts in (each for each in denies if _bound_to(each[0]) >= _bound_to(allow)):
             if all(any(rule_covers(wide, narrow) for wide in rules(deny)) for narrow in rules(allow)):
-                if snapshot.owns(deny):
-                    yield deny, f"refuses all that {allow.title} allows"
-                elif snapshot.owns(allow):
-                    yield allow, f"{deny.title} refuses all that it allows"
+                if owned := snapshot.first_owned(deny_parts):
+                    yield owned, f"refuses all that {allow.title} allows"
+                elif owned := snapshot.first_owned(allow_parts):
+                    yield owned, f"{deny.title} refuses all that it allows"
 
 
 def allow_includes_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
@@ -101,38 +110,39 @@ def allow_includes_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) 
     ztunnel enforces them at the Pods, where requests come from the waypoint. A request needs one policy that allows it.
     Source: https://istio.io/latest/docs/ambient/usage/l4-policy/#choosing-the-enforcement-point
     """
-    policies = [
-        item
-        for item in snapshot.all("AuthorizationPolicy")
-        if action(item) == "ALLOW"
-        and rules(item)
-        and not any(item.spec.get(field) for field in _BINDING)
-        and not is_dry_run(snapshot, item)
-    ]
+    policies: dict[str, list[tuple[Resource, list[Resource], set[tuple[str, str]]]]] = {}
+    for item, parts in _enforced(snapshot):
+        if action(item) == "ALLOW" and not any(item.spec.get(field) for field in _BINDING):
+            policies.setdefault(item.namespace, []).append((item, parts, _selector(item)))
     seen: set[tuple[int, GatewayName]] = set()
     for key, enrolled in enrolled_services(snapshot, "Service").items() if policies else ():
         namespace = key[2] if key[0] == "Namespace" else key[1]
         service_labels = _pairs(fields(snapshot.spec(*key), "selector")) if key[0] == "Service" else set()
         if key[0] == "Service" and not service_labels:
             continue  # it has no Pods of its own
-        local = [item for item in policies if item.namespace == namespace]
-        for policy in local:
-            labels = service_labels | _selector(policy)
-            if key[0] == "Service" and not (_selector(policy) <= service_labels or service_labels <= _selector(policy)):
+        local = policies.get(namespace, [])
+        for policy, parts, selector in local:
+            if key[0] == "Service" and not (selector <= service_labels or service_labels <= selector):
                 continue
-            applied = [item for item in local if _selector(item) <= labels]
+            applied = [item for item, _parts, other in local if other <= service_labels | selector]
             for waypoint, label in ((enrolled.primary, USE_WAYPOINT), (enrolled.canary, USE_CANARY)):
                 if not waypoint or any(_allows(snapshot, item, waypoint) for item in applied):
                     continue
-                owned = snapshot.first_owned([policy, *enrolling_resources(snapshot, key, label)])
+                owned = snapshot.first_owned([*parts, *enrolling_resources(snapshot, key, label)])
                 if owned and (id(policy), waypoint) not in seen:
                     seen.add((id(policy), waypoint))
-                    subject = "" if owned is policy else f"{policy.title} "
+                    subject = "" if owned in parts else f"{policy.title} "
                     principal = _principal(snapshot, waypoint)
                     yield (
                         owned,
                         f"{subject}refuses waypoint {'/'.join(waypoint)}, and so every request: allow {principal}",
                     )
+
+
+def _enforced(snapshot: ClusterSnapshot) -> list[tuple[Resource, list[Resource]]]:
+    """Return the AuthorizationPolicies with rules that are enforced, with their patches applied, and their parts."""
+    found = snapshot.patched("AuthorizationPolicy")
+    return [(item, parts) for item, parts in found if rules(item) and not is_dry_run(snapshot, item)]
 
 
 def is_dry_run(snapshot: ClusterSnapshot, policy: Resource) -> bool:
@@ -151,7 +161,9 @@ def rules(policy: Resource) -> list[Fields]:
 
 
 def layer_7_fields(policy: Resource) -> Iterator[str]:
-    """Yield the fields of an AuthorizationPolicy that only a layer-7 proxy can match."""
+    """Yield the fields of an AuthorizationPolicy that only a layer-7 proxy enforces: ztunnel knows ALLOW and DENY."""
+    if action(policy) not in ("ALLOW", "DENY"):
+        yield f"action {action(policy)}"
     for rule in rules(policy):
         yield from _layer_7_of(rule)
 
@@ -216,6 +228,5 @@ def _source_allows(source: Fields, values: dict[str, str], policy: Resource) -> 
 
 def _matches(pattern: str, value: str) -> bool:
     # The trust domain of the mesh is not known here.
-    return pattern_covers(pattern, value) or (
-        "/ns/" in value and pattern.partition("/ns/")[1:] == value.partition("/ns/")[1:]
-    )
+    account = pattern.partition("/ns/")[2]
+    return pattern_covers(pattern, value) or bool(account and pattern_covers(account, value.partition("/ns/")[2]))

@@ -8,11 +8,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..mesh import CANARY_WEIGHT, USE_CANARY, USE_WAYPOINT, Enrollment, GatewayName, enrollment
+from ..mesh import (
+    CANARY_WEIGHT,
+    FOR_SERVICES,
+    USE_CANARY,
+    USE_WAYPOINT,
+    WAYPOINT_FOR,
+    Enrollment,
+    GatewayName,
+    enrollment,
+    traffic_of,
+)
 from ..resources import ClusterSnapshot, Key, Parameters, Resource, Violations
 
-_FOR = "istio.io/waypoint-for"
-_SERVICES = ("service", "all")  # values of _FOR that include requests to Services
 _KINDS = ("Namespace", "Service")
 
 
@@ -50,8 +58,9 @@ def _of_names(snapshot: ClusterSnapshot, item: Resource, found: Enrollment) -> I
         yield f"{title} is the primary itself: name another Gateway"
     else:
         for role, waypoint in ((title, found.canary), (f"primary {_title(found.primary)}", found.primary)):
-            if (traffic := _traffic(snapshot, waypoint)) not in _SERVICES:
-                yield f"{role} takes no traffic to Services: its label {_FOR} is {traffic}, and must be service or all"
+            if (traffic := traffic_of(snapshot, waypoint)) not in FOR_SERVICES:
+                label = f"its label {WAYPOINT_FOR} is {traffic}, and must be service or all"
+                yield f"{role} takes no traffic to Services: {label}"
 
 
 def _bad_weight(found: Enrollment) -> str:
@@ -87,11 +96,6 @@ def _share(weight: object) -> int | None:
         return 0
     number = int(weight) if isinstance(weight, str) and re.fullmatch(r"[+-]?0*[0-9]{1,3}", weight) else -1
     return number if 0 <= number <= 100 else None
-
-
-def _traffic(snapshot: ClusterSnapshot, waypoint: GatewayName | None) -> str:
-    """Return the kind of traffic of a waypoint: `service` unless the label of its Gateway says otherwise."""
-    return snapshot.labels("Gateway", *waypoint).get(_FOR, "service") if waypoint else "service"
 
 
 def _title(waypoint: GatewayName | None, place: str = "") -> str:
@@ -147,4 +151,8 @@ def _serves(now: ClusterSnapshot, before: Enrollment) -> bool:
     """Return True if istiod sends connections to both: they differ, exist, and take traffic to Services."""
     both = (before.primary, before.canary)
     there = all(waypoint and now.find("Gateway", *waypoint) for waypoint in both)
-    return there and before.primary != before.canary and all(_traffic(now, waypoint) in _SERVICES for waypoint in both)
+    return (
+        there
+        and before.primary != before.canary
+        and all(traffic_of(now, waypoint) in FOR_SERVICES for waypoint in both)
+    )

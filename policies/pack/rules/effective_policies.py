@@ -32,16 +32,12 @@ class EffectivePolicy(NamedTuple):
 def effective_policies(snapshot: ClusterSnapshot) -> list[EffectivePolicy]:
     """Return each policy that is enforced, with its patches applied; those with the annotation dry-run are left out."""
     found = []
-    for item in snapshot.all(*_KINDS):
-        known = snapshot.find(*item.key)
-        if item.patch and any(not part.patch for part in known):
-            continue  # it is part of the whole resource
-        parts = (item, *(part for part in known if part.patch and part is not item))
+    for item, parts in snapshot.patched(*_KINDS):
         if is_dry_run(snapshot, item):
             continue
-        spec = {field: value for part in parts for field, value in part.spec.items()}
-        content = plain({"action": "ALLOW", **{field: spec[field] for field in spec if field not in _BINDING}})
-        found.append(EffectivePolicy(parts, item.base + _canonical(content), frozenset(_targets(spec, item.namespace))))
+        kept = {field: item.spec[field] for field in item.spec if field not in _BINDING}
+        content = item.base + _canonical(plain({"action": "ALLOW", **kept}))
+        found.append(EffectivePolicy(tuple(parts), content, frozenset(_targets(item.spec, item.namespace))))
     return found
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ..fields import fields, items, number, text, texts, value_at
 from ..mesh import enrollment, is_ambient, service_of
 from ..resources import ClusterSnapshot, Parameters, Resource, Violations
-from .routes import destinations, rules_of, services_of
+from .routes import PARENT_GROUPS, destinations, rules_of, services_of, wrong_group
 
 BOUND_KINDS = ("AuthorizationPolicy", "RequestAuthentication", "Telemetry", "WasmPlugin", "TrafficExtension")
 _KNOWN_KINDS = ("Service", "Gateway", "ServiceEntry")  # kinds of a reference that are looked up
@@ -25,7 +25,9 @@ def targets_exist(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violati
     """Check that routes and policies refer to Services, ports, subsets and Gateways that exist."""
     subsets = set(_subsets(snapshot))
     for item in snapshot.own("HTTPRoute", "VirtualService", "DestinationRule", *BOUND_KINDS):
-        for reference in dict.fromkeys(_references(snapshot, item)):
+        for problem in dict.fromkeys(_unresolved(snapshot, item)):
+            yield item, problem
+        for reference in dict.fromkeys(_references(item)):
             if problem := _missing(snapshot, reference):
                 yield item, problem
         for host, subset in sorted(_subsets_used(item) - subsets):
@@ -72,21 +74,35 @@ def _missing(snapshot: ClusterSnapshot, reference: Reference) -> str:
     return f"{title} has no port {reference.port:g}; it has {', '.join(f'{port:g}' for port in sorted(ports))}"
 
 
-def _references(snapshot: ClusterSnapshot, item: Resource) -> Iterator[Reference]:
+def _unresolved(snapshot: ClusterSnapshot, item: Resource) -> Iterator[str]:
+    """Yield the references that mean a Service for the reader, but not for istiod."""
+    if item.base == "HTTPRoute":
+        for parent in items(item.spec, "parentRefs"):
+            if group := wrong_group(parent):
+                kind = text(parent, "kind", default="Gateway")
+                title = f"{kind} {text(parent, 'namespace', default=item.namespace)}/{text(parent, 'name')}"
+                right = PARENT_GROUPS[kind] or '""'
+                yield f"parentRef {title} has the group {group}, so that it has no effect: write group {right}"
+    for host, _port in _hosts(item) if item.base in ("VirtualService", "DestinationRule") else ():
+        name, *rest = host.split(".")
+        if rest[1:] in ([], ["svc"]) and rest and snapshot.find("Service", rest[0], name):
+            yield f"istiod does not complete the host {host}: write {name}.{rest[0]}.svc.cluster.local"
+
+
+def _references(item: Resource) -> Iterator[Reference]:
     if item.base == "HTTPRoute":
         yield from _of_http_route(item)
     elif item.base in BOUND_KINDS:
         yield from policy_targets(item)
     else:
         for host, port in _hosts(item):
-            service = service_of(host, item.namespace)
-            # `a.b` is a Service only where b is a namespace; otherwise it may be a host outside the mesh.
-            if service and (host.count(".") != 1 or snapshot.find("Namespace", "", service[0])):
+            if service := service_of(host, item.namespace):
                 yield Reference("Service", *service, port)
 
 
 def _of_http_route(route: Resource) -> Iterator[Reference]:
-    refs = [(text(ref, "kind", default="Gateway"), ref) for ref in items(route.spec, "parentRefs")]
+    parents = [ref for ref in items(route.spec, "parentRefs") if not wrong_group(ref)]
+    refs = [(text(ref, "kind", default="Gateway"), ref) for ref in parents]
     for rule in rules_of(route):
         refs += [(text(ref, "kind", default="Service"), ref) for ref in items(rule, "backendRefs")]
     for kind, ref in refs:

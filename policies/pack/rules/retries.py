@@ -51,7 +51,8 @@ def retried_writes(snapshot: ClusterSnapshot, parameters: Parameters) -> Violati
     for item in snapshot.own("VirtualService"):
         for index, rule in enumerate(rules_of(item), 1):
             attempts = number(rule, "retries", "attempts")
-            seen = set(text(rule, "retries", "retryOn", default=DEFAULT_RETRY_ON).split(",")) - UNSEEN
+            conditions = text(rule, "retries", "retryOn", default=DEFAULT_RETRY_ON).split(",")
+            seen = {condition.strip() for condition in conditions} - UNSEEN - {""}
             if attempts <= parameters["maxAttempts"] or not seen or _safe_only(rule):
                 continue
             hosts = [text(route, "destination", "host") for route in items(rule, "route")]

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
-from ..fields import Fields, fields, items, number, plain, text, texts
+from ..fields import Fields, fields, items, number, plain, text, texts, value_at
 from ..mesh import matches_any, service_of
 from ..resources import ClusterSnapshot, Parameters, Resource, Violations
 
 _ALL_PORTS = 0
+# Source: istiod 1.31, toInternalParentReference: it ignores a parentRef of another group, without a status.
+PARENT_GROUPS = {"Service": "", "ServiceEntry": "networking.istio.io", "Gateway": "gateway.networking.k8s.io"}
+_REGEX = "RegularExpression"
 _ALL_PATHS = {"type": "PathPrefix", "value": "/"}  # default of the API server where a match names no path
 
 
@@ -70,10 +73,10 @@ def canary_jump(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations
         live_route = _live_route(snapshot, route)
         if live_route is None:
             continue
-        live = {_matches(rule): _percents(rule) for rule in rules_of(live_route)}
+        live = {_text(rule): _percents(rule) for rule in rules_of(live_route)}
         exempt = {text(parent, "name") for parent in _parents(route)}
         for index, rule in enumerate(rules_of(route), 1):
-            before = live.get(_matches(rule)) or {}
+            before = live.get(_text(rule)) or {}
             for name, percent in _percents(rule).items() if before else ():
                 was = before.get(name, 0.0)
                 if percent - was > limit and name not in exempt and not matches_any(name, parameters["baselines"]):
@@ -82,10 +85,10 @@ def canary_jump(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations
 
 
 def one_owner_per_service(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
-    """Check that one HTTPRoute or VirtualService alone routes a port of a Service.
+    """Check that no HTTPRoute or VirtualService of a Service's port hides a rule of another one.
 
-    Source: istiod merges the rules of a host by port: those of an HTTPRoute come before those of a VirtualService, and
-    of several routes of the same kind it uses the oldest.
+    Source: istiod 1.31, getVirtualServiceForWaypoint: the rules of all routes follow each other, those of HTTPRoutes
+    first, and of one kind those of the oldest.
     """
     owners: dict[tuple[str, str], list[Resource]] = {}
     for item in snapshot.all("HTTPRoute", "VirtualService"):
@@ -96,15 +99,49 @@ def one_owner_per_service(snapshot: ClusterSnapshot, _parameters: Parameters) ->
             # A route in another namespace may be for that namespace's clients alone.
             if first.same_as(second) or (first.base == second.base and first.namespace != second.namespace):
                 continue
-            if not _share_a_port(ports_of(first, (namespace, name)), ports_of(second, (namespace, name))):
-                continue
             route, rule = sorted((first, second), key=lambda item: item.base)  # an HTTPRoute comes first
+            if not _one_hides_another(route, rule, (namespace, name)):
+                continue
             if owned := snapshot.first_owned((rule, route)):
                 other = route if owned is rule else rule
                 effect = "takes precedence" if owned is rule else "would have no effect"
                 if first.base == second.base:
-                    effect = "only the older one has an effect"
+                    effect = "a rule of the older one hides one of the newer"
                 yield owned, f"{other.title} routes Service {namespace}/{name}, too, and {effect}"
+
+
+def _one_hides_another(first: Resource, second: Resource, service: tuple[str, str]) -> bool:
+    """Return True if a rule of one route hides one of the other: it has the same conditions, or none.
+
+    HTTPRoutes of one port are merged and sorted by their matches: a rule without conditions is the last, but for
+    those with a regular expression of the path. Source: istiod 1.31, mergeHTTPRoutes and sortHTTPRoutes.
+    """
+    for (port, mine), (other_port, other) in product(_conditions(first, service), _conditions(second, service)):
+        if not _share_a_port({port}, {other_port}):
+            continue
+        same_kind = first.base == second.base
+        regex = _REGEX in (value_at(mine, "path", "type"), value_at(other, "path", "type"))
+        is_last = same_kind and first.base == "HTTPRoute" and port == other_port and not regex
+        hides = not mine or (same_kind and not other)
+        if mine == other or (hides and not is_last):
+            return True
+    return False
+
+
+def _conditions(route: Resource, service: tuple[str, str]) -> list[tuple[int, dict[str, Any]]]:
+    """Return the matches of all rules of a route, each with its port; one without conditions is empty."""
+    rules = rules_of(route) or [{}]
+    if route.base == "HTTPRoute":
+        return list(product(ports_of(route, service), [match for rule in rules for match in _matches(rule)]))
+    found = []
+    for match in (match for rule in rules for match in items(rule, "match") or [{}]):
+        kept = plain(match)
+        for field in ("name", "port", *(("gateways",) if "mesh" in texts(match, "gateways") else ())):
+            kept.pop(field, None)
+        if kept.get("uri") == {"prefix": "/"}:
+            del kept["uri"]
+        found.append((int(number(match, "port", default=_ALL_PORTS)), kept))
+    return found
 
 
 def _share_a_port(first: set[int], second: set[int]) -> bool:
@@ -137,8 +174,13 @@ def _percents(rule: Fields) -> dict[str, float]:
     return percents
 
 
-def _matches(rule: Fields) -> str:
-    """Return the matches of a rule as text, the same for a declared rule and for its live form."""
+def _text(rule: Fields) -> str:
+    """Return the matches of an HTTPRoute's rule as text."""
+    return json.dumps(_matches(rule), sort_keys=True)
+
+
+def _matches(rule: Fields) -> list[dict[str, Any]]:
+    """Return the matches of an HTTPRoute's rule, the same for a declared rule and for its live form."""
     normal = []
     for match in items(rule, "matches") or [{}]:
         kept: dict[str, Any] = plain(match)
@@ -147,11 +189,19 @@ def _matches(rule: Fields) -> str:
         if isinstance(path := kept.pop("path", None), Mapping) and (path := {**_ALL_PATHS, **path}) != _ALL_PATHS:
             kept["path"] = path
         normal.append(kept)
-    return json.dumps(normal, sort_keys=True)
+    return normal
 
 
 def _parents(route: Resource) -> list[Fields]:
-    return [parent for parent in items(route.spec, "parentRefs") if text(parent, "kind") == "Service"]
+    parents = [parent for parent in items(route.spec, "parentRefs") if text(parent, "kind") == "Service"]
+    return [parent for parent in parents if not wrong_group(parent)]
+
+
+def wrong_group(parent: Fields) -> str:
+    """Return the group of a parentRef if it is not that of its kind, so that the route is attached to nothing."""
+    group = value_at(parent, "group")
+    given = PARENT_GROUPS["Gateway"] if group is None else str(group)
+    return "" if given == PARENT_GROUPS.get(text(parent, "kind", default="Gateway"), given) else given or '""'
 
 
 def destinations(rule: Fields) -> list[Fields]:

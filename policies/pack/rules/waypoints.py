@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from ..fields import fields, items, number, text
 from ..mesh import (
     AGENTGATEWAY_CLASS,
+    HBONE,
     USE_CANARY,
     USE_WAYPOINT,
     WAYPOINT_CLASS,
+    allows_namespace,
     enrolling_resources,
     enrollment,
     gateway_named,
@@ -19,7 +21,6 @@ from ..resources import ClusterSnapshot, Parameters, Resource, Violations
 from .references import policy_targets
 from .routes import services_of
 
-PORT, PROTOCOL = 15008, "HBONE"
 # Source: istiod's gateway controller: a label on a ConfigMap of its own namespace, for all Gateways of a class.
 _CLASS_DEFAULTS = "gateway.istio.io/defaults-for-class"
 _OVERLAYS = {"deployment": "replicas", "horizontalPodAutoscaler": "minReplicas"}
@@ -27,17 +28,23 @@ _ISTIO_APIS = ("VirtualService", "DestinationRule", "AuthorizationPolicy", "Requ
 
 
 def waypoint_exists(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
-    """Check that a label that enrolls names a Gateway that exists.
+    """Check that a label that enrolls names a Gateway that exists and allows the namespace.
 
-    Traffic skips the policies of a primary waypoint that does not exist; a canary that does not exist gets none.
+    Traffic skips the policies of a primary waypoint that is missing or refuses the namespace; such a canary gets none.
     """
     for item in snapshot.own("Namespace", "Service"):
         labels = snapshot.labels(*item.key)  # with patches: another one may set the namespace of the Gateway
         own = item.name if item.base == "Namespace" else item.namespace
         for label, role in ((USE_WAYPOINT, "waypoint"), (USE_CANARY, "canary waypoint")):
             waypoint = gateway_named(labels, label, own) if label in item.labels else None
-            if waypoint and not snapshot.find("Gateway", *waypoint):
-                yield item, f"is enrolled in {role} {'/'.join(waypoint)}, but that Gateway is not {snapshot.searched}"
+            if not waypoint:
+                continue
+            what = f"is enrolled in {role} {'/'.join(waypoint)}, but"
+            if not snapshot.find("Gateway", *waypoint):
+                if snapshot.is_complete_for(waypoint[0]):
+                    yield item, f"{what} that Gateway is not {snapshot.searched}"
+            elif not allows_namespace(snapshot, waypoint, own):
+                yield item, f"{what} allowedRoutes of its listener do not include namespace {own}"
 
 
 def waypoint_listens_on_hbone(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
@@ -48,8 +55,8 @@ def waypoint_listens_on_hbone(snapshot: ClusterSnapshot, _parameters: Parameters
             yield gateway, "has no listener"
         for listener in listeners:
             port, protocol = number(listener, "port"), text(listener, "protocol")
-            if (port, protocol) != (PORT, PROTOCOL):
-                yield gateway, f"listens for {protocol} on port {port:.0f}, not for {PROTOCOL} on {PORT}"
+            if (port, protocol) != HBONE:
+                yield gateway, f"listens for {protocol} on port {port:.0f}, not for {HBONE[1]} on {HBONE[0]}"
 
 
 def waypoint_replicas(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations:

@@ -24,8 +24,8 @@ ROWS: tuple[Policy, ...] = (
     ),
     Policy(
         "cluster-readable",
-        "The cluster can be read",
-        "make it reachable by kubectl; policies that need the cluster checked the stack alone",
+        "The cluster and the state of the stack can be read",
+        "make the cluster and the state readable; policies that need the cluster checked the stack alone",
         "Policies compare with the cluster. Make it mandatory where that must not be left out.",
         tools.cluster_readable,
         level=EnforcementLevel.ADVISORY,

@@ -9,7 +9,7 @@ ROWS: tuple[Policy, ...] = (
         "Policies in a namespace with a waypoint are bound by targetRefs",
         "bind it by targetRefs",
         "A waypoint ignores selectors, also one of another namespace. An AuthorizationPolicy of layer 4 may have one: "
-        "ztunnel enforces it.",
+        "ztunnel enforces it, if its action is ALLOW or DENY.",
         authorization.target_refs_only,
         requires=CLUSTER,
     ),
@@ -42,9 +42,10 @@ ROWS: tuple[Policy, ...] = (
     Policy(
         "layer-7-has-waypoint",
         "Layer-7 rules in an ambient namespace have a waypoint",
-        "enroll the Service or its namespace in a waypoint",
+        "enroll the Service or its namespace in a waypoint that enforces it",
         "ztunnel knows no layer 7, so that nothing enforces methods, paths, hosts, headers, remote addresses, JWTs, "
-        "claims or routes.",
+        "claims, routes, or an action other than ALLOW and DENY. The waypoint takes traffic to Services and allows "
+        "their namespace; a route is in the namespace of its Service or of the waypoint.",
         authorization.layer_7_has_waypoint,
         requires=CLUSTER,
     ),

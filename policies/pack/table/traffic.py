@@ -43,8 +43,9 @@ ROWS: tuple[Policy, ...] = (
     Policy(
         "targets-exist",
         "Routes and policies name Services, ports, subsets and Gateways that exist",
-        "correct the name, or add what is missing",
-        "A route to a Service, port or subset that does not exist fails; a policy on it protects nothing.",
+        "correct the reference, or add what is missing",
+        "A route to a Service, port or subset that does not exist fails; a policy on it protects nothing. A parentRef "
+        "of another group than that of its kind, and a host such as `a.b` for a Service, have no effect.",
         references.targets_exist,
         requires=CLUSTER,
     ),
@@ -58,10 +59,12 @@ ROWS: tuple[Policy, ...] = (
     ),
     Policy(
         "one-owner-per-service",
-        "One HTTPRoute or VirtualService alone routes a port of a Service",
-        "keep one of the two, or give each its own port",
-        "On one port, istiod puts the rules of an HTTPRoute before those of a VirtualService, and of two routes of the "
-        "same kind it uses the oldest only. A route without a port is for all ports.",
+        "No HTTPRoute or VirtualService of a Service's port hides a rule of another one",
+        "keep one of the two, or give each its own port or matches",
+        "On one port, the rules of all routes follow each other: those of HTTPRoutes first, and of one kind those of "
+        "the oldest. A rule without conditions hides all that follow it; any rule hides a later one with the same "
+        "conditions. HTTPRoutes of one namespace and port are merged and sorted by their matches. A route without a "
+        "port is for all ports.",
         routes.one_owner_per_service,
         requires=CLUSTER,
     ),

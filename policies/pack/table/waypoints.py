@@ -7,9 +7,10 @@ from ..rules import canary_policies, canary_waypoints, waypoints
 ROWS: tuple[Policy, ...] = (
     Policy(
         "waypoint-exists",
-        "A label that enrolls names a waypoint that exists",
-        "add the waypoint, or remove the label",
-        "Traffic skips every policy where the primary waypoint is missing; a canary that is missing gets none.",
+        "A label that enrolls names a waypoint that exists and allows the namespace",
+        "add the waypoint, allow the namespace in its listener, or remove the label",
+        "Traffic skips every policy where the primary waypoint is missing, and a canary that is missing gets none. A "
+        "listener without `allowedRoutes` allows its own namespace only.",
         waypoints.waypoint_exists,
         requires=CLUSTER,
     ),
