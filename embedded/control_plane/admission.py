@@ -32,6 +32,7 @@ _GROUPS = (
 _MIRROR = "object.metadata.?annotations.orValue({}).exists(name, name == 'kubernetes.io/config.mirror')"
 _SIDECARS = "Istio: this node injects no sidecars; enroll the namespace by the label istio.io/dataplane-mode=ambient"
 _LABEL = "has(object.metadata.labels) && '{0}' in object.metadata.labels && object.metadata.labels['{0}'] == '{1}'"
+_NO_DEADLINE = "activeDeadlineSeconds: this node ends no Pod by a deadline; set it in the spec of a Job instead"
 # Expressions that allow a Pod, each with the reason why others are refused.
 _PODS = {
     f"{_MIRROR} || !(object.spec.?hostNetwork.orValue(false) || object.spec.?hostPID.orValue(false) || "
@@ -44,14 +45,21 @@ _PODS = {
     "!object.spec.?volumes.orValue([]).exists(volume, has(volume.hostPath))": (
         "hostPath: Pods of this node have no access to folders of the machine; use emptyDir, a ConfigMap or a Secret"
     ),
-    "!has(object.spec.activeDeadlineSeconds)": (
-        "activeDeadlineSeconds: this node ends no Pod by a deadline; set it in the spec of a Job instead"
-    ),
+    "!has(object.spec.activeDeadlineSeconds)": _NO_DEADLINE,
     f"{_CONTAINERS}.all(one, !has(one.restartPolicyRules))": (
         "restartPolicyRules: this node restarts containers by their restartPolicy alone; set that"
     ),
     f"!({_LABEL.format('sidecar.istio.io/inject', 'true')})": _SIDECARS,
     "!object.spec.?setHostnameAsFQDN.orValue(false)": "setHostnameAsFQDN: hosts of this node have short names",
+}
+_ALL_IMAGES = f"{_CONTAINERS}.map(one, one.image)"
+_DEADLINE = "object.spec.?activeDeadlineSeconds.orValue(0)"
+# Of the fields that Kubernetes lets an update of a Pod change. The order of containers cannot change.
+_POD_UPDATES = {
+    f"{_ALL_IMAGES} == {_ALL_IMAGES.replace('object', 'oldObject')}": (
+        "image: this node does not replace the image of a running Pod; delete the Pod and create it again"
+    ),
+    f"{_DEADLINE} == {_DEADLINE.replace('object', 'oldObject')}": _NO_DEADLINE,
 }
 _WORKLOADS = (
     "WorkloadEntry, WorkloadGroup: this node carries no workloads of other machines; list them as endpoints of a "
@@ -105,6 +113,7 @@ def policies() -> list[Object]:
         ),
         *_refuse("waypoint-lab-services", "", ["services"], _SERVICES),
         *_refuse("waypoint-lab-pods", "", ["pods"], _PODS, ["CREATE"]),
+        *_refuse("waypoint-lab-pod-updates", "", ["pods"], _POD_UPDATES, ["UPDATE"]),
     ]
 
 

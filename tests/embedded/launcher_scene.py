@@ -182,6 +182,36 @@ async def links(scene: LauncherScene) -> None:
     assert [*outside.iterdir()] == []
 
 
+async def swapped_link(scene: LauncherScene) -> None:
+    """A link that a container puts at a subPath after its check leads to nothing of this machine."""
+    volume, outside = scene.folder / "volume", scene.folder / "outside"
+    for folder in (volume, outside):
+        folder.mkdir()
+    (volume / "sub").symlink_to(outside)
+    scene.binds = {"/opt/new": mounts.Bind(str(volume / "sub"))}
+    with contextlib.suppress(LaunchError):
+        raise AssertionError(await scene.run("touch /opt/new/x"))
+    assert [*outside.iterdir()] == []
+
+
+async def nested(scene: LauncherScene) -> None:
+    """Mounts inside a read-only volume have their places, also after a change of the volume, which stays read-only."""
+    outer, inner, file = (scene.folder / name for name in ("outer", "inner", "file"))
+    inner.mkdir()
+    file.write_text("content")
+    for content in (b"1", b"2"):
+        write_atomically(outer, {"key": (content, 0o644)})
+        scene.binds = {
+            "/etc/web": mounts.Bind(str(outer), read_only=True),
+            "/etc/web/certs": mounts.Bind(str(inner)),
+            "/etc/web/extra": mounts.Bind(str(file), read_only=True),
+        }
+        script = (
+            "cd /etc/web; cat key extra; echo; for at in . certs extra; do touch $at/x 2>/dev/null && echo $at; done"
+        )
+        assert (await scene.output(script)).splitlines() == [f"{content.decode()}content", "certs"]
+
+
 async def users(scene: LauncherScene) -> None:
     """A container and its further commands have their user and group, without rights, also to /dev/stdout."""
     scene.ids = (1337, 1338)
@@ -243,6 +273,8 @@ SCENES: dict[str, Callable[[LauncherScene], Awaitable[None]]] = {
         signals,
         old_kernel,
         links,
+        swapped_link,
+        nested,
         users,
         supplemental_groups,
         ids_of_the_machine,

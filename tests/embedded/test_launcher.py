@@ -20,6 +20,8 @@ from tests.embedded.namespaces import NAMESPACES, USER, run_scene
         "signals",
         "old_kernel",
         "links",
+        "swapped_link",
+        "nested",
         "users",
         "supplemental_groups",
         "ids_of_the_machine",

@@ -41,6 +41,23 @@ def test_pod_with_a_field_without_effect_is_refused(kubectl: Kubectl, spec: dict
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"containers": [{**CONTAINER, "image": "python:3.12"}]}, "image: this node does not replace the image"),
+        ({"activeDeadlineSeconds": 3}, "activeDeadlineSeconds: this node ends no Pod by a deadline"),
+    ],
+)
+def test_pod_update_without_effect_is_refused(kubectl: Kubectl, change: dict[str, Any], message: str) -> None:
+    pod = made("Pod", "update-attempt", "default", spec={"containers": [CONTAINER]})
+    kubectl("apply", "-f", "-", given=json.dumps(pod))
+    try:
+        assert message in attempt(kubectl, {**pod, "spec": {**pod["spec"], **change}})
+        assert kubectl("label", "pod", "update-attempt", "-n", "default", "other=label")
+    finally:
+        kubectl("delete", "pod", "update-attempt", "-n", "default", "--wait=false")
+
+
+@pytest.mark.parametrize(
     ("spec", "message"),
     [
         ({"ports": [{"port": 53, "protocol": "UDP"}]}, "Service: this node carries TCP"),

@@ -13,7 +13,7 @@ from embedded.node.kubelet.container_end import ContainerEnd, GracePeriod
 from embedded.node.kubelet.container_process import ContainerProcess, Streams
 from embedded.node.kubelet.container_start import prepare, pull
 from embedded.node.kubelet.context import BACKOFF_FORGOTTEN, PodContext, backoff, now
-from embedded.node.kubelet.environment import MissingReference
+from embedded.node.kubelet.environment import UNAVAILABLE, reason
 from embedded.node.kubelet.logs import remove
 from embedded.node.launcher.process import Command, LaunchError, Process
 
@@ -115,10 +115,10 @@ class Container:
         while True:
             try:
                 return await prepare(self._pod, self.spec, image)
-            except MissingReference as error:
-                if self.state.get("waiting", {}).get("message") != str(error):
-                    self._pod.event("Warning", "Failed", f"Error: {error}")
-                self._set_waiting("CreateContainerConfigError", str(error))
+            except UNAVAILABLE as error:
+                if self.state.get("waiting", {}).get("message") != reason(error):
+                    self._pod.event("Warning", "Failed", f"Error: {reason(error)}")
+                self._set_waiting("CreateContainerConfigError", reason(error))
                 await asyncio.sleep(CONFIG_RETRY_SECONDS)
 
     async def _once(self) -> int:
@@ -135,7 +135,7 @@ class Container:
             log = self.log_path()
             root, streams = self._pod.folder / "root", Streams.of(self.spec)
             run = await ContainerProcess.start(self._pod.launcher, sandbox, command, root, mounts, log, streams)
-        except LaunchError as error:
+        except (LaunchError, OSError) as error:
             self._pod.event("Warning", "Failed", f"Error: failed to start container {self.name}: {error}")
             self._ended(128, "StartError", start, f"failed to start container: {error}")
             return 128

@@ -12,6 +12,9 @@ from embedded.node.kubelet.context import PodContext
 from embedded.node.launcher.process import Process
 
 DEFAULT_GRACE_SECONDS = 30.0
+# The least time for SIGTERM after a preStop hook that took longer than it should.
+# Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/kuberuntime/kuberuntime_container.go
+LEAST_SECONDS = 2.0
 
 
 class GracePeriod:
@@ -95,13 +98,15 @@ class ContainerEnd:
         return self._task
 
     async def _run(self, process: Process, period: GracePeriod) -> None:
+        extra = 0.0
         if (hook := (self._spec.get("lifecycle") or {}).get("preStop")) and period.left() > 0:
             async with period.limit():
                 answer = await probes.run_hook(hook, period.left(), self._probe)
                 if not answer.passed:
                     name = self._spec["name"]
                     self._pod.event("Warning", "FailedPreStopHook", f"preStop hook of {name}: {answer.message}")
+            extra = max(0.0, LEAST_SECONDS - period.left())
         await self._pod.launcher.kill(process, signal.SIGTERM)
-        async with period.limit():
+        async with period.limit(extra):
             await process.wait()
         await self._pod.launcher.kill(process)

@@ -104,12 +104,14 @@ class ContainerProcess:
         finally:
             for task in copies:
                 task.cancel()
-            await asyncio.gather(*copies, return_exceptions=True)
-            self._log.close()
-            self.open = False
-            self._close_stdin()
-            for each in self._attached:
-                each.finish()
+            try:
+                await asyncio.gather(*copies, return_exceptions=True)
+            finally:  # a second cancellation
+                self._log.close()
+                self.open = False
+                self._close_stdin()
+                for each in self._attached:
+                    each.finish()
         return await self.process.wait()
 
     def attach(self, *, stdin: bool) -> Attachment:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from embedded.kube import Object
 from embedded.node.kubelet import environment, security, termination
 from embedded.node.kubelet.context import PodContext, backoff
+from embedded.node.kubelet.etc_files import host_name
 from embedded.node.kubelet.images import Image, UnknownImage, find
-from embedded.node.kubelet.mounts import Bind, hidden_folders, plan
+from embedded.node.kubelet.mounts import Bind, hidden_folders, plan, real
 from embedded.node.launcher.process import Command
 
 
@@ -26,7 +27,7 @@ async def pull(pod: PodContext, image: str, set_waiting: Callable[[str, str], No
             if found.note:
                 pod.event("Normal", "Pulled", f'{found.note} "{image}"')
             return found
-        except UnknownImage as error:
+        except (UnknownImage, OSError) as error:
             failures += 1
             set_waiting("ErrImagePull", str(error))
             pod.event("Warning", "Failed", f'Failed to pull image "{image}": {error}')
@@ -45,13 +46,13 @@ async def prepare(pod: PodContext, spec: Object, image: Image) -> tuple[Command,
     terminal = {"TERM": "xterm"} if spec.get("tty") else {}
     services = environment.service_environment(pod.config.service_cidr)
     known = await environment.build(pod.view(), spec, services, pod.store, pod.capacity)
-    env = {**terminal, **image.env, "HOSTNAME": pod.view()["metadata"]["name"], **known}
+    env = {**terminal, **image.env, "HOSTNAME": host_name(pod.view()), **known}
     command, args = ([environment.expand(text, known) for text in spec.get(key) or []] for key in ("command", "args"))
     argv = image.argv(command, args)
     if not argv:
         raise environment.MissingReference("no command specified")
     termination.clear(pod.folder, spec)
-    files = {path: Bind(source, read_only=True) for path, source in image.files.items()}
+    files = {path: Bind(real(source), read_only=True) for path, source in image.files.items()}
     binds = files | pod.binds(spec, known)
     capabilities, no_new_privileges = security.capabilities(spec), security.no_new_privileges(spec)
     ids, groups = security.user_and_group(pod.view(), spec), security.supplemental_groups(pod.view())

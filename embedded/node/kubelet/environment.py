@@ -6,6 +6,7 @@ import re
 from typing import Any, Protocol
 
 from embedded.kube import Object
+from embedded.node.kubelet.status_writer import FAULTS
 
 UNITS = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1}
@@ -15,6 +16,15 @@ INDEXED = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 
 class MissingReference(Exception):
     """An object that a Pod refers to does not exist yet, or a setting is not supported; the message names it."""
+
+
+# Errors of reading what a Pod refers to; it is tried again.
+UNAVAILABLE = (MissingReference, *FAULTS)
+
+
+def reason(error: Exception) -> str:
+    """Return the text of an error; a timeout has none of its own."""
+    return str(error) or type(error).__name__
 
 
 class Store(Protocol):
@@ -52,6 +62,18 @@ def expand_known(text: str, known: dict[str, str]) -> str:
     if missing := [name for name in REFERENCE.findall(text) if name and name not in known]:
         raise MissingReference(f"{text}: the container has no variable {missing[0]}")
     return expand(text, known)
+
+
+def static_probe(container: Object, kind: str) -> Object | None:
+    """Return a probe of `container`, with `$(NAME)` in its command replaced by what `env` gives as `value`, if any.
+
+    Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/prober/prober.go
+    """
+    probe: Object | None = container.get(kind)
+    if probe is None or "exec" not in probe:
+        return probe
+    known = {entry["name"]: entry.get("value") or "" for entry in container.get("env") or []}
+    return {**probe, "exec": {"command": [expand(text, known) for text in probe["exec"]["command"]]}}
 
 
 def field_value(pod: Object, path: str) -> str:

@@ -7,9 +7,12 @@ from embedded.node.config import NodeConfig
 
 
 def host_name(pod: Object) -> str:
-    """Return the host name of a Pod."""
+    """Return the host name of a Pod; the kernel allows 63 characters.
+
+    Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/kubelet_pods.go
+    """
     spec = pod["spec"]
-    return str(spec.get("hostnameOverride") or spec.get("hostname") or pod["metadata"]["name"])
+    return str(spec.get("hostnameOverride") or spec.get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
 
 
 def write_etc(folder: Path, config: NodeConfig, pod: Object, hostname: str, ip: str) -> None:

@@ -22,7 +22,7 @@ DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stder
 
 @dataclass(frozen=True)
 class Bind:
-    """One file or folder of this machine that a container sees at some path."""
+    """One file or folder of this machine that a container sees at some path; no part of `source` is a link."""
 
     source: str
     read_only: bool = False
@@ -147,8 +147,11 @@ def plan(binds: Mapping[str, Bind], hidden: Iterable[str] = (), *, read_only: bo
         if not os.path.exists(name) and os.path.dirname(name) == "/":
             planner.steps += [["dir", "", name], ["tmpfs", SCRATCH[name], name]]
     planner.show(visible, visible, hidden)
+    # One with other mounts inside becomes read-only at the end, when their mount points are there.
+    late = [at for at in wanted if wanted[at].read_only and any(_below(each, at) for each in (*wanted, *visible))]
     for target in sorted(wanted, key=lambda target: target.count("/")):
-        planner.bind(target, wanted[target])
+        planner.bind(target, Bind(wanted[target].source) if target in late else wanted[target])
     # A volume on a folder above them, such as /tmp, covers what commands need.
     planner.show([path for path in visible if any(_below(path, target) for target in wanted)], visible, hidden)
-    return planner.steps + (_read_only(planner.steps) if read_only else [])
+    steps = planner.steps + [["read-only", "", target] for target in late]
+    return steps + (_read_only(planner.steps) if read_only else [])

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import shutil
 import time
 from pathlib import Path
@@ -11,20 +10,18 @@ from embedded.kube import Object
 from embedded.node.kubelet import pod_containers, status
 from embedded.node.kubelet import sandbox as sandboxes
 from embedded.node.kubelet.binds import container_binds
-from embedded.node.kubelet.container_end import GracePeriod
+from embedded.node.kubelet.container_end import DEFAULT_GRACE_SECONDS, GracePeriod
 from embedded.node.kubelet.context import NodeContext, now
-from embedded.node.kubelet.environment import MissingReference
+from embedded.node.kubelet.environment import UNAVAILABLE, MissingReference, reason
 from embedded.node.kubelet.etc_files import host_name, write_etc
 from embedded.node.kubelet.mounts import Bind
 from embedded.node.kubelet.sandbox import Sandbox, SandboxError
 from embedded.node.kubelet.security import sysctls
-from embedded.node.kubelet.status_writer import FAULTS, StatusWriter
+from embedded.node.kubelet.status_writer import StatusWriter
 from embedded.node.kubelet.volumes import Volumes
 from embedded.node.launcher.process import LaunchError
 
-log = logging.getLogger(__name__)
 SETUP_RETRY_SECONDS = 1.0
-SIDECAR_GRACE_SECONDS = 5.0  # once the containers that they serve are done
 FORGOTTEN_GRACE_SECONDS = 2.0  # the most for a Pod whose object is gone
 REFRESH_SECONDS = 60.0
 
@@ -43,7 +40,8 @@ class Pod:
         self.config, self.launcher, self.store, self.capacity = node.config, node.launcher, node.store, node.capacity
         self.pod = pod
         self.uid: str = pod["metadata"]["uid"]
-        self.folder = Path(node.config.state_dir) / "pods" / self.uid
+        # Without links, which the launcher does not follow in the sources of mounts.
+        self.folder = Path(node.config.state_dir).resolve() / "pods" / self.uid
         self.sandbox: Sandbox | None = None
         self._volumes = Volumes(self.folder / "volumes", node.store, node.capacity)
         before = pod.get("status") or {}
@@ -57,12 +55,12 @@ class Pod:
         self._wanted_ip: str | None = before.get("podIP")
         self._ip: str | None = None
         self._initialized = self._finished
+        self._done = self._finished  # but for its sidecar containers
         self._ending = asyncio.Event()
         self._period = GracePeriod()  # of the Pod's deletion
         self._forgotten = False  # the API server has deleted it
         self._writer = StatusWriter(node.kube, self)
         self._refresh = asyncio.Event()
-        self._sidecars: list[asyncio.Task[int]] = []
 
     def view(self) -> Object:
         """Return the Pod with its addresses, which the API server may not have yet."""
@@ -87,6 +85,7 @@ class Pod:
             self.forget()
             return
         self.pod = pod
+        self.changed()
         self._refresh.set()
         if pod["metadata"].get("deletionTimestamp"):
             self._period.shorten(self._deletion_grace())
@@ -140,15 +139,13 @@ class Pod:
                 lost = asyncio.create_task(self.sandbox.pause.wait())
                 try:
                     await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)
-                    if work.done():
-                        work.result()
-                        await pod_containers.stop(GracePeriod(SIDECAR_GRACE_SECONDS), self.init)
+                    if work.done() or self._done:
+                        await work
                         break
                 finally:
-                    for task in (work, lost, *self._sidecars):
+                    for task in (work, lost):
                         task.cancel()
-                    await asyncio.gather(work, lost, *self._sidecars, return_exceptions=True)
-                    self._sidecars = []
+                    await asyncio.gather(work, lost, return_exceptions=True)
                 self.event("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
                 self._initialized = False
                 for each in (*self.init, *self.mains):
@@ -169,9 +166,7 @@ class Pod:
                     ip = self._node.addresses.take(self._wanted_ip)
                     try:
                         name = host_name(self.pod)
-                        self.sandbox = await sandboxes.create(
-                            self.config, self.launcher, name[:63], ip, sysctls(self.pod)
-                        )
+                        self.sandbox = await sandboxes.create(self.config, self.launcher, name, ip, sysctls(self.pod))
                     except BaseException:
                         self._node.addresses.give_back(ip)
                         raise
@@ -180,17 +175,28 @@ class Pod:
                     self.changed()
                 await self._volumes.sync(self.view())
                 return
-            except (MissingReference, SandboxError, LaunchError, *FAULTS) as error:
-                if str(error) != reported:
-                    reported = str(error)
-                    reason = "FailedMount" if isinstance(error, MissingReference) else "FailedCreatePodSandBox"
-                    self.event("Warning", reason, reported)
+            except (SandboxError, LaunchError, *UNAVAILABLE) as error:
+                if reason(error) != reported:
+                    reported = reason(error)
+                    kind = "FailedMount" if isinstance(error, MissingReference) else "FailedCreatePodSandBox"
+                    self.event("Warning", kind, reported)
                 await self._wait_refresh(SETUP_RETRY_SECONDS)
 
     async def _run_containers(self) -> None:
+        """Run all containers in their order, and end the sidecar containers when the others are done."""
+        async with asyncio.TaskGroup() as group:
+            sidecars: list[asyncio.Task[int]] = []
+            await self._run_in_order(group, sidecars)
+            self._done = True
+            given = self.pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS)
+            await pod_containers.stop(GracePeriod(float(given)), self.init)
+            for task in sidecars:
+                task.cancel()
+
+    async def _run_in_order(self, beside: asyncio.TaskGroup, sidecars: list[asyncio.Task[int]]) -> None:
         for each in self.init:
             if each.spec.get("restartPolicy") == "Always":
-                self._sidecars.append(asyncio.create_task(each.run()))
+                sidecars.append(beside.create_task(each.run()))
                 await each.up.wait()
             else:
                 each.exit_code = None
@@ -217,18 +223,23 @@ class Pod:
                 await self._refresh.wait()
 
     async def _keep_volumes(self) -> None:
+        reported = ""
         while True:
             await self._wait_refresh(max(1.0, min(REFRESH_SECONDS, self._volumes.renew_at() - time.time())))
             if self.sandbox is not None:
                 try:
                     await self._volumes.sync(self.view())
-                except (MissingReference, *FAULTS) as error:
-                    log.info("volumes of %s not updated: %s", self.pod["metadata"]["name"], error)
+                    reported = ""
+                except UNAVAILABLE as error:
+                    if reason(error) != reported:
+                        reported = reason(error)
+                        self.event("Warning", "FailedMount", reported)
 
     def status(self) -> Object:
         """Return the present status."""
         return status.compose(
             self.pod,
+            before=(self._writer.last or self.pod.get("status") or {}).get("conditions") or [],
             host_ip=self.config.node_ip,
             pod_ip=self._ip if not self._finished else None,
             start=self._start,

@@ -4,10 +4,10 @@ import asyncio
 
 from embedded.kube import Object
 from embedded.node.kubelet.container import Container
-from embedded.node.kubelet.container_end import GracePeriod
+from embedded.node.kubelet.container_end import LEAST_SECONDS, GracePeriod
 from embedded.node.kubelet.context import PodContext
 
-KILL_SECONDS = 1.0  # from SIGKILL to the end of the process
+KILL_SECONDS = LEAST_SECONDS + 1.0  # from the end of the grace period to the end of the last process
 
 
 def create(context: PodContext, pod: Object) -> tuple[list[Container], list[Container]]:

@@ -11,6 +11,7 @@ import yarl
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from embedded.kube import Object
+from embedded.node.kubelet.environment import static_probe
 
 EAGER_FIRST_SECONDS, EAGER_LAST_SECONDS = 0.1, 1.0
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -210,7 +211,7 @@ class ProbeSet:
             task.cancel()
 
     def _prober(self, kind: str, *, eager: bool = False) -> Prober | None:
-        probe = self._spec.get(kind)
+        probe = static_probe(self._spec, kind)
         return Prober(probe, lambda: self._try_once(probe), eager=eager) if probe else None
 
     async def run(self) -> None:

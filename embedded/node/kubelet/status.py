@@ -22,15 +22,19 @@ def phase(policy: str, started: bool, init: list[Container], mains: list[Contain
 
 
 def conditions(before: list[Object], given: dict[str, tuple[bool, str]]) -> list[Object]:
-    """Return the conditions `given` (type → True or False, reason if False); unchanged ones keep their times."""
+    """Return the conditions `given` (type → True or False, reason if False).
+
+    Those that are the same in `before` keep their times.
+    """
     old = {each["type"]: each for each in before}
-    result = [each for each in before if each["type"] not in given]
+    result = []
     for kind, (true, reason) in given.items():
         word = "True" if true else "False"
         was = old.get(kind)
         since = was["lastTransitionTime"] if was and was["status"] == word else now()
-        made = {"type": kind, "status": word, "lastProbeTime": None, "lastTransitionTime": since}
-        result.append(made if true or not reason else {**made, "reason": reason})
+        why = None if true else reason or None
+        made = {"type": kind, "status": word, "reason": why, "lastProbeTime": None, "lastTransitionTime": since}
+        result.append(made)
     return result
 
 
@@ -53,6 +57,7 @@ def container(each: Container) -> Object:
 def compose(
     pod: Object,
     *,
+    before: list[Object],
     host_ip: str,
     pod_ip: str | None,
     start: str,
@@ -60,15 +65,15 @@ def compose(
     init: list[Container],
     mains: list[Container],
 ) -> Object:
-    """Return the whole status; conditions of others (readiness gates, PodScheduled) are kept."""
+    """Return the status without conditions of others (readiness gates, PodScheduled); `before` are our last ones."""
     now_in = phase(pod["spec"].get("restartPolicy", "Always"), initialized, init, mains)
     # A sidecar container counts for readiness; an ordinary one that is to run once does not.
     counted = [*mains, *(each for each in init if each.spec.get("restartPolicy") == "Always")]
     over = now_in in ("Succeeded", "Failed")
     ready = not over and initialized and all(each.ready for each in counted)
-    before = (pod.get("status") or {}).get("conditions") or []
+    others = (pod.get("status") or {}).get("conditions") or []
     gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or []]
-    passed = all(any(c["type"] == gate and c["status"] == "True" for c in before) for gate in gates)
+    passed = all(any(c["type"] == gate and c["status"] == "True" for c in others) for gate in gates)
     reason = "PodCompleted" if over else "ContainersNotReady"
     return {
         "phase": now_in,

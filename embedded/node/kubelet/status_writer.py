@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 FAULTS = (ApiError, aiohttp.ClientError, OSError, TimeoutError)  # of talking to the API server
 GATHER_SECONDS = 0.02  # changes within this time go to the API server together
 RETRY_SECONDS = 0.5
-DELETE_ATTEMPTS = 30
+DELETE_RETRY_SECONDS = 10.0  # the longest pause between two attempts
 
 
 class Subject(Protocol):
@@ -27,21 +27,30 @@ class Subject(Protocol):
 
 
 class StatusWriter:
-    """Writer of the status after `dirty` is set."""
+    """Writer of the status after `dirty` is set; `last` is the status that it wrote last."""
 
     def __init__(self, kube: Kube, subject: Subject) -> None:
         """Write nothing yet."""
         self._kube, self._subject = kube, subject
         self.dirty = asyncio.Event()
-        self._last: Object = {}
+        self.last: Object = {}
 
     async def _patch(self, status: Object) -> None:
         meta = self._subject.pod["metadata"]
         path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status"
+        # Conditions are merged by their type: those of others stay. Addresses of an earlier start do not.
+        addresses = {key: [*status[key], {"$patch": "replace"}] for key in ("hostIPs", "podIPs") if status.get(key)}
         # With the uid, a write to a new Pod of the same name is a conflict.
-        answer = await self._kube.patch(path, {"metadata": {"uid": self._subject.uid}, "status": status})
+        body = {"metadata": {"uid": self._subject.uid}, "status": status | addresses}
+        answer = await self._kube.patch(path, body, "strategic-merge")
         self._subject.pod["status"] = answer.get("status")
-        self._last = status
+        self.last = status
+
+    def _shown(self, status: Object) -> bool:
+        """Return True if the object has the conditions of `status`; the node controller may have changed them."""
+        there = (self._subject.pod.get("status") or {}).get("conditions") or []
+        ours, theirs = ({(row["type"], row["status"]) for row in rows} for rows in (status["conditions"], there))
+        return ours <= theirs
 
     async def write_once(self) -> None:
         """Try to write now."""
@@ -55,7 +64,7 @@ class StatusWriter:
             await asyncio.sleep(GATHER_SECONDS)
             self.dirty.clear()
             fresh = self._subject.status()
-            if fresh == self._last:
+            if fresh == self.last and self._shown(fresh):
                 continue
             try:
                 await self._patch(fresh)
@@ -67,11 +76,12 @@ class StatusWriter:
                 self.dirty.set()
 
     async def delete(self) -> None:
-        """Write the last status and delete the Pod; give up after 30 failures."""
-        await self.write_once()
+        """Write the last status and delete the Pod; try until it is gone."""
         meta = self._subject.pod["metadata"]
         path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
-        for _ in range(DELETE_ATTEMPTS):
+        pause = RETRY_SECONDS
+        while True:
+            await self.write_once()
             try:
                 await self._kube.delete(path, {"gracePeriodSeconds": 0, "preconditions": {"uid": self._subject.uid}})
                 return
@@ -79,4 +89,5 @@ class StatusWriter:
                 if isinstance(error, ApiError) and error.status == 409:
                     return  # another Pod of this name
                 log.warning("cannot delete Pod %s: %s", meta["name"], error)
-            await asyncio.sleep(1)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, DELETE_RETRY_SECONDS)

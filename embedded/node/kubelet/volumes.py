@@ -4,6 +4,7 @@ A folder changes atomically: the files live in a dated folder behind the link `.
 kubelet does.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -15,7 +16,7 @@ from typing import Protocol
 from embedded import groups
 from embedded.kube import Object
 from embedded.node.kubelet import security
-from embedded.node.kubelet.environment import MissingReference, Store, field_value, resource_value
+from embedded.node.kubelet.environment import UNAVAILABLE, MissingReference, Store, field_value, resource_value
 
 REFRESH_SHARE = 0.8  # of a token's life
 READ, READ_WRITE = 0o440, 0o660  # permissions of the group of a volume's files
@@ -89,10 +90,10 @@ def write_atomically(folder: Path, files: Files, group: int | None = None) -> bo
     shown = {name.split("/")[0] for name in files}
     for name in shown:
         link = folder / name
-        if not link.is_symlink():
+        if not os.path.lexists(link):  # else a link, or the place of another mount
             link.symlink_to(f"..data/{name}")
     for entry in folder.iterdir():
-        if not entry.name.startswith("..") and entry.name not in shown:
+        if entry.is_symlink() and not entry.name.startswith("..") and entry.name not in shown:
             entry.unlink()
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
@@ -106,6 +107,22 @@ def _same(folder: Path, files: Files) -> bool:
     return all(there[os.path.normpath(name)].read_bytes() == content for name, (content, _) in files.items())
 
 
+def _make(folder: Path, inner: Path) -> None:
+    """Create the folders of the path `inner` in `folder`, and follow no link that a container makes meanwhile."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(folder, flags)
+    try:
+        mode = os.fstat(handle).st_mode & 0o7777
+        for part in inner.parts:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, dir_fd=handle)
+            outer, handle = handle, os.open(part, flags, dir_fd=handle)
+            os.close(outer)
+        os.fchmod(handle, mode)  # a Pod with fsGroup may write to it, too
+    finally:
+        os.close(handle)
+
+
 class Volumes:
     """All volumes of one Pod."""
 
@@ -115,31 +132,41 @@ class Volumes:
         self._volumes: dict[str, Volume] = {}
 
     async def sync(self, pod: Object) -> None:
-        """Update every volume.
+        """Update every volume; one that fails keeps its files, and the others are updated.
 
         Raises:
             MissingReference: A source does not exist or is not supported.
+            Exception: Another of UNAVAILABLE: the API server does not answer, or a file cannot be written.
         """
+        failed: Exception | None = None
         for spec in pod["spec"].get("volumes") or []:
-            name = spec["name"]
-            volume = self._volumes.setdefault(name, Volume(name, self._folder / name))
-            group = security.volume_group(pod)
-            kind = next((key for key in spec if key != "name"), "emptyDir")
-            if kind == "emptyDir":
-                if not volume.path.exists():
-                    volume.path.mkdir(parents=True)
-                    volume.path.chmod(0o777)
-                    if group is not None:
-                        give_to_group([volume.path], group, READ_WRITE)
-            else:
-                source = spec[kind]
-                mode = source.get("defaultMode", 0o644)
-                sources = source.get("sources") or [] if kind == "projected" else [{kind: source}]
-                files: Files = {}
-                for each in sources:
-                    files |= await self._files(pod, volume, each, mode)
-                write_atomically(volume.path, files, group)
-                volume.read_only = True
+            try:
+                await self._sync_one(pod, spec)
+            except UNAVAILABLE as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    async def _sync_one(self, pod: Object, spec: Object) -> None:
+        name = spec["name"]
+        volume = self._volumes.setdefault(name, Volume(name, self._folder / name))
+        group = security.volume_group(pod)
+        kind = next((key for key in spec if key != "name"), "emptyDir")
+        if kind == "emptyDir":
+            if not volume.path.exists():
+                volume.path.mkdir(parents=True)
+                volume.path.chmod(0o777)
+                if group is not None:
+                    give_to_group([volume.path], group, READ_WRITE)
+        else:
+            source = spec[kind]
+            mode = source.get("defaultMode", 0o644)
+            sources = source.get("sources") or [] if kind == "projected" else [{kind: source}]
+            files: Files = {}
+            for each in sources:
+                files |= await self._files(pod, volume, each, mode)
+            write_atomically(volume.path, files, group)
+            volume.read_only = True
 
     def path(self, name: str, sub_path: str = "") -> Path:
         """Return the folder of a volume, or of `sub_path` in it.
@@ -156,8 +183,7 @@ class Volumes:
         if not inner.is_relative_to(volume.path.resolve()):
             raise MissingReference(f"subPath {sub_path} leaves volume {name}")
         if not inner.exists():
-            inner.mkdir(parents=True)
-            inner.chmod(volume.path.stat().st_mode & 0o7777)  # a Pod with fsGroup may write to it, too
+            _make(volume.path, inner.relative_to(volume.path.resolve()))
         return inner
 
     def read_only(self, name: str) -> bool:

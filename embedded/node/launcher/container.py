@@ -29,9 +29,10 @@ def build_root(root: str, plan: list[list[str]]) -> None:
     system.unshare(system.NEWNS, "mounts")
     system.mount("none", "/", flags=system.MS_REC | system.MS_PRIVATE)
     for kind, source, target in plan:
-        if kind in ("bind", "bind-ro", "show"):
+        if kind == "show":
             source = os.path.realpath(source)
-        with _inside(root):
+        held = system.held(source) if kind in ("bind", "bind-ro") else contextlib.nullcontext(source)
+        with held as source, _inside(root):
             try:
                 _carry_out(kind, source, target)
             except OSError as error:

@@ -1,11 +1,12 @@
 """System calls that the standard library lacks: mounts, namespaces and capabilities."""
 
 import codecs
+import contextlib
 import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 NEWNS, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x00020000, 0x04000000, 0x08000000, 0x20000000, 0x40000000
@@ -42,6 +43,29 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
     """Mount `source` at `target`; raise OSError with both names on failure."""
     given = [text.encode() or None for text in (source, target, kind)]
     check(_libc.mount(*given, ctypes.c_ulong(flags), data.encode() or None), f"mount {kind or source} on {target}")
+
+
+@contextlib.contextmanager
+def held(path: str) -> Iterator[str]:
+    """Open the absolute `path` without following a link in any part of it; yield a name that no one can lead elsewhere.
+
+    Raises:
+        OSError: A part is missing, or is a link.
+    """
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open("/", flags)
+    try:
+        try:
+            for part in filter(None, path.split("/")):
+                outer, handle = handle, os.open(part, flags, dir_fd=handle)
+                os.close(outer)
+            if stat.S_ISLNK(os.fstat(handle).st_mode):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        except OSError as error:
+            raise OSError(error.errno, f"mount {path}: {error.strerror}") from None
+        yield f"/proc/self/fd/{handle}"
+    finally:
+        os.close(handle)
 
 
 def set_read_only(target: str) -> None:

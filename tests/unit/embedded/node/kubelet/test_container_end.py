@@ -9,7 +9,7 @@ import pytest
 
 from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.container_end import GracePeriod
-from embedded.node.launcher.process import Command
+from embedded.node.launcher.process import Command, Process
 from tests.unit.embedded.node.kubelet.fake_pod import FakePod, skip_images, until
 
 TERM, KILL = 15, 9
@@ -177,3 +177,23 @@ async def test_container_whose_last_run_still_has_a_hook_is_stopped(tmp_path: Pa
         await container.stop(GracePeriod(0.05))
         await run
     assert pod.launcher.signals == [TERM]
+
+
+@pytest.mark.asyncio
+async def test_container_whose_pre_stop_hook_takes_too_long_has_time_after_sigterm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod = FakePod(tmp_path, stubborn=True)
+    kill = pod.launcher.kill
+
+    async def slowly(process: Process, number: int = KILL, *, group: bool = False) -> None:
+        await kill(process, number)
+        asyncio.get_running_loop().call_later(0.05, process.end, 0)
+
+    monkeypatch.setattr(pod.launcher, "kill", slowly)
+    container = pod.container(lifecycle={"preStop": {"sleep": {"seconds": 60}}})
+    run = asyncio.create_task(container.run())
+    await until(lambda: "running" in container.state)
+    await container.stop(GracePeriod(0.01))
+    assert (pod.launcher.signals, container.exit_code) == ([TERM], 0)
+    await run

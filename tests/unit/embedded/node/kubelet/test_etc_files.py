@@ -18,7 +18,12 @@ def pod(**spec: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("spec", "name"),
-    [({}, "web-0"), ({"hostname": "one"}, "one"), ({"hostname": "one", "hostnameOverride": "two"}, "two")],
+    [
+        ({}, "web-0"),
+        ({"hostname": "one"}, "one"),
+        ({"hostname": "one", "hostnameOverride": "two"}, "two"),
+        ({"hostnameOverride": "a" * 62 + ".b"}, "a" * 62),
+    ],
 )
 def test_host_name_is_the_most_specific(spec: dict[str, Any], name: str) -> None:
     assert host_name(pod(**spec)) == name

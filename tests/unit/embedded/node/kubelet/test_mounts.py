@@ -66,3 +66,14 @@ def test_plan_mount_below_a_volume_creates_its_folder_in_the_volume() -> None:
     steps = plan({"/usr": Bind("/a-volume"), "/usr/bin": Bind("/")})
     volume = steps.index(["bind", "/a-volume", "/usr"])
     assert steps[volume + 1 : volume + 3] == [["dir", "", "/usr/bin"], ["bind", "/", "/usr/bin"]]
+
+
+def test_plan_read_only_volume_is_sealed_after_the_mounts_inside_it() -> None:
+    steps = plan({"/etc/web": Bind("/outer", read_only=True), "/etc/web/certs": Bind("/", read_only=True)})
+    found = [step for step in steps if step[2].startswith("/etc/web")]
+    assert found[-4:] == [
+        ["bind", "/outer", "/etc/web"],
+        ["dir", "", "/etc/web/certs"],
+        ["bind-ro", "/", "/etc/web/certs"],
+        ["read-only", "", "/etc/web"],
+    ]

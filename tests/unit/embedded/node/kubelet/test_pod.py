@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from embedded.kube import Object
+from embedded.node.kubelet import container, status_writer
 from embedded.node.kubelet import pod as pods
 from embedded.node.kubelet.pod import Pod
 from embedded.node.kubelet.sandbox import Addresses, Sandbox
 from embedded.node.launcher.process import Process
+from tests.unit.embedded.node.documents import Memory
 from tests.unit.embedded.node.kubelet.fake_pod import FakeLauncher, skip_images, until
 
 TERM, KILL = 15, 9
@@ -24,11 +26,16 @@ class FakeKube:
         self.statuses: list[Object] = []
         self.deleted: list[str] = []
 
-    async def patch(self, path: str, body: Object) -> Object:
+        self.faults: list[Exception] = []  # of the next deletions
+
+    async def patch(self, path: str, body: Object, kind: str) -> Object:
+        assert kind == "strategic-merge"
         self.statuses.append(body["status"])
         return {"status": body["status"]}
 
     async def delete(self, path: str, body: Object) -> None:
+        if self.faults:
+            raise self.faults.pop()
         self.deleted.append(path)
 
 
@@ -40,10 +47,11 @@ class FakeNode:
         self.kube: Any = FakeKube()
         self.launcher: Any = FakeLauncher(stubborn=stubborn)
         self.addresses, self.capacity = Addresses("10.244.0.0/16"), {}
-        self.store: Any = None
+        self.store: Any = Memory()
+        self.reasons: list[str] = []
 
     def event(self, pod: Object, kind: str, reason: str, message: str) -> None:
-        pass
+        self.reasons.append(reason)
 
 
 def made(folder: Path, monkeypatch: pytest.MonkeyPatch, *, stubborn: bool = False, **spec: Any) -> tuple[Pod, FakeNode]:
@@ -62,6 +70,10 @@ def made(folder: Path, monkeypatch: pytest.MonkeyPatch, *, stubborn: bool = Fals
     meta = {"name": "p", "namespace": "n", "uid": "u"}
     node = FakeNode(folder, stubborn=stubborn)
     return Pod(node, {"metadata": meta, "spec": {"containers": [{"name": "main", "image": "i"}], **spec}}), node
+
+
+def state_of(status: Object, kind: str) -> str:
+    return str({row["type"]: row["status"] for row in status["conditions"]}.get(kind))
 
 
 def delete(pod: Pod, seconds: int) -> None:
@@ -120,3 +132,114 @@ async def test_pod_completed_with_a_sidecar_is_succeeded_and_the_sidecar_termina
     delete(pod, 0)
     async with asyncio.timeout(5):
         await run
+
+
+@pytest.mark.asyncio
+async def test_pod_follows_its_readiness_gates_and_writes_no_condition_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod, node = made(tmp_path, monkeypatch, readinessGates=[{"conditionType": "my/gate"}])
+    run = asyncio.create_task(pod.run())
+    await until(lambda: node.kube.statuses and state_of(node.kube.statuses[-1], "ContainersReady") == "True")
+    assert state_of(node.kube.statuses[-1], "Ready") == "False"
+    for word in ("True", "False"):
+        gate = {"type": "my/gate", "status": word}
+        pod.update({**pod.pod, "status": {**node.kube.statuses[-1], "conditions": [gate]}})
+        await until(lambda word=word: state_of(node.kube.statuses[-1], "Ready") == word)
+    assert "my/gate" not in {row["type"] for row in node.kube.statuses[-1]["conditions"]}
+    assert node.kube.statuses[-1]["podIPs"] == [{"ip": "10.244.1.1"}, {"$patch": "replace"}]
+    delete(pod, 0)
+    await run
+
+
+@pytest.mark.asyncio
+async def test_pod_that_the_node_controller_made_unready_is_ready_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod, node = made(tmp_path, monkeypatch)
+    run = asyncio.create_task(pod.run())
+    await until(lambda: node.kube.statuses and state_of(node.kube.statuses[-1], "Ready") == "True")
+    before = len(node.kube.statuses)
+    pod.update({**pod.pod, "status": {**node.kube.statuses[-1], "conditions": [{"type": "Ready", "status": "False"}]}})
+    await until(lambda: len(node.kube.statuses) > before)
+    assert state_of(node.kube.statuses[-1], "Ready") == "True"
+    delete(pod, 0)
+    await run
+
+
+@pytest.mark.asyncio
+async def test_pod_whose_sidecar_fails_by_an_error_of_ours_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sidecar = {"name": "side", "image": "i", "restartPolicy": "Always"}
+    pod, _ = made(tmp_path, monkeypatch, initContainers=[sidecar])
+
+    async def prepare(*_: Any) -> None:
+        raise RuntimeError("of ours")
+
+    monkeypatch.setattr(container, "prepare", prepare)
+    async with asyncio.timeout(5):
+        with pytest.raises(ExceptionGroup):
+            await pod.run()
+
+
+@pytest.mark.asyncio
+async def test_pod_completed_gives_its_sidecar_the_grace_period_of_the_pod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sidecar = {"name": "side", "image": "i", "restartPolicy": "Always"}
+    spec = {"restartPolicy": "Never", "initContainers": [sidecar], "terminationGracePeriodSeconds": 60}
+    pod, node = made(tmp_path, monkeypatch, stubborn=True, **spec)
+    run = asyncio.create_task(pod.run())
+    await until(lambda: "running" in pod.mains[0].state)
+    pod.mains[0].process.end(0)
+    await until(lambda: node.launcher.signals)
+    assert 55 < pod.init[0]._end._period.left() <= 60
+    delete(pod, 0)
+    async with asyncio.timeout(5):
+        await run
+    assert node.launcher.signals == [TERM, KILL]
+
+
+@pytest.mark.asyncio
+async def test_pod_is_deleted_after_a_long_fault_of_the_api_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_writer, "RETRY_SECONDS", 0)
+    pod, node = made(tmp_path, monkeypatch)
+    node.kube.faults = [ConnectionRefusedError() for _ in range(40)]
+    run = asyncio.create_task(pod.run())
+    delete(pod, 0)
+    async with asyncio.timeout(5):
+        await run
+    assert len(node.kube.deleted) == 1
+
+
+@pytest.mark.asyncio
+async def test_pod_whose_volume_loses_its_source_has_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pod, node = made(tmp_path, monkeypatch, volumes=[{"name": "v", "configMap": {"name": "cm"}}])
+    run = asyncio.create_task(pod.run())
+    await until(lambda: "running" in pod.mains[0].state)
+    del node.store.maps["cm"]
+    pod.refresh()
+    await until(lambda: "FailedMount" in node.reasons)
+    delete(pod, 0)
+    await run
+
+
+@pytest.mark.asyncio
+async def test_pod_that_loses_its_sandbox_while_its_sidecar_ends_does_not_start_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sidecar = {"name": "side", "image": "i", "restartPolicy": "Always"}
+    pod, node = made(tmp_path, monkeypatch, stubborn=True, restartPolicy="Never", initContainers=[sidecar])
+    run = asyncio.create_task(pod.run())
+    await until(lambda: "running" in pod.mains[0].state)
+    pod.mains[0].process.end(0)
+    await until(lambda: node.launcher.signals)
+    pod.sandbox.pause.end(137)
+    pod.init[0].process.end(137)
+    await until(lambda: node.kube.statuses and node.kube.statuses[-1]["phase"] == "Succeeded")
+    assert len(node.launcher.processes) == 2
+    delete(pod, 0)
+    await run

@@ -1,6 +1,7 @@
 """Volumes of a Pod."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,43 @@ def test_volumes_missing_config_map_is_refused_unless_optional(tmp_path: Path) -
     assert (tmp_path / "v").is_dir()
     with pytest.raises(environment.MissingReference, match='configmap "none" not found'):
         sync(False)
+
+
+def test_write_atomically_leaves_places_of_other_mounts(tmp_path: Path) -> None:
+    assert volumes.write_atomically(tmp_path, {"a": (b"1", 0o644)})
+    (tmp_path / "certs").mkdir()
+    (tmp_path / "file").touch()
+    assert volumes.write_atomically(tmp_path, {"b": (b"2", 0o644), "certs": (b"3", 0o644)})
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("..")) == ["b", "certs", "file"]
+
+
+def test_volumes_are_updated_beside_one_whose_source_is_gone(tmp_path: Path) -> None:
+    store = Memory()
+    store.maps["other"] = {"key": b"1"}
+    specs = [{"name": name, "configMap": {"name": name}} for name in ("cm", "other")]
+    held, pod = volumes.Volumes(tmp_path, store, {}), {**POD, "spec": {"volumes": specs}}
+    asyncio.run(held.sync(pod))
+    del store.maps["cm"]
+    store.maps["other"] = {"key": b"2"}
+    with pytest.raises(environment.MissingReference, match='configmap "cm" not found'):
+        asyncio.run(held.sync(pod))
+    assert [(tmp_path / name / "key").read_bytes() for name in ("cm", "other")] == [b"value", b"2"]
+
+
+def test_volumes_sub_path_is_created_behind_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "volumes"
+    outside.mkdir()
+    held = volumes.Volumes(folder, Memory(), {})
+    asyncio.run(held.sync({**POD, "spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}))
+    assert held.path("v", "a/b") == folder / "v" / "a" / "b"
+    assert (folder / "v" / "a" / "b").stat().st_mode & 0o777 == 0o777
+    make = volumes._make
+
+    def swapped(*given: Path) -> None:
+        os.symlink(outside, folder / "v" / "link")  # by a container, after the check
+        make(*given)
+
+    monkeypatch.setattr(volumes, "_make", swapped)
+    with pytest.raises(OSError, match="link"):
+        held.path("v", "link/made")
+    assert [*outside.iterdir()] == []
