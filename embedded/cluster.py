@@ -8,31 +8,25 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import aiohttp
-
 from embedded import processes
-from embedded.control_plane import istio
 from embedded.control_plane.credentials import make_credentials
-from embedded.errors import ClusterError, os_errors_as_cluster_errors
+from embedded.errors import ClusterError, NotReadyError, os_errors_as_cluster_errors
 from embedded.health import (
     ClusterStatus,
     ComponentStatus,
-    connect,
     memory,
     ports,
-    read_status,
     status,
     watchdog,
 )
 from embedded.identity import is_embedded, verify_identity
-from embedded.kube import ApiError
 from embedded.machine import check_namespaces
 from embedded.project import PROJECT_FOLDER, default_state
+from embedded.readiness import Progress, wait_until_ready
 from embedded.shell import PROXY_VARIABLES, environment, make_backend
 from embedded.toolchain import build
 
@@ -52,13 +46,9 @@ __all__ = [
     "verify_identity",
 ]
 API_PORT, HTTP_PORT = 16443, 19080
-UP_SECONDS = 180.0
 DOWN_SECONDS = 20.0
 WATCHDOG_SECONDS = 20.0
-PROGRESS_SECONDS = 5.0
 DISK_NEEDED = 256 * 2**20  # bytes; etcd alone reserves 64 MiB for each file of its log
-MAX_STARTS = 4  # of one component during one `up`, after which `up` fails
-Progress = Callable[[str], None]
 
 
 @contextmanager
@@ -87,8 +77,8 @@ def _listen(port: int, purpose: str) -> socket.socket:
 
 def up(
     state: Path,
-    api_port: int = API_PORT,
-    http_port: int = HTTP_PORT,
+    api_port: int | None = None,
+    http_port: int | None = None,
     progress: Progress = print,
     *,
     isolated: bool = False,
@@ -97,28 +87,42 @@ def up(
 
     Args:
         state: State folder; a cluster that ran there before comes back with its data.
-        api_port: Port of the API server on 127.0.0.1.
-        http_port: Port of the ingress on 127.0.0.1.
+        api_port: Port of the API server on 127.0.0.1; None means API_PORT, or the one of a cluster that runs.
+        http_port: Port of the ingress on 127.0.0.1; None means HTTP_PORT, or the one of a cluster that runs.
         progress: Called with lines for the user.
         isolated: Pods do not reach hosts outside the cluster.
 
     Raises:
-        ClusterError: The cluster does not start. No process is left behind.
+        NotReadyError: The cluster runs, but a Pod or bookinfo is not ready.
+        ClusterError: The cluster does not start, and no process is left behind; or it runs with other settings.
     """
     with _locked(state):
         running = bool(watchdog(state))
-        if running and status(state).ready:
-            progress("cluster: already running")
-            return
-        if not running:
-            _start(state, api_port, http_port, progress, isolated)
+        if running:
+            _check_settings(state, api_port, http_port, isolated)
+            if status(state).ready:
+                progress("cluster: already running")
+                return
         try:
-            asyncio.run(_wait_until_ready(state, progress))
-        except BaseException:
-            # A cluster that ran before is not ended because one component is slow.
             if not running:
+                api, http = API_PORT if api_port is None else api_port, HTTP_PORT if http_port is None else http_port
+                _start(state, api, http, progress, isolated)
+            asyncio.run(wait_until_ready(state, progress))
+        except BaseException as error:
+            # A cluster that ran before is not ended because one component is slow, nor one that its user can repair.
+            if not running and not isinstance(error, NotReadyError):
                 _stop(state)
             raise
+
+
+def _check_settings(state: Path, api_port: int | None, http_port: int | None, isolated: bool) -> None:
+    """Check that the cluster runs with the settings that `up` is given."""
+    api, http = ports(state)
+    other = [f"--api-port {api_port}"] * (api_port not in (None, api))
+    other += [f"--http-port {http_port}"] * (http_port not in (None, http))
+    other += ["--isolated"] * (isolated and not json.loads((state / "cluster.json").read_text()).get("isolated"))
+    if other:
+        raise ClusterError(f"the cluster runs without {' and '.join(other)}; run `lab down` first")
 
 
 def _start(state: Path, api_port: int, http_port: int, progress: Progress, isolated: bool) -> None:
@@ -141,7 +145,7 @@ def _start(state: Path, api_port: int, http_port: int, progress: Progress, isola
             (run / file).unlink(missing_ok=True)
         make_credentials(state, api_port)
         make_backend(state)
-        settings = {"api_port": api_port, "http_port": http_port, "toolchain": str(toolchain)}
+        settings = {"api_port": api_port, "http_port": http_port, "isolated": isolated, "toolchain": str(toolchain)}
         (state / "cluster.json").write_text(json.dumps(settings))
         progress("cluster: starting etcd, API server, controller manager, scheduler, node agent and istiod")
         sockets = (api.fileno(), http.fileno())
@@ -163,50 +167,6 @@ def _start(state: Path, api_port: int, http_port: int, progress: Progress, isola
             )
         if started.returncode:
             raise ClusterError(f"the watchdog does not start; see {log}")
-
-
-async def _wait_until_ready(state: Path, progress: Progress) -> None:
-    began, reported, applied = time.monotonic(), 0.0, False
-    starts: dict[str, int] = {}
-    async with connect(state) as kube:
-        while True:
-            now = await read_status(state, kube)
-            by_name = {component.name: component for component in now.components}
-            for component in now.components:
-                first = starts.setdefault(component.name, component.starts)
-                if component.starts - first >= MAX_STARTS and not component.ready:
-                    raise ClusterError(_restarts_again_and_again(state, component.name))
-            processes_ready = all(component.ready for component in now.components if component.pid)
-            if not applied and processes_ready and "istiod" in by_name and by_name["istiod"].ready:
-                with suppress(ApiError, OSError, aiohttp.ClientError):
-                    await istio.apply_bookinfo(kube)
-                    applied = True
-                    progress(f"cluster: control plane ready, bookinfo applied ({time.monotonic() - began:.1f} s)")
-            passed = time.monotonic() - began
-            if applied and now.ready:
-                progress(f"cluster: ready in {passed:.1f} s")
-                for each in filter(lambda component: component.limited, now.components):
-                    progress(f"cluster: {each.detail}")
-                return
-            if not by_name["watchdog"].ready:
-                log = state / "logs" / "supervisor.log"
-                raise ClusterError(f"the watchdog ended (see {log}); check that {state} was not removed")
-            waiting = [f"{one.name} ({one.detail})" for one in now.components if not one.ready]
-            if passed > UP_SECONDS:
-                raise ClusterError(
-                    f"not ready after {UP_SECONDS:.0f} s: {'; '.join(waiting[:3])}; see {state / 'logs'}"
-                )
-            if passed - reported > PROGRESS_SECONDS:
-                reported = passed
-                progress(f"cluster: {passed:.0f} s, waiting for {'; '.join(waiting[:3])}")
-            await asyncio.sleep(0.2)
-
-
-def _restarts_again_and_again(state: Path, name: str) -> str:
-    log = state / "logs" / f"{name}.log"
-    if name == "etcd":
-        return f"etcd cannot read its data (see {log}); `rm -r {state / 'etcd'}` starts an empty cluster"
-    return f"{name} ends again and again; see {log}"
 
 
 def down(state: Path, progress: Progress = print) -> None:

@@ -18,6 +18,10 @@ class ClusterError(Exception):
     """The cluster cannot be started, stopped or used. The message is one line: the reason and the fix."""
 
 
+class NotReadyError(ClusterError):
+    """The cluster runs, but an object in it is not ready, which its user can repair."""
+
+
 @contextmanager
 def os_errors_as_cluster_errors(state: Path) -> Iterator[None]:
     """Turn an OSError into a ClusterError that names the file, the reason and a fix."""

@@ -54,12 +54,13 @@ def die_with_parent() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def start_child(name: str, work: Callable[[], None]) -> None:
-    """Run `work` in a child that ends with the caller; `name` begins the line that an error writes."""
-    if os.fork():
-        return
+def start_child(name: str, work: Callable[[], None]) -> int:
+    """Run `work` in a child that ends with the caller; `name` begins the line that an error writes. Return its id."""
+    if pid := os.fork():
+        return pid
     try:
         die_with_parent()
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
         work()
     except BaseException as error:
         print(f"{name}: {error!r}", file=sys.stderr, flush=True)

@@ -19,7 +19,15 @@ def find_project(here: Path) -> Path:
     return here
 
 
-PROJECT_FOLDER = find_project(Path.cwd())
+def _current_folder() -> Path:
+    """Return the current folder, or the one of this module if it was deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path(__file__).resolve().parent
+
+
+PROJECT_FOLDER = find_project(_current_folder())
 
 
 def default_state() -> Path:

@@ -27,13 +27,10 @@ def plugin_folder(state: Path) -> Path:
     return state / "plugins"
 
 
-def _pulumi_home() -> Path:
-    return Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-
-
 def _official_plugins() -> list[str]:
     """Return folders of the Kubernetes provider that `pulumi plugin install` made for this user, the newest first."""
-    plugins = (_pulumi_home() / "plugins").glob("resource-kubernetes-v4.*/pulumi-resource-kubernetes")
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    plugins = (home / "plugins").glob("resource-kubernetes-v4.*/pulumi-resource-kubernetes")
     found = [path.parent for path in plugins]
     numbers = {path: [int(part) for part in re.findall(r"\d+", path.name)] for path in found}
     return [str(path) for path in sorted(found, key=lambda path: numbers[path], reverse=True)]
@@ -52,12 +49,30 @@ def _write_stand_ins(state: Path) -> Path:
     return folder
 
 
-def has_own_backend() -> bool:
-    """Check that the user has chosen a Pulumi backend: by a variable, an access token or a login."""
-    if os.environ.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_ACCESS_TOKEN"):
+def _backend(state: Path) -> dict[str, str]:
+    """Return the variables that choose the file backend in the state folder."""
+    folder = str(state / "pulumi")
+    for mark in "%#?":  # of a URL; the engine takes every other character as it is
+        folder = folder.replace(mark, f"%{ord(mark):02X}")
+    return {
+        "PULUMI_BACKEND_URL": f"file://{folder}",
+        PASSPHRASE_FILE: str(state / "passphrase"),
+        "PULUMI_HOME": str(state / "pulumi-home"),
+    }
+
+
+def has_own_backend(state: Path) -> bool:
+    """Check that the user has chosen a Pulumi backend: by a variable, an access token or a login.
+
+    Variables that `lab env` has exported do not count.
+    """
+    ours = _backend(state)
+    users = {name: value for name, value in os.environ.items() if value != ours.get(name)}
+    if users.get("PULUMI_BACKEND_URL") or users.get("PULUMI_ACCESS_TOKEN"):
         return True
+    home = Path(users.get("PULUMI_HOME") or Path.home() / ".pulumi")
     try:
-        return bool(json.loads((_pulumi_home() / "credentials.json").read_text()).get("current"))
+        return bool(json.loads((home / "credentials.json").read_text()).get("current"))
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -96,14 +111,9 @@ def environment(state: Path, *, embedded: bool = True) -> dict[str, str]:
         variables |= _without_proxy()
         if embedded:
             variables["KUBECONFIG"] = str(state / "kubeconfig")
-        if embedded or not has_own_backend():
+        if embedded or not has_own_backend(state):
             make_backend(state)
-            variables |= {
-                "PULUMI_BACKEND_URL": f"file://{state / 'pulumi'}",
-                PASSPHRASE_FILE: str(state / "passphrase"),
-                "PULUMI_SKIP_UPDATE_CHECK": "true",
-                "PULUMI_HOME": str(state / "pulumi-home"),
-            }
+            variables |= {**_backend(state), "PULUMI_SKIP_UPDATE_CHECK": "true"}
     return variables
 
 
@@ -131,9 +141,17 @@ def use_environment(variables: dict[str, str]) -> None:
 
 
 def shell_lines(variables: dict[str, str]) -> list[str]:
-    """Return the lines that put variables of `environment` into a shell."""
+    """Return the lines that put variables of `environment` into a shell.
+
+    A shell with the variables of the embedded cluster loses those that the variables leave out.
+    """
+    state = Path(variables["WAYPOINT_LAB_STATE"])
+    ours = {**_backend(state), "KUBECONFIG": str(state / "kubeconfig")}
+    used = os.environ.get("PULUMI_BACKEND_URL") == ours["PULUMI_BACKEND_URL"]
+    unset = [name for name in ours if used and name not in variables and os.environ.get(name) == ours[name]]
+    unset += [PASSPHRASE] * (PASSPHRASE_FILE in variables)
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    return [*lines, f"unset {PASSPHRASE}"] if PASSPHRASE_FILE in variables else lines
+    return lines + [f"unset {name}" for name in unset]
 
 
 def describe_backend(variables: dict[str, str]) -> str:

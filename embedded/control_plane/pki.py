@@ -51,14 +51,17 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: PrivateKey, days: float
 
 
 def _load(cert_file: Path, key_file: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:
-    """Return the pair in two files, or None if one is missing, damaged or about to expire, or they do not match."""
+    """Return the pair in two files, or None if one is missing, damaged, not valid for long, or they do not match."""
     try:
         cert = x509.load_pem_x509_certificate(cert_file.read_bytes())
         key = serialization.load_pem_private_key(key_file.read_bytes(), None)
     except (OSError, ValueError, TypeError):
         return None
-    left = cert.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
-    if left < datetime.timedelta(days=RENEW_DAYS) or not isinstance(key, ec.EllipticCurvePrivateKey):
+    now = datetime.datetime.now(datetime.UTC)
+    # One from the future was made while the clock was ahead.
+    if cert.not_valid_before_utc > now or cert.not_valid_after_utc - now < datetime.timedelta(days=RENEW_DAYS):
+        return None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
         return None
     return (cert, key) if cert.public_key() == key.public_key() else None
 

@@ -3,8 +3,10 @@
 It does not do remote commands, copying, assets and `local.run`; these are errors that name the official plugin.
 """
 
+import contextlib
 import secrets
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -27,6 +29,7 @@ TOKEN = "command:local:Command"
 OFFICIAL = "the Command provider of this project does not support it; use the official pulumi-command plugin"
 TEXTS = ("create", "update", "delete", "stdin", "dir")
 LOGGING = ("stdout", "stderr", "stdoutAndStderr", "none")
+LOG_SECONDS = 5.0
 KNOWN = {*TEXTS, "triggers", "interpreter", "environment", "logging", "addPreviousOutputInEnv"}
 
 
@@ -37,11 +40,18 @@ def problems(inputs: Object) -> list[tuple[str, str]]:
         if key in inputs and not isinstance(inputs[key], str):
             found.append((key, f"{key} must be a string"))
     environment = inputs.get("environment", {})
-    if not isinstance(environment, dict) and environment != UNKNOWN:
+    if environment != UNKNOWN and not (isinstance(environment, dict) and _strings(environment.values())):
         found.append(("environment", "environment must be a map of strings"))
+    interpreter = inputs.get("interpreter", [])
+    if interpreter != UNKNOWN and not (isinstance(interpreter, list) and _strings(interpreter)):
+        found.append(("interpreter", "interpreter must be a list of strings"))
     if inputs.get("logging", "none") not in (*LOGGING, UNKNOWN):
         found.append(("logging", f"logging must be one of {', '.join(LOGGING)}"))
     return found
+
+
+def _strings(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
@@ -150,7 +160,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         def log(stream: str, line: str) -> None:
             if self._engine and logged in (stream, "stdoutAndStderr"):
                 request = engine_pb2.LogRequest(severity=engine_pb2.INFO, message=line, urn=urn, ephemeral=True)
-                self._engine.Log(request, timeout=5)
+                with contextlib.suppress(grpc.RpcError):  # a line that is lost must not end the command
+                    self._engine.Log(request, timeout=LOG_SECONDS)
 
         return log
 

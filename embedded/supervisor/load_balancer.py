@@ -18,7 +18,8 @@ from embedded.supervisor.relay import Relay
 Object = dict[str, Any]
 HIGHER = 8000  # port 80 is served at 8080 where the user may not open it
 LARGEST = 254
-IN_USE = "AddressInUse"
+IN_USE, FAILED = "AddressInUse", "OpenFailed"
+RETRIED = (IN_USE, FAILED)
 RETRY_SECONDS = 5.0
 log = logging.getLogger("supervisor")
 
@@ -122,7 +123,7 @@ class LoadBalancer:
                 await self._close(key)
             self._open(key, target)
             opened = self._serving[key][2]
-            complete &= not any(each.error == IN_USE for each in opened)
+            complete &= not any(each.error in RETRIED for each in opened)
             try:
                 await self._report(service, address, opened)
             except (ApiError, aiohttp.ClientError, OSError) as error:
@@ -131,9 +132,9 @@ class LoadBalancer:
         return complete
 
     def _open(self, key: str, target: Object) -> None:
-        """Open the ports of a Service that are not open; try only those again that were in use."""
+        """Open the ports of a Service that are not open; try only those again that were in use or failed."""
         _, tasks, before = self._serving.get(key, ({}, [], []))
-        known = {(each.port, each.protocol): each for each in before if each.error != IN_USE}
+        known = {(each.port, each.protocol): each for each in before if each.error not in RETRIED}
         declared = {port for port, protocol in target["ports"] if protocol == "TCP"}
         opened = []
         for port, protocol in target["ports"]:
@@ -185,7 +186,8 @@ def listen(
             return opener(address, served), served, "" if served == port else "PermissionDenied"
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM):
-                return None, served, IN_USE
+                log.info("port %d of %s: %r", served, address, error)
+                return None, served, IN_USE if error.errno == errno.EADDRINUSE else FAILED
     return None, port, "PermissionDenied"
 
 

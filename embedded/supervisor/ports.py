@@ -37,17 +37,19 @@ def serve(channel: socket.socket) -> None:
             channel.send(json.dumps({"id": order["id"], "errno": error.errno}).encode())
 
 
-def start() -> socket.socket:
-    """Start the process, a child that ends with the caller; return the caller's end of its channel."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+def channel() -> tuple[socket.socket, socket.socket]:
+    """Return the supervisor's end of a channel and that of the process, which both outlive a process that ends."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def start(ours: socket.socket, theirs: socket.socket) -> int:
+    """Start the process that serves `theirs`, a child that ends with the caller, and return its id."""
 
     def work() -> None:
         ours.close()
         serve(theirs)
 
-    processes.start_child("ports", work)
-    theirs.close()
-    return ours
+    return processes.start_child("ports", work)
 
 
 class Ports:

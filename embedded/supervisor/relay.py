@@ -17,7 +17,10 @@ class Relay:
     async def run(self) -> None:
         """Accept connections until the task is cancelled."""
         server = await asyncio.start_server(self._relay, sock=self._listening)
-        await server.serve_forever()
+        try:
+            await asyncio.Event().wait()  # the server accepts already; serve_forever() waits for open connections
+        finally:
+            server.close()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers = [writer]

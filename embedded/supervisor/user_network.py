@@ -19,8 +19,8 @@ TUN = Path("/dev/net/tun")
 RESTART_SECONDS = 1.0
 
 
-def start(bin_dir: Path, run: Path, file: Path) -> None:
-    """Keep the program running outside the namespaces, in a child that ends with the caller.
+def start(bin_dir: Path, run: Path, file: Path) -> int:
+    """Keep the program running outside the namespaces, in a child that ends with the caller. Return the child's id.
 
     Args:
         bin_dir: `bin` folder of the toolchain.
@@ -39,7 +39,7 @@ def start(bin_dir: Path, run: Path, file: Path) -> None:
                 )
             time.sleep(RESTART_SECONDS)
 
-    processes.start_child("user network", work)
+    return processes.start_child("user network", work)
 
 
 def set_up(run: Path) -> str:

@@ -96,15 +96,20 @@ def build() -> Path:
     target = root()
     if _complete(target):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f"{target.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("toolchain: another build of the same versions runs; waiting for it", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _complete(target):
-            _build_into(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (target.parent / f"{target.name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print("toolchain: another build of the same versions runs; waiting for it", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _complete(target):
+                _build_into(target)
+    except OSError as error:
+        raise ToolchainError(
+            f"{target.parent}: {error.strerror or error}; set WAYPOINT_LAB_CACHE to another folder"
+        ) from error
     return target
 
 
@@ -136,8 +141,6 @@ def _build_into(target: Path) -> None:
         if not (target / "share").exists():
             _write_shared_data(go, part / "share", target)
             (part / "share").rename(target / "share")
-    except OSError as error:
-        raise ToolchainError(f"{target.parent}: {error.strerror}; set WAYPOINT_LAB_CACHE to another folder") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -158,7 +161,11 @@ def _overlay(go: str, part: Path) -> str:
 
 def _compile(go: str, folder: Path, packages: list[str], out: str, more: list[str]) -> None:
     started = time.monotonic()
-    total = len(set(run_go(go, "list", "-deps", "-tags", "vtprotobuf", *more, *packages, folder=folder).split()))
+    total = len(
+        set(
+            run_go(go, "list", "-mod=readonly", "-deps", "-tags", "vtprotobuf", *more, *packages, folder=folder).split()
+        )
+    )
     print(f"toolchain: compiling up to {total} packages (the first time takes minutes)", flush=True)
     with subprocess.Popen(
         [go, "build", "-v", *FLAGS, *more, "-o", out, *packages],
@@ -193,19 +200,24 @@ def _write_shared_data(go: str, share: Path, target: Path) -> None:
     built = target / "bin" / "istioctl"
     istioctl = str(built) if built.exists() else fitting("istioctl")
     assert istioctl is not None
-    manifest = subprocess.run(
-        [istioctl, "manifest", "generate", "--set", "profile=ambient"], capture_output=True, text=True, check=True
-    ).stdout
-    (share / "istio-ambient.yaml").write_text(manifest)
+    done = subprocess.run(
+        [istioctl, "manifest", "generate", "--set", "profile=ambient"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ToolchainError(f"{istioctl} manifest generate failed: {' '.join(done.stderr.split()) or 'no message'}")
+    (share / "istio-ambient.yaml").write_text(done.stdout)
 
 
 def main() -> int:
-    """Build the toolchain and print its folder; print one line on standard error if that fails."""
+    """Build the toolchain and print its folder; print one line on standard error if that fails or is interrupted."""
     try:
         print(build())
     except ToolchainError as error:
         print(f"toolchain: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("toolchain: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GO_NEEDED = (1, 26, 6)
+USERS_OWN = ("GOROOT", "GOOS", "GOARCH")  # variables that are for other programs than ours
 WHEEL_LOCK = HERE / "requirements-go.txt"
 
 
@@ -21,8 +22,8 @@ def cache_dir() -> Path:
     """Return the folder of binaries: `$WAYPOINT_LAB_CACHE`, or `waypoint-lab` in the user's cache folder."""
     base = os.environ.get("WAYPOINT_LAB_CACHE")
     if base:
-        return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "waypoint-lab"
+        return Path(base).expanduser().absolute()  # Go runs in other folders
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "waypoint-lab"
 
 
 def find_go() -> str:
@@ -34,9 +35,10 @@ def find_go() -> str:
     found = shutil.which("go")
     if found is None:
         return _wheel_go("go is not on PATH")
-    # Outside any module, so that the version in a go.mod has no effect; Go must not download another Go.
-    env = {**os.environ, "GOTOOLCHAIN": "local"}
-    done = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/", env=env)
+    # Outside any module, so that the version in a go.mod has no effect.
+    done = subprocess.run(
+        [found, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/", env=environment()
+    )
     version = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", done.stdout)
     if version and tuple(int(number or 0) for number in version.groups()) >= GO_NEEDED:
         return found
@@ -65,8 +67,12 @@ def _wheel_go(why: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of the Go command: without cgo, so that no C compiler is needed."""
-    return {**os.environ, "CGO_ENABLED": "0"}
+    """Return the environment of the Go command: without another Go, workspace or target of the user's.
+
+    It has no cgo, so that no C compiler is needed.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in USERS_OWN}
+    return {**kept, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
 
 
 def run_go(go: str, *args: str, folder: Path = HERE) -> str:

@@ -11,25 +11,30 @@ from embedded import cluster, shell
 from embedded.pulumi_plugins.status import Plugin, plugins
 from waypoint_lab.cli import output
 from waypoint_lab.cli.main import Invocation
-from waypoint_lab.config.target import stack_config
+from waypoint_lab.config.target import stack_config, target_kind
 from waypoint_lab.errors import ConfigError, LockedError
 from waypoint_lab.measure import restore
 from waypoint_lab.rollout.journal import Journal
 
 
+def _command(state: Path, program: str, *words: str) -> str:
+    """Return a command of `lab`, as a shell takes it, that uses a state folder."""
+    return shlex.join([program, *([] if state == cluster.default_state() else ["--state", str(state)]), *words])
+
+
 @click.command()
-@click.option("--api-port", type=click.IntRange(1, 65535), default=cluster.API_PORT, show_default=True)
-@click.option("--http-port", type=click.IntRange(1, 65535), default=cluster.HTTP_PORT, show_default=True)
+@click.option("--api-port", type=click.IntRange(1, 65535), help=f"Default: {cluster.API_PORT}.")
+@click.option("--http-port", type=click.IntRange(1, 65535), help=f"Default: {cluster.HTTP_PORT}.")
 @click.option("--isolated", is_flag=True, help="Pods do not reach hosts outside the cluster.")
 @click.pass_obj
-def up(invocation: Invocation, api_port: int, http_port: int, isolated: bool) -> None:
+def up(invocation: Invocation, api_port: int | None, http_port: int | None, isolated: bool) -> None:
     """Start the embedded cluster with bookinfo.
 
     The API server and the ingress listen on 127.0.0.1 at these ports. Pods reach the hosts that you reach.
     """
     cluster.up(invocation.state, api_port, http_port, lambda line: click.echo(line, err=True), isolated=isolated)
     click.echo(f"productpage: http://127.0.0.1:{cluster.ports(invocation.state)[1]}/productpage", err=True)
-    click.echo(f'this shell:  eval "$({shlex.quote(sys.argv[0])} env)"', err=True)
+    click.echo(f'this shell:  eval "$({_command(invocation.state, sys.argv[0], "env")})"', err=True)
 
 
 @click.command()
@@ -48,7 +53,7 @@ def status(invocation: Invocation, as_json: bool) -> int:
     Exit status 1 where the cluster is not ready.
     """
     now = cluster.status(invocation.state)
-    found, left = _plugins(invocation.state), _unrestored()
+    found, left = _plugins(invocation.state), _unrestored(invocation.state)
     if as_json:
         components = [vars(component) for component in now.components]
         plugins = [vars(plugin) for plugin in found]
@@ -64,11 +69,12 @@ def status(invocation: Invocation, as_json: bool) -> int:
         output.print_table(("plugin", "version", "origin"), [tuple(vars(plugin).values()) for plugin in found])
     for line in left:
         click.echo(line)
-    click.echo("ready" if now.ready else "not ready" if rows else "not running; start it with `lab up`")
+    start = _command(invocation.state, "lab", "up")
+    click.echo("ready" if now.ready else "not ready" if rows else f"not running; start it with `{start}`")
     return 0 if now.ready else 1
 
 
-def _unrestored() -> list[str]:
+def _unrestored(state: Path) -> list[str]:
     """Return one line for each stack that a killed command left with its own settings."""
     lines = []
     for stack in restore.unrestored(cluster.PROJECT_FOLDER):
@@ -83,7 +89,7 @@ def _unrestored() -> list[str]:
         on = ", ".join(sorted(config.stages.on)) or "no stage"
         more = "; its fault ends by itself" if config.faulty else ""
         text = f"stack {stack}: a command was killed, and left on: {on}{more}"
-        lines.append(f"{text}; restore the stack: lab run --restore --stack {stack}")
+        lines.append(f"{text}; restore the stack: {_command(state, 'lab', 'run', '--restore', '--stack', stack)}")
     return lines
 
 
@@ -103,7 +109,7 @@ def env(invocation: Invocation, stack: str | None) -> None:
 
     Example: eval "$(lab env)"
     """
-    kind = stack_config(cluster.PROJECT_FOLDER, stack).target.kind if stack else "embedded"
+    kind = target_kind(cluster.PROJECT_FOLDER, stack) if stack else "embedded"
     variables = cluster.environment(invocation.state, embedded=kind == "embedded")
     click.echo("\n".join(shell.shell_lines(variables)))
     click.echo(f"lab env: {shell.describe_backend(variables)}", err=True)

@@ -1,6 +1,7 @@
 """Errors of the machine are one line of the command `lab`, never a traceback."""
 
 import errno
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from embedded import cluster
-from embedded.errors import ClusterError, os_errors_as_cluster_errors
+from embedded import cluster, processes
+from embedded.errors import ClusterError, NotReadyError, os_errors_as_cluster_errors
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,71 @@ def test_full_disk_is_named_before_the_start(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ClusterError, match=r"5 MiB of disk are free; free 256 MiB$"):
         cluster.up(tmp_path / "state", 0, 0, lambda _: None)
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "stopped"), [(NotReadyError("a Pod"), False), (ClusterError("etcd"), True), (KeyboardInterrupt(), True)]
+)
+def test_cluster_that_its_user_can_repair_keeps_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, stopped: bool
+) -> None:
+    ended = []
+
+    async def wait(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(cluster, "_start", lambda *_: None)
+    monkeypatch.setattr(cluster, "wait_until_ready", wait)
+    monkeypatch.setattr(cluster, "_stop", ended.append)
+    with pytest.raises(type(failure)):
+        cluster.up(tmp_path, progress=lambda _: None)
+    assert ended == [tmp_path] * stopped
+
+
+def test_interrupted_start_of_the_watchdog_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["sleep", "600"]) as watchdog:
+
+        def start(*_: object) -> None:
+            processes.write_identity(tmp_path / "run" / "watchdog", watchdog.pid)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(cluster, "_start", start)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                cluster.up(tmp_path, progress=lambda _: None)
+            assert processes.start_time(watchdog.pid) == 0
+        finally:
+            watchdog.kill()
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the state of a cluster that runs and is ready."""
+    (tmp_path / "cluster.json").write_text(json.dumps({"api_port": 6443, "http_port": 8080, "isolated": False}))
+    monkeypatch.setattr(cluster, "watchdog", lambda _: 7)
+    monkeypatch.setattr(cluster, "status", lambda _: cluster.ClusterStatus(True, []))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"isolated": True}, "--isolated"),
+        ({"api_port": 1}, "--api-port 1"),
+        ({"http_port": 2, "isolated": True}, "--http-port 2 and --isolated"),
+    ],
+)
+def test_up_with_other_settings_than_the_cluster_runs_with_is_refused(
+    running: Path, given: dict[str, int], expected: str
+) -> None:
+    with pytest.raises(ClusterError, match=f"^the cluster runs without {expected}; run `lab down` first$"):
+        cluster.up(running, progress=lambda _: None, **given)
+
+
+@pytest.mark.parametrize("given", [(None, None), (6443, 8080)])
+def test_up_with_the_settings_that_the_cluster_runs_with_changes_nothing(
+    running: Path, given: tuple[int | None, int | None]
+) -> None:
+    said: list[str] = []
+    cluster.up(running, *given, said.append)
+    assert said == ["cluster: already running"]

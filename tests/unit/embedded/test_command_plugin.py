@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from embedded import processes
 from embedded.pulumi_plugins import command_process
-from embedded.pulumi_plugins.command import problems
+from embedded.pulumi_plugins.command import Provider, problems
 from embedded.pulumi_plugins.values import UNKNOWN
 
 
@@ -20,8 +21,30 @@ def test_problems_unknown_input_of_a_preview_is_accepted(key: str) -> None:
     assert problems({key: UNKNOWN}) == []
 
 
-def test_problems_wrong_environment_is_named() -> None:
-    assert problems({"environment": "A=b"}) == [("environment", "environment must be a map of strings")]
+@pytest.mark.parametrize("given", ["A=b", {"A": {"b": "c"}}, {"A": 1}])
+def test_problems_wrong_environment_is_named(given: object) -> None:
+    assert problems({"environment": given}) == [("environment", "environment must be a map of strings")]
+
+
+@pytest.mark.parametrize("given", ["bash", ["bash", 1]])
+def test_problems_wrong_interpreter_is_named(given: object) -> None:
+    assert problems({"interpreter": given}) == [("interpreter", "interpreter must be a list of strings")]
+
+
+def test_problems_lists_and_maps_of_strings_are_accepted() -> None:
+    assert problems({"interpreter": ["bash", "-c"], "environment": {"A": "b", "C": UNKNOWN}}) == []
+
+
+def test_lost_log_line_changes_nothing() -> None:
+    class Engine:
+        def Log(self, *_: object, **__: object) -> None:  # noqa: N802 - as the protocol has it
+            raise grpc.RpcError("Deadline Exceeded")
+
+    provider: Any = Provider("")
+    provider._engine = Engine()
+    log = provider._logger("urn", "stdoutAndStderr")
+    command = "echo one; echo two; echo three >&2"
+    assert command_process.run(command, {}, {}, 20, threading.Event(), log) == ("one\ntwo", "three")
 
 
 def start(command: str, seconds: float, cancelled: threading.Event) -> Any:

@@ -69,6 +69,24 @@ def test_certificate_is_renewed_before_it_expires(state: Path, name: str) -> Non
     assert left > datetime.timedelta(days=pki.LEAF_DAYS - 1)
 
 
+def test_credentials_from_the_future_are_made_again(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ahead(datetime.datetime):
+        """A clock that is half a day ahead."""
+
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> "Ahead":
+            return super().now(tz) + datetime.timedelta(hours=12)
+
+    shutil.rmtree(state / "pki")
+    monkeypatch.setattr(pki.datetime, "datetime", Ahead)
+    make_credentials(state, 16443)
+    monkeypatch.undo()
+    assert renew_certificates(state) is True
+    now = datetime.datetime.now(datetime.UTC)
+    for name in ("ca.crt", "cacerts/mesh.crt", *LEAVES):
+        assert x509.load_pem_x509_certificate((state / "pki" / name).read_bytes()).not_valid_before_utc < now, name
+
+
 def test_expired_authority_renews_its_certificates_too(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(state)
     monkeypatch.setattr(pki, "RENEW_DAYS", pki.CA_DAYS + 1)

@@ -60,8 +60,9 @@ def test_listen_low_port_refused_uses_a_higher_one_and_says_so() -> None:
     assert "use 127.70.1.1:8080" in load_balancer.explain(f"{PREFIX}1", opened)
 
 
-def test_listen_port_in_use_is_an_error() -> None:
-    assert load_balancer.listen(_refuse(errno.EADDRINUSE, 9999), f"{PREFIX}1", 80) == (None, 80, "AddressInUse")
+@pytest.mark.parametrize(("number", "error"), [(errno.EADDRINUSE, "AddressInUse"), (errno.EPIPE, "OpenFailed")])
+def test_listen_port_that_cannot_be_opened_is_an_error(number: int, error: str) -> None:
+    assert load_balancer.listen(_refuse(number, 9999), f"{PREFIX}1", 80) == (None, 80, error)
 
 
 def test_listen_allowed_port_has_no_error() -> None:
@@ -111,7 +112,7 @@ class FakeKube:
 
 
 @pytest.mark.asyncio
-async def test_reconcile_tries_only_ports_again_that_were_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reconcile_tries_only_ports_again_that_were_in_use_or_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_balancer, "Relay", FakeRelay)
     service = _service("web", clusterIP="10.96.0.9", ports=[{"port": port} for port in (9000, 9001, 9002)])
     service["metadata"]["uid"] = "u"
@@ -133,8 +134,10 @@ async def test_reconcile_tries_only_ports_again_that_were_in_use(monkeypatch: py
 
 @pytest.fixture
 def asked() -> Iterator[ports.Ports]:
-    with ports.start() as channel:
-        yield ports.Ports(channel)
+    ours, theirs = ports.channel()
+    with ours, theirs:
+        ports.start(ours, theirs)
+        yield ports.Ports(ours)
 
 
 def test_ports_open_a_listening_socket_and_report_one_in_use(asked: ports.Ports) -> None:

@@ -1,5 +1,7 @@
 """The project folder that `lab` works on."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,11 @@ def test_project_of_the_current_folder_is_preferred(tmp_path: Path, below: str, 
 def test_clone_of_the_module_is_used_from_other_folders(tmp_path: Path) -> None:
     assert find_project(tmp_path) == CLONE
     assert find_project(CLONE / "examples" / "greeter") == CLONE  # a project of another name
+
+
+def test_deleted_current_folder_gives_the_clone_of_the_module(tmp_path: Path) -> None:
+    (tmp_path / "deleted").mkdir()
+    script = "import os; os.rmdir(os.getcwd()); from embedded.project import PROJECT_FOLDER; print(PROJECT_FOLDER)"
+    argv = [sys.executable, "-c", script]
+    done = subprocess.run(argv, cwd=tmp_path / "deleted", capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == f"{CLONE}\n", done.stderr

@@ -87,6 +87,41 @@ def test_other_stacks_use_the_backend_that_the_user_has(
     assert "your own" in shell.describe_backend(variables)
 
 
+def test_other_stacks_in_a_shell_of_lab_env_use_the_backend_of_the_login(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = Path.home() / ".pulumi" / "credentials.json"
+    credentials.parent.mkdir(parents=True)
+    credentials.write_text('{"current": "https://api.pulumi.com"}')
+    for name, value in shell.environment(state).items():
+        monkeypatch.setenv(name, value)
+    variables = shell.environment(state, embedded=False)
+    assert "your own" in shell.describe_backend(variables)
+    unset = {line.removeprefix("unset ") for line in shell.shell_lines(variables) if line.startswith("unset ")}
+    assert unset == {"PULUMI_BACKEND_URL", "PULUMI_HOME", shell.PASSPHRASE_FILE, "KUBECONFIG"}
+    monkeypatch.setenv("KUBECONFIG", "users-own")
+    assert "unset KUBECONFIG" not in shell.shell_lines(variables)
+
+
+def test_other_stacks_in_a_shell_of_lab_env_keep_the_backend_without_a_login(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in shell.environment(state).items():
+        monkeypatch.setenv(name, value)
+    variables = shell.environment(state, embedded=False)
+    assert f"file://{state / 'pulumi'}" == variables["PULUMI_BACKEND_URL"]
+    unset = [line for line in shell.shell_lines(variables) if line.startswith("unset ")]
+    assert unset == ["unset KUBECONFIG", f"unset {shell.PASSPHRASE}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("c#sharp", "c%23sharp"), ("a%20b", "a%2520b"), ("q?x", "q%3Fx"), ("ü b", "ü b")]
+)
+def test_backend_url_of_any_folder_is_that_folder(state: Path, name: str, expected: str) -> None:
+    folder = state.rename(state.with_name(name))
+    assert f"file://{state.with_name(expected) / 'pulumi'}" == shell.environment(folder)["PULUMI_BACKEND_URL"]
+
+
 def test_other_stacks_of_a_user_without_backend_use_the_state_folder(state: Path) -> None:
     variables = shell.environment(state, embedded=False)
     assert f"file://{state / 'pulumi'}" == variables["PULUMI_BACKEND_URL"]

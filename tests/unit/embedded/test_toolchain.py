@@ -61,6 +61,65 @@ def test_find_go_new_version_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert f"{folder}/go" == go.find_go()
 
 
+def test_environment_of_go_is_not_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*go.USERS_OWN, "GOWORK", "GOTOOLCHAIN"):
+        monkeypatch.setenv(name, "users-own")
+    found = go.environment()
+    assert "users-own" not in found.values()
+    assert (found["GOWORK"], found["GOTOOLCHAIN"]) == ("off", "local")
+
+
+def test_packages_are_counted_as_they_are_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Go refuses GOFLAGS=-mod=vendor of the user's in each command that does not say otherwise."""
+    calls = tmp_path / "calls"
+    _program(tmp_path / "bin", "go", "")
+    (tmp_path / "bin" / "go").write_text(f'#!/bin/sh\necho "$*" >> {calls}\n')
+    build._compile(str(tmp_path / "bin" / "go"), tmp_path, ["."], "out", [])
+    assert ["-mod=readonly" in line for line in calls.read_text().splitlines()] == [True, True]
+
+
+@pytest.mark.parametrize(("variable", "below"), [("WAYPOINT_LAB_CACHE", ""), ("XDG_CACHE_HOME", "waypoint-lab")])
+def test_relative_cache_is_relative_to_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, below: str
+) -> None:
+    monkeypatch.delenv("WAYPOINT_LAB_CACHE", raising=False)
+    monkeypatch.setenv(variable, "cache")
+    monkeypatch.chdir(tmp_path)
+    assert tmp_path / "cache" / below == go.cache_dir()
+
+
+def test_cache_that_cannot_be_made_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("WAYPOINT_LAB_CACHE", str(tmp_path / "file" / "cache"))
+    assert build.main() == 1
+    expected = f"toolchain: {tmp_path}/file/cache: Not a directory; set WAYPOINT_LAB_CACHE to another folder\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_interrupted_build_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "build", interrupted)
+    assert build.main() == 130
+    assert capsys.readouterr().err == "toolchain: interrupted\n"
+
+
+def test_manifest_that_istioctl_cannot_make_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module = tmp_path / "module"
+    (module / "config" / "crd").mkdir(parents=True)
+    (module / "tools/packaging/common").mkdir(parents=True)
+    (module / "tools/packaging/common/envoy_bootstrap.json").touch()
+    monkeypatch.setattr(build, "_module", lambda *_: module)
+    _program(tmp_path / "bin", "istioctl", "")
+    (tmp_path / "bin" / "istioctl").write_text("#!/bin/sh\necho 'no\nprofile' >&2\nexit 1\n")
+    (tmp_path / "share").mkdir()
+    with pytest.raises(build.ToolchainError, match=r"bin/istioctl manifest generate failed: no profile$"):
+        build._write_shared_data("go", tmp_path / "share", tmp_path)
+
+
 def test_requirements_name_no_registry() -> None:
     requirements = Path(build.HERE).parents[1] / "requirements.txt"
     assert "://" not in requirements.read_text()
