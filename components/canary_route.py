@@ -80,7 +80,9 @@ class CanaryRoute(pulumi.ComponentResource):
                 "spec": http_route.spec(rollout.identified(self, name, traffic)),
             },
             pulumi.ResourceOptions(
-                parent=self, hooks=sync.hooks(f"{name}-route", cluster, limit, waits.route_problem, endpoints=True)
+                parent=self,
+                hooks=sync.hooks(f"{name}-route", cluster, limit, waits.route_problem, endpoints=True),
+                custom_timeouts=objects.timeouts(limit),
             ),
         )
         self.name = route.metadata.apply(lambda metadata: str(metadata["name"]))

@@ -4,7 +4,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import arguments, http_text, objects, sync, waits
+from ._internal import arguments, http_text, objects, owners, sync, waits
 
 _KIND = "FailClosed"
 
@@ -66,7 +66,7 @@ class FailClosed(pulumi.ComponentResource):
             {
                 "apiVersion": "security.istio.io/v1",
                 "kind": "AuthorizationPolicy",
-                "metadata": {"name": name, "namespace": namespace},
+                "metadata": {"name": name, "namespace": namespace, "annotations": owners.annotation()},
                 "spec": {
                     "selector": {"matchLabels": labels},
                     "action": "ALLOW",

@@ -5,7 +5,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from ._internal import arguments, http_text, l7_rules, objects, sync, waits
+from ._internal import arguments, http_text, l7_rules, objects, owners, sync, waits
 
 _KIND = "L7Policy"
 _MAX_TARGETS = 16  # Source: AuthorizationPolicy, spec.targetRefs
@@ -105,7 +105,7 @@ class L7Policy(pulumi.ComponentResource):
             {
                 "apiVersion": "security.istio.io/v1",
                 "kind": "AuthorizationPolicy",
-                "metadata": {"name": name, "namespace": namespace},
+                "metadata": {"name": name, "namespace": namespace, "annotations": owners.annotation()},
                 "spec": {
                     "targetRefs": [{"group": "", "kind": "Service", "name": service} for service in services],
                     "action": str(action),

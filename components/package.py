@@ -14,6 +14,7 @@ from pulumi.provider.experimental.analyzer import PropertyDefinition, TypeDefini
 from pulumi.provider.experimental.component import ComponentProvider
 from pulumi.provider.server import ComponentInitError
 
+from ._internal import owners
 from .canary_route import CanaryRoute
 from .chaos_rule import ChaosRule
 from .fail_closed import FailClosed
@@ -54,12 +55,15 @@ class Package(ComponentProvider):
         self, name: str, resource_type: str, inputs: Any, options: pulumi.ResourceOptions | None = None
     ) -> ConstructResult:
         """Build one component. Raise InputPropertiesError, which the engine shows as it is, for bad arguments."""
+        host = owners.HOST.set(self)
         try:
             return super().construct(name, resource_type, inputs, options)
         except ComponentInitError as error:
             if isinstance(error.inner, pulumi.RunError):
                 raise InputPropertiesError(str(error.inner), []) from None
             raise
+        finally:
+            owners.HOST.reset(host)
 
 
 def _tidy(item: Any) -> Any:

@@ -21,7 +21,9 @@ class FaultAt(StrEnum):
     WAYPOINT = "waypoint"
     """The waypoint's fault filter. Retries do not see its aborts."""
     UPSTREAM = "upstream"
-    """A workload behind the waypoint that really fails. Retries see its aborts."""
+    """A workload behind the waypoint that really fails. Retries see its aborts. It calls `baseline` as the account
+    `default` of its namespace: an L7Policy of `baseline` that names callers must name this one, too, or its share gets
+    403."""
 
 
 class Backend(TypedDict):
@@ -122,7 +124,7 @@ class Retries(TypedDict):
     """A retry policy. It does not undo an abort at the waypoint: the fault filter responds before the router."""
 
     attempts: int
-    """Retries after the first try, 0 to 100. Plain."""
+    """Retries after the first try, 0 to 100; 0 turns the retries of every method off. Plain."""
     per_try_timeout: NotRequired[str]
     """Limit of each try, such as `500ms`; at most `timeout`. Plain."""
     backoff: NotRequired[str]
@@ -130,7 +132,8 @@ class Retries(TypedDict):
     retry_on: NotRequired[str]
     """Envoy's retry conditions, separated by commas; default `5xx`. Plain."""
     writes: NotRequired[bool]
-    """Also retry other methods than GET, HEAD and OPTIONS; default false. A write may be done twice then. Plain."""
+    """Also retry other methods than GET, HEAD and OPTIONS; default false. A write may be done twice then. Without it,
+    they are repeated, at most twice, only where no backend has seen the request. Plain."""
     budget_percent: NotRequired[float]
     """Concurrent retries, 0 to 100 percent of the active requests; default without a limit (set by istiod). It limits
     all ports of a backend, as a DestinationRule that is the only one of its host with a trafficPolicy. Plain."""

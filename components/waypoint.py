@@ -98,12 +98,11 @@ class Waypoint(pulumi.ComponentResource):
             revisions[canary["gateway"]] = waypoint_arguments.revision(_KIND, canary, "canary.revision")
             labels[enrollment.CANARY], homes[enrollment.CANARY_HOME] = canary["gateway"], namespace
         log = args.get("access_log", False)
-        specs = waypoint_arguments.specs(_KIND, args, WaypointArgs)
+        specs = waypoint_parameters.check(_KIND, args)
         cluster = waits.access(_KIND, args)
         super().__init__("waypoint-lab:index:Waypoint", name, {**args}, opts)
 
-        # The provider's own wait has the same limit.
-        timeouts = pulumi.CustomTimeouts(create=f"{limit:g}s", update=f"{limit:g}s")
+        timeouts = objects.timeouts(limit)
         gateways: list[objects.KubernetesObject] = []
         before_labels: list[pulumi.ResourceHook] = []
         found = waypoint_arguments.places(enroll, namespace, services, namespaces)
@@ -120,7 +119,13 @@ class Waypoint(pulumi.ComponentResource):
                 document = parameters.config_map(namespace)
                 child = pulumi.ResourceOptions(parent=self)
                 before.append(objects.KubernetesObject(f"{name}-parameters{suffix}", document, child))
-            first = pulumi.ResourceOptions(parent=self, depends_on=before, custom_timeouts=timeouts, hooks=hooks)
+            first = pulumi.ResourceOptions(
+                parent=self,
+                depends_on=before,
+                custom_timeouts=timeouts,
+                hooks=hooks,
+                ignore_changes=gateway_objects.KEPT,
+            )
             document = gateway_objects.gateway(
                 namespace, gateway, str(scope), revision, parameters.name if parameters else ""
             )

@@ -9,10 +9,8 @@ from http import HTTPStatus
 from typing import Any
 
 import pulumi
-from pulumi.runtime.settings import get_monitor
 
 from . import objects, owners
-from .api import ApiReadError
 from .traffic import Traffic
 from .waits import Access, Failed, Session, plain
 
@@ -34,7 +32,7 @@ def claim(name: str, traffic: Traffic, host: pulumi.Input[str]) -> pulumi.Input[
     Raises:
         pulumi.RunError: Another component gives the host a budget.
     """
-    run = get_monitor()
+    run = owners.run()
     mine = f"{traffic.component} {name}"
 
     def check(known: str) -> str:
@@ -61,17 +59,18 @@ def hook(name: str, cluster: Access, limit: float) -> pulumi.ResourceHook:
         rule = await plain(args.new_inputs)
         space = rule["metadata"]["namespace"]
         session = Session(cluster, space, limit, where=f"DestinationRule {space}/{rule['metadata']['name']}")
-        await session.until(lambda: check(session, rule))
+        await session.until(lambda: check(session, rule, create=not args.old_inputs))
 
     return pulumi.ResourceHook(f"{name}-host", before)
 
 
-async def check(session: Session, rule: Mapping[str, Any]) -> str:
+async def check(session: Session, rule: Mapping[str, Any], *, create: bool = False) -> str:
     """Check that no other DestinationRule of the namespace has a traffic policy for the host of a rule.
 
     Args:
         session: kubectl in the namespace of the rule.
         rule: The DestinationRule that is to be written.
+        create: The object is new, so that one of its name is another owner's.
 
     Returns:
         Nothing, as an empty text.
@@ -81,23 +80,16 @@ async def check(session: Session, rule: Mapping[str, Any]) -> str:
         RuntimeError: kubectl failed.
     """
     host, own = rule["spec"]["host"], rule["metadata"]
-    for item in await _rules(session):
+    path = f"/apis/networking.istio.io/v1/namespaces/{session.namespace}/destinationrules"
+    answer = await session.optional(path, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND) or {}
+    for item in answer.get("items") or []:
         meta, spec = item["metadata"], item["spec"]
-        mine = (meta.get("annotations") or {}).get(owners.OWNER) == own["annotations"][owners.OWNER]
+        mine = owners.of(item) == owners.of(rule)
+        if create and meta["name"] == own["name"] and not mine and not meta.get("deletionTimestamp"):
+            raise Failed(owners.TAKEN)
         # A rule with a selector is for other proxies than the waypoint.
         other = not mine and meta["name"] != own["name"] and "workloadSelector" not in spec
         if other and spec.get("trafficPolicy") and spec.get("host") in (host, host.split(".")[0]):
             text = f"DestinationRule {session.namespace}/{meta['name']} has a trafficPolicy for {host}, too"
             raise Failed(f"{text}, and only one of both would have an effect; add the retryBudget there, or delete it")
     return ""
-
-
-async def _rules(session: Session) -> list[dict[str, Any]]:
-    """Return the DestinationRules of the namespace; none where the user may not read them."""
-    try:
-        path = f"/apis/networking.istio.io/v1/namespaces/{session.namespace}/destinationrules"
-        return list((await session.read(path)).get("items") or [])
-    except ApiReadError as error:
-        if error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
-            return []
-        raise

@@ -8,6 +8,7 @@ Object = Mapping[str, Any]
 PRIMARY, CANARY = "istio.io/use-waypoint", "istio.io/use-waypoint-canary"
 WEIGHT = "istio.io/use-waypoint-canary-weight"
 PRIMARY_HOME, CANARY_HOME = "istio.io/use-waypoint-namespace", "istio.io/use-waypoint-canary-namespace"
+HOMES = {PRIMARY: PRIMARY_HOME, CANARY: CANARY_HOME}  # label of the namespace, by label of the waypoint
 _WEIGHT = re.compile(r"[+-]?0{0,9}[0-9]{1,3}")  # as Go's Atoi reads it
 # Managers of fields that the Kubernetes provider writes as; its name has a random end for each patch.
 _PROVIDER = "pulumi-kubernetes"
@@ -28,9 +29,8 @@ def waypoints(service: Object, namespace: Object) -> set[tuple[str, str]]:
     found, own = labels(chosen), chosen["metadata"].get("labels") or {}
     if found.get(PRIMARY, "none") == "none":
         return set()
-    homes = {PRIMARY: own.get(PRIMARY_HOME), CANARY: own.get(CANARY_HOME)}
     here = service["metadata"]["namespace"]
-    return {(homes[label] or here, name) for label, name in found.items() if name != "none"}
+    return {(own.get(HOMES[label]) or here, name) for label, name in found.items() if name != "none"}
 
 
 def every_label(item: Object) -> dict[str, str]:

@@ -1,16 +1,18 @@
 """Job that ends a fault after its duration, without an update of the stack."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pulumi
 
-from . import objects, virtual_service, waits
+from . import fault_expiry_script, objects, virtual_service, waits
 from .traffic import FaultSettings, Traffic
 
 _SCRIPT = Path(__file__).with_name("fault_expiry_script.py").read_text()
 # Annotations of the VirtualService, shared by the program and the Job; `fault` is the id of the fault.
-FAULT, SECONDS, EXPIRED = "waypoint-lab/fault", "waypoint-lab/fault-seconds", "waypoint-lab/fault-expired"
+FAULT, SECONDS, EXPIRED = fault_expiry_script.FAULT, "waypoint-lab/fault-seconds", fault_expiry_script.EXPIRED
+_ENDED = "it has ended this fault already; a fault with another id begins anew"
 # The provider would wait for the end of the Job, which is the end of the fault, and at its deletion for the end of its
 # Pod, which takes seconds.
 _NO_WAIT = {"pulumi.com/skipAwait": "true", "pulumi.com/deletionPropagationPolicy": "background"}
@@ -33,12 +35,12 @@ def annotations(fault: FaultSettings | None) -> dict[str, str]:
 
 
 def running_problem(job: dict[str, Any]) -> str:
-    """Return the reason why a Job is not ready to end its fault; empty if it is ready."""
+    """Return the reason why a Job is not ready to end its fault; empty if it is ready. Raise Failed if it has ended."""
     status = job.get("status", {})
     if status.get("ready", 0) >= 1:
         return ""
     if status.get("succeeded", 0) >= 1:
-        return "it has ended this fault already; a fault with another id begins anew"
+        raise waits.Failed(_ENDED)
     return "its Pod does not run yet, and no fault begins without it"
 
 
@@ -52,16 +54,29 @@ def ready_hook(name: str, cluster: waits.Access, fault: FaultSettings, limit: fl
 
     async def wait(args: pulumi.ResourceHookArgs) -> None:
         namespace = (await waits.plain(args.new_inputs))["metadata"]["namespace"]
-        await until_running(cluster, namespace, job_name(name, fault), limit)
+        await until_running(cluster, namespace, name, fault, limit)
 
     return pulumi.ResourceHook(f"{name}-fault-expiry-ready", wait)
 
 
-async def until_running(cluster: waits.Access, namespace: str, job: str, limit: float) -> None:
-    """Wait until the Job runs. Raise RuntimeError after `limit` seconds, with the last event of the Job or its Pod."""
+async def until_running(cluster: waits.Access, namespace: str, name: str, fault: FaultSettings, limit: float) -> None:
+    """Wait until the Job of a fault of VirtualService `name` runs.
+
+    Raises:
+        RuntimeError: The Job has ended, or is about to, or does not run within `limit` seconds; with the last event of
+            the Job or its Pod.
+    """
+    job = job_name(name, fault)
     session = waits.Session(cluster, namespace, limit, where=f"Job {namespace}/{job}")
 
     async def check() -> str:
+        rules = await session.get("virtualservices", f"--field-selector=metadata.name={name}")
+        for rule in rules["items"]:
+            notes = rule["metadata"].get("annotations") or {}
+            end = fault_expiry_script.end_of(notes, fault.id)  # type: ignore[no-untyped-call]
+            # The Job ends half a minute after the fault, and a write takes a moment.
+            if end and notes.get(EXPIRED) == fault.id and time.time() > end + fault_expiry_script.LINGER_SECONDS / 2:
+                raise waits.Failed(_ENDED)
         return running_problem(await session.get("job", job))
 
     try:

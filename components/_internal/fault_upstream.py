@@ -17,7 +17,7 @@ _NO_LIMIT = 1_000_000_000
 
 
 def register(
-    parent: pulumi.Resource, traffic: Traffic, fault: FaultSettings, first: pulumi.ResourceHookBinding
+    parent: pulumi.Resource, traffic: Traffic, fault: FaultSettings, first: pulumi.ResourceHookBinding, limit: float
 ) -> list[pulumi.Resource]:
     """Register ConfigMap, Deployment and Service `fault.failing`, in front of `fault.baseline`.
 
@@ -26,6 +26,7 @@ def register(
         traffic: Declared traffic.
         fault: The fault.
         first: Hooks of the resource that is created first.
+        limit: Seconds that the provider may wait for the Deployment.
 
     Returns:
         Deployment and Service.
@@ -69,7 +70,7 @@ def register(
             "metadata": metadata,
             "spec": {"replicas": 1, "selector": {"matchLabels": metadata["labels"]}, "template": template},
         },
-        own,
+        pulumi.ResourceOptions.merge(own, pulumi.ResourceOptions(custom_timeouts=objects.timeouts(limit))),
     )
     return [deployment, service]
 

@@ -1,11 +1,11 @@
-"""Wait before a Gateway is created: for the garbage collection of an earlier one. Check labels of other tools."""
+"""Checks before a Gateway is created: other owners of it and of the labels, and leftovers of an earlier Gateway."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
 
-from . import label_checks, waits
+from . import label_checks, owners, waits
 from .waits import Access, Failed, Session
 
 # Kinds that istiod makes for a waypoint, and what owns them.
@@ -23,8 +23,11 @@ def uncollected(found: Mapping[str, Any], gateway: str) -> list[str]:
     ]
 
 
-async def wait(session: Session, gateway: str) -> None:
-    """Wait until nothing is left of an earlier Gateway of this name.
+async def wait(session: Session, gateway: str, owner: str = "") -> None:
+    """Wait until nothing is left of an earlier Gateway of this name. Raise Failed if another owner has one.
+
+    `owner` is this stack, as `owners.of` returns it; empty: the owner is not checked. The provider would take over a
+    living Gateway, and the destroy of one stack would then take the other's waypoint away.
 
     istiod updates existing objects, and does not always create them again after their garbage collection: the Gateway
     would then never get its Service. If the cluster does not answer, the write of the Gateway reports the error.
@@ -32,11 +35,17 @@ async def wait(session: Session, gateway: str) -> None:
 
     async def check() -> str:
         try:
-            there = uncollected(await session.get(_KINDS), gateway)
+            found = await session.get(_KINDS)
         except Failed:
             raise
         except RuntimeError:
             return ""
+        for item in found["items"]:
+            meta = item["metadata"]
+            living = (item["kind"], meta["name"]) == ("Gateway", gateway) and not meta.get("deletionTimestamp")
+            if owner and living and owners.of(item) != owner:
+                raise Failed(owners.TAKEN)
+        there = uncollected(found, gateway)
         return f"{', '.join(there)} of an earlier Gateway {gateway} is not collected yet" if there else ""
 
     await session.until(check)
@@ -56,10 +65,11 @@ def hook(
     """
 
     async def before(args: pulumi.ResourceHookArgs) -> None:
-        metadata = (await waits.plain(args.new_inputs))["metadata"]
-        session = Session(cluster, metadata["namespace"], limit, where=f"Gateway {metadata['namespace']}")
+        document = await waits.plain(args.new_inputs)
+        namespace, gateway = document["metadata"]["namespace"], document["metadata"]["name"]
+        session = Session(cluster, namespace, limit, where=f"Gateway {namespace}/{gateway}")
         if places is not None:
-            await label_checks.check_labels(session, places, wanted)
-        await wait(session, metadata["name"])
+            await label_checks.check_labels(session, places, wanted, owners.of(document))
+        await wait(session, gateway, owners.of(document))
 
     return pulumi.ResourceHook(name, before)

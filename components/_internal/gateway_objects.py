@@ -4,9 +4,11 @@ from typing import Any
 
 import pulumi
 
-from . import objects
+from . import objects, owners
 
 GROUP = "gateway.networking.k8s.io"
+# istiod copies annotations of a Gateway to its Pods, so one that exists without an owner would be rolled out anew.
+KEPT = [f'metadata.annotations["{owners.OWNER}"]']
 
 
 def gateway(
@@ -29,7 +31,7 @@ def gateway(
             "name": name,
             "namespace": namespace,
             "labels": {"istio.io/waypoint-for": scope, **({"istio.io/rev": revision} if revision != "" else {})},
-            "annotations": objects.wait_for("condition=Programmed"),
+            "annotations": {**objects.wait_for("condition=Programmed"), **owners.annotation()},
         },
         "spec": {
             "gatewayClassName": "istio-waypoint",
@@ -51,7 +53,11 @@ def telemetry(namespace: pulumi.Input[str], gateways: list[str]) -> dict[str, An
     return {
         "apiVersion": "telemetry.istio.io/v1",
         "kind": "Telemetry",
-        "metadata": {"name": f"{gateways[0]}-access-logging", "namespace": namespace},
+        "metadata": {
+            "name": f"{gateways[0]}-access-logging",
+            "namespace": namespace,
+            "annotations": owners.annotation(),
+        },
         "spec": {
             "targetRefs": [{"group": GROUP, "kind": "Gateway", "name": gateway} for gateway in gateways],
             "accessLogging": [{"providers": [{"name": "envoy"}]}],

@@ -32,7 +32,8 @@ def register(
     """
     fault, depends = traffic.fault, list[pulumi.Resource]()
     rules = _destination_rules(name, traffic)
-    hooks = sync.hooks(f"{name}-rule", cluster, limit, endpoints=endpoints)
+    behind = [(fault.baseline, traffic.failing_port)] if fault and fault.failing else []
+    hooks = sync.hooks(f"{name}-rule", cluster, limit, endpoints=endpoints, behind=behind)
     document = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "VirtualService",
@@ -45,7 +46,7 @@ def register(
     }
     first = owners.hook(name, cluster, limit, document)
     if fault and fault.failing:
-        depends += fault_upstream.register(parent, traffic, fault, first)
+        depends += fault_upstream.register(parent, traffic, fault, first, limit)
     if fault and fault.id:
         depends.append(fault_expiry.register(parent, name, traffic, fault, first))
         if fault.expired:
@@ -55,7 +56,7 @@ def register(
             ready = fault_expiry.ready_hook(name, cluster, fault, limit)
             for before in (hooks.before_create, hooks.before_update):
                 if before is not None:
-                    before.insert(0, ready)
+                    before.append(ready)  # last: the Job may end while the hooks before it wait
     for full, (role, spec) in rules.items():
         checks = [budgets.hook(f"{full}-{role}", cluster, limit)] if role == _BUDGET else []
         binding = pulumi.ResourceHookBinding(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import enrollment
+from . import enrollment, owners
 from .waits import Failed, Session
 
 
@@ -28,8 +28,8 @@ async def enrolled_objects(session: Session, places: Sequence[str]) -> list[dict
     return items
 
 
-async def check_labels(session: Session, places: Sequence[str], wanted: Mapping[str, str]) -> None:
-    """Raise RuntimeError if another tool has set a label to another value."""
+async def check_labels(session: Session, places: Sequence[str], wanted: Mapping[str, str], owner: str = "") -> None:
+    """Raise RuntimeError if another tool, or a stack other than `owner`, has set a label to another value."""
     try:
         items = await enrolled_objects(session, places)
     except Failed:
@@ -38,6 +38,27 @@ async def check_labels(session: Session, places: Sequence[str], wanted: Mapping[
         return  # the write of the labels reports the error
     if why := enrollment.conflict(items, wanted):
         raise Failed(why)
+    for item in items if owner else []:
+        now = enrollment.every_label(item)
+        for label, home in enrollment.HOMES.items():
+            value, space = now.get(label, "none"), now.get(home) or item["metadata"].get("namespace", session.namespace)
+            if value not in ("none", wanted.get(label, value)):
+                other = await _owner(session, space, value)
+                if other not in ("", owner):
+                    raise Failed(
+                        f"{item['kind'].lower()} {item['metadata']['name']} has the label {label}={value} of stack "
+                        f"{other}, and this waypoint needs {wanted[label]}; remove it from that stack first"
+                    )
+
+
+async def _owner(session: Session, namespace: str, gateway: str) -> str:
+    """Return the stack that has a Gateway; empty where it names none, or cannot be read."""
+    try:
+        return owners.of(await session.get("gateways.gateway.networking.k8s.io", gateway, namespace=namespace))
+    except Failed:
+        raise
+    except RuntimeError:
+        return ""
 
 
 async def with_own_label(session: Session, places: Sequence[str], gateway: str) -> list[str]:

@@ -52,6 +52,11 @@ def wait_for(*conditions: str) -> dict[str, str]:
     return {"pulumi.com/waitFor": conditions[0] if len(conditions) == 1 else json.dumps(conditions)}
 
 
+def timeouts(limit: float) -> pulumi.CustomTimeouts:
+    """Return the limit, in seconds, of the provider's own waits, which are ten minutes otherwise."""
+    return pulumi.CustomTimeouts(create=f"{limit:g}s", update=f"{limit:g}s")
+
+
 # The provider's own wait for a Service takes ten seconds or more, and checks endpoints once; routes check them as well.
 # A `waitFor` that is true at once is no substitute: several Services of one namespace then get each other's state.
 SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}

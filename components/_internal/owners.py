@@ -1,13 +1,16 @@
-"""One owner of a Service's routes: other HTTPRoutes and VirtualServices of the Service are refused before a write.
+"""One owner of each object, and of a Service's routes: what another stack or tool has is refused before a write.
 
-Source: istiod, getVirtualServiceForWaypoint: the rules of all owners follow each other, those of HTTPRoutes first and
-of one kind those of the oldest; a rule without conditions hides all that follow it.
+Source: istiod, getVirtualServiceForWaypoint: the rules of all owners, in the Service's namespace and the waypoint's,
+follow each other, those of HTTPRoutes and GRPCRoutes first and of one kind those of the oldest; a rule without
+conditions hides all that follow it.
 """
 
 import asyncio
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Any
 
@@ -15,16 +18,27 @@ import pulumi
 from pulumi.runtime.settings import get_monitor
 
 from . import objects
-from .api import ApiReadError
 from .traffic import Traffic
 from .waits import Access, Failed, Session, plain
 
 OWNER = "waypoint-lab/owner"
-_VERSIONS = {"HTTPRoute": "gateway.networking.k8s.io/v1", "VirtualService": "networking.istio.io/v1"}
+TAKEN = "it exists already, and is not of this stack; delete it, or choose another name"
+_VERSIONS = {
+    "HTTPRoute": "gateway.networking.k8s.io/v1",
+    "GRPCRoute": "gateway.networking.k8s.io/v1",
+    "VirtualService": "networking.istio.io/v1",
+}
 KINDS = (*_VERSIONS,)
 _ANY = 0  # port: a route of all ports of a Service
 # Components of each run of a program by namespace, Service and port.
 _claims: "weakref.WeakKeyDictionary[Any, dict[tuple[str, str, int], str]]" = weakref.WeakKeyDictionary()
+# The component host, which gets a new monitor for each component of a program.
+HOST: ContextVar[Any] = ContextVar("host", default=None)
+
+
+def run() -> Any:
+    """Return the run of a program, as a key of claims; None outside one."""
+    return HOST.get() or get_monitor()
 
 
 def claim(name: str, traffic: Traffic) -> Traffic:
@@ -41,14 +55,14 @@ def claim(name: str, traffic: Traffic) -> Traffic:
     Raises:
         pulumi.RunError: Another component routes the same port.
     """
-    run = get_monitor()
-    if run is None:
+    owner = run()
+    if owner is None:
         return traffic
     mine = f"{traffic.component} {name}"
 
     def check(names: Sequence[str]) -> None:
         namespace, service = names
-        first = _claims.setdefault(run, {}).setdefault((namespace, service, traffic.port), mine)
+        first = _claims.setdefault(owner, {}).setdefault((namespace, service, traffic.port), mine)
         if first != mine:
             want = f"one whose port {traffic.port} {first} does not route as well; use one ServiceTraffic for both"
             raise objects.refuse(traffic.component, "service", service, want)
@@ -69,17 +83,44 @@ def claim(name: str, traffic: Traffic) -> Traffic:
 
 
 def annotation() -> dict[str, str]:
-    """Return the annotation of a route that names its stack."""
+    """Return the annotation of an object that names its stack."""
     return {OWNER: f"{pulumi.get_project()}/{pulumi.get_stack()}"}
 
 
-async def check(session: Session, document: Mapping[str, Any], *, create: bool) -> str:
+def of(item: Mapping[str, Any]) -> str:
+    """Return the stack that an object's annotation names; empty without one."""
+    return str((item["metadata"].get("annotations") or {}).get(OWNER) or "")
+
+
+async def untaken(session: Session, document: Mapping[str, Any], path: str) -> str:
+    """Check that an object to create does not exist, or is of this stack: the provider would take it over.
+
+    Args:
+        session: kubectl in the namespace of the document.
+        document: The object that is to be created.
+        path: Its path in the API.
+
+    Returns:
+        Nothing, as an empty text.
+
+    Raises:
+        Failed: Another owner has it.
+        RuntimeError: kubectl failed.
+    """
+    found = await session.optional(path, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+    if found and not found["metadata"].get("deletionTimestamp") and of(found) != of(document):
+        raise Failed(TAKEN)
+    return ""
+
+
+async def check(session: Session, document: Mapping[str, Any], *, create: bool, homes: Iterable[str] = ()) -> str:
     """Check that no other stack or tool routes a Service of a route or rule.
 
     Args:
         session: kubectl in the namespace of the document.
         document: The object that is to be written.
         create: The object is new, so that one of its name is another owner's.
+        homes: Other namespaces, of the waypoints that serve the document.
 
     Returns:
         Nothing, as an empty text.
@@ -89,20 +130,21 @@ async def check(session: Session, document: Mapping[str, Any], *, create: bool) 
         RuntimeError: kubectl failed.
     """
     space, own = session.namespace, document["metadata"]
-    mine = (own.get("annotations") or {}).get(OWNER)
+    mine = of(document)
+    domain = next(iter(document["spec"].get("hosts") or [""])).partition(".svc.")[2] or "cluster.local"
     bound = [*bound_ports(document, space)]
-    for item in await _routes(session):
+    for item in await _routes(session, [space, *homes]):
         meta = item["metadata"]
-        if meta.get("deletionTimestamp") or (mine and (meta.get("annotations") or {}).get(OWNER) == mine):
+        if meta.get("deletionTimestamp") or (mine and of(item) == mine):
             continue
-        what = f"{item['kind']} {space}/{meta['name']}"
-        if (item["kind"], meta["name"]) == (document["kind"], own["name"]):
+        what = f"{item['kind']} {meta['namespace']}/{meta['name']}"
+        if (item["kind"], meta["namespace"], meta["name"]) == (document["kind"], space, own["name"]):
             if create:
-                raise Failed("it exists already, and is not of this stack; delete it, or choose another name")
+                raise Failed(TAKEN)
             continue
-        for service, port in bound_ports(item, space):
+        for service, port in bound_ports(item, space, domain):
             for name, at in bound:
-                if service in (name, "*") and port in (at, _ANY):
+                if fnmatchcase(name, service) and port in (at, _ANY):
                     text = f"{what} routes Service {space}/{name}, too, and only one of both would have an effect"
                     raise Failed(f"{text}; delete it, or leave the Service to it")
     return ""
@@ -120,38 +162,42 @@ def hook(name: str, cluster: Access, limit: float, document: Mapping[str, Any]) 
     return pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook(f"{name}-owners", before)])
 
 
-async def _routes(session: Session) -> list[dict[str, Any]]:
-    """Return the routes and rules of the namespace; none of a kind that the cluster lacks, or the user may not read."""
-    found: list[dict[str, Any]] = []
-    for kind, answer in zip(KINDS, await asyncio.gather(*(_list(session, kind) for kind in KINDS)), strict=True):
-        version = answer.get("apiVersion")
-        found += [{"apiVersion": version, "kind": kind, **item} for item in answer.get("items") or []]
-    return found
+async def _routes(session: Session, spaces: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the routes and rules of namespaces; none of a kind that the cluster lacks, or the user may not read."""
+
+    async def listed(kind: str, space: str) -> list[dict[str, Any]]:
+        path = f"/apis/{_VERSIONS[kind]}/namespaces/{space}/{kind.lower()}s"
+        answer = await session.optional(path, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND) or {}
+        return [{"kind": kind, **item} for item in answer.get("items") or []]
+
+    lists = await asyncio.gather(*(listed(kind, space) for space in spaces for kind in KINDS))
+    return [item for items in lists for item in items]
 
 
-async def _list(session: Session, kind: str) -> dict[str, Any]:
-    try:
-        return await session.read(f"/apis/{_VERSIONS[kind]}/namespaces/{session.namespace}/{kind.lower()}s")
-    except ApiReadError as error:
-        if error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
-            return {}
-        raise
+def bound_ports(document: Mapping[str, Any], space: str, domain: str = "cluster.local") -> Iterator[tuple[str, int]]:
+    """Yield name and port of each Service of the namespace `space` that an object routes.
 
-
-def bound_ports(document: Mapping[str, Any], space: str) -> Iterator[tuple[str, int]]:
-    """Yield name and port of each Service of the namespace that an object routes.
-
-    Name `*` is every Service, and port 0 every port.
+    A name may begin with `*`, for every Service with its rest, and port 0 is every port.
     """
-    spec = document["spec"]
-    if document["kind"] == "HTTPRoute":
+    spec, home = document["spec"], document["metadata"].get("namespace", space)
+    if document["kind"] in ("HTTPRoute", "GRPCRoute"):
         for ref in spec.get("parentRefs") or []:
-            if ref.get("kind") == "Service" and ref.get("namespace", space) == space:
+            if ref.get("kind") == "Service" and ref.get("namespace", home) == space:
                 yield str(ref["name"]), int(ref.get("port") or _ANY)
     elif "mesh" in (spec.get("gateways") or ["mesh"]):
         rules = spec.get("http") or []
         ports = {int(match.get("port") or _ANY) for rule in rules for match in rule.get("match") or [{}]}
         for host in spec.get("hosts") or []:
-            name, _, rest = str(host).partition(".")
-            if not rest or rest.split(".")[0] == space:
+            if name := _service(str(host), home, space, domain):
                 yield from ((name, port) for port in ports)
+
+
+def _service(host: str, home: str, space: str, domain: str) -> str:
+    """Return the Service of the namespace `space`, or the wildcard, for a host of a rule in `home`; empty if none."""
+    name, _, rest = host.partition(".")
+    if not host.startswith("*"):
+        return name if (rest.split(".")[0] or home) == space else ""
+    end, every = host[1:], f".{space}.svc.{domain}"
+    if every.endswith(end):
+        return "*"
+    return f"*{end.removesuffix(every)}" if end.endswith(every) else ""

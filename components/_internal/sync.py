@@ -49,6 +49,7 @@ class Waypoints:
     def __init__(self, session: Session) -> None:
         """Begin without Pods."""
         self._session = session
+        self.homes: set[str] = set()  # other namespaces, of the waypoints
         self.updates: dict[Pod, envoy.Updates] = {}
         self._closed: set[Pod] = set()
 
@@ -68,12 +69,12 @@ class Waypoints:
         if not bound and not named:
             return ""
         space = self._session.namespace
-        own = self._optional(f"/api/v1/namespaces/{space}", HTTPStatus.FORBIDDEN)
-        items, home, pods = await asyncio.gather(self._services(bound), own, self._pods(space))
+        own = self._session.optional(f"/api/v1/namespaces/{space}", HTTPStatus.FORBIDDEN)
+        items, home, pods = await asyncio.gather(service_ports.read(self._session, bound), own, self._pods(space))
         found = {(space, name) for name in named}
         for name in bound:
             if name not in items:
-                return f"Service {space}/{name} does not exist; correct the name, or create it first"
+                return service_ports.absent(space, name)
             if enrollment.addressless(items[name]):
                 raise Failed(
                     f"Service {space}/{name} has no cluster IP (headless or ExternalName), so its traffic "
@@ -89,7 +90,8 @@ class Waypoints:
         ports = (service_ports.problem(items[name], port) for name, port in owners.bound_ports(document, space))
         if why := next(filter(None, ports), ""):
             return why
-        for other in {place for place, _ in found} - {space}:
+        self.homes = {place for place, _ in found} - {space}
+        for other in self.homes:
             pods |= await self._pods(other)
         mine = [pod for pod, (gateway, _) in pods.items() if (pod[0], gateway) in found]
         try:
@@ -99,23 +101,6 @@ class Waypoints:
                 raise
             pulumi.warn(f"only the status is waited for, as the waypoint's Envoy cannot be asked: {error}")
         return ""
-
-    async def _services(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return the Services that exist by name."""
-
-        async def one(name: str) -> dict[str, Any] | None:
-            return await self._optional(f"/api/v1/namespaces/{self._session.namespace}/services/{name}")
-
-        found = zip(names, await asyncio.gather(*map(one, names)), strict=True)
-        return {name: item for name, item in found if item}
-
-    async def _optional(self, path: str, missing: HTTPStatus = HTTPStatus.NOT_FOUND) -> dict[str, Any] | None:
-        try:
-            return await self._session.read(path)
-        except ApiReadError as error:
-            if error.status == missing:
-                return None
-            raise
 
     async def _pods(self, namespace: str) -> dict[Pod, tuple[str, bool]]:
         """Return the running Pods of Gateways: the name of each Gateway, and True for a waypoint."""
@@ -185,13 +170,20 @@ def _path(document: Mapping[str, Any]) -> str:
 
 
 def hooks(
-    name: str, cluster: Access, limit: float, problem: Problem | None = None, *, endpoints: bool = False
+    name: str,
+    cluster: Access,
+    limit: float,
+    problem: Problem | None = None,
+    *,
+    endpoints: bool = False,
+    behind: Sequence[service_ports.Port] = (),
 ) -> pulumi.ResourceHookBinding:
     """Return the hooks around the writes of one object; previews do not run them.
 
     Before a write, the Services that the object is bound to exist, have a virtual address, the port that it names and a
-    waypoint, and nobody else routes them. After it, the status is that of the generation just written, and each Pod of
-    the waypoint has processed an update by istiod.
+    waypoint; backends and mirrors have their ports; nobody else routes the Services, or has an object of the name of a
+    new one. After it, the status is that of the generation just written, and each Pod of the waypoint has processed an
+    update by istiod.
 
     Args:
         name: Start of the hooks' names, which are unique in a stack whatever the components' types. Names and
@@ -200,6 +192,7 @@ def hooks(
         limit: Seconds that each of both waits may take.
         problem: Returns the reason why the status is not as wanted; absent for kinds without a status.
         endpoints: Wait, before a write, for a ready Pod of each backend.
+        behind: More ports of Services that get requests, which a failing workload forwards.
 
     Raises:
         RuntimeError: In a hook, in one line: the limit is over, or waiting cannot help.
@@ -216,12 +209,16 @@ def hooks(
         waypoints = Waypoints(asked)
 
         async def check() -> str:
-            looks: list[Awaitable[str]] = [waypoints.find(document)]
+            why, looks = await waypoints.find(document), list[Awaitable[str]]()
             if document["kind"] in owners.KINDS:
-                looks.append(owners.check(asked, document, create=not args.old_inputs))
+                create, homes = not args.old_inputs, waypoints.homes
+                looks.append(owners.check(asked, document, create=create, homes=homes))
+            elif not args.old_inputs:
+                looks.append(owners.untaken(asked, document, _path(document)))
             if endpoints and (sent := backends(document)):
                 looks.append(_empty(asked, sent))
-            return next(filter(None, await asyncio.gather(*looks)), "")
+            looks.append(service_ports.missing(asked, [*service_ports.destinations(document), *behind]))
+            return next(filter(None, [why, *await asyncio.gather(*looks)]), "")
 
         await asked.until(check)
         found[:] = [waypoints]

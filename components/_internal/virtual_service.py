@@ -17,6 +17,9 @@ Rule = dict[str, Any]
 # Source: RFC 9110, 9.2.1: safe methods may be repeated without asking.
 _SAFE = ("GET", "HEAD", "OPTIONS")
 SAFE_METHODS = {"method": {"regex": "|".join(_SAFE)}}
+# Without a policy, istiod also retries what a backend has answered, such as `unavailable` of gRPC.
+# Source: istiod, defaultRetryOn; its number of retries is 2.
+_UNSEEN, _UNSEEN_ATTEMPTS = "connect-failure,refused-stream", 2
 
 
 def host(traffic: Traffic, service: pulumi.Input[str]) -> pulumi.Input[str]:
@@ -74,7 +77,7 @@ def _groups(traffic: Traffic, failing: str) -> Iterator[tuple[Rule, list[Rule], 
 
 
 def _by_method(traffic: Traffic, match: Rule, route: list[Rule], fault: FaultSettings | None) -> Iterator[Rule]:
-    """Yield one rule, or two where only a part of the requests, those with safe methods, is retried."""
+    """Yield one rule, or two where the policy is that of safe methods only."""
     more: Rule = {"timeout": http_text.duration(traffic.timeout)} if traffic.timeout else {}
     if fault and not fault.failing:
         more["fault"] = _fault(fault)
@@ -82,10 +85,12 @@ def _by_method(traffic: Traffic, match: Rule, route: list[Rule], fault: FaultSet
     if retries:
         policy = _retries(retries)
         own = match.get("method", {}).get("exact", "")
-        if retries["writes"] or own in _SAFE:
+        if retries["writes"] or not retries["attempts"] or own in _SAFE:
             more["retries"] = policy
-        elif not own:
-            yield _rule(traffic, {**match, **SAFE_METHODS}, route, retries=policy, **more)
+        else:
+            if not own:
+                yield _rule(traffic, {**match, **SAFE_METHODS}, route, retries=policy, **more)
+            more["retries"] = {"attempts": min(_UNSEEN_ATTEMPTS, retries["attempts"]), "retryOn": _UNSEEN}
     yield _rule(traffic, match, route, **more)
 
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -126,6 +127,15 @@ class Session:
         """Return an object, or a list of them, by its path and query in the API. Raises ApiReadError."""
         found: dict[str, Any] = json.loads(await self.text(path, **query))
         return found
+
+    async def optional(self, path: str, *absent: HTTPStatus) -> dict[str, Any] | None:
+        """Return `read(path)`; None where the answer has a status of `absent`, by default 404. Raises ApiReadError."""
+        try:
+            return await self.read(path)
+        except api.ApiReadError as error:
+            if error.status in (absent or (HTTPStatus.NOT_FOUND,)):
+                return None
+            raise
 
     async def text(self, path: str, **query: str) -> str:
         """Return the answer to a GET request to the API server. Raises ApiReadError."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pulumi
 
 from ..types import CanaryWaypoint, Enroll, WaypointFor
-from . import arguments, http_text, objects, waypoint_parameters
+from . import http_text, objects
 
 DEFAULT = "waypoint"  # name of the Gateway
 
@@ -14,12 +14,6 @@ DEFAULT = "waypoint"  # name of the Gateway
 def revision(component: str, args: Mapping[str, Any], field: str) -> pulumi.Input[str]:
     """Return the revision in `args`, empty where there is none. Raise RunError."""
     return http_text.label(component, field, args["revision"]) if args.get("revision", "") != "" else ""
-
-
-def specs(component: str, args: Mapping[str, Any], shape: Any) -> dict[str, dict[str, Any]]:
-    """Return the specs of the objects that istiod creates, by key of the parameters. Raise RunError."""
-    given = {field: args[field] for field in ("namespace", *waypoint_parameters.FIELDS) if field in args}
-    return waypoint_parameters.check(component, arguments.read(component, given, shape))
 
 
 def canary(component: str, given: Any, primary: str, enroll: Enroll, scope: WaypointFor) -> CanaryWaypoint | None:

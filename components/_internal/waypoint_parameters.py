@@ -14,10 +14,9 @@ from typing import Any
 
 import pulumi
 
-from . import objects
+from . import http_text, objects
 
 STAMP = "waypoint-lab/parameters"  # annotation on each object that istiod made with a ConfigMap: the ConfigMap's name
-FIELDS = ("replicas", "autoscaling", "resources", "disruption_budget", "pod_labels", "pod_annotations")
 DEPLOYMENT, AUTOSCALER, BUDGET = (
     "deployment",
     "horizontalPodAutoscaler",
@@ -29,9 +28,6 @@ _SUFFIXES = {"n": "1e-9", "u": "1e-6", "m": "1e-3", "k": "1e3", "M": "1e6", "G":
 _SUFFIXES |= {"E": "1e18"} | {f"{letter}i": str(1024**power) for power, letter in enumerate("KMGTPE", 1)}
 # The least and the most of each resource, and an example. A memory of 512m is half a byte.
 _AMOUNTS = {"cpu": ("0.001", "1024", "500m"), "memory": ("1048576", "1e15", "256Mi")}
-_PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_PART}")
-_VALUE = re.compile(f"({_PART})?")
 # istiod sets these itself, and finds Pods by them. Source: istiod, files/waypoint.yaml.
 _RESERVED = re.compile(r"(gateway\.networking\.k8s\.io|gateway\.istio\.io)/.*|sidecar\.istio\.io/inject|istio\.io/.*")
 
@@ -64,7 +60,7 @@ def check(component: str, args: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
     Args:
         component: Name for error messages.
-        args: The fields of `FIELDS` that are given, with the types that `arguments.read` has checked.
+        args: Arguments of a Waypoint, with the types that `arguments.read` has checked.
 
     Raises:
         pulumi.RunError: A value is out of range, or two fields exclude each other; one line with its path.
@@ -177,12 +173,9 @@ def _amounts(component: str, field: str, given: Mapping[str, str]) -> dict[str, 
 
 
 def _metadata(component: str, field: str, given: Mapping[str, str]) -> dict[str, str]:
-    for key, value in given.items():
-        if not _KEY.fullmatch(key):
-            raise objects.refuse(component, f"a name in {field}", key, "a name as Kubernetes allows it, such as team")
+    # Values of annotations may be any text.
+    http_text.object_labels(component, field, given if field == "pod_labels" else dict.fromkeys(given, ""))
+    for key in given:
         if _RESERVED.fullmatch(key):
             raise objects.refuse(component, f"a name in {field}", key, "another name: istiod sets this one")
-        if field == "pod_labels" and not _VALUE.fullmatch(value):
-            want = "at most 63 letters, digits, -, _ and ., with a letter or digit at both ends"
-            raise objects.refuse(component, f"{field}.{key}", value, want)
     return dict(given)

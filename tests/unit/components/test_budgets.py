@@ -7,8 +7,9 @@ from typing import Any
 
 import pulumi
 import pytest
+from pulumi.errors import InputPropertiesError
 
-from components import ChaosRule, ServiceTraffic
+from components import ChaosRule, ServiceTraffic, package
 from components._internal import budgets, owners, waits
 from components._internal.api import ApiReadError
 from components._internal.waits import Access, Session
@@ -29,7 +30,7 @@ def destination_rule(name: str, owner: str = "", host: str = HOST, **spec: Any) 
 def refused(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Return why a budget's rule is refused beside others, whose list is an answer or a status; empty if it is not."""
 
-    def check(others: Any) -> str:
+    def check(others: Any, *, create: bool = False) -> str:
         def read(_command: Sequence[str], path: str) -> bytes:
             assert path == "/apis/networking.istio.io/v1/namespaces/shop/destinationrules"
             if isinstance(others, int):
@@ -37,9 +38,9 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
             return json.dumps({"items": others}).encode()
 
         monkeypatch.setattr(waits, "read_api", read)
-        session = Session(Access(), "shop", 1)
+        session, own = Session(Access(), "shop", 1), destination_rule("mine", "shop/dev")
         try:
-            asyncio.run(session.until(lambda: budgets.check(session, destination_rule("mine", "shop/dev"))))
+            asyncio.run(session.until(lambda: budgets.check(session, own, create=create)))
         except RuntimeError as error:
             return str(error)
         return ""
@@ -90,6 +91,23 @@ def test_two_budgets_for_one_backend_are_refused(service: Any) -> None:
         f"ServiceTraffic: retries.budget_percent is 10: it must be left out where ChaosRule a has one for {HOST}: "
         "a budget is for all ports of a backend"
     )
+
+
+def test_two_hosted_budgets_for_one_backend_are_refused() -> None:
+    host = package.Package()
+
+    def construct(kind: str, name: str, port: int) -> None:
+        given = {**CART, "port": port, "retries": {"attempts": 1, "budgetPercent": 10}}
+        run(lambda: host.construct(name, f"waypoint-lab:index:{kind}", given))
+
+    construct("ChaosRule", "a", 80)
+    with pytest.raises(InputPropertiesError, match="left out where ChaosRule a has one for"):
+        construct("ServiceTraffic", "b", 81)
+
+
+def test_budget_whose_rule_another_owner_has_is_not_created(refused: Callable[..., str]) -> None:
+    assert refused([destination_rule("mine", "shop/dev")], create=True) == ""
+    assert refused([destination_rule("mine")], create=True).startswith("it exists already, and is not of this stack")
 
 
 def test_budget_is_checked_before_each_write_and_before_its_rule() -> None:

@@ -48,7 +48,9 @@ def test_canary_route_with_cohorts_has_them_first_in_order() -> None:
 
 
 def test_canary_route_is_bound_to_a_port_and_waited_for() -> None:
-    inputs = route(backends=[{"name": "a"}]).inputs("r-route")
+    record = route(backends=[{"name": "a"}], limit_seconds=10)
+    inputs, timeouts = record.inputs("r-route"), record.requests["r-route"].customTimeouts
+    assert (timeouts.create, timeouts.update) == ("10s", "10s")
     assert inputs["spec"]["parentRefs"] == [{"group": "", "kind": "Service", "name": "cart", "port": 80}]
     waits = json.loads(inputs["metadata"]["annotations"]["pulumi.com/waitFor"])
     assert ["Accepted" in waits[0], "ResolvedRefs" in waits[1]] == [True, True]

@@ -3,27 +3,58 @@
 import asyncio
 import json
 import subprocess
+from time import gmtime, strftime, time
 from typing import Any
 
 import pytest
 
-from components._internal import fault_expiry, waits
+from components._internal import fault_expiry, fault_expiry_script, waits
+from components._internal.traffic import FaultSettings
+
+FAULT = FaultSettings(0, 0, 503, 100, {}, id="abc", seconds=30)
 
 
-def wait(monkeypatch: pytest.MonkeyPatch, status: dict[str, int], *events: str) -> None:
+def wait(
+    monkeypatch: pytest.MonkeyPatch,
+    status: dict[str, int],
+    *events: str,
+    notes: dict[str, str] | None = None,
+    limit: float = 0.01,
+) -> None:
     def run(command: list[str]) -> "subprocess.CompletedProcess[str]":
         where = {"name": "t-fault-expiry-abc-x7k2p"}
         items = [{"involvedObject": {"name": "other"}, "message": "of another object"}]
         items += [{"involvedObject": where, "message": message} for message in events]
         answer: dict[str, Any] = {"items": items} if "events" in command else {"status": status}
+        if "virtualservices" in command:
+            assert "--field-selector=metadata.name=t" in command
+            answer = {"items": [{"metadata": {"annotations": notes}}] if notes else []}
         return subprocess.CompletedProcess(command, 0, json.dumps(answer), "")
 
     monkeypatch.setattr(waits, "run_kubectl", run)
-    asyncio.run(fault_expiry.until_running(waits.Access(), "shop", "t-fault-expiry-abc", 0.01))
+    asyncio.run(fault_expiry.until_running(waits.Access(), "shop", "t", FAULT, limit))
 
 
 def test_until_running_with_a_ready_job_returns(monkeypatch: pytest.MonkeyPatch) -> None:
     wait(monkeypatch, {"ready": 1})
+
+
+def notes(age: float, fault: str = "abc") -> dict[str, str]:
+    """Return the annotations of a rule whose fault has expired `age` seconds ago."""
+    until = strftime(fault_expiry_script.FORMAT, gmtime(time() - age))
+    return {fault_expiry_script.UNTIL: f"{fault} {until}", fault_expiry.EXPIRED: fault}
+
+
+def test_until_running_with_a_job_that_is_about_to_end_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait(monkeypatch, {"ready": 1}, notes=notes(5))
+    wait(monkeypatch, {"ready": 1}, notes=notes(25, "earlier"))
+    with pytest.raises(RuntimeError, match=r"^Job shop/t-fault-expiry-abc: it has ended this fault already"):
+        wait(monkeypatch, {"ready": 1}, notes=notes(25), limit=60)
+
+
+def test_until_running_with_a_job_that_has_ended_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match=r"^Job shop/t-fault-expiry-abc: it has ended this fault already"):
+        wait(monkeypatch, {"succeeded": 1}, limit=60)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pulumi
 import pytest
 from pulumi import resource_hooks
 
-from components._internal import gateway_cleanup, waits
+from components._internal import gateway_cleanup, owners, waits
 from components._internal.waits import Access, Session
 
 
@@ -74,22 +74,31 @@ def test_gateway_cleanup_without_access_passes() -> None:
     assert waited('error: the server doesn\'t have a resource type "gateways"') == 1
 
 
-def created(monkeypatch: pytest.MonkeyPatch, services: list[str] | None, labels: dict[str, str]) -> list[str]:
-    """Run the hook before a Gateway is created, in a namespace with `labels`; return the commands."""
+def created(
+    monkeypatch: pytest.MonkeyPatch,
+    services: list[str] | None,
+    labels: dict[str, str],
+    manager: str = "kubectl-label",
+    **gateways: dict[str, Any],
+) -> list[str]:
+    """Run the hook before a Gateway is created, in a namespace with `labels` and `gateways`; return the commands."""
     commands: list[str] = []
     fields = {"f:metadata": {"f:labels": {f"f:{label}": {} for label in labels}}}
-    meta = {"name": "shop", "labels": labels, "managedFields": [{"manager": "kubectl-label", "fieldsV1": fields}]}
+    meta = {"name": "shop", "labels": labels, "managedFields": [{"manager": manager, "fieldsV1": fields}]}
+    items = [{"kind": "Gateway", "metadata": {"name": name, "uid": name, **more}} for name, more in gateways.items()]
 
     def look(command: list[str]) -> "subprocess.CompletedProcess[str]":
         commands.append(" ".join(command))
         enrolled = "--show-managed-fields" in command
-        found: dict[str, Any] = {"kind": "Namespace", "metadata": meta} if enrolled else {"items": []}
-        return subprocess.CompletedProcess(command, 0, json.dumps(found), "")
+        found: Any = {"kind": "Namespace", "metadata": meta} if enrolled else {"items": items}
+        if "gateways.gateway.networking.k8s.io" in command:
+            found = next((item for item in items if item["metadata"]["name"] == command[-3]), None)
+        return subprocess.CompletedProcess(command, int(found is None), json.dumps(found), "not found")
 
     monkeypatch.setattr(waits, "run_kubectl", look)
     with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
         hook = gateway_cleanup.hook("w", Access(), 5, services, {"istio.io/use-waypoint": "waypoint"})
-    inputs = {"metadata": {"name": "waypoint", "namespace": "shop"}}
+    inputs = {"metadata": {"name": "waypoint", "namespace": "shop", "annotations": {owners.OWNER: "shop/dev"}}}
     asyncio.run(hook(pulumi.ResourceHookArgs(urn="u", id="i", name="n", type="t", new_inputs=inputs)))  # type: ignore[arg-type]
     return commands
 
@@ -104,3 +113,35 @@ def test_gateway_for_a_namespace_labelled_by_another_tool_is_refused(
 
 def test_gateway_that_enrolls_nothing_reads_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(created(monkeypatch, None, {"istio.io/use-waypoint": "other"})) == 1
+
+
+OTHER_STACK = {"annotations": {owners.OWNER: "shop/prod"}}
+
+
+@pytest.mark.parametrize("there", [{}, OTHER_STACK])
+def test_gateway_of_another_owner_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, there: dict[str, Any]) -> None:
+    said = "^Gateway shop/waypoint: it exists already, and is not of this stack; delete it, or choose another name$"
+    with pytest.raises(RuntimeError, match=said):
+        created(monkeypatch, None, {}, waypoint=there)
+
+
+@pytest.mark.parametrize(
+    "there", [{"annotations": {owners.OWNER: "shop/dev"}}, {**OTHER_STACK, "deletionTimestamp": "2026-01-01T00:00:00Z"}]
+)
+def test_gateway_of_this_stack_or_that_is_being_deleted_passes(
+    monkeypatch: pytest.MonkeyPatch, there: dict[str, Any]
+) -> None:
+    created(monkeypatch, None, {}, waypoint=there, other=OTHER_STACK)
+
+
+def test_gateway_for_a_namespace_labelled_by_another_stack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    label, manager = {"istio.io/use-waypoint": "other"}, "pulumi-kubernetes-a1b2c3d4"
+    said = (
+        "^namespace shop has the label istio.io/use-waypoint=other of stack shop/prod, and this waypoint needs "
+        "waypoint; remove it from that stack first$"
+    )
+    with pytest.raises(RuntimeError, match=said):
+        created(monkeypatch, [], label, manager, other=OTHER_STACK)
+    created(monkeypatch, [], label, manager, other={"annotations": {owners.OWNER: "shop/dev"}})
+    created(monkeypatch, [], label, manager, other={})  # of a stack that was deployed before
+    created(monkeypatch, [], label, manager)

@@ -4,8 +4,9 @@ from typing import Any
 
 import pulumi
 import pytest
+from pulumi.errors import InputPropertiesError
 
-from components import CanaryRoute, ChaosRule, ServiceTraffic
+from components import CanaryRoute, ChaosRule, ServiceTraffic, package
 from tests.unit.components.recording import run
 from tests.unit.components.test_sync import Mesh, http_route, mesh, refused, virtual_service, write
 
@@ -29,11 +30,16 @@ def written(document: dict[str, Any], *, new: bool) -> str:
     "other",
     [
         http_route("other"),
+        {**http_route("other"), "kind": "GRPCRoute"},
         http_route("other", port=None),
         http_route("other", owner="shop/prod"),
         virtual_service("other"),
         virtual_service("other", host="cart", port=None),
         virtual_service("other", host="*.shop.svc.cluster.local"),
+        virtual_service("other", host="*art.shop.svc.cluster.local"),
+        virtual_service("other", host="*.svc.cluster.local"),
+        virtual_service("other", host="*.local"),
+        virtual_service("other", host="*"),
     ],
 )
 @pytest.mark.parametrize("own", [http_route("mine", OWN), virtual_service("mine")])
@@ -59,6 +65,9 @@ def test_write_beside_another_route_of_the_service_is_refused_at_once(
         http_route("other", namespace="elsewhere"),
         virtual_service("other", port=81),
         virtual_service("other", host="cart.elsewhere.svc.cluster.local"),
+        virtual_service("other", host="*.elsewhere.svc.cluster.local"),
+        virtual_service("other", host="*.example.com"),
+        virtual_service("other", host="*till.shop.svc.cluster.local"),
         virtual_service("other", gateways=["ingress"]),
     ],
 )
@@ -68,6 +77,26 @@ def test_write_beside_own_routes_and_routes_of_others_is_not_refused(
 ) -> None:
     mesh.routes = [other]
     assert written(http_route("mine", OWN), new=new) == ""
+
+
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [
+        (virtual_service("central"), True),
+        (http_route("central", namespace="shop"), True),
+        (virtual_service("mine"), True),
+        (virtual_service("central", host="cart"), False),
+        (http_route("central"), False),
+    ],
+)
+def test_write_beside_a_route_in_the_waypoints_namespace_is_refused(
+    mesh: Mesh, other: dict[str, Any], found: bool
+) -> None:
+    mesh.labels["cart"] = {"istio.io/use-waypoint": "waypoint", "istio.io/use-waypoint-namespace": "gateways"}
+    other["metadata"]["namespace"] = "gateways"
+    mesh.routes = [other]
+    said = written(virtual_service("mine"), new=False)
+    assert (f"{other['kind']} gateways/{other['metadata']['name']} routes Service shop/cart, too" in said) is found
 
 
 def test_write_beside_a_route_that_is_being_deleted_is_not_refused(mesh: Mesh) -> None:
@@ -99,6 +128,18 @@ def test_two_components_for_one_port_of_a_service_are_refused(second: Any) -> No
     run(lambda: program(81))
     with pytest.raises(pulumi.RunError, match='service is "cart": it must be one whose port 80 CanaryRoute a does not'):
         run(lambda: program(80))
+
+
+def test_two_hosted_components_for_one_port_of_a_service_are_refused() -> None:
+    host = package.Package()
+
+    def construct(name: str, kind: str = "CanaryRoute") -> None:
+        run(lambda: host.construct(name, f"waypoint-lab:index:{kind}", SPLIT))  # each with a monitor of its own
+
+    construct("a")
+    construct("a")  # the update after its preview
+    with pytest.raises(InputPropertiesError, match="one whose port 80 CanaryRoute a does not route as well"):
+        construct("b", "ServiceTraffic")
 
 
 def test_resources_of_a_fault_are_created_after_the_check_of_owners() -> None:

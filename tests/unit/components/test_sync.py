@@ -110,8 +110,9 @@ class Mesh:
         space, kind, name = ([*parts[parts.index("namespaces") + 1 :], "", ""])[:3]
         if kind == "":
             return {"kind": "Namespace", "metadata": {"name": "shop", "labels": self.labels["shop"]}}
-        if kind in ("httproutes", "virtualservices") and not name:
+        if kind in ("httproutes", "grpcroutes", "virtualservices") and not name:
             found = [item for item in self.routes if f"{item['kind'].lower()}s" == kind]
+            found = [item for item in found if item["metadata"]["namespace"] == space]
             # A list names kind and version once.
             items = [{key: value for key, value in item.items() if key not in ("kind", "apiVersion")} for item in found]
             return {"apiVersion": version, "items": items}
@@ -315,6 +316,62 @@ def test_write_for_a_port_waits_until_its_service_has_it(mesh: Mesh) -> None:
 
     with patch.object(waits, "read_api", look):
         write(virtual_service("p", port=9080))
+
+
+def sent(kind: str, *places: tuple[str, int], mirror: tuple[str, int] | None = None) -> dict[str, Any]:
+    """Return a route or rule for Service cart, with backends and a mirror by name and port."""
+    if kind == "HTTPRoute":
+        refs, copied = ([{"name": name, "port": port} for name, port in each] for each in (places, [mirror or ("", 0)]))
+        filters = [{"type": "RequestMirror", "requestMirror": {"backendRef": ref}} for ref in copied if mirror]
+        route = http_route("p", "shop/dev")
+        route["spec"]["rules"] = [{"backendRefs": refs, "filters": filters}]
+        return route
+    rule = virtual_service("p")
+    for field, each in (("route", places), ("mirrors", [mirror] if mirror else [])):
+        hosts = [(f"{name}.shop.svc.cluster.local", port) for name, port in each]
+        rule["spec"]["http"][0][field] = [{"destination": {"host": host, "port": {"number": n}}} for host, n in hosts]
+    return rule
+
+
+@pytest.mark.parametrize("kind", ["HTTPRoute", "VirtualService"])
+@pytest.mark.parametrize(
+    ("places", "mirror", "said"),
+    [
+        ([("cart", 80), ("till", 8080)], None, "Service shop/till has no port 8080; it has 80"),
+        ([("cart", 80)], ("till", 8080), "Service shop/till has no port 8080; it has 80"),
+        ([("cart", 80)], ("tilll", 80), "Service shop/tilll does not exist; correct the name, or create it first"),
+        ([("tilll", 80)], None, "Service shop/tilll does not exist; correct the name, or create it first"),
+    ],
+)
+def test_write_with_a_backend_or_mirror_without_its_port_is_refused_before_it(
+    mesh: Mesh, kind: str, places: list[tuple[str, int]], mirror: tuple[str, int] | None, said: str
+) -> None:
+    assert refused(sent(kind, *places, mirror=mirror)) == f"{kind} shop/p: waited 0.3 s: {said}"
+    assert not [line for line in mesh.commands if line.endswith("/p")]
+
+
+@pytest.mark.parametrize("kind", ["HTTPRoute", "VirtualService"])
+def test_write_with_a_tcp_port_of_a_backend_and_a_mirror_passes(mesh: Mesh, kind: str) -> None:
+    mesh.services["till"]["ports"] = [{"port": 8080, "name": "tcp-web"}]
+    write(sent(kind, ("till", 8080), mirror=("cart", 80)))
+
+
+def test_write_of_a_rule_waits_for_the_port_behind_its_failing_workload(mesh: Mesh) -> None:
+    with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
+        binding = sync.hooks("p", Access(), 0.1, behind=[("till", 8080)])
+    (hook,) = binding.before_create or ()
+    given = pulumi.ResourceHookArgs(urn="u", id="i", name="n", type="t", new_inputs=virtual_service("p"))
+    with pytest.raises(RuntimeError, match=r"Service shop/till has no port 8080; it has 80$"):
+        asyncio.run(hook(given))  # type: ignore[operator, arg-type]
+
+
+def test_creation_of_an_object_that_another_owner_has_is_refused(mesh: Mesh) -> None:
+    mine = policy("cart")
+    mine["metadata"]["annotations"] = {owners.OWNER: "shop/dev"}
+    said = "AuthorizationPolicy shop/p: it exists already, and is not of this stack; delete it, or choose another name"
+    assert refused(mine, old=None, limit=60) == said
+    mesh.written = [{"metadata": {"annotations": {owners.OWNER: "shop/dev"}}}, mesh.status(2, ACCEPTED)]
+    write(mine, old=None)
 
 
 def test_write_that_envoy_rejects_fails_with_its_message(mesh: Mesh) -> None:

@@ -6,6 +6,7 @@ import pulumi
 import pytest
 
 from components import FailClosed, L7Policy, Waypoint
+from components._internal.owners import OWNER
 from tests.unit.components.recording import Recording, run
 
 
@@ -14,11 +15,30 @@ def waypoint(**args: Any) -> Recording:
 
 
 def test_waypoint_gateway_listens_for_hbone_of_all_namespaces() -> None:
-    gateway = waypoint().inputs("w-gateway")
-    assert gateway["metadata"]["annotations"] == {"pulumi.com/waitFor": "condition=Programmed"}
+    record = waypoint()
+    gateway = record.inputs("w-gateway")
+    # A Gateway of an earlier version gets no annotation, which would replace its Pods.
+    assert record.requests["w-gateway"].ignoreChanges == [f'metadata.annotations["{OWNER}"]']
+    assert gateway["metadata"]["annotations"] == {
+        "pulumi.com/waitFor": "condition=Programmed",
+        OWNER: "waypoint-lab/test",
+    }
     (listener,) = gateway["spec"]["listeners"]
     assert (listener["port"], listener["protocol"]) == (15008, "HBONE")
     assert listener["allowedRoutes"] == {"namespaces": {"from": "All"}}
+
+
+def test_policies_and_the_access_log_name_their_stack() -> None:
+    given: Any = {"namespace": "shop"}
+
+    def program() -> None:
+        Waypoint("w", {**given, "access_log": True})
+        L7Policy("get", {**given, "services": ["cart"], "rules": [{"methods": ["GET"]}]})
+        FailClosed("closed", {**given, "labels": {"app": "cart"}})
+
+    record = run(program)
+    for name in ("w-access-log", "get-policy", "closed-policy"):
+        assert record.inputs(name)["metadata"]["annotations"] == {OWNER: "waypoint-lab/test"}
 
 
 def test_waypoint_enrolls_a_namespace_by_its_label_alone() -> None:
