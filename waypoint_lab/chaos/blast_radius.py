@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
@@ -82,32 +83,29 @@ def obstacles(config: LabConfig) -> list[str]:
     if service["metadata"].get("labels", {}).get("istio.io/use-waypoint") == "none":
         found.append(f"Service {config.app.service} bypasses the waypoint by its label istio.io/use-waypoint: none")
     routes = kubectl.items(config.target, "httproutes.gateway.networking.k8s.io", *inside)
-    found += [f"HTTPRoute {name} on the Service hides it" for name in shadows(config, routes)]
+    found += [f"HTTPRoute {name} on the Service hides it" for name in others(config, routes)]
     rules = kubectl.items(config.target, "virtualservices.networking.istio.io", *inside)
-    return found + [f"VirtualService {name} has the same host and may hide it" for name in rivals(config, rules)]
+    return found + [f"VirtualService {name} has the same host and may hide it" for name in others(config, rules)]
 
 
-def shadows(config: LabConfig, routes: list[Object]) -> list[str]:
-    """Return the HTTPRoutes of the Service, except the stack's own, which the next update removes."""
-    own = "" if not config.uses_virtual_service else config.app.service
+def others(config: LabConfig, items: list[Object]) -> list[str]:
+    """Return the HTTPRoutes and VirtualServices that route the Service's port.
+
+    Except the stack's own VirtualServices, and its own HTTPRoute where the next update removes that.
+    """
+    from components._internal import owners  # it imports the Pulumi SDK; only `lab chaos` pays for that
+
+    app = config.app
+    own = {("VirtualService", f"{app.service}-{end}") for end in ("fault", "traffic")}
+    own |= {("HTTPRoute", app.service)} if config.uses_virtual_service else set()
     return [
-        route["metadata"]["name"]
-        for route in routes
-        for parent in route["spec"].get("parentRefs", [])
-        if parent.get("kind") == "Service" and parent.get("name") == config.app.service
-        if route["metadata"]["name"] != own
-    ]
-
-
-def rivals(config: LabConfig, rules: list[Object]) -> list[str]:
-    """Return the VirtualServices with the Service's host that are not the stack's."""
-    own = {f"{config.app.service}-fault", f"{config.app.service}-traffic"}
-    hosts = {config.app.service, f"{config.app.service}.{config.app.namespace}"}
-    hosts.add(f"{config.app.service}.{config.app.namespace}.svc.cluster.local")
-    return [
-        rule["metadata"]["name"]
-        for rule in rules
-        if rule["metadata"]["name"] not in own and hosts & set(rule["spec"].get("hosts", []))
+        item["metadata"]["name"]
+        for item in items
+        if (item["kind"], item["metadata"]["name"]) not in own
+        if any(
+            fnmatchcase(app.service, name) and port in (0, app.port)
+            for name, port in owners.bound_ports(item, app.namespace)
+        )
     ]
 
 

@@ -1,31 +1,31 @@
 """Send measured requests from the client's own Pod, by `kubectl exec`, and read the answers."""
 
 import json
+import os
 import queue
 import re
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from waypoint_lab import kubectl
 from waypoint_lab.config.app_models import PodClient
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.config.types import Ranges, within
 from waypoint_lab.errors import ProbeError
 from waypoint_lab.measure import probe_pod
+from waypoint_lab.measure.answer import Answer as Answer
 from waypoint_lab.measure.request import WORKERS as WORKERS
 from waypoint_lab.measure.request import Endpoint as Endpoint
 from waypoint_lab.measure.request import Group as Group
-from waypoint_lab.measure.request import task
+from waypoint_lab.measure.request import limit_seconds, task
 
 SCRIPT = Path(__file__).with_name("client_script.py").read_text()
 # The program is the first line of standard input, so that the end of the input can stop it.
 COMMAND = ("python3", "-u", "-c", "import sys; exec(eval(sys.stdin.readline()))")
-REQUEST_SECONDS = 15.0
 _NO_PYTHON = re.compile(r"python3.*(not found|no such file)", re.IGNORECASE)  # as container runtimes say it
 PROBE_SECONDS = 120.0
 SILENT_SECONDS = 15.0  # the Pod prints a line every second
@@ -33,40 +33,11 @@ END_SECONDS = 30.0
 LOAD_MARGIN_SECONDS = 120.0  # for the waits after an update
 
 
-class Answer(NamedTuple):
-    """One answer, as the client script prints it.
-
-    `status` is 0 and `error` the reason if no answer came. `identity` identifies the backend. `seconds` is the latency,
-    `at` the start of its round in seconds since 1970 by the Pod's clock, `group` the number of its group. `success` are
-    the statuses that count as success.
-    """
-
-    status: int
-    identity: str = ""
-    proxied: bool = True
-    seconds: float = 0.0
-    error: str = ""
-    reconnected: bool = False
-    at: float = 0.0
-    group: int = 0
-    success: Ranges = ((200, 399),)
-
-    @property
-    def succeeded(self) -> bool:
-        """True for a status that counts as success."""
-        return within(self.status, self.success)
-
-    @property
-    def outcome(self) -> str:
-        """The status as text, or the reason why no answer came."""
-        return str(self.status) if self.status else self.error
-
-
 class Client:
     """A running client script. As a context manager it ends the requests at once on exit."""
 
     def __init__(
-        self, config: LabConfig, groups: Sequence[Group], seconds: float, request_seconds: float = REQUEST_SECONDS
+        self, config: LabConfig, groups: Sequence[Group], seconds: float, request_seconds: float | None = None
     ) -> None:
         """Start sending.
 
@@ -74,11 +45,12 @@ class Client:
             config: The application and the client's workload.
             groups: The requests, one group after the other.
             seconds: Limit of all groups together.
-            request_seconds: Limit of one request.
+            request_seconds: Limit of one request; None means one that leaves a declared delay its time.
 
         Raises:
             KubectlError: kubectl is missing.
         """
+        request_seconds = request_seconds or limit_seconds(config)
         spec = {"groups": [task(config, one) for one in groups], "seconds": seconds}
         spec |= {"request_seconds": request_seconds}
         self._success = config.app.request.success_ranges
@@ -92,7 +64,7 @@ class Client:
         self._process = kubectl.start(config.target, "exec", "-i", *where, "--", *COMMAND)
         assert self._process.stdin
         with suppress(BrokenPipeError):
-            self._process.stdin.write(repr(f"SPEC = {spec!r}\n{SCRIPT}") + "\n")
+            self._process.stdin.write(ascii(f"SPEC = {spec!r}\n{SCRIPT}") + "\n")
             self._process.stdin.flush()
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read_lines, daemon=True)
@@ -140,7 +112,7 @@ class Client:
         """Return the error of a script that ended too early, with kubectl's message."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
-        self._process.kill()
+        self._kill()
         assert self._process.stderr
         said = self._process.stderr.read().strip()
         last = (said.splitlines() or ["the client script ended too early"])[-1]
@@ -148,6 +120,12 @@ class Client:
         if _NO_PYTHON.search(said):
             text = f"{self._where}: it has no python3; set app.client to a workload that has, or to kind: pod"
         return ProbeError(text)
+
+    def _kill(self) -> None:
+        """Kill kubectl and all that it has started: where it is a wrapper, its children keep the streams open."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # its session is its own
+        self._process.wait()
 
     def rest(self) -> list[tuple[Answer, ...]]:
         """Return all remaining rounds. Raises ProbeError as `read` does."""
@@ -174,8 +152,7 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         """End the requests at once: a rollback may wait for this. The Pod's side ends with the connection."""
-        self._process.kill()
-        self._process.wait()
+        self._kill()
         self._reader.join()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             with suppress(OSError):

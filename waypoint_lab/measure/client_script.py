@@ -23,22 +23,40 @@ REOPENED = ("RemoteDisconnected", "BrokenPipeError", "ConnectionResetError")
 
 def identity(answer, body, source):
     """Return the value that identifies the backend: the one of a header, or the one in a JSON body."""
-    if "header" in source:
-        return answer.getheader(source["header"]) or "none"
-    return in_json(body, source["json"])
+    if "header" not in source:
+        return in_json(body, source["json"])
+    value = answer.getheader(source["header"]) or "none"
+    try:
+        return value.encode("latin-1").decode()  # http.client reads headers as Latin-1
+    except UnicodeDecodeError:
+        return value
+
+
+def item(value, key):
+    """Return the item of a JSON object, or of a list by its index. Raises LookupError where it is missing."""
+    if isinstance(value, dict):
+        return value[key]
+    if isinstance(value, list):
+        return value[int(key)]
+    raise TypeError(type(value).__name__)
 
 
 def in_json(body, path):
-    """Return the text at `path` (keys and indexes) in a JSON body; the last part may be missing: "none"."""
+    """Return the text at `path` (keys and indexes) in a JSON body; the last two parts may be missing: "none"."""
     try:
         value = json.loads(body)
         for key in path[:-2]:
-            value = value[key]
+            value = item(value, key)
         for key in path[-2:]:
-            value = (value or {}).get(key)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            try:
+                value = item(value, key) if value else None
+            except LookupError:
+                value = None
+    except (ValueError, LookupError, TypeError):
         return "unknown"
-    return str(value or "none")
+    if value in (None, "", [], {}):
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def ask(connection, endpoint, limit):
@@ -53,10 +71,11 @@ def ask(connection, endpoint, limit):
         connection.timeout = limit
         if connection.sock:
             connection.sock.settimeout(limit)
-        connection.request(endpoint["method"], endpoint["path"], headers=headers)
+        encoded = {name: value.encode() for name, value in headers.items()}  # Envoy compares UTF-8
+        connection.request(endpoint["method"], endpoint["path"], headers=encoded)
         answer = connection.getresponse()
         body = answer.read()
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: text that cannot be sent
         connection.close()
         return [0, "", False, time.monotonic() - began, type(error).__name__]
     seconds = time.monotonic() - began

@@ -186,6 +186,6 @@ def explained(error: KubectlError, namespace: str) -> KubectlError:
     if REFUSED not in str(error):
         return error
     return KubectlError(
-        f"waypoints of namespace {namespace}: their counters cannot be read ({error}); grant `list` on pods and "
-        f"`create` on pods/exec there"
+        f"waypoints of namespace {namespace}: their counters cannot be read ({error}); grant `get` and `list` on "
+        f"pods and `create` on pods/exec there"
     )

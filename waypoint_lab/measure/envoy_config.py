@@ -18,6 +18,7 @@ from waypoint_lab.measure.client import WORKERS, Endpoint, Group, send
 from waypoint_lab.measure.envoy_routes import (
     affinity_cookie,
     connection_manager,
+    has_policy,
     header_matches,
     is_affinity,
     narrow,
@@ -25,13 +26,15 @@ from waypoint_lab.measure.envoy_routes import (
     serving,
     weights,
 )
+from waypoint_lab.measure.request import merged
+from waypoint_lab.stages.fault_outcomes import retried
 from waypoint_lab.waiting import wait as wait_until
 
 LIMIT_SECONDS = 30.0
 DUMP_SECONDS = 20.0
 POLL_SECONDS = 0.1
 DECLARED = "the declared configuration"  # the expected state, in errors
-FAULT, RBAC = "envoy.filters.http.fault", "envoy.filters.http.rbac"
+FAULT = "envoy.filters.http.fault"
 
 
 def problem(config: LabConfig, manager: Object | None) -> str:
@@ -49,20 +52,13 @@ def problem(config: LabConfig, manager: Object | None) -> str:
         return why
     if config.fault.header_pair and plain.get("typed_per_filter_config", {}).get(FAULT):
         return "the waypoint's fault is not limited to its header"
-    if _has_policy(config, manager) != config.stages.l7_policy:
+    if has_policy(manager, config.l7_policy_name) != config.stages.l7_policy:
         return f"the waypoint {'lacks' if config.stages.l7_policy else 'has'} the policy {config.l7_policy_name}"
     policy = hit.get("route", {}).get("retry_policy", {})
     retries = policy.get("num_retries", 1) if "5xx" in policy.get("retry_on", "") else 0
-    if retries != (config.retries.attempts if config.stages.retries else 0):
+    if retries != (config.retries.attempts if retried(config) else 0):
         return f"the waypoint retries {retries} times on 5xx"
     return ""
-
-
-def _has_policy(config: LabConfig, manager: Object) -> bool:
-    """Check that the waypoint has the policy of stage `l7Policy`; the Service may have policies of its users, too."""
-    filters = [item.get("typed_config", {}) for item in manager.get("http_filters", []) if item["name"] == RBAC]
-    rules = [name for item in filters for name in item.get("rules", {}).get("policies", {})]
-    return any(f"-policy[{config.l7_policy_name}]-" in name for name in rules)
 
 
 def _served(
@@ -76,7 +72,7 @@ def _served(
     method, path, more = request.method, request.path, dict(headers or {})
     if cohort:
         method, path, more = cohort.request(method, path)
-    return serving(routes, {**request.headers, **more}, method, path)
+    return serving(routes, merged(config, more), method, path)
 
 
 def _wrong_shares(config: LabConfig, plain: Object, routes: list[Object]) -> str:
@@ -238,7 +234,8 @@ def wait_for_traffic(config: LabConfig, limit_seconds: float = LIMIT_SECONDS) ->
         (answers,) = send(config, [Group((endpoint,), rounds=WORKERS, fresh_workers=WORKERS)])
         right = [one for one in answers if one.status and one.proxied == wanted]
         if not answers or len(right) < len(answers):
-            return f"{len(answers) - len(right)} of {len(answers)} requests did not"
+            seen = ", ".join(sorted({one.outcome for one in answers if one not in right})) or "none was sent"
+            return f"{len(answers) - len(right)} of {len(answers)} requests did not ({seen})"
         if not idle:
             return ""
         taken = +access_log.totals(access_log.answers(config, agent, len(answers), began))

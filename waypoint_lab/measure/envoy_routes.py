@@ -7,6 +7,8 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.kubectl import Object
 from waypoint_lab.stages.expectations import COOKIE
 
+RBAC = "envoy.filters.http.rbac"
+
 
 def connection_manager(dump: Object, config: LabConfig) -> Object | None:
     """Return the HTTP connection manager of the Service's own port in a waypoint's config dump; None if it has none."""
@@ -20,6 +22,13 @@ def connection_manager(dump: Object, config: LabConfig) -> Object | None:
                     if typed.get("route_config", {}).get("name", "").startswith(name):
                         return typed
     return None
+
+
+def has_policy(manager: Object, policy: str) -> bool:
+    """Check that a connection manager has the rules of an AuthorizationPolicy, beside those of others."""
+    filters = [item.get("typed_config", {}) for item in manager.get("http_filters", []) if item["name"] == RBAC]
+    rules = [name for item in filters for name in item.get("rules", {}).get("policies", {})]
+    return any(f"-policy[{policy}]-" in name for name in rules)
 
 
 def weights(route: Object) -> dict[str, float]:

@@ -2,12 +2,13 @@
 
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from waypoint_lab.config.settings import PROJECT, PROMOTION, SKIP_GATE, LabConfig
-from waypoint_lab.config.traffic_models import GateSettings, PrometheusSettings
+from waypoint_lab.config.traffic_models import GateSettings, PrometheusSettings, digest
 from waypoint_lab.config.weights import shown
 from waypoint_lab.errors import GateError, KubectlError, NotSyncedError, ProbeError
 from waypoint_lab.measure import envoy_config, prometheus, traffic
@@ -30,7 +31,7 @@ def wanted() -> bool:
 
 def _judged_by_promotion(config: LabConfig) -> bool:
     """Return True where a promotion judges the requests of users after this update, and pauses if they are too few."""
-    return "traffic" in config.canary.evidence and bool(os.environ.get(PROMOTION))
+    return bool({"traffic", "prometheus"} & {*config.canary.evidence} and os.environ.get(PROMOTION))
 
 
 def record(config: LabConfig) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def record(config: LabConfig) -> dict[str, Any]:
         return {}
     return {
         "weight": shown(config.canary.weight),
-        "cohort": str(config.canary_cohort or ""),
+        "cohort": digest(str(config.canary_cohort)) if config.canary_cohort else "",
         "gate": config.canary.gate.document(),
     }
 
@@ -222,16 +223,19 @@ def check(config: LabConfig) -> None:
     """
     gate, where = config.canary.gate, f"{PROJECT}:canary.gate"
     assert gate
+    later = _judged_by_promotion(config)
     try:
         envoy_config.wait(config)
+        began = time.monotonic()
         found: list[str] = []
         if "probe" in config.canary.evidence:
             envoy_config.wait_for_traffic(config)
             group = Group(rounds=_sample(gate, config.canary.weight / 100))
             found += failures(config, gate, send(config, [group], seconds=gate.seconds)[0])
-        if "traffic" in config.canary.evidence and not found and not _judged_by_promotion(config):
+        if "traffic" in config.canary.evidence and not found and not later:
             found += traffic_failures(config, gate)
-        if gate.prometheus and not found:
+        if gate.prometheus and not found and not later:
+            prometheus.wait_for_window(config, gate.prometheus, record(config), began)
             found += prometheus_failures(gate, gate.prometheus)
     except (ProbeError, KubectlError, NotSyncedError) as error:
         raise GateError(f"{where}: not measured, and no data is not a pass: {error}") from None

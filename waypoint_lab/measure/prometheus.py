@@ -2,8 +2,13 @@
 
 import json
 import math
+import time
 import urllib.parse
+from collections.abc import Mapping
 
+from waypoint_lab import kubectl
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.traffic_models import PrometheusSettings
 from waypoint_lab.errors import LabError
 from waypoint_lab.measure.http_answer import NoAnswerError, ask, place
 
@@ -20,7 +25,7 @@ class NoDataError(PrometheusError):
 
 
 def number(url: str, query: str, seconds: float = ANSWER_SECONDS) -> float:
-    """Return the one finite number that an instant query gives.
+    """Return the one finite number that an instant query gives, in 12 digits.
 
     Args:
         url: Base address of the server.
@@ -55,7 +60,28 @@ def number(url: str, query: str, seconds: float = ANSWER_SECONDS) -> float:
         raise PrometheusError(f"{query!r} gives {len(numbers)} numbers: it must give one, as sum() does")
     if not math.isfinite(numbers[0]):
         raise NoDataError(f"{where} has {numbers[0]} for {query!r}, which is not a number")
-    return numbers[0]
+    return float(f"{numbers[0]:.12g}")  # 100 * a / a is 100.00000000000001 for some a
+
+
+def wait_for_window(config: LabConfig, source: PrometheusSettings, record: Mapping[str, object], since: float) -> None:
+    """Wait until the queries look back on no other weight. Do not wait where the weight has not changed.
+
+    Args:
+        config: The stack's config.
+        source: The Prometheus.
+        record: The record of the pass that is measured.
+        since: Time of the weight, by `time.monotonic`.
+
+    Raises:
+        KubectlError: The record of the last pass cannot be read.
+    """
+    if not config.canary.weight and not config.canary_cohort:
+        return
+    name, path = f"{config.app.service}-gate", "jsonpath={.metadata.annotations['waypoint-lab/passed']}"
+    options = "--namespace", config.app.namespace, "--ignore-not-found", "--output", path
+    last = json.loads(kubectl.run(config.target, "get", "configmap", name, *options) or "{}")
+    if any(last.get(key) != record.get(key) for key in ("weight", "cohort")):
+        time.sleep(max(0.0, since + source.window_seconds - time.monotonic()))
 
 
 def _error_of(body: bytes) -> str:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 from waypoint_lab.config.app_models import HeaderIdentify, Identify, JsonIdentify
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.stages.fault_outcomes import longest_seconds
 
 AGENT = "waypoint-lab"  # user agent, which identifies these requests in an access log
 WORKERS = 8
 MOST_ROUNDS = 10_000_000
+REQUEST_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -49,20 +51,38 @@ def agent() -> str:
 def _identity(identify: Identify, user_agent: str) -> dict[str, object]:
     """Return the property that identifies a backend, as the client script takes it."""
     if isinstance(identify, JsonIdentify):
-        return {"json": [int(key) if key.isdigit() else key for key in identify.path.split(".")]}
+        return {"json": identify.path.split(".")}
     return {"header": identify.name} if isinstance(identify, HeaderIdentify) else {"agent": user_agent}
+
+
+def limit_seconds(config: LabConfig) -> float:
+    """Return the limit of one request, in which a declared delay, or retries, have their time, too."""
+    return REQUEST_SECONDS + longest_seconds(config)
+
+
+def merged(config: LabConfig, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of the application's request with more of them, by names in lower case.
+
+    Its cookies are kept beside another one, as browsers send them. Only a whole header `cookie`, which a fault or a
+    cohort compares, replaces them.
+    """
+    own, given = ({name.lower(): value for name, value in some.items()} for some in (config.app.request.headers, more))
+    cohorts = [*config.app.cohorts.values(), *filter(None, [config.canary.cohort])]
+    whole = [config.fault.header_pair, *((one.header.lower(), one.value) for one in cohorts)]
+    if "cookie" in own and "cookie" in given and ("cookie", given["cookie"]) not in whole:
+        given["cookie"] = f"{own['cookie']}; {given['cookie']}"
+    return {**own, **given}
 
 
 def _endpoint(config: LabConfig, one: Endpoint) -> dict[str, object]:
     request = config.app.request
-    given = {name.lower(): value for name, value in {**request.headers, **one.headers}.items()}
     own_agent = "user-agent" in one.headers
     return {
         "host": f"{one.service or config.app.service}.{config.app.namespace}",
         "port": config.app.port,
         "method": one.method or request.method,
         "path": one.path or request.path,
-        "headers": {"user-agent": AGENT, **given},
+        "headers": {"user-agent": AGENT, **merged(config, one.headers)},
         "identity": _identity(config.app.identify, "" if own_agent else agent()),
     }
 

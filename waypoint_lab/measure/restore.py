@@ -5,12 +5,11 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from waypoint_lab.config.stack_file import write
 from waypoint_lab.errors import LabError, RestoreError
@@ -18,6 +17,7 @@ from waypoint_lab.pulumi_cli import PulumiStack, pulumi
 from waypoint_lab.signals import SIGNALS, handled, ignored, interrupt
 
 FOLDER, SUFFIX = ".lab-history", ".before.json"
+_SALT = re.compile(r"^encryptionsalt:.*\n?", re.MULTILINE)
 TRIES = 5  # the API server may not answer for a moment
 Report = Callable[[str], None]
 
@@ -84,7 +84,7 @@ def restored(stack: PulumiStack, report: Report) -> Iterator[None]:
         with handled(interrupt, SIGNALS):
             yield
             # The file alone does not say it: the update that turns all stages off may have failed.
-            ended = stack.applied == file.read_bytes() and not stack.masked_config().stages.on
+            ended = stack.applied == file.read_bytes() and not stack.config().stages.on
     except LabError as error:
         failed = str(error)
         raise
@@ -92,7 +92,7 @@ def restored(stack: PulumiStack, report: Report) -> Iterator[None]:
         with ignored():
             file.write_bytes(before)
             try:
-                if not (ended and not stack.masked_config().stages.on):
+                if not (ended and not stack.config().stages.on):
                     _restore_resources(stack)
             except RestoreError:
                 if failed:
@@ -145,12 +145,11 @@ def forget_lost_salt(stack: PulumiStack) -> None:
     A file with a secret is not changed, and Pulumi reports the problem.
     """
     text = stack.file.read_text() if stack.file.exists() else ""
-    document = yaml.safe_load(text) if text else None
-    if not isinstance(document, dict) or "encryptionsalt" not in document or "secure:" in text:
+    without = _SALT.sub("", text)
+    if without == text or "secure:" in text:
         return
     if not any(known["name"] == stack.name for known in json.loads(pulumi(stack.folder, "stack", "ls", "--json"))):
-        del document["encryptionsalt"]
-        stack.file.write_text(yaml.safe_dump(document, sort_keys=False))
+        stack.file.write_text(without)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Measure traffic and judge it against the expectations of a config."""
 
+import math
 import statistics as numbers
 import time
 from collections import Counter
@@ -10,9 +11,10 @@ from typing import Any
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.measure import access_log, envoy_config
 from waypoint_lab.measure.attribution import check_identities, send
-from waypoint_lab.measure.client import WORKERS, Answer, Endpoint, Group
+from waypoint_lab.measure.client import PROBE_SECONDS, WORKERS, Answer, Endpoint, Group
 from waypoint_lab.measure.statistics import binomial_interval, median_interval, quantiles
 from waypoint_lab.stages.expectations import CONFIDENCE, WITH_COOKIE, least_requests
+from waypoint_lab.stages.fault_outcomes import longest_seconds
 from waypoint_lab.stages.table import Expect, Measure
 
 Requests = tuple[str, str, tuple[tuple[str, str], ...]]  # method, path and headers
@@ -31,8 +33,9 @@ class Verdict(StrEnum):
 class Measurement:
     """One expectation and the traffic that was measured.
 
-    `declared`, `measured` and `interval` are shares (0 to 1), or medians in seconds. `why` is empty where it passed.
-    `latency` has the quantiles of all answers, in seconds, by name such as `p99`.
+    `declared`, `measured` and `interval` are shares (0 to 1), or medians in seconds. Of a range of shares, `declared`
+    is the least, and `what` names the most. `why` is empty where it passed. `latency` has the quantiles of all answers,
+    in seconds, by name such as `p99`.
     """
 
     what: str
@@ -113,13 +116,15 @@ def _verdict(wrong: str, inconclusive: str) -> Verdict:
 def _judge_share(expect: Expect, observed: Counter[str], inconclusive: str) -> Measurement:
     """Judge a share. `inconclusive` is the reason why the sample cannot pass, empty if it can."""
     hits = sum(count for value, count in observed.items() if expect.met_by(value))
-    requests, share = observed.total(), expect.share
+    requests, share, most = observed.total(), expect.share, max(expect.share, expect.most)
+    stated = f"{share:.2%} to {most:.2%}" if most > share else f"{share:.2%}"
     interval = binomial_interval(hits, requests, CONFIDENCE)
     # A share of all or nothing has no spread: a single exception is one too many.
-    holds = hits == round(share * requests) if share in (0.0, 1.0) else interval.holds(share)
+    whole = share == most and share in (0.0, 1.0)
+    holds = hits == round(share * requests) if whole else interval.low <= most and share <= interval.high
     others = [f"{value}: {count}" for value, count in observed.most_common() if not expect.met_by(value)]
     rest = f" ({', '.join(others)})" if share == 1.0 and others else ""
-    wrong = "" if holds else f"declared {share:.2%}, measured {hits} of {requests}{rest}"
+    wrong = "" if holds else f"declared {stated}, measured {hits} of {requests}{rest}"
     if 0 < share < 1 and hits in (0, requests):
         # The sample does not distinguish the declared share from 0, or from 1.
         least = f"at least {least_requests(share)} requests are needed"
@@ -174,6 +179,12 @@ def _workers(config: LabConfig) -> int:
     return DELAYED_WORKERS if config.stages.delay else WORKERS
 
 
+def _limit_seconds(config: LabConfig, groups: list[Group]) -> float:
+    """Return the limit of a probe, in which delays and retries have their time, too."""
+    turns = sum(math.ceil(one.rounds / one.workers) for one in groups)
+    return PROBE_SECONDS + turns * longest_seconds(config)
+
+
 def _endpoint(expect: Expect) -> Requests:
     """Return the requests that an expectation needs."""
     return expect.method, expect.path, (expect.header,) if expect.header else ()
@@ -194,7 +205,7 @@ def _by_answers(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measur
         )
         for (method, path, headers), count in rounds.items()
     ]
-    answers = dict(zip(rounds, send(config, groups), strict=True))
+    answers = dict(zip(rounds, send(config, groups, _limit_seconds(config, groups)), strict=True))
     kinds = dict.fromkeys(_endpoint(one) for one in expects if one.measure is Measure.IDENTITY)
     check_identities(config, [answer for kind in kinds for answer in answers[kind]])
     return {one: _with_latency(judge(one, answers[_endpoint(one)]), answers[_endpoint(one)]) for one in expects}
@@ -210,7 +221,8 @@ def _by_log(config: LabConfig, expects: list[Expect]) -> dict[Expect, Measuremen
     method, path, headers = _endpoint(expects[0])
     endpoint = Endpoint(method=method, path=path, headers={**dict(headers), "user-agent": agent})
     rounds = max(one.requests for one in expects)
-    (answers,) = send(config, [Group((endpoint,), rounds=rounds, workers=workers, fresh_workers=workers)])
+    groups = [Group((endpoint,), rounds=rounds, workers=workers, fresh_workers=workers)]
+    (answers,) = send(config, groups, _limit_seconds(config, groups))
     logged = access_log.answers(config, agent, len(answers), began)
     taken = access_log.totals(logged)
     found = {

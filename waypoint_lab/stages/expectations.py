@@ -7,13 +7,21 @@ from enum import StrEnum
 from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.types import Ranges, within
+from waypoint_lab.stages.fault_outcomes import (
+    SLACK_SECONDS,
+    canary_share,
+    failing,
+    never_in_time,
+    out_of_time,
+    retried,
+)
 
 CONFIDENCE = 0.9999  # a run judges about ten such shares: at 99 % one run in ten would fail by chance
 MOST_REQUESTS = 20_000  # for one share; a share that needs more is inconclusive
 SHARE_REQUESTS = 3000  # tells 20 % from 25 % at 99.99 % confidence in more than 99 of 100 runs
 ALL_REQUESTS = 500  # for a share of 0 or 1
 DELAY_REQUESTS = 60  # each takes seconds
-DELAY_SLACK_SECONDS = 0.5  # latency beyond the injected delay; of other requests it is below the delay
+DELAYED_SHARE_REQUESTS = 400  # with a delay on each answer a large sample would take minutes
 COOKIE = "waypoint-lab-backend"  # of session affinity
 WITH_COOKIE = ("cookie", COOKIE)  # stands for the rollout's own cookie, whose value only the waypoint knows
 
@@ -33,8 +41,8 @@ class Measure(StrEnum):
 class Expect:
     """One expectation.
 
-    Of `requests` requests of this kind, the share `share` (0 to 1) must have `value`; for SECONDS the median must lie
-    between `low` and `high`.
+    Of `requests` requests of this kind, the share `share` (0 to 1) must have `value`, or with `most`, a share from
+    `share` to `most`; for SECONDS the median must lie between `low` and `high`.
     """
 
     what: str
@@ -49,6 +57,7 @@ class Expect:
     through: str = ""  # the waypoint whose answers are measured, for ANSWERED
     path: str = ""  # empty means the application's own
     success: Ranges = ()  # the statuses that are met in place of `value`
+    most: float = 0.0  # above `share` where no single share is known
 
     def met_by(self, value: str) -> bool:
         """Return True for an observed value that the expectation is about."""
@@ -59,35 +68,6 @@ class Expect:
 
 def _success(config: LabConfig) -> Ranges:
     return config.app.request.success_ranges
-
-
-def _hit(config: LabConfig, header: tuple[str, str] | None) -> bool:
-    """Check that the fault can hit requests with this header."""
-    wanted = config.fault.header_pair
-    return wanted is None or (header is not None and (wanted[0].lower(), wanted[1]) == (header[0].lower(), header[1]))
-
-
-def _never_in_time(config: LabConfig) -> bool:
-    """Check that each try times out: only a delay behind the router counts towards its limit."""
-    slow = config.stages.delay and config.fault.delay.seconds >= config.retries.per_try_seconds
-    return slow and config.stages.retries and config.fault.at == "upstream"
-
-
-def _failing(config: LabConfig, header: tuple[str, str] | None = None) -> float:
-    """Return the share of failures (0 to 1) among the requests that the fault can hit."""
-    if not config.stages.abort or not _hit(config, header):
-        return 0.0
-    share = config.fault.abort.percent / 100
-    if config.fault.at == "waypoint":
-        return share
-    if config.stages.retries and config.fault.abort.status >= 500:
-        share **= config.retries.attempts + 1  # `attempts` are retries: three of them make four tries
-    # A failing workload stands in front of the baseline only; the canary's share does not pass it.
-    return share * (1 - _canary_share(config))
-
-
-def _canary_share(config: LabConfig) -> float:
-    return config.canary.weight / 100 if config.stages.canary else 0.0
 
 
 def waypoint(config: LabConfig) -> tuple[Expect, ...]:
@@ -141,11 +121,10 @@ def least_requests(share: float) -> int:
 
 
 def _sample(config: LabConfig, share: float) -> int:
-    if not 0 < share < 1:
-        return ALL_REQUESTS
+    split = 0 < share < 1
     if config.stages.delay:
-        return 400  # with a delay on each answer a large sample would take minutes
-    return min(max(SHARE_REQUESTS, least_requests(share)), MOST_REQUESTS)
+        return DELAYED_SHARE_REQUESTS if split else DELAY_REQUESTS
+    return ALL_REQUESTS if not split else min(max(SHARE_REQUESTS, least_requests(share)), MOST_REQUESTS)
 
 
 def _share(share: float) -> float:
@@ -154,24 +133,28 @@ def _share(share: float) -> float:
 
 
 def _shares(config: LabConfig, what: str) -> tuple[Expect, ...]:
-    if _never_in_time(config):
+    if never_in_time(config):
         return ()
-    weight, failing = _canary_share(config), _failing(config)
+    weight, (least, most) = canary_share(config), failing(config)
     # The waypoint's own abort hits both backends, a failing workload only the baseline.
-    canary = _share(weight * (1 - failing) if config.fault.at == "waypoint" else weight)
-    baseline = _share(1 - failing - canary)
-    return tuple(
-        Expect(f"{what} to the {role}", Measure.IDENTITY, identity, share, requests=_sample(config, share))
-        for role, identity, share in (
-            ("canary", config.app.identify.value("canary"), canary),
-            ("baseline", config.app.identify.value("baseline"), baseline),
-        )
-    )
+    canary = _share(weight * (1 - least) if config.fault.at == "waypoint" else weight)
+    shares = {"canary": (canary, canary), "baseline": (_share(1 - most - canary), _share(1 - least - canary))}
+    found = []
+    for role, (low, high) in shares.items():
+        value, requests = config.app.identify.value(role), _sample(config, low)
+        found.append(_ranged(Expect(f"{what} to the {role}", Measure.IDENTITY, value, low, requests=requests), high))
+    return tuple(found)
+
+
+def _ranged(expect: Expect, most: float) -> Expect:
+    """Return the expectation of a share up to `most`, which its text names where it is more than the least share."""
+    return replace(expect, what=f"{expect.what}, up to {100 * most:g} %", most=most) if most > expect.share else expect
 
 
 def _no_failures(config: LabConfig) -> tuple[Expect, ...]:
-    faulty = config.stages.abort or _never_in_time(config)
-    return () if faulty else (Expect("no failures", Measure.STATUS, success=_success(config)),)
+    if config.stages.abort or never_in_time(config):
+        return ()
+    return (Expect("no failures", Measure.STATUS, success=_success(config), requests=_sample(config, 1)),)
 
 
 def canary(config: LabConfig) -> tuple[Expect, ...]:
@@ -201,7 +184,7 @@ def premium(config: LabConfig) -> tuple[Expect, ...]:
 def _cohort(config: LabConfig, cohort: CohortSettings, backend: str) -> Expect:
     method, path, headers = cohort.request(config.app.request.method, config.app.request.path)
     header, what = next(iter(headers.items()), None), f"{cohort.value or cohort} to {backend}"
-    share = 1.0 if config.fault.at == "upstream" else _share(1 - _failing(config, header))
+    share = 1.0 if config.fault.at == "upstream" else _share(1 - failing(config, header)[0])
     requests, identity = _sample(config, share), config.app.identify.value(backend)
     return Expect(what, Measure.IDENTITY, identity, share, method, header, requests, path=path)
 
@@ -209,12 +192,14 @@ def _cohort(config: LabConfig, cohort: CohortSettings, backend: str) -> Expect:
 def delay(config: LabConfig) -> tuple[Expect, ...]:
     """Return the expectations of stage `delay`: latency and success of requests with and without the delay."""
     stages, upstream = config.stages, config.fault.at == "upstream"
-    if _never_in_time(config) or (stages.abort and stages.retries and upstream):
+    if never_in_time(config):
+        return failures(config)
+    if stages.abort and retried(config) and upstream:
         return ()
     low, header = config.fault.delay.seconds, config.fault.header_pair
     pairs: list[tuple[Expect, Expect]] = []  # of the delayed requests, and of others
-    if not (upstream and _canary_share(config)):  # else only the baseline is delayed: the median depends on the weight
-        most, least = low + DELAY_SLACK_SECONDS, min(DELAY_SLACK_SECONDS, low)
+    if not (upstream and canary_share(config)):  # else only the baseline is delayed: the median depends on the weight
+        most, least = low + SLACK_SECONDS, min(SLACK_SECONDS, low)
         late = Expect(f"{low:g} s later", Measure.SECONDS, low=low, high=most, header=header, requests=DELAY_REQUESTS)
         pairs.append((late, Expect("others 0 s later", Measure.SECONDS, high=least, requests=DELAY_REQUESTS)))
     if not stages.abort:
@@ -224,18 +209,23 @@ def delay(config: LabConfig) -> tuple[Expect, ...]:
 
 
 def failures(config: LabConfig) -> tuple[Expect, ...]:
-    """Return the expectations of the stages `abort` and `retries`: the share of failures that is left."""
+    """Return the expectations of the stages `abort` and `retries`: the share of failures that is left.
+
+    They are those of stage `delay`, too, where each request times out.
+    """
     header = config.fault.header_pair
     others = (Expect("no failures of others", Measure.STATUS, success=_success(config)),) if header else ()
-    if _never_in_time(config):
-        late = 1 - _canary_share(config)
-        requests = DELAY_REQUESTS if late == 1 else 400
+    if never_in_time(config):
+        late = 1 - canary_share(config)
+        requests = _sample(config, late)
         return (Expect("each try out of time", Measure.STATUS, "504", late, header=header, requests=requests), *others)
     if not config.stages.abort:
-        return (Expect("answered", Measure.STATUS, success=_success(config)),)
-    share = _failing(config, header)
-    status = str(config.fault.abort.status)
-    return (Expect("failures", Measure.STATUS, status, share, header=header, requests=_sample(config, share)), *others)
+        return (Expect("answered", Measure.STATUS, success=_success(config), requests=_sample(config, 1)),)
+    (least, most), status = failing(config, header), config.fault.abort.status
+    found = Expect("failures", Measure.STATUS, str(status), least, header=header, requests=_sample(config, least))
+    if most > least and out_of_time(config):  # the limit of the request answers 504
+        found = replace(found, success=((status, status), (504, 504)))
+    return (_ranged(found, most), *others)
 
 
 def cleanup(config: LabConfig) -> tuple[Expect, ...]:

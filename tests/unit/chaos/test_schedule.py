@@ -57,6 +57,14 @@ def test_load_bad_schedule_names_the_entry(tmp_path: Path, text: str, said: str)
         load(file)
 
 
+@pytest.mark.parametrize("content", [b"# f\xfcr Montag\nfaults: []\n", b"faults: 2026-13-01\n"])
+def test_load_file_that_is_not_utf_8_or_has_a_wrong_date_is_one_line(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "schedule.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"^{file}: it cannot be read: .*$"):
+        load(file)
+
+
 def test_step_of_fault_has_expiry_and_keeps_the_canary(tmp_path: Path) -> None:
     file = tmp_path / "schedule.yaml"
     file.write_text(

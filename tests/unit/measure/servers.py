@@ -71,6 +71,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = b'{"reviews": [{"rating": {"color": "red"}}]}'
         self.send_response(200)
         self.send_header("x-backend", "blue")
+        self.send_header("x-name", "müller".encode().decode("latin-1"))
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -11,7 +11,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ProbeError
 from waypoint_lab.measure import access_log, attribution, client, request
 from waypoint_lab.measure.attribution import check_identities
-from waypoint_lab.measure.client import Answer, Group
+from waypoint_lab.measure.client import Answer, Endpoint, Group
 
 LOGGED = lab_config("waypoint", "accessLog", "canary", app={"identify": {"kind": "accessLog"}})
 
@@ -81,6 +81,47 @@ def test_check_identities_with_a_match_or_without_success_passes(answers: list[A
     check_identities(LabConfig(), answers)
 
 
+def sent(config: LabConfig, headers: dict[str, str]) -> dict[str, str]:
+    """Return the headers of a request of the application with `headers`."""
+    (endpoint,) = request.task(config, Group((Endpoint(headers=headers),)))["endpoints"]  # type: ignore[misc]
+    return dict(endpoint["headers"])
+
+
+def test_endpoint_keeps_the_cookies_of_the_request() -> None:
+    app = {"request": {"headers": {"Cookie": "session=abc"}}, "cohorts": {"premium": {"cookie": "tier", "value": "a"}}}
+    config = lab_config("waypoint", app=app)
+    assert sent(config, {})["cookie"] == "session=abc"
+    assert sent(config, {"cookie": "tier=a"})["cookie"] == "session=abc; tier=a"
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        {"fault": {"header": {"name": "Cookie", "value": "tester=1"}}},
+        {"canary": {"cohort": {"header": "Cookie", "value": "tester=1"}}},
+    ],
+)
+def test_endpoint_with_a_whole_header_cookie_has_it_alone(objects: dict[str, object]) -> None:
+    config = lab_config("waypoint", app={"request": {"headers": {"cookie": "session=abc"}}}, **objects)
+    assert sent(config, {"cookie": "tester=1"})["cookie"] == "tester=1"
+
+
+@pytest.mark.parametrize(
+    ("on", "objects", "seconds"),
+    [
+        ((), {}, 15),
+        ((), {"fault": {"delay": {"seconds": 20}}}, 15),
+        (("delay",), {"fault": {"delay": {"seconds": 20}}}, 35),
+        (("delay", "retries"), {"fault": {"at": "upstream", "delay": {"seconds": 20}}}, 17.175),
+        (("abort", "retries"), {"retries": {"attempts": 2, "backoff": "10s"}}, 45),
+    ],
+)
+def test_limit_of_a_request_leaves_delay_and_retries_their_time(
+    on: tuple[str, ...], objects: dict[str, object], seconds: float
+) -> None:
+    assert request.limit_seconds(lab_config("waypoint", *on, **objects)) == pytest.approx(seconds)
+
+
 def test_endpoints_have_the_applications_request() -> None:
     own = {"method": "POST", "path": "/cart?x=1", "headers": {"Host": "shop.example.com", "User-Agent": "mine"}}
     config = lab_config(app={"request": own})
@@ -88,3 +129,9 @@ def test_endpoints_have_the_applications_request() -> None:
     assert (endpoint["method"], endpoint["path"]) == ("POST", "/cart?x=1")
     assert endpoint["headers"] == {"host": "shop.example.com", "user-agent": "mine"}
     assert json.dumps(endpoint)
+
+
+def test_endpoint_identity_by_json_has_the_path_as_text() -> None:
+    config = lab_config(app={"identify": {"path": "versions.1.²"}})
+    (endpoint,) = request.task(config, Group())["endpoints"]  # type: ignore[misc]
+    assert endpoint["identity"] == {"json": ["versions", "1", "²"]}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.configs import lab_config
 from tests.unit.measure.servers import install, serving
 from waypoint_lab.config.app_models import AppSettings
 from waypoint_lab.config.settings import LabConfig
@@ -110,6 +111,32 @@ def test_send_with_a_kubectl_that_does_not_end_is_one_line(tmp_path: Path, monke
     monkeypatch.setattr(client, "END_SECONDS", 0.1)
     with pytest.raises(ProbeError, match=r"cannot send requests: forbidden$"):
         send(LabConfig(), [Group(rounds=1)])
+
+
+def test_client_exit_ends_the_children_of_a_wrapper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, "#!/bin/sh\nsleep 60\n:\n")
+    began = time.monotonic()
+    with Client(LabConfig(), [Group()], 60):
+        pass
+    assert time.monotonic() - began < 30
+
+
+def test_send_with_a_wrapper_that_fails_before_its_children_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, "#!/bin/sh\nsleep 60 >&- &\necho forbidden >&2\nexit 1\n")
+    began = time.monotonic()
+    with pytest.raises(ProbeError, match=r"cannot send requests: forbidden$"):
+        send(LabConfig(), [Group(rounds=1)])
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.usefixtures("local")
+def test_send_text_that_is_not_ascii() -> None:
+    with serving() as server:
+        config = lab_config(app={"port": server.server_port, "request": {"headers": {"User-Agent": "日本 müller"}}})
+        send(config, [Group(rounds=1)])
+    assert [agent.encode("latin-1").decode() for agent in server.agents] == ["日本 müller"]
 
 
 def test_client_that_is_silent_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,10 +32,12 @@ def send(
     port: int,
     seconds: float = 20,
     identity: dict[str, Any] | None = None,
+    **more: object,
 ) -> list[list[Answer]]:
     """Run the script; return the rounds, flat, by group."""
     endpoint: dict[str, Any] = {"host": "127.0.0.1", "port": port, "method": "GET", "path": "/", "headers": {}}
-    endpoint["identity"] = identity or {"json": ["reviews", 0, "rating", "color"]}
+    endpoint["identity"] = identity or {"json": ["reviews", "0", "rating", "color"]}
+    endpoint |= more
     given = [{**DEFAULTS, "endpoints": [endpoint] * group.pop("count", 1), **group} for group in groups]
     spec = {"groups": given, "seconds": seconds, "request_seconds": 5}
     client_script.main(spec, stdin)
@@ -140,13 +142,40 @@ def test_script_silent_endpoint_is_measured_after_the_warm_up(
         ('{"reviews": []}', "unknown"),
         ("[]", "unknown"),
         ("no JSON", "unknown"),
+        ('{"reviews": [{"rating": []}]}', "none"),
+        ('{"reviews": [{"rating": {"color": ""}}]}', "none"),
+        ('{"reviews": [{"rating": "red"}]}', "unknown"),
     ],
 )
 def test_identity_is_read_from_the_body(body: str, want: str) -> None:
-    assert want == client_script.in_json(body, ["reviews", 0, "rating", "color"])
+    assert want == client_script.in_json(body, ["reviews", "0", "rating", "color"])
 
 
-@pytest.mark.parametrize(("header", "want"), [("x-backend", "blue"), ("X-Backend", "blue"), ("x-other", "none")])
+@pytest.mark.parametrize(
+    ("body", "path", "want"),
+    [
+        ('[{"version": "v1"}]', "0.version", "v1"),
+        ('{"servers": ["a", "b"]}', "servers.1", "b"),
+        ('{"servers": ["a", "b"]}', "servers.2", "none"),
+        ('{"servers": "ab"}', "servers.0", "unknown"),
+        ('["v1"]', "0", "v1"),
+        ('{"items": [{"version": "v1"}]}', "items.0.version", "v1"),
+        ('{"versions": {"1": "v1"}}', "versions.1", "v1"),
+        ('{"a": [{"b": {"c": "x"}}]}', "a.0.b.c", "x"),
+        ('{"canary": true}', "canary", "true"),
+        ('{"canary": false}', "canary", "false"),
+        ('{"canary": 0}', "canary", "0"),
+        ('{"canary": 1.5}', "canary", "1.5"),
+        ('{"canary": null}', "canary", "none"),
+    ],
+)
+def test_identity_by_keys_and_indexes(body: str, path: str, want: str) -> None:
+    assert want == client_script.in_json(body, path.split("."))
+
+
+@pytest.mark.parametrize(
+    ("header", "want"), [("x-backend", "blue"), ("X-Backend", "blue"), ("x-other", "none"), ("x-name", "müller")]
+)
 def test_script_identifies_by_a_header(
     capsys: pytest.CaptureFixture[str], stdin: tuple[int, int], header: str, want: str
 ) -> None:
@@ -164,3 +193,18 @@ def test_script_gives_each_request_a_user_agent_of_its_own(
     assert len(set(agents)) == 20
     assert sorted(server.agents) == sorted(agents)
     assert all(agent.startswith("lab/1-") for agent in agents)
+
+
+@pytest.mark.parametrize("text", ["müller", "日本"])
+def test_script_sends_headers_in_utf_8(capsys: pytest.CaptureFixture[str], stdin: tuple[int, int], text: str) -> None:
+    with serving() as server:
+        send(capsys, stdin[0], {"rounds": 1}, port=server.server_port, headers={"user-agent": text})
+    assert [text] == [agent.encode("latin-1").decode() for agent in server.agents]
+
+
+def test_script_path_that_cannot_be_sent_is_an_answer(
+    capsys: pytest.CaptureFixture[str], stdin: tuple[int, int]
+) -> None:
+    with serving() as server:
+        (found,) = send(capsys, stdin[0], {"rounds": 2}, port=server.server_port, path="/jäger")
+    assert [(one.status, one.error) for one in found] == [(0, "UnicodeEncodeError")] * 2

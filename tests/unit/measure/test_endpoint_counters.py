@@ -124,8 +124,8 @@ def test_read_without_permission_names_it_in_one_line(cluster: Cluster) -> None:
     with pytest.raises(KubectlError) as raised:
         cluster.read()
     assert str(raised.value) == (
-        f"waypoints of namespace shop: their counters cannot be read ({FORBIDDEN}); grant `list` on pods and `create` "
-        "on pods/exec there"
+        f"waypoints of namespace shop: their counters cannot be read ({FORBIDDEN}); grant `get` and `list` on pods "
+        "and `create` on pods/exec there"
     )
 
 

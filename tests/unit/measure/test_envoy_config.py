@@ -70,9 +70,17 @@ def test_wait_for_traffic_without_logging_idle_waypoint_reads_no_log(
 def test_wait_for_traffic_past_the_waypoint_reads_no_log(monkeypatch: pytest.MonkeyPatch, sends: Sends) -> None:
     fake = use(monkeypatch)
     sends.answer = Answer(200, "none", proxied=False)
-    with pytest.raises(NotSyncedError, match=r"^requests go through .*: not within 0 s: 8 of 8 requests did not$"):
+    with pytest.raises(
+        NotSyncedError, match=r"^requests go through .*: not within 0 s: 8 of 8 requests did not \(200\)$"
+    ):
         wait(config(0), limit_seconds=0)
     assert fake.commands == []
+
+
+def test_wait_for_traffic_without_an_answer_names_its_reason(sends: Sends) -> None:
+    sends.answer = Answer(0, error="TimeoutError")
+    with pytest.raises(NotSyncedError, match=r"8 of 8 requests did not \(TimeoutError\)$"):
+        wait(lab_config("waypoint"), limit_seconds=0)
 
 
 def test_wait_for_a_waypoint_without_running_pod_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

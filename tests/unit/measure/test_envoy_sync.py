@@ -129,6 +129,32 @@ def test_problem_delay_is_compared_in_milliseconds(seconds: float, written: str)
     assert problem(config, manager(route)) == "the waypoint delays by 0s"
 
 
+@pytest.mark.parametrize(("method", "writes"), [("POST", False), ("GET", False), ("POST", True)])
+def test_problem_retries_are_those_of_the_requests_method(method: str, writes: bool) -> None:
+    policy = {"retry_on": "5xx", "num_retries": 3}
+    route = {"cluster": cluster("reviews")["name"]}
+    safe = [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD|OPTIONS"}}}]
+    routes = [{"match": {"headers": safe}, "route": {**route, "retry_policy": policy}}, {"route": route}]
+    if writes:
+        routes = [{"route": {**route, "retry_policy": policy}}]
+    config = lab_config("waypoint", "retries", app={"request": {"method": method}}, retries={"writes": writes})
+    assert problem(config, {"route_config": {"virtual_hosts": [{"routes": routes}]}}) == ""
+    without = problem(config, manager({"route": route}))
+    assert without == ("the waypoint retries 0 times on 5xx" if method == "GET" or writes else "")
+
+
+@pytest.mark.parametrize("cookie", [{}, {"Cookie": "session=abc"}])
+def test_problem_cohort_by_cookie_is_in_sync_beside_another_cookie(cookie: dict[str, str]) -> None:
+    regex = r"(.*;\s*)?tier=gold(;.*)?"
+    match = {"headers": [{"name": "cookie", "string_match": {"safe_regex": {"regex": regex}}}]}
+    login = {"headers": [{"name": "cookie", "string_match": {"safe_regex": {"regex": "session=abc.*"}}}]}
+    plain = {"match": login if cookie else {}, "route": {"cluster": cluster("reviews-baseline")["name"]}}
+    gold = {"match": match, "route": {"cluster": cluster("reviews-stable")["name"]}}
+    canary = {"weight": 0, "cohort": {"cookie": "tier", "value": "gold"}}
+    config = lab_config("waypoint", "canary", canary=canary, app={"request": {"headers": cookie}})
+    assert problem(config, {"route_config": {"virtual_hosts": [{"routes": [gold, plain]}]}}) == ""
+
+
 @pytest.mark.parametrize("weight", [50, 100])
 def test_problem_session_affinity_compares_the_cookie(weight: int) -> None:
     config = lab_config("waypoint", "canary", canary={"weight": weight, "sessionAffinity": {"maxAgeSeconds": 60}})

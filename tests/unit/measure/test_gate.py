@@ -11,11 +11,12 @@ import pytest
 
 from tests.unit.components.recording import Recording, run
 from tests.unit.configs import lab_config
+from waypoint_lab import kubectl
 from waypoint_lab.config.settings import PROMOTION, SKIP_GATE, LabConfig
 from waypoint_lab.config.traffic_models import CanarySettings, GateSettings, PrometheusSettings
 from waypoint_lab.config.weights import StepsError, read_steps, shown
 from waypoint_lab.errors import ConfigError, GateError, ProbeError
-from waypoint_lab.measure import envoy_config, gate, traffic
+from waypoint_lab.measure import envoy_config, gate, prometheus, traffic
 from waypoint_lab.measure.client import Answer
 from waypoint_lab.measure.traffic import TrafficBlock
 from waypoint_lab.measure.unpaired import Outcomes
@@ -128,6 +129,23 @@ def test_record_changes_with_weight_cohort_and_gate_only() -> None:
     assert built(gate={"successRate": 99}, weight=30) != first
     assert built(gate={"successRate": 98}) != first
     assert built(gate={"successRate": 99}, cohort={"header": "end-user", "value": "me"}) != first
+
+
+def by_prometheus(user: str = "reader:S3cret@", **more: Any) -> dict[str, Any]:
+    source = {"url": f"https://{user}prom.example/t0ken", "requests": "sum(up)", "successRate": "avg(ok)", **more}
+    return {"evidence": "prometheus", "gate": {"successRate": 99, "prometheus": source}}
+
+
+def test_record_has_no_address_query_or_value_that_may_be_secret() -> None:
+    first = built(**by_prometheus(), cohort={"header": "end-user", "value": "m3mber"})
+    for text in ("S3cret", "prom.example", "t0ken", "sum(up)", "avg(ok)", "m3mber"):
+        assert text not in str(first)
+
+
+def test_record_changes_with_the_prometheus_and_not_with_its_password() -> None:
+    first = built(**by_prometheus())
+    assert built(**by_prometheus("reader:other@")) == first
+    assert built(**by_prometheus(requests="sum(down)")) != first
 
 
 def test_record_of_a_rollback_has_no_hook_and_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,6 +270,39 @@ def test_prometheus_bad_answer_is_one_line(server: _Server, answers: dict[str, t
     assert "\n" not in line
 
 
+def test_prometheus_percent_with_floating_point_noise_is_100(server: _Server) -> None:
+    for noisy in ("100.00000000000001", "99.99999999999999"):  # PromQL gives both for 100 * a / a
+        assert asked(server, rate=vector(noisy)) == []
+        assert prometheus.number(f"http://127.0.0.1:{server.server_port}", "rate") == 100
+
+
+LAST = json.dumps({"weight": "20", "cohort": ""})
+
+
+@pytest.mark.parametrize(
+    ("canary", "last", "waits"),
+    [
+        ({"weight": 50}, LAST, True),
+        ({"weight": 20, "cohort": {"header": "end-user", "value": "me"}}, LAST, True),
+        ({"weight": 20}, "{}", True),
+        ({"weight": 20}, "", True),
+        ({"weight": 20}, LAST, False),
+        ({"weight": 0}, LAST, False),
+    ],
+    ids=["weight", "cohort", "rolled back", "first", "same", "none"],
+)
+def test_check_by_prometheus_waits_until_the_queries_look_back_on_the_weight_alone(
+    monkeypatch: pytest.MonkeyPatch, canary: dict[str, Any], last: str, *, waits: bool
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(envoy_config, "wait", lambda _config: 0)
+    monkeypatch.setattr(kubectl, "run", lambda *_args: last)
+    monkeypatch.setattr(prometheus.time, "sleep", slept.append)
+    monkeypatch.setattr(gate, "prometheus_failures", lambda *_args: [])
+    gate.check(lab_config("waypoint", "canary", canary={**canary, **by_prometheus(windowSeconds=30)}))
+    assert [29 < seconds <= 30 for seconds in slept] == [True] * waits
+
+
 def test_prometheus_unreachable_fails_at_once() -> None:
     with HTTPServer(("127.0.0.1", 0), _Handler) as taken:
         port = taken.server_port
@@ -347,3 +398,12 @@ def test_check_in_a_promotion_leaves_the_requests_of_users_to_it(monkeypatch: py
     gate.check(config)
     assert gate.record(config) == {}
     assert gate.record(LabConfig(canary=CanarySettings(gate=GateSettings(success_rate=99)))) != {}
+
+
+def test_check_in_a_promotion_leaves_prometheus_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PROMOTION, "1")
+    monkeypatch.setattr(envoy_config, "wait", lambda _config: 0)
+    monkeypatch.setattr(gate, "prometheus_failures", lambda *_args: ["too few requests"])
+    config = lab_config("waypoint", "canary", canary=by_prometheus())
+    gate.check(config)
+    assert gate.record(config) == {}

@@ -126,8 +126,11 @@ def test_status_names_what_a_killed_command_left_and_its_fix(
 ) -> None:
     monkeypatch.setattr(cluster_command.cluster, "PROJECT_FOLDER", killed.folder)
     with Journal(killed.folder, "dev").locked():
-        assert cluster_command._unrestored() == []
-    assert cluster_command._unrestored() == [
+        assert cluster_command._unrestored(cluster_command.cluster.default_state()) == []
+    said = (
         "stack dev: a command was killed, and left on: abort, accessLog, waypoint; its fault ends by itself; "
-        "restore the stack: lab run --restore --stack dev"
-    ]
+        "restore the stack: lab"
+    )
+    for state, words in ((cluster_command.cluster.default_state(), ""), (killed.folder / "two", " --state {}")):
+        wanted = f"{said}{words.format(state)} run --restore --stack dev"
+        assert cluster_command._unrestored(state) == [wanted]

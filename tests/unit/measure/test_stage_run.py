@@ -119,8 +119,8 @@ def test_restored_after_a_failed_update_restores_the_resources(
 @pytest.mark.parametrize(
     ("text", "stacks", "after"),
     [
-        ("encryptionsalt: v1:abc\n", ["other"], "{}\n"),
-        ("encryptionsalt: v1:abc\n", ["dev"], "encryptionsalt: v1:abc\n"),
+        ("encryptionsalt: v1:abc\nconfig: {a:b: on}  # kept\n", ["other"], "config: {a:b: on}  # kept\n"),
+        ("encryptionsalt: v1:abc\n", ["dev"], None),
         ("config:\n  a:b:\n    secure: x\nencryptionsalt: v1:abc\n", [], None),
         ("config: {}\n", None, None),  # pulumi is not called
     ],

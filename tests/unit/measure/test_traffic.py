@@ -140,5 +140,5 @@ def test_read_without_permission_raises_at_once(monkeypatch: pytest.MonkeyPatch)
         raise KubectlError('pods is forbidden: User "ci" cannot list resource "pods"')
 
     monkeypatch.setattr(kubectl, "items", refused)
-    with pytest.raises(KubectlError, match="grant `list` on pods and `create` on pods/exec there"):
+    with pytest.raises(KubectlError, match="grant `get` and `list` on pods and `create` on pods/exec there"):
         TrafficReader(lab_config("waypoint", "canary")).read()

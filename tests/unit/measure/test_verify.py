@@ -128,7 +128,7 @@ def test_expectations_fault_header_has_no_case(name: str) -> None:
 def test_measure_session_affinity_sends_the_current_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, str]] = []
 
-    def send(_config: LabConfig, groups: list[Group]) -> list[list[Answer]]:
+    def send(_config: LabConfig, groups: list[Group], _seconds: float) -> list[list[Answer]]:
         sent.extend(group.endpoints[0].headers for group in groups)
         return [answers(group.rounds) for group in groups]
 
@@ -137,3 +137,44 @@ def test_measure_session_affinity_sends_the_current_cookie(monkeypatch: pytest.M
     config = lab_config("waypoint", "canary", canary={"sessionAffinity": {"maxAgeSeconds": 60}})
     verify.measure(config, expectations(config))
     assert sent == [{}, {"cookie": "waypoint-lab-backend=reviews-stable.1"}]
+
+
+@pytest.mark.parametrize(
+    ("failed", "wanted"),
+    [
+        (100, Verdict.FAILED),
+        (190, Verdict.PASSED),
+        (1400, Verdict.PASSED),
+        (1500, Verdict.PASSED),
+        (1700, Verdict.FAILED),
+        (0, Verdict.FAILED),
+    ],
+)
+def test_judge_range_passes_within_it(failed: int, wanted: Verdict) -> None:
+    expect = Expect("failures", Measure.STATUS, "503", 0.0625, requests=3000, most=0.5)
+    found = judge(expect, answers(failed, status=503) + answers(3000 - failed))
+    assert (wanted, 0.0625) == (found.verdict, found.declared)
+    assert wanted is Verdict.PASSED or found.why == f"declared 6.25% to 50.00%, measured {failed} of 3000"
+
+
+def test_judge_range_without_a_hit_or_data_never_passes() -> None:
+    expect = Expect("failures", Measure.STATUS, "503", 1e-6, requests=500, most=0.5)
+    assert judge(expect, answers(500)).verdict is Verdict.INCONCLUSIVE
+    assert judge(expect, []).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("seconds", "canary"), [(8, 400), (300, 400)])
+def test_measure_delay_gives_each_request_its_time(monkeypatch: pytest.MonkeyPatch, seconds: int, canary: int) -> None:
+    given: list[tuple[int, float]] = []
+
+    def send(_config: LabConfig, groups: list[Group], limit: float) -> list[list[Answer]]:
+        given.extend((group.rounds, limit) for group in groups)
+        return [answers(group.rounds, identity="red") for group in groups]
+
+    monkeypatch.setattr(verify, "send", send)
+    fault = {"delay": {"seconds": seconds}}
+    config = lab_config("waypoint", "canary", "premium", "delay", fault=fault, trafficApi="virtual-service")
+    verify.measure(config, expectations(config))
+    (alone, limit), (split, _) = sorted(given)
+    assert (alone, split) == (60, canary)
+    assert limit == 120 + (2 + 14) * seconds

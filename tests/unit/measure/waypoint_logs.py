@@ -73,7 +73,7 @@ class Sends:
         monkeypatch.setattr(access_log, "POLL_SECONDS", 0.001)
         monkeypatch.setattr(access_log, "LIMIT_SECONDS", 0.01)
 
-    def __call__(self, given: LabConfig, groups: Sequence[Group]) -> list[list[Answer]]:
+    def __call__(self, given: LabConfig, groups: Sequence[Group], seconds: float = 0) -> list[list[Answer]]:
         self.groups.append(list(groups))
         return [[self.answer] * group.rounds for group in groups]
 

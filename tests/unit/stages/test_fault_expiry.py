@@ -86,20 +86,42 @@ def test_described_upstream_fault_names_the_baselines_share() -> None:
     assert "those 80 % of them that go to reviews-baseline" in line
 
 
-def parent(name: str, service: str) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "spec": {"parentRefs": [{"kind": "Service", "name": service}]}}
+def parent(name: str, service: str, **more: object) -> dict[str, Any]:
+    spec = {"parentRefs": [{"kind": "Service", "name": service, **more}]}
+    return {"kind": "HTTPRoute", "metadata": {"name": name}, "spec": spec}
 
 
-def test_shadows_are_routes_that_the_update_does_not_remove() -> None:
+def rule(name: str, host: str = "reviews.bookinfo-backends.svc.cluster.local", **spec: object) -> dict[str, Any]:
+    return {"kind": "VirtualService", "metadata": {"name": name}, "spec": {"hosts": [host], "http": [{}], **spec}}
+
+
+def test_others_are_routes_that_the_update_does_not_remove() -> None:
     routes = [parent("mine", "reviews"), parent("reviews", "reviews"), parent("far", "ratings")]
-    assert blast_radius.shadows(config("abort", trafficApi="virtual-service"), routes) == ["mine"]
-    assert blast_radius.shadows(config("abort"), routes) == ["mine", "reviews"]
+    assert blast_radius.others(config("abort", trafficApi="virtual-service"), routes) == ["mine"]
+    assert blast_radius.others(config("abort"), routes) == ["mine", "reviews"]
 
 
-def test_rivals_are_other_virtual_services_of_the_host() -> None:
-    hosts = ["reviews.bookinfo-backends.svc.cluster.local"]
-    rules = [{"metadata": {"name": name}, "spec": {"hosts": hosts}} for name in ("reviews-fault", "theirs")]
-    assert blast_radius.rivals(config("abort"), rules) == ["theirs"]
+def test_others_are_other_virtual_services_of_the_host() -> None:
+    rules = [rule("reviews-fault"), rule("reviews-traffic"), rule("reviews"), rule("far", "ratings")]
+    assert blast_radius.others(config("abort"), rules) == ["reviews"]
+
+
+@pytest.mark.parametrize(
+    ("item", "hides"),
+    [
+        (parent("a", "reviews", port=9080), True),
+        (parent("a", "reviews", port=9081), False),
+        (parent("a", "reviews", namespace="elsewhere"), False),
+        (rule("a", http=[{"match": [{"port": 9080}]}]), True),
+        (rule("a", http=[{"match": [{"port": 9081}]}]), False),
+        (rule("a", gateways=["istio-system/ingress"]), False),
+        (rule("a", "*"), True),
+        (rule("a", "reviews.bookinfo-backends.svc"), True),
+        (rule("a", "reviews.elsewhere.svc"), False),
+    ],
+)
+def test_others_are_those_that_the_components_refuse(item: dict[str, Any], hides: bool) -> None:
+    assert blast_radius.others(config("abort"), [item]) == (["a"] if hides else [])
 
 
 def line(status: str, flags: str, agent: str, cluster: str = "reviews", address: str = "10.96.0.9:9080") -> str:

@@ -78,6 +78,38 @@ def test_retries_of_upstream_failures_leave_one_in_sixteen() -> None:
     assert (failures.measure, failures.value, failures.share) == (Measure.STATUS, "503", 0.0625)
 
 
+UPSTREAM = {"at": "upstream", "abort": {"percent": 50}}
+POST = {"request": {"method": "POST"}}
+
+
+@pytest.mark.parametrize(("writes", "share"), [(False, 0.5), (True, 0.0625)])
+def test_retries_of_a_write_need_their_setting(writes: bool, share: float) -> None:
+    (failures,) = expectations(config("abort", "retries", fault=UPSTREAM, app=POST, retries={"writes": writes}))
+    assert (failures.share, failures.most) == (share, 0.0)
+
+
+def test_retries_with_a_budget_leave_a_range_of_failures() -> None:
+    budget = {"fault": UPSTREAM, "retries": {"budgetPercent": 20}}
+    (failures,) = expectations(config("abort", "retries", **budget))
+    assert (failures.what, failures.share, failures.most) == ("failures, up to 50 %", 0.0625, 0.5)
+    both = config("abort", "retries", "canary", **budget, trafficApi="virtual-service")
+    rows = {item.what: (item.share, item.most) for item in expectations(both)}
+    assert rows == {
+        "everyone to the canary": (0.2, 0.0),
+        "everyone to the baseline, up to 75 %": (0.4, 0.75),
+        "failures, up to 40 %": (pytest.approx(0.05), 0.4),
+    }
+    (failures,) = expectations(config("abort", "retries", **budget, app=POST))
+    assert (failures.what, failures.share) == ("failures", 0.5)
+
+
+@pytest.mark.parametrize(("limit", "known"), [("10s", True), ("300ms", False)])
+def test_retries_that_a_timeout_may_end_leave_a_range_of_failures(limit: str, known: bool) -> None:
+    (failures,) = expectations(config("abort", "retries", fault=UPSTREAM, app={"requestTimeout": limit}))
+    assert (failures.share, failures.most, failures.met_by("503")) == (0.0625, 0.0 if known else 0.5, True)
+    assert failures.met_by("504") is not known
+
+
 def test_retries_of_an_abort_in_the_same_rule_leave_all_failures() -> None:
     (failures,) = BY_NAME["retries"].expects(config("abort", "retries", fault={"at": "waypoint"}))
     assert failures.share == 0.5
@@ -140,3 +172,16 @@ def test_expectations_retries_out_of_time_keep_others() -> None:
 def test_expectations_delay_beyond_each_try_is_a_timeout() -> None:
     seen = expectations(config("delay", "retries", fault={"at": "upstream", "delay": {"seconds": 2}}))
     assert [item.value for item in seen] == ["504"]
+
+
+@pytest.mark.parametrize(
+    ("at", "limit", "late"), [("upstream", "1s", True), ("upstream", "5s", False), ("waypoint", "1s", False)]
+)
+@pytest.mark.parametrize("on", [(), ("retries",)])
+def test_expectations_delay_beyond_the_limit_of_a_request_is_a_timeout(
+    at: str, limit: str, late: bool, on: tuple[str, ...]
+) -> None:
+    fault, app = {"at": at, "delay": {"seconds": 3}}, {**POST, "requestTimeout": limit}
+    values = [item.value for item in expectations(config("delay", *on, fault=fault, app=app))]
+    assert late is (values == ["504"])
+    assert late or "504" not in values
