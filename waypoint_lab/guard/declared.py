@@ -5,9 +5,9 @@ from waypoint_lab.guard.comparison import Expectation
 
 
 def expectations(config: LabConfig) -> dict[str, Expectation]:
-    """Return the declared share of the canary among baseline and canary; none where users choose the canary, too."""
+    """Return the declared share of the canary; none where users choose the canary, too, or it gets copies."""
     canary = config.canary
-    if not config.stages.canary or canary.cohort or canary.session_affinity:
+    if not config.stages.canary or canary.cohort or canary.session_affinity or canary.mirror_percent:
         return {}
     names = config.app.baseline.service, config.app.canary.service
     return {names[1]: Expectation(canary.weight / 100, frozenset(names))}
@@ -25,11 +25,14 @@ def moved(before: LabConfig | None, after: LabConfig) -> frozenset[str]:
         before: The config before; None where nothing was deployed.
         after: The config after.
     """
-    same = before is not None and (without_requests(before), expectations(before)) == (
-        without_requests(after),
-        expectations(after),
-    )
-    return frozenset() if same else services(after)
+    return frozenset() if before is not None and _split(before) == _split(after) else services(after)
+
+
+def _split(config: LabConfig) -> tuple[object, ...]:
+    """Return all that decides how the routes split requests."""
+    canary = config.canary
+    chosen = canary.weight, canary.cohort, canary.session_affinity, canary.mirror_percent
+    return chosen if config.stages.canary else None, config.backend_cohorts, without_requests(config)
 
 
 def without_requests(config: LabConfig) -> frozenset[str]:
@@ -40,7 +43,8 @@ def without_requests(config: LabConfig) -> frozenset[str]:
         routed = {config.app.backends[name].service for name in config.backend_cohorts}
         if not config.stages.canary or config.canary.weight < 100:
             routed.add(config.app.baseline.service)
-        if config.stages.canary and (config.canary.weight or config.canary.cohort or config.canary.session_affinity):
+        canary = config.canary
+        if config.stages.canary and any((canary.weight, canary.cohort, canary.session_affinity, canary.mirror_percent)):
             routed.add(config.app.canary.service)
     every = services(config)
     upstream = config.faulty and config.fault.at == "upstream"  # a workload in front of the backends takes the requests

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from waypoint_lab.config.traffic_models import GateSettings
 from waypoint_lab.measure.client import Answer
+from waypoint_lab.measure.gate import share_of
 from waypoint_lab.measure.sequential import Comparison, Decision, SequentialTest
 from waypoint_lab.measure.statistics import quantiles
 
@@ -50,6 +52,16 @@ class Thresholds:
     min_seconds: float = 0.0
     min_rounds: int = 0
     limit_seconds: float = 120.0
+
+    def with_gate(self, gate: GateSettings) -> "Thresholds":
+        """Return the limits with those of a gate."""
+        return replace(
+            self,
+            min_success=share_of(gate.success_rate) if gate.success_rate else self.min_success,
+            latency_limit_seconds=gate.p99_seconds or self.latency_limit_seconds,
+            p99_ratio=gate.p99_ratio or self.p99_ratio,
+            latency_margin=gate.latency_margin / 100,
+        )
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def choose_steps(
         weights: Rising whole percentages of new connections.
 
     Raises:
-        RolloutError: A stage must be turned on or off, or the names do not match the declared canary.
+        RolloutError: A stage must be turned on or off, or the options do not match the declared waypoints.
         ConfigError: The name or the revision is not valid.
     """
     current = MigrationStep.declared(config)
@@ -161,6 +161,8 @@ def choose_steps(
     if current.canary and current.canary != to:
         raise RolloutError(f"{current.canary} is the canary waypoint; migrate to it, or run `lab waypoint abort`")
     LabConfig.from_mapping({"waypoint": {"name": to, "revision": revision}})
+    if to == current.name and revision not in ("", current.revision):
+        raise RolloutError(f"--revision {revision}: {to} is the primary already; give another name with --to")
     if not weights or any(weight != int(weight) for weight in weights):
         raise RolloutError("--steps: the weights are not valid; use rising whole percentages, such as 10,50,100")
     return plan(current, to, revision or current.canary_revision, [int(weight) for weight in weights])

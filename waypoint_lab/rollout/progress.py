@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from embedded import processes
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.rollout.analysis import Thresholds
 from waypoint_lab.rollout.journal import Journal
@@ -73,6 +74,7 @@ class ProgressFile:
             self._what, self._since = what, now
         document = {
             "pid": os.getpid(),
+            "started": processes.start_time(os.getpid()),
             "at": now,
             "since": self._since,
             "waits_for": progress.waits_for,
@@ -108,13 +110,7 @@ def read(journal: Journal) -> dict[str, Any]:
     """Return the progress of the command that runs now; empty without one."""
     try:
         found: dict[str, Any] = dict(json.loads(path(journal).read_text()))
-        pid = int(found["pid"])
+        pid, started = int(found["pid"]), int(found["started"])
     except (OSError, ValueError, LookupError, TypeError):
         return {}
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return {}
-    except OSError:  # the process of another user
-        return found
-    return found
+    return found if started and processes.start_time(pid) == started else {}

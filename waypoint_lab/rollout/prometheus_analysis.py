@@ -14,14 +14,16 @@ UNREADABLE_SECONDS = 20.0
 class PrometheusEvidence:
     """Evidence of one step: the measured values themselves, without an error rate."""
 
-    def __init__(self, gate: GateSettings, thresholds: Thresholds) -> None:
+    def __init__(self, gate: GateSettings, thresholds: Thresholds, window_seconds: float) -> None:
         """Read nothing yet.
 
         Args:
             gate: The queries and the thresholds.
             thresholds: Times of the analysis.
+            window_seconds: Seconds for which the queries still look back on an earlier weight.
         """
         self._gate, self._thresholds = gate, thresholds
+        self._min_seconds = max(thresholds.min_seconds, window_seconds)
         self._numbers: gates.PrometheusNumbers | None = None
         self._failures: list[str] = []
         self._missing = "no data"
@@ -54,7 +56,7 @@ class PrometheusEvidence:
             The decision and its reason in one line; None while more has to be measured.
         """
         least = max(self._gate.minimum_requests, self._thresholds.min_rounds)
-        expired = elapsed_seconds >= self._thresholds.limit_seconds
+        expired = elapsed_seconds >= max(self._thresholds.limit_seconds, self._min_seconds)
         if self._numbers is None:
             return (StepDecision.PAUSE, self._missing) if expired else None
         requests = self._numbers.requests
@@ -63,7 +65,7 @@ class PrometheusEvidence:
             return (StepDecision.PAUSE, why) if expired else None
         if self._failures:
             return StepDecision.ROLL_BACK, "; ".join(self._failures)
-        if elapsed_seconds < self._thresholds.min_seconds:
+        if elapsed_seconds < self._min_seconds:
             return None
         return StepDecision.PROMOTE, f"{requests:g} requests in Prometheus meet the thresholds of canary.gate"
 

@@ -9,7 +9,6 @@ from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError, LabError, RolloutError, described
 from waypoint_lab.measure import envoy_config
-from waypoint_lab.measure.gate import share_of
 from waypoint_lab.measure.traffic import TrafficReader
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout.analysis import StepDecision, Thresholds
@@ -22,7 +21,6 @@ from waypoint_lab.rollout.traffic_analysis import BaselineBefore
 POLL_SECONDS = 0.2
 API_SECONDS = 300.0  # a rollback waits this long for an API server that does not answer
 ROLLBACK_TRIES = 3  # of an update, while the API server answers
-FAILURES = LabError
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class Promotion:
             envoy_config.wait(config)
             if "probe" in config.canary.evidence:
                 envoy_config.wait_for_traffic(config)
-        except FAILURES as error:
+        except LabError as error:
             raise RolloutError(
                 f"the update of the unchanged stack failed, so no promotion was started: {error}"
             ) from None
@@ -113,6 +111,7 @@ class Promotion:
         Raises:
             RolloutError: The promotion cannot continue, or the rollback failed.
         """
+        self._check_rollback(self.state())
         while True:
             state = self.state()
             if state.phase is Phase.ROLLING_BACK:
@@ -122,6 +121,17 @@ class Promotion:
                 return StepDecision.PROMOTE, self.state()
             if self._step(state) is StepDecision.PAUSE:
                 return StepDecision.PAUSE, self.state()
+
+    def _check_rollback(self, state: PromotionState) -> None:
+        """Refuse to continue a rollback that would overwrite a weight which somebody has set since."""
+        if state.phase is not Phase.ROLLING_BACK:
+            return
+        declared = CanaryStep.declared(self.stack.config())
+        if declared not in (state.last_healthy, *state.steps[state.passed :]):
+            raise RolloutError(
+                f"the stack's config declares {declared}, but the promotion is rolling back to {state.last_healthy}; "
+                "restore that, or end the promotion with `lab canary rollback`, which keeps a lower weight"
+            )
 
     def _record(self, kind: str, state: PromotionState, **more: Any) -> None:
         self.journal.append(kind, state.promotion, **more)
@@ -135,7 +145,7 @@ class Promotion:
             if decision is StepDecision.PROMOTE:
                 self._record("apply", state, **step.document())
                 self.operator.progress(Progress("pulumi up", step))
-                config = self.stack.set(_changes(self.stack.config(), step))
+                config = self.stack.set(step.changes(self.stack.config()))
                 with self.operator.around(step, config) as applied:
                     up_seconds = self.stack.up()
                     applied()
@@ -174,23 +184,14 @@ class Promotion:
             )
         if not config.stages.canary:
             raise RolloutError("stages.canary is off; turn it on, or end the promotion with `lab canary rollback`")
-        if self.operator.approve is None or state.applying:
+        if self.operator.approve is None or (state.applying and declared == step):
             return StepDecision.PROMOTE, ""
         self.operator.progress(Progress("the operator's approval", step))
         return self.operator.approve(step), "decided by the operator"
 
     def _thresholds(self, state: PromotionState, config: LabConfig) -> Thresholds:
         limits = replace(self.thresholds, healthy_rolled_back=self.thresholds.healthy_rolled_back / len(state.steps))
-        gate = config.canary.gate
-        if gate and gate.success_rate is not None:
-            limits = replace(limits, min_success=share_of(gate.success_rate))
-        if gate and gate.p99_seconds is not None:
-            limits = replace(limits, latency_limit_seconds=gate.p99_seconds)
-        if gate and gate.p99_ratio is not None:
-            limits = replace(limits, p99_ratio=gate.p99_ratio)
-        if gate:
-            limits = replace(limits, latency_margin=gate.latency_margin / 100)
-        return limits
+        return limits.with_gate(config.canary.gate) if config.canary.gate else limits
 
     def _before(self, state: PromotionState) -> BaselineBefore | None:
         """Return the baseline's requests of users at the last step that sent it any."""
@@ -201,7 +202,7 @@ class Promotion:
         return None
 
     def roll_back(self, state: PromotionState) -> PromotionState:
-        """Apply the last healthy step again, once the API server answers.
+        """Apply the last healthy step again, once the API server answers; never raise the weight.
 
         Returns:
             The new state.
@@ -217,7 +218,11 @@ class Promotion:
             why = unreachable
             if not unreachable:
                 try:
-                    config = self.stack.set(_changes(self.stack.config(), healthy))
+                    declared = CanaryStep.declared(config := self.stack.config())
+                    if declared.weight < healthy.weight:  # set by hand
+                        self.operator.report(f"keeping {declared}, which the stack's config declares")
+                        healthy = declared
+                    config = self.stack.set(healthy.changes(config))
                     self.stack.up_unchecked()
                     envoy_config.wait(config)
                     break
@@ -239,12 +244,7 @@ class Promotion:
     def _api_problem(self) -> str:
         """Return the reason why the API server does not answer; empty where it does."""
         try:
-            kubectl.run(self.stack.masked_config().target, "get", "--raw=/readyz", limit_seconds=5.0)
+            kubectl.run(self.stack.config().target, "get", "--raw=/readyz", limit_seconds=5.0)
         except KubectlError as error:
             return str(error)
         return ""
-
-
-def _changes(config: LabConfig, step: CanaryStep) -> dict[str, object]:
-    before = CanaryStep.declared(config).settings()
-    return {path: value for path, value in step.settings().items() if value != before[path]}

@@ -55,6 +55,11 @@ class CanaryStep:
             "canary.cohort": CohortSettings.parse(self.cohort).settings if self.cohort else None,
         }
 
+    def changes(self, config: LabConfig) -> dict[str, object]:
+        """Return the settings by path that a config does not have yet; None removes one."""
+        before = CanaryStep.declared(config).settings()
+        return {path: value for path, value in self.settings().items() if value != before[path]}
+
     def document(self) -> Record:
         """Return the step as the journal keeps it."""
         return {"weight": self.weight, "cohort": self.cohort}
@@ -93,6 +98,7 @@ class PromotionState:
         applying: True while the next step may be applied already.
         phase: Phase of the promotion.
         why: Reason of the last pause or rollback.
+        ended_at: The step at the end; None before it.
     """
 
     promotion: str
@@ -102,6 +108,7 @@ class PromotionState:
     applying: bool = False
     phase: Phase = Phase.PROGRESSING
     why: str = ""
+    ended_at: CanaryStep | None = None
 
     @property
     def ended(self) -> bool:
@@ -110,7 +117,9 @@ class PromotionState:
 
     @property
     def last_healthy(self) -> CanaryStep:
-        """The last step that was measured healthy; the start before the first."""
+        """The last step that was measured healthy, the start before the first; once ended, the step at the end."""
+        if self.ended_at:
+            return self.ended_at
         return self.steps[self.passed - 1] if self.passed else self.start
 
     @property
@@ -151,10 +160,11 @@ def _apply(state: PromotionState, record: Record) -> PromotionState:
     if kind == "apply":
         return replace(state, applying=True, phase=Phase.PROGRESSING)
     if kind == "end":
-        return replace(state, phase=Phase(record["phase"]), applying=False)
+        ended_at = CanaryStep.read(record) if "weight" in record else None
+        return replace(state, phase=Phase(record["phase"]), applying=False, ended_at=ended_at)
     if kind == "rollback":  # by hand, also after the end: the record says how many steps remain passed
         passed = record.get("passed", state.passed)
-        return replace(state, phase=Phase.ROLLING_BACK, why=record["why"], passed=passed)
+        return replace(state, phase=Phase.ROLLING_BACK, why=record["why"], passed=passed, ended_at=None)
     if kind != "decision":
         return state
     match StepDecision(record["decision"]):

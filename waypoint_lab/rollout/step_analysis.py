@@ -16,6 +16,7 @@ from waypoint_lab.rollout.progress import Observer, Progress, ignore
 from waypoint_lab.rollout.prometheus_analysis import PrometheusEvidence
 from waypoint_lab.rollout.state import CanaryStep
 from waypoint_lab.rollout.traffic_analysis import BaselineBefore, TrafficEvidence
+from waypoint_lab.stages.fault_outcomes import longest_seconds
 
 ORDER = ("probe", "traffic", "prometheus")  # the probe is fast, and would be counted as traffic if it ran beside it
 WORDS = {"probe": "the probe", "traffic": "the users' requests", "prometheus": "Prometheus"}
@@ -61,7 +62,7 @@ class StepAnalysis:
         """
         self._progress = progress
         self._config, self._step, self._thresholds, self._before = config, step, thresholds, before
-        self._stop_requested = stop_requested
+        self._stop_requested, self._began = stop_requested, time.monotonic()
         self._evidence: dict[str, StepEvidence] = {}
 
     def document(self) -> dict[str, Any]:
@@ -117,8 +118,9 @@ class StepAnalysis:
             route = Endpoint("", headers, method, path)
         endpoints = (Endpoint(app.canary.service), Endpoint(app.baseline.service), route)
         group = Group(endpoints, workers=WORKERS, warm_seconds=WARM_SECONDS)
+        request_seconds = REQUEST_SECONDS + longest_seconds(self._config)
         client = stack.enter_context(
-            Client(self._config, [group], self._thresholds.limit_seconds + 30, REQUEST_SECONDS)
+            Client(self._config, [group], self._thresholds.limit_seconds + 30, request_seconds)
         )
 
         def collect() -> None:
@@ -156,7 +158,9 @@ class StepAnalysis:
     def _prometheus(self, _stack: ExitStack) -> tuple[StepEvidence, Callable[[], None]]:
         gate = self._config.canary.gate
         assert gate
-        found = self._evidence["prometheus"] = PrometheusEvidence(gate, self._thresholds)
+        assert gate.prometheus
+        window_seconds = gate.prometheus.window_seconds - (time.monotonic() - self._began)
+        found = self._evidence["prometheus"] = PrometheusEvidence(gate, self._thresholds, window_seconds)
 
         def collect() -> None:
             self._pause()

@@ -6,6 +6,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.guard import declared
 
 COHORT = {"header": "end-user", "value": "x"}
+AFFINITY = {"maxAgeSeconds": 60}
 
 
 def config(*stages: str, **canary: object) -> LabConfig:
@@ -22,10 +23,15 @@ def test_canary_declares_its_weight_among_two() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [config(), config("canary", cohort=COHORT), config("canary", sessionAffinity={"maxAgeSeconds": 60})],
-    ids=["no canary", "cohort", "affinity"],
+    [
+        config(),
+        config("canary", cohort=COHORT),
+        config("canary", sessionAffinity=AFFINITY),
+        config("canary", mirrorPercent=50),
+    ],
+    ids=["no canary", "cohort", "affinity", "mirror"],
 )
-def test_share_that_users_choose_is_not_declared(given: LabConfig) -> None:
+def test_share_that_the_weight_does_not_decide_is_not_declared(given: LabConfig) -> None:
     assert declared.expectations(given) == {}
 
 
@@ -40,9 +46,10 @@ ALL = {"reviews", "reviews-baseline", "reviews-stable", "reviews-premium"}
         (config("canary", weight=100), {"reviews-stable"}),
         (config("canary", weight=0), {"reviews-baseline"}),
         (config("canary", weight=0, cohort=COHORT), {"reviews-baseline", "reviews-stable"}),
+        (config("canary", weight=0, mirrorPercent=5), {"reviews-baseline", "reviews-stable"}),
         (config("premium"), {"reviews-baseline", "reviews-premium"}),
     ],
-    ids=["none", "canary", "all", "nothing", "cohort", "premium"],
+    ids=["none", "canary", "all", "nothing", "cohort", "mirror", "premium"],
 )
 def test_services_that_no_route_names_may_be_silent(given: LabConfig, routed: set[str]) -> None:
     assert ALL - routed == declared.without_requests(given)
@@ -62,8 +69,26 @@ def test_services_with_a_fault_at_the_upstream_may_be_silent() -> None:
         (config("canary", weight=20), config(), ALL),
         (config("canary", weight=20), config("canary", weight=30), ALL),
         (None, config(), ALL),
+        (config("canary", weight=20, cohort=COHORT), config("canary", weight=20, cohort=COHORT), frozenset()),
+        (config("canary", weight=20, cohort=COHORT), config("canary", weight=50, cohort=COHORT), ALL),
+        (config("canary", cohort=COHORT), config("canary", cohort={**COHORT, "value": "y"}), ALL),
+        (config("canary", sessionAffinity=AFFINITY), config("canary", weight=50, sessionAffinity=AFFINITY), ALL),
+        (config("canary", mirrorPercent=5), config("canary", mirrorPercent=50), ALL),
+        (config(weight=20), config(weight=50), frozenset()),
     ],
-    ids=["same", "on", "off", "weight", "new"],
+    ids=[
+        "same",
+        "on",
+        "off",
+        "weight",
+        "new",
+        "same cohort",
+        "in a cohort",
+        "cohort",
+        "affinity",
+        "mirror",
+        "no stage",
+    ],
 )
 def test_change_of_the_config_moves_all_shares_of_the_application(
     before: LabConfig | None, after: LabConfig, expected: frozenset[str]

@@ -22,6 +22,7 @@ from waypoint_lab.rollout.analysis import StepDecision, Thresholds
 from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.rollout.promotion import Operator, Promotion
 from waypoint_lab.rollout.state import CanaryStep, Phase, current_state
+from waypoint_lab.rollout.step_analysis import StepAnalysis
 
 OK, BAD, NONE = Answer(200, seconds=0.01), Answer(503, seconds=0.01), Answer(0, error="x")
 RULES = Thresholds(0.02, 0.01, 0.01)
@@ -90,6 +91,10 @@ class Scene:
         if not now or now.ended:
             assert running.start(steps, "")
         return running.run()[0]
+
+
+def set_weight(scene: Scene, weight: float) -> None:
+    stack_file.write(scene.file, stack_file.edited(scene.file.read_text(), {"canary.weight": weight}))
 
 
 @pytest.fixture
@@ -187,7 +192,7 @@ def test_promotion_killed_at_any_journal_line_resumes(scene: Scene, monkeypatch:
     journal_lines = 1 + 3 * len(steps) + 1
     for point, after in itertools.product(range(1, journal_lines + 1), (False, True)):
         scene.journal.file.unlink(missing_ok=True)
-        stack_file.write(scene.file, stack_file.edited(scene.file.read_text(), {"canary.weight": 0}))
+        set_weight(scene, 0)
         state |= {"left": point, "after": after}
         with pytest.raises(Killed):
             scene.promote(steps)
@@ -204,9 +209,27 @@ def test_promotion_killed_at_any_journal_line_resumes(scene: Scene, monkeypatch:
 def test_promotion_with_a_weight_changed_outside_is_refused(scene: Scene) -> None:
     running = scene.promotion()
     running.start(STEPS, "")
-    stack_file.write(scene.file, stack_file.edited(scene.file.read_text(), {"canary.weight": 42}))
+    set_weight(scene, 42)
     with pytest.raises(RolloutError, match="the stack's config declares 42 %, but the promotion is at 0 %"):
         running.run()
+
+
+def test_promotion_approved_step_that_was_taken_back_by_hand_needs_a_new_approval(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def approve(step: CanaryStep) -> StepDecision:
+        asked.append(str(step))
+        return StepDecision.PROMOTE
+
+    monkeypatch.setattr(StepAnalysis, "run", lambda _analysis: (StepDecision.PAUSE, "inconclusive"))
+    for _ in range(2):
+        assert scene.promote(approve=approve) is StepDecision.PAUSE
+    assert asked == ["1 %"]
+    set_weight(scene, 0)
+    scene.promote(approve=approve)
+    assert asked == ["1 %", "1 %"]
 
 
 def test_promotion_approval_pauses_or_rolls_back(scene: Scene) -> None:
@@ -229,14 +252,46 @@ def test_start_at_100_percent_has_nothing_to_promote(scene: Scene) -> None:
     assert scene.promotion().start(STEPS, "") is None
 
 
-def test_rollback_by_hand_after_a_rollback_returns_to_the_start(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene.canary = [OK, BAD]
-    assert scene.promote() is StepDecision.ROLL_BACK
-    assert scene.applied[-1] == "1 %"
+def roll_back_by_hand(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run `lab canary rollback`, and return the newest state in one line."""
     monkeypatch.setattr(canary_rollback, "PROJECT_FOLDER", scene.folder)
     monkeypatch.setattr(canary_rollback, "PulumiStack", lambda _folder, _stack: scene.stack())
     monkeypatch.setattr(canary_rollback, "use_target", lambda _state, _config: None)
     monkeypatch.setattr(promotion.Promotion, "_api_problem", lambda _self: "")
     done = CliRunner().invoke(canary_rollback.rollback, obj=Invocation(scene.folder), catch_exceptions=False)
     assert done.exit_code == 0, done.output
+    return str(current_state(scene.journal.records())).split(": ")[1]
+
+
+def test_rollback_by_hand_after_a_rollback_returns_to_the_start(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.canary = [OK, BAD]
+    assert scene.promote() is StepDecision.ROLL_BACK
+    assert scene.applied[-1] == "1 %"
+    assert roll_back_by_hand(scene, monkeypatch) == "RolledBack; at 0 %"
     assert scene.applied[-1] == "0 %"
+
+
+def test_rollback_by_hand_after_a_promotion_keeps_a_lower_weight(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_weight(scene, 20)
+    assert scene.promote() is StepDecision.PROMOTE
+    for weight, ends_at in ((5, "5 %"), (100, "20 %")):
+        set_weight(scene, weight)
+        assert roll_back_by_hand(scene, monkeypatch) == f"RolledBack; at {ends_at}"
+        assert scene.applied[-1] == ends_at
+
+
+@pytest.mark.parametrize(("weight", "ends_at"), [(0, 0), (1, 1), (42, 5)], ids=["none", "lower", "higher"])
+def test_open_rollback_with_a_weight_changed_outside_is_ended_by_hand_only(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, weight: float, ends_at: float
+) -> None:
+    steps = [CanaryStep(weight).document() for weight in STEPS]
+    scene.journal.append("start", "p", **{"from": CanaryStep(0).document()}, steps=steps)
+    for step, decision in zip(steps, ("promote", "promote", "roll back"), strict=False):
+        scene.journal.append("apply", "p", **step)
+        scene.journal.append("decision", "p", **step, decision=decision, why="w")
+    set_weight(scene, weight)
+    with pytest.raises(RolloutError, match=f"declares {weight} %, but the promotion is rolling back to 5 %; restore"):
+        scene.promote()
+    assert scene.applied == []
+    assert roll_back_by_hand(scene, monkeypatch) == f"RolledBack; at {ends_at} %"
+    assert scene.applied == [f"{ends_at} %"]

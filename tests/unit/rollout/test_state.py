@@ -24,6 +24,7 @@ APPLY, PROMOTE = ("apply", {}), ("decision", {"decision": "promote", "why": ""})
 PAUSE = ("decision", {"decision": "pause", "why": "w"})
 ROLL_BACK = ("decision", {"decision": "roll back", "why": "w"})
 END = ("end", {"phase": "RolledBack"})
+END_BY_HAND = ("end", {"phase": "RolledBack", **CanaryStep(0).document()})
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ END = ("end", {"phase": "RolledBack"})
         ((APPLY, PROMOTE, APPLY, PAUSE), 1, 5, "Paused at 5 %; 1 % passed"),
         ((APPLY, PROMOTE, APPLY, ROLL_BACK), 1, 5, "RollingBack to 1 % (w)"),
         ((APPLY, PROMOTE, APPLY, ROLL_BACK, END), 1, 1, "RolledBack; at 1 %"),
+        ((APPLY, PROMOTE, APPLY, ROLL_BACK, END_BY_HAND), 0, 0, "RolledBack; at 0 %"),
         ((APPLY, PROMOTE) * 5, 100, 100, "Progressing; all steps passed"),
     ],
 )

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.unit.configs import lab_config
+from waypoint_lab.config.traffic_models import GateSettings, PrometheusSettings
 from waypoint_lab.measure import gate as gates
 from waypoint_lab.measure.client import Answer
 from waypoint_lab.measure.gate import PrometheusNumbers
@@ -11,13 +12,14 @@ from waypoint_lab.measure.traffic import TrafficBlock
 from waypoint_lab.measure.unpaired import Outcomes
 from waypoint_lab.rollout import prometheus_analysis, step_analysis
 from waypoint_lab.rollout.analysis import ProbeEvidence, StepDecision, Thresholds
+from waypoint_lab.rollout.prometheus_analysis import PrometheusEvidence
 from waypoint_lab.rollout.state import CanaryStep
 from waypoint_lab.rollout.step_analysis import Decided, StepAnalysis
 
 OK, BAD = Answer(200, seconds=0.01), Answer(503, seconds=0.01)
 LIMITS = Thresholds(0.02, 0.01, 0.01, limit_seconds=0.05)
 GOOD, POOR = PrometheusNumbers(1000, 0.999), PrometheusNumbers(1000, 0.9)
-GATE = {"successRate": 99, "prometheus": {"url": "http://x", "requests": "r", "successRate": "s"}}
+SOURCE = {"url": "http://x", "requests": "r", "successRate": "s"}
 
 
 class Sources:
@@ -28,7 +30,7 @@ class Sources:
         self.users = TrafficBlock({"canary": Outcomes(500), "baseline": Outcomes(500)})
         self.numbers: PrometheusNumbers | PrometheusError = GOOD
         self.asked: list[str] = []
-        self.signal = ""
+        self.signal, self.window_seconds = "", 0.0
         sources = self
 
         class Client:
@@ -65,7 +67,8 @@ class Sources:
 
     def decide(self, *evidence: str) -> Decided:
         self.asked.clear()
-        gate = {"gate": GATE} if "prometheus" in evidence else {}
+        source = {**SOURCE, "windowSeconds": self.window_seconds}
+        gate = {"gate": {"successRate": 99, "prometheus": source}} if "prometheus" in evidence else {}
         config = lab_config("waypoint", "canary", canary={"evidence": list(evidence), **gate})
         analysis = StepAnalysis(config, CanaryStep(20), LIMITS, None, lambda: self.signal)
         found = analysis.run()
@@ -135,6 +138,32 @@ def test_run_by_prometheus_without_enough_data_pauses(
 ) -> None:
     sources.numbers = numbers
     assert sources.decide("prometheus") == (StepDecision.PAUSE, said)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "before", "after"),
+    [
+        (GOOD, None, StepDecision.PROMOTE),
+        (PrometheusNumbers(10), None, StepDecision.PAUSE),
+        (POOR, StepDecision.ROLL_BACK, StepDecision.ROLL_BACK),
+    ],
+    ids=["good", "few", "poor"],
+)
+def test_prometheus_evidence_of_an_earlier_weight_neither_promotes_nor_pauses(
+    sources: Sources, numbers: PrometheusNumbers, before: StepDecision | None, after: StepDecision
+) -> None:
+    sources.numbers = numbers
+    source = PrometheusSettings("http://x", "r", success_rate="s")
+    evidence = PrometheusEvidence(GateSettings(success_rate=99, prometheus=source), LIMITS, window_seconds=60)
+    evidence.read()
+    found = [evidence.decide(elapsed_seconds) for elapsed_seconds in (59, 60)]
+    assert [before, after] == [decided and decided[0] for decided in found]
+
+
+def test_run_by_prometheus_asks_until_the_window_is_over(sources: Sources) -> None:
+    sources.window_seconds = 0.05
+    assert sources.decide("prometheus")[0] is StepDecision.PROMOTE
+    assert len(sources.asked) > 1
 
 
 def test_run_by_prometheus_that_is_silent_too_long_raises(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
