@@ -1,6 +1,7 @@
 """The buttons of the page. Each does what a command of `lab canary` does, after a second request that confirms it."""
 
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,9 @@ from waypoint_lab.rollout.state import PromotionState, current_state
 PROMOTE, PAUSE, ROLL_BACK = "promote", "pause", "rollback"
 NAMES = (PROMOTE, PAUSE, ROLL_BACK)
 ANSWERS = {PROMOTE: "promote", PAUSE: "pause", ROLL_BACK: "roll back"}  # in the file of --approve-file
-WAITS = "waiting up to "  # start of the line of a command that waits for the answer
+WAITS = re.compile(r"waiting up to .* for the answer")  # line of a command that waits for it
 CONFIRM_SECONDS = 60.0
 KEPT_LINES = 40
-PAUSE_SECONDS = 300.0  # a step is measured to its end before it pauses
-KILL_SECONDS = 60.0
 
 
 class ActionError(LabError):
@@ -64,7 +64,10 @@ class PageActions:
         self._file = Path(self._temporary.name) / "answer"
 
     def close(self, report: Callable[[str], None]) -> None:
-        """Pause a promotion that a button started, and remove all files. A second interrupt rolls it back."""
+        """Pause a promotion that a button started, and remove all files. A second interrupt rolls it back.
+
+        Both wait for the end of the command, which limits its steps itself. A third interrupt leaves it to run on.
+        """
         try:
             process = self._process
             if process and process.poll() is None:
@@ -72,22 +75,25 @@ class PageActions:
                 try:
                     if PROMOTE in self._shown:
                         self._answer(PAUSE)
-                    process.wait(PAUSE_SECONDS)
-                except (KeyboardInterrupt, subprocess.TimeoutExpired):
+                    process.wait()  # a step is measured to its end before it pauses
+                except KeyboardInterrupt:
+                    report("rolling back; see `lab canary history` if you press Ctrl-C once more")
                     process.send_signal(signal.SIGTERM)
-                    process.wait(KILL_SECONDS)
+                    process.wait()
         finally:
             self._temporary.cleanup()
 
     def document(self) -> dict[str, Any]:
         """Return the state of the buttons: why each cannot be used, or the command that it stands for."""
         with self._lock:
-            found = {name: self._possible(name) for name in NAMES}
+            found, state = {name: self._possible(name) for name in NAMES}, ""
+            with suppress(ActionError):  # which each button tells
+                state = str(self._state() or "")
             return {
                 "buttons": {name: {"command": line, "why": why} for name, (line, why) in found.items()},
                 "running": self._running,
                 "waiting": self._waiting,
-                "state": str(self._state() or ""),
+                "state": state,
                 "command": self._shown,
                 "lines": list(self._lines),
             }
@@ -147,7 +153,11 @@ class PageActions:
         return self._running and self._waits > self._answers
 
     def _state(self) -> PromotionState | None:
-        return current_state(self._journal.records())
+        """Return the state of the last promotion. Raises ActionError where the journal cannot be read."""
+        try:
+            return current_state(self._journal.records())
+        except OSError as error:
+            raise ActionError(f"{self._journal.file}: it cannot be read ({error.strerror}); make it readable") from None
 
     def _line(self, *words: str) -> str:
         return " ".join(("lab", *words, "--stack", self._stack))
@@ -158,7 +168,10 @@ class PageActions:
             return self._possible_while_running(name)
         if self._busy():
             return "", "a command in a terminal runs; answer there, or end it there with Ctrl-C"
-        state = self._state()
+        try:
+            state = self._state()
+        except ActionError as error:
+            return "", str(error)
         if name == PAUSE:
             return "", "no promotion runs"
         if name == ROLL_BACK:
@@ -213,7 +226,7 @@ class PageActions:
         with process.stderr as stream:
             for line in stream:
                 self._lines.append(line.rstrip())
-                self._waits += WAITS in line
+                self._waits += WAITS.search(line) is not None
         self._lines.append(f"ended with status {process.wait()}")
 
 

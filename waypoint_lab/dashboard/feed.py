@@ -13,8 +13,8 @@ WAIT_SECONDS = 1.0
 class SnapshotSource(Protocol):
     """A source of snapshots."""
 
-    def __call__(self, after: float, limit_seconds: float) -> JsonSnapshot | None:
-        """Wait for a snapshot that is newer than `after`, in Unix seconds; None where none came in time."""
+    def __call__(self, limit_seconds: float) -> JsonSnapshot | None:
+        """Wait for a snapshot that was not returned yet; None where none came in time."""
 
 
 class PageFeed:
@@ -54,12 +54,10 @@ class PageFeed:
         return self._ended
 
     def _collect(self) -> None:
-        after = 0.0
         while not self._ended:
-            snapshot = self._source(after, WAIT_SECONDS)
+            snapshot = self._source(WAIT_SECONDS)
             if snapshot is None:
                 continue
-            after = snapshot["time"]
             with self._condition:
                 self._snapshot = snapshot
                 self._point = self._history.add(snapshot)

@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from waypoint_lab.live.services import ACCESS_LOG
+
 JsonSnapshot = Mapping[str, Any]  # as `live.model.to_json` writes it
 Point = dict[str, Any]
 
@@ -25,9 +27,11 @@ class PageHistory:
         """Add a snapshot, and return its point.
 
         A point has for each backend its share and rate in the last second, its success and latencies in the window of
-        the sampler, and its weight in Envoy. The keys are SERVICE/BACKEND, each as NAMESPACE/NAME:PORT. None means that
-        nothing was measured.
+        the sampler, and its weight in Envoy. Where the access log is the source, share and rate are of the window, too.
+        The keys are SERVICE/BACKEND, each as NAMESPACE/NAME:PORT. None means that nothing was measured.
         """
+        if self._last and snapshot["time"] < self._last[-1]["time"]:  # the clock was set back
+            self._last.clear()
         while len(self._last) > 1 and snapshot["time"] - self._last[1]["time"] >= SPAN_SECONDS:
             self._last.popleft()
         before = self._last[0] if self._last else None
@@ -47,6 +51,10 @@ def _place(one: Mapping[str, Any]) -> str:
     return f"{one['namespace']}/{one['name']}:{one['port']}"
 
 
+def _share(backend: Mapping[str, Any]) -> float | None:
+    return backend["share"]["value"] if backend["share"] else None
+
+
 def _backends(service: Mapping[str, Any], before: JsonSnapshot | None, time: float) -> Point:
     """Return the values of each backend of a Service."""
     backends: Sequence[Mapping[str, Any]] = service["backends"]
@@ -62,10 +70,11 @@ def _backends(service: Mapping[str, Any], before: JsonSnapshot | None, time: flo
             new[key] = max(0, one["total"]["requests"] - then)
     total = sum(new.values())
     seconds = time - before["time"] if before else 0.0
+    by_log = service["source"] == ACCESS_LOG  # counters have other requests as well
     return {
         key: {
-            "share": new[key] / total if total and key in new else None,
-            "rate": new[key] / seconds if seconds and key in new else None,
+            "share": _share(one) if by_log else new[key] / total if total and key in new else None,
+            "rate": one["rate"] if by_log else new[key] / seconds if seconds and key in new else None,
             "success": one["success"]["value"] if one["success"] else None,
             "p50": one["p50_seconds"],
             "p99": one["p99_seconds"],

@@ -21,6 +21,8 @@ from waypoint_lab.measure import endpoint_counters
 from waypoint_lab.measure.endpoint_counters import GATEWAY_LABEL, EndpointCounters, Endpoints
 
 LISTENERS = "config_dump?resource=dynamic_listeners"
+NOT_INSTALLED = "404 page not found"  # answer of an API server that does not know a kind
+ASK_SECONDS = 0.4  # for one round of questions; a later round takes the answer of a Pod that needs longer
 AGAIN_SECONDS = 1.0  # between two tries of a watch, a log or a Pod that did not answer
 UPDATES_SECONDS = 3.0  # from a change by Pulumi to the read of its history
 MOST_CHANGES = 50
@@ -31,7 +33,7 @@ class ClusterReader:
 
     def __init__(self, config: LabConfig, folder: Path, stack: str, window_seconds: float, api: Api) -> None:
         """Keep the parts; nothing is read yet."""
-        self._config, self._folder, self._stack, self._api = config, folder, stack, api
+        self.config, self._folder, self._stack, self._api = config, folder, stack, api
         self.objects, self.window = ClusterObjects(), Window(window_seconds)
         self.routes: dict[RouteTarget, ServiceRoutes] = {}  # of all Envoys; where they differ, of the last to change
         self._routes: dict[str, dict[RouteTarget, ServiceRoutes]] = {}  # by Pod, the last to change at the end
@@ -40,6 +42,7 @@ class ClusterReader:
         self.woken = asyncio.Event()  # by a change of an object
         self._problems: dict[str, str] = {}
         self._admins: dict[str, Admin] = {}
+        self._asking: dict[str, asyncio.Task[tuple[Endpoints, int] | None]] = {}
         self._logs: dict[str, asyncio.Task[None]] = {}
         self._processed: dict[str, int] = {}
         self._again: dict[str, float] = {}  # time by the monotonic clock before which a Pod is not asked again
@@ -51,19 +54,42 @@ class ClusterReader:
 
     def start(self) -> list["asyncio.Task[None]"]:
         """Start the watches, and the reader of the stack's updates."""
-        found = [asyncio.create_task(self._watch(kind)) for kind in PATHS]
-        return [*found, asyncio.create_task(self._follow_updates())]
+        work = [self._follow_waypoints(), *(self._watch(kind) for kind in PATHS if kind != POD), self._follow_updates()]
+        return [asyncio.create_task(one) for one in work]
+
+    def take(self, config: LabConfig) -> None:
+        """Take the stack's config, which has changed. Another cluster or namespace needs a new reader."""
+        self._problems.pop("config", None)
+        if _places(config) == _places(self.config):
+            self.config = config
+        else:
+            self._problems["config"] = f"stack {self._stack}: its cluster or namespaces changed; start the view again"
 
     async def close(self) -> None:
         """End the logs and the processes."""
-        for task in self._logs.values():
+        tasks = [*self._logs.values(), *self._asking.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._logs.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(admin.close() for admin in self._admins.values()))
 
+    async def _follow_waypoints(self) -> None:
+        """Watch the Pods of the waypoints that the config names at each time."""
+        while True:
+            names = {*self.config.waypoints}
+            watch = asyncio.create_task(self._watch(POD))
+            try:
+                while names == {*self.config.waypoints}:
+                    await asyncio.wait([watch], timeout=AGAIN_SECONDS)
+                    if watch.done():  # by an error alone
+                        watch.result()
+            finally:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
+
     async def _watch(self, kind: str) -> None:
-        namespace = self._config.waypoint_namespace if kind == POD else self._config.app.namespace
-        selector = f"{GATEWAY_LABEL} in ({','.join(self._config.waypoints)})" if kind == POD else ""
+        namespace = self.config.waypoint_namespace if kind == POD else self.config.app.namespace
+        selector = f"{GATEWAY_LABEL} in ({','.join(self.config.waypoints)})" if kind == POD else ""
         while True:
             try:
                 async for event, item in self._api.watch(PATHS[kind].format(namespace), selector):
@@ -72,7 +98,7 @@ class ClusterReader:
                         self.woken.set()
                     self._problems.pop(kind, None)
             except KubectlError as error:
-                if "could not find the requested resource" not in str(error):  # a kind that is not installed
+                if NOT_INSTALLED not in str(error):
                     self._problems[kind] = f"{kind}s of namespace {namespace} cannot be watched ({error})"
             except ODD as error:
                 self._problems[kind] = f"{kind}s of namespace {namespace}: unknown answer ({type(error).__name__})"
@@ -81,8 +107,8 @@ class ClusterReader:
     async def _follow_log(self, pod: str) -> None:
         while True:
             try:
-                async for line in self._api.log(self._config.waypoint_namespace, pod):
-                    for one in logged(line.decode(errors="replace"), time.time()):
+                async for line in self._api.log(self.config.waypoint_namespace, pod):
+                    for one in logged(line.decode(errors="replace"), time.monotonic(), pod):
                         self.window.add_line(one)
                     self._problems.pop("log", None)
             except KubectlError as error:
@@ -96,7 +122,7 @@ class ClusterReader:
         read = -1.0
         while True:
             changed = self.objects.by_pulumi
-            if changed != read and time.time() - changed >= UPDATES_SECONDS:
+            if changed != read and abs(time.time() - changed) >= UPDATES_SECONDS:  # the clock may be set back
                 self.updates, read = await updates.read(self._folder, self._stack), changed
             await asyncio.sleep(AGAIN_SECONDS)
 
@@ -107,25 +133,32 @@ class ClusterReader:
         pods = self.objects.pods()
         await self._follow_pods(pods)
         if not pods:
-            what = f"{', '.join(self._config.waypoints)} of namespace {self._config.waypoint_namespace}"
+            what = f"{', '.join(self.config.waypoints)} of namespace {self.config.waypoint_namespace}"
             self._problems["pods"] = f"no Pod of waypoint {what} runs; turn stages.waypoint on"
             return False
         self._problems.pop("pods", None)
-        answers = dict(zip(pods, await asyncio.gather(*(self._ask(pod) for pod in pods)), strict=True))
-        counters = {pod: found[0] for pod, found in answers.items() if found}
-        self._add(counters)
+        answers = await self._answers(pods)
+        self._add({pod: found[0] for pod, found in answers.items()})
         changed = False
         for pod, found in answers.items():
-            if found and found[1] != self._processed.get(pod):
+            if found[1] != self._processed.get(pod):
                 changed |= await self._read_routes(pod, found[1])
         if changed:
-            fresh = await asyncio.gather(*(self._ask(pod) for pod in pods))
-            known = {pod: found[0] for pod, found in zip(pods, fresh, strict=True) if found}
-            self.window.start(EndpointCounters(known), time.time())
+            known = {pod: found[0] for pod, found in (await self._answers(pods)).items()}
+            self.window.start(EndpointCounters(known), time.monotonic())
         return changed
 
+    async def _answers(self, pods: list[str]) -> dict[str, tuple[Endpoints, int]]:
+        """Ask each Pod that is not being asked, and return the answers that came within ASK_SECONDS."""
+        for pod in pods:
+            if pod not in self._asking:
+                self._asking[pod] = asyncio.create_task(self._ask(pod))
+        await asyncio.wait([self._asking[pod] for pod in pods], timeout=ASK_SECONDS)
+        came = {pod: self._asking.pop(pod).result() for pod in pods if self._asking[pod].done()}
+        return {pod: found for pod, found in came.items() if found}
+
     def _add(self, counters: dict[str, Endpoints]) -> None:
-        now, waited = time.time(), self._old_pods or set()
+        now, waited = time.monotonic(), self._old_pods or set()
         self.window.baseline(EndpointCounters({pod: found for pod, found in counters.items() if pod in waited}))
         waited.difference_update(counters)
         if not self.window.began:
@@ -143,15 +176,18 @@ class ClusterReader:
             self._merge_routes()
             for what in ("counters", "routes"):
                 self._problems.pop(f"{what} of {pod}", None)
+            if asking := self._asking.pop(pod, None):
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
             await self._admins.pop(pod).close()
         for pod in pods:
             if pod not in self._admins:
-                self._admins[pod] = Admin(self._config.target, self._config.waypoint_namespace, pod)
+                self._admins[pod] = Admin(self.config.target, self.config.waypoint_namespace, pod)
                 self._logs[pod] = asyncio.create_task(self._follow_log(pod))
 
     async def _ask(self, pod: str) -> tuple[Endpoints, int] | None:
         """Return the counters of a Pod and the number of updates that its Envoy has processed; None without answer."""
-        namespace, admin = self._config.waypoint_namespace, self._admins[pod]
+        namespace, admin = self.config.waypoint_namespace, self._admins[pod]
         if time.monotonic() < self._again.get(pod, 0.0):
             return None
         try:
@@ -172,7 +208,7 @@ class ClusterReader:
             return False
         try:
             text = await self._admins[pod].ask(LISTENERS)
-            with kubectl.readable(f"routes of {self._config.waypoint_namespace}/{pod}"):
+            with kubectl.readable(f"routes of {self.config.waypoint_namespace}/{pod}"):
                 now = envoy_state.read(json.loads(text))
         except KubectlError as error:
             self._problems[what] = str(error)
@@ -198,3 +234,8 @@ class ClusterReader:
             texts = envoy_state.changes(before, now)
             self.live_changes += [Change(time=time.time(), kind="live", text=text) for text in texts]
             del self.live_changes[:-MOST_CHANGES]
+
+
+def _places(config: LabConfig) -> tuple[object, ...]:
+    """Return the parts of a config that tell where a reader reads."""
+    return config.target, config.app.namespace, config.waypoint_namespace

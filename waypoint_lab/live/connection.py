@@ -27,6 +27,7 @@ ANSWER_SECONDS = 10.0
 END_SECONDS = 5.0
 WATCH_SECONDS = 240  # length of one watch, after which the API server ends it
 POLL_SECONDS = 0.05
+MOST_CHARACTERS = 300  # of a refusal that is a text
 CHUNK_BYTES = 1 << 22  # of the longest answer between two lines
 # Answers the paths of its standard input, each with a line after it. curl, which the default image of Istio has, needs
 # a fraction of the time of pilot-agent. Both ask the admin interface at port 15000.
@@ -64,6 +65,15 @@ async def end(process: asyncio.subprocess.Process, *, kill: bool) -> str:
         await process.wait()
         return ""
     return said.decode(errors="replace")
+
+
+def _refusal(status: int, body: bytes) -> KubectlError:
+    """Return the error of a refusal: the API server's Status, or a text, such as kubectl's without a connection."""
+    try:
+        text = str(json.loads(body).get("message") or "")
+    except (ValueError, AttributeError):
+        text = " ".join(body.decode(errors="replace").split())[:MOST_CHARACTERS]
+    return KubectlError(f"API server: {text or f'it answered {status}'}")
 
 
 class Api:
@@ -105,12 +115,13 @@ class Api:
         """
         try:
             async with self._session.get(path, timeout=aiohttp.ClientTimeout(ANSWER_SECONDS)) as answer:
-                found: Object = json.loads(await answer.read())
-                if answer.status == 200:
-                    return found
+                body = await answer.read()
+                if answer.status != 200:
+                    raise _refusal(answer.status, body)
+                found: Object = json.loads(body)
+                return found
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise KubectlError(f"API server: {error or type(error).__name__}") from None
-        raise KubectlError(f"API server: {found.get('message', answer.status)}")
 
     async def lines(self, path: str) -> AsyncIterator[bytes]:
         """Yield the lines of an answer as they come, until it ends.
@@ -122,7 +133,7 @@ class Api:
         try:
             async with self._session.get(path, timeout=timeout) as answer:
                 if answer.status != 200:
-                    raise KubectlError(f"API server: {(await answer.text()).strip()[:200] or answer.status}")
+                    raise _refusal(answer.status, await answer.read())
                 rest = b""
                 async for chunk in answer.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")

@@ -21,7 +21,7 @@ class Estimate(Value, frozen=True):
 
 
 class Totals(Value, frozen=True):
-    """Tries since the sampler started."""
+    """Tries since the sampler started, without those of a Pod that did not answer for some seconds."""
 
     requests: int = 0
     successes: int = 0

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from waypoint_lab.config.weights import shown
 from waypoint_lab.kubectl import Object
 from waypoint_lab.live.model import Fault, PolicySummary
+from waypoint_lab.masking import hidden
 from waypoint_lab.stages.fault_expiry import UNTIL
 
 MANAGER = "pulumi"
@@ -123,7 +124,7 @@ def _matched(rule: Object) -> str:
     found = []
     for match in rule.get("match") or []:
         for name, value in (match.get("headers") or {}).items():
-            found.append(f"{name}={next(iter(value.values()), '')}")
+            found.append(f"{name}={hidden(next(iter(value.values()), ''))}")
     return f" with {' or '.join(dict.fromkeys(found))}" if found else ""
 
 

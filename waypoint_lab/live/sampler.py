@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import LabError, WaitError, described
+from waypoint_lab.live import stack_file
 from waypoint_lab.live.cluster_objects import MOST_CHANGES
 from waypoint_lab.live.cluster_reader import ClusterReader
 from waypoint_lab.live.connection import START_SECONDS, Api
@@ -23,6 +24,7 @@ from waypoint_lab.live.model import Change, Fault, PromotionProgress, TrafficSna
 from waypoint_lab.live.promotion import changes as promotion_changes
 from waypoint_lab.live.promotion import promotion
 from waypoint_lab.live.services import services
+from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout import progress
 from waypoint_lab.rollout.journal import Journal, Record
 
@@ -81,16 +83,23 @@ class Sampler:
         """Return the newest snapshot."""
         return self._snapshot
 
-    def wait(self, after: float = 0.0, limit_seconds: float = 2.0) -> TrafficSnapshot:
-        """Return the newest snapshot, once it is later than `after`, or after the limit.
+    @property
+    def ended(self) -> bool:
+        """True once no snapshot follows the newest one."""
+        return not self._thread.is_alive()
+
+    def wait(self, after: TrafficSnapshot | None, limit_seconds: float = 2.0) -> TrafficSnapshot | None:
+        """Return the newest snapshot, once it is another than `after`; None where none comes in time.
+
+        Times of snapshots are not compared, because the clock may be set back.
 
         Args:
-            after: Time of a snapshot.
+            after: The snapshot that is known; None without one.
             limit_seconds: Limit of the wait.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._snapshot.time > after, limit_seconds)
-            return self._snapshot
+            new = self._changed.wait_for(lambda: self._snapshot.time and self._snapshot is not after, limit_seconds)
+            return self._snapshot if new else None
 
     def _main(self) -> None:
         try:
@@ -107,7 +116,8 @@ class Sampler:
         async with Api(self._config.target) as api:
             reader = ClusterReader(self._config, self._folder, self._stack, self._window_seconds, api)
             self._started.set()
-            tasks = reader.start()
+            stack = PulumiStack(self._folder, self._stack)
+            tasks = [*reader.start(), asyncio.create_task(stack_file.follow(stack, reader.take))]
             frequent_until = 0.0
             try:
                 while not self._stop.is_set():
@@ -148,7 +158,7 @@ class Sampler:
         return task in done
 
     def _publish(self, reader: ClusterReader) -> None:
-        now, found, window = time.time(), reader.objects, reader.window
+        now, clock, found, window = time.time(), time.monotonic(), reader.objects, reader.window
         running, records = progress.read(self._journal), self._read_journal()
         all_changes: list[Change] = [*found.changes, *reader.live_changes, *reader.updates]
         all_changes += promotion_changes(records[-MOST_CHANGES:])
@@ -157,8 +167,8 @@ class Sampler:
             time=now,
             stack=self._stack,
             namespace=self._config.app.namespace,
-            window_seconds=round(now - window.began, 3) if window.began else 0.0,
-            services=services(self._config, reader.routes, found.declared(), window, now),
+            window_seconds=round(clock - window.began, 3) if window.began else 0.0,
+            services=services(reader.config, reader.routes, found.declared(), window, clock),
             faults=(*found.faults(), *self._upstream(reader)),
             policies=tuple(found.policies()),
             changes=tuple(sorted(all_changes, key=lambda one: one.time)[-MOST_CHANGES:]),
@@ -174,7 +184,7 @@ class Sampler:
 
     def _upstream(self, reader: ClusterReader) -> list[Fault]:
         """Return the fault of the failing workload, where a route sends requests to it."""
-        config, failing = self._config, f"{self._config.rule_name}-upstream"
+        config, failing = reader.config, f"{reader.config.rule_name}-upstream"
         routed = {one.name for routes in reader.routes.values() for one, weight in routes.weights.items() if weight}
         if failing not in routed:
             return []

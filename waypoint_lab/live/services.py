@@ -82,7 +82,7 @@ def services(config: LabConfig, live: Routes, declared: Declared, window: Window
         live: Routes of the waypoint's Envoy.
         declared: Routes of the API server.
         window: The traffic.
-        now: The present time.
+        now: The present time by the monotonic clock.
     """
     lines, counts = window.lines(now), window.counts
     splits, known = {where: split(config, where, declared) for where in live}, [*roles(config)]
@@ -98,6 +98,11 @@ def services(config: LabConfig, live: Routes, declared: Declared, window: Window
     return tuple(found)
 
 
+def _rounded(weight: float | None) -> float | None:
+    """Return a weight without the last digits, in which `100 * (w / n)` of Envoy differs from `100 * w / n`."""
+    return None if weight is None else round(weight, 6)
+
+
 def _service(
     config: LabConfig,
     where: RouteTarget,
@@ -109,12 +114,12 @@ def _service(
     lines: Sequence[Logged],
     now: float,
 ) -> Service:
-    seconds = max(now - window.began, 0.001)
     addresses = [f"{host}:{where.port}" for host in declared.addresses.get((where.name, where.namespace), ())]
     mine = [one for one in lines if one.address in addresses]
     others = any(one.backend in routes.backends and one.address not in addresses for one in lines)
     mirrored = any((one.name, one.namespace) in declared.mirrored for one in routes.backends)
     by_log = bool(mine) and (others or mirrored)
+    seconds = max(now - (window.lines_began if by_log else window.began), 0.001)
     asked = {
         one: sum(line.backend == one for line in mine) if by_log else counts.get(one, Counts()).requests
         for one in routes.backends
@@ -135,8 +140,8 @@ def _service(
                 namespace=one.namespace,
                 port=one.port,
                 role=known.get((one.name, one.namespace), ""),
-                weight=weights.get(one) if declared.weights else routes.weights.get(one),
-                live_weight=routes.weights.get(one),
+                weight=_rounded(weights.get(one) if declared.weights else routes.weights.get(one)),
+                live_weight=_rounded(routes.weights.get(one)),
                 requests=asked[one],
                 active=window.active.get(one, 0),
                 share=estimate(asked[one], total),

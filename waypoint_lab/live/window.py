@@ -1,4 +1,7 @@
-"""A sliding window of counters and logged requests; it starts again when the configuration changes."""
+"""A sliding window of counters and logged requests; it starts again when the configuration changes.
+
+All times but those of a node are by the monotonic clock, because the other one may be set while a view is open.
+"""
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
@@ -11,6 +14,7 @@ from waypoint_lab.measure import access_log
 from waypoint_lab.measure.endpoint_counters import Counts, EndpointCounters, destination
 
 MOST_LOGGED = 50_000  # lines of a window
+LATE_SECONDS = 3.0  # without an answer of a Pod; its tries in a longer time are of no window
 
 
 @dataclass(frozen=True)
@@ -19,12 +23,13 @@ class Logged:
 
     Attributes:
         start: Its start by the node's clock, in seconds since 1970.
-        at: The arrival of its line by our own clock.
+        at: The arrival of its line.
         address: Address of the Service that it was for.
         backend: The backend that answered; None where the waypoint did.
         status: The status; 0 where the client got no answer.
         flags: Envoy's response flags; empty without any.
         seconds: The latency, rounded down to milliseconds.
+        pod: The Pod of the log.
     """
 
     start: float
@@ -34,10 +39,11 @@ class Logged:
     status: int
     flags: str
     seconds: float
+    pod: str
 
 
-def logged(line: str, now: float) -> Iterator[Logged]:
-    """Yield the request in a line of a log, if it is one."""
+def logged(line: str, now: float, pod: str) -> Iterator[Logged]:
+    """Yield the request in a line of a Pod's log, if it is one."""
     for one in access_log.requests(line):
         where = destination(one["cluster"]) if one["upstream"] != "-" else None
         yield Logged(
@@ -48,6 +54,7 @@ def logged(line: str, now: float) -> Iterator[Logged]:
             status=int(one["status"]),
             flags="" if one["flags"] == "-" else one["flags"],
             seconds=int(one["milliseconds"]) / 1000,
+            pod=pod,
         )
 
 
@@ -57,9 +64,9 @@ class Window:
 
     Attributes:
         seconds: Greatest length.
-        began: Start by our own clock; later than `now - seconds` after a change.
+        began: Start; later than `now - seconds` after a change.
         counts: Tries in the window, by backend.
-        totals: Tries since the start, by backend.
+        totals: Tries since the start, by backend, without those of a Pod that did not answer for LATE_SECONDS.
     """
 
     seconds: float
@@ -67,14 +74,14 @@ class Window:
     _last: EndpointCounters = field(default_factory=lambda: EndpointCounters({}))
     _intervals: deque[tuple[float, Mapping[RouteTarget, Counts]]] = field(default_factory=deque)
     _lines: deque[Logged] = field(default_factory=lambda: deque(maxlen=MOST_LOGGED))
-    _offset: float = float("-inf")  # of the node's clock to ours
+    _answered: dict[str, float] = field(default_factory=dict)  # time of the last answer, by Pod
     totals: dict[RouteTarget, Counts] = field(default_factory=dict)
     active: dict[RouteTarget, int] = field(default_factory=dict)
 
     def start(self, counters: EndpointCounters, now: float) -> None:
         """Begin the window now: forget the traffic of before."""
-        self._add_totals(counters)
-        self._last, self.began = EndpointCounters({**self._last.pods, **counters.pods}), now
+        self._add_totals(counters, now)
+        self.began = now
         self._intervals.clear()
 
     def baseline(self, counters: EndpointCounters) -> None:
@@ -83,24 +90,25 @@ class Window:
 
     def add(self, counters: EndpointCounters, now: float) -> None:
         """Add the tries since the last call. A Pod that `counters` lacks is compared when it answers again."""
-        changes = self._add_totals(counters)
-        self._last = EndpointCounters({**self._last.pods, **counters.pods})
-        self._intervals.append((now, changes))
+        self._intervals.append((now, self._add_totals(counters, now)))
         while self._intervals and self._intervals[0][0] <= now - self.seconds:
             self.began = self._intervals.popleft()[0]
 
-    def _add_totals(self, counters: EndpointCounters) -> dict[RouteTarget, Counts]:
+    def _add_totals(self, counters: EndpointCounters, now: float) -> dict[RouteTarget, Counts]:
+        late = {one: now - self._answered.get(one, now) > LATE_SECONDS for one in counters.pods}
+        self.baseline(EndpointCounters({pod: found for pod, found in counters.pods.items() if late[pod]}))
+        self._answered |= dict.fromkeys(counters.pods, now)
         found: dict[RouteTarget, Counts] = {}
         for where, counts in counters.since(self._last).items():
             found[place(where)] = found.get(place(where), Counts()).plus(counts)
         for where_to, counts in found.items():
             self.totals[where_to] = self.totals.get(where_to, Counts()).plus(counts._replace(active=0))
         self.active = _active(counters)
+        self.baseline(counters)
         return found
 
     def add_line(self, one: Logged) -> None:
         """Add a request of an access log."""
-        self._offset = max(self._offset, one.start + one.seconds - one.at)
         self._lines.append(one)
 
     @property
@@ -117,7 +125,15 @@ class Window:
         began = max(self.began, now - self.seconds)
         while self._lines and self._lines[0].at < now - self.seconds:
             self._lines.popleft()
-        return [one for one in self._lines if one.start - self._offset >= began]
+        offsets: dict[str, float] = {}  # of the clock of each Pod's node to ours, which may be set at any time
+        for one in self._lines:
+            offsets[one.pod] = max(offsets.get(one.pod, float("-inf")), one.start + one.seconds - one.at)
+        return [one for one in self._lines if one.start - offsets[one.pod] >= began]
+
+    @property
+    def lines_began(self) -> float:
+        """Start of the time that the lines are of: later than `began` where they are more than MOST_LOGGED."""
+        return max(self.began, self._lines[0].at) if len(self._lines) == self._lines.maxlen else self.began
 
 
 def _active(counters: EndpointCounters) -> dict[RouteTarget, int]:

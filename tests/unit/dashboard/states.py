@@ -65,12 +65,14 @@ class States:
     def __init__(self) -> None:
         """Start with a weight of 20 %."""
         self.newest: JsonSnapshot = snapshot(time.time())
+        self._given: JsonSnapshot | None = None
 
-    def __call__(self, after: float, limit_seconds: float) -> JsonSnapshot | None:
-        """Return the snapshot if it is newer."""
+    def __call__(self, limit_seconds: float) -> JsonSnapshot | None:
+        """Return the snapshot if it is new."""
         until = time.monotonic() + limit_seconds
-        while self.newest["time"] <= after:
+        while self.newest is self._given:
             if time.monotonic() > until:
                 return None
             time.sleep(0.02)
-        return self.newest
+        self._given = self.newest
+        return self._given

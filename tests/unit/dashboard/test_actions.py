@@ -1,6 +1,7 @@
 """The buttons of the dashboard, with a command that answers as `lab canary` does."""
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ if "promote" in sys.argv:
             time.sleep(0.02)
         answer = file.read_text()
         print("promote: measuring", file=sys.stderr, flush=True)
+        print("promote: waiting up to 600 s for the API server: refused", file=sys.stderr, flush=True)
         file.unlink()
         note(answer)
         if answer != "promote":
@@ -106,7 +108,8 @@ def test_promote_while_a_step_is_measured_is_refused_and_pause_is_kept(board: Bo
     (board.folder / "measure").touch()
     board.press("promote")
     board.until(lambda: board.noted()[1:] == ["promote"])
-    board.until(lambda: "measuring" in "".join(board.actions.document()["lines"][-1:]))
+    board.until(lambda: "API server" in "".join(board.actions.document()["lines"][-1:]))
+    assert not board.waiting()
     assert board.why("promote") == "the step is measured first"
     board.press("pause")
     assert board.why("pause") == "the answer is given"
@@ -194,3 +197,39 @@ def test_close_pauses_a_promotion_and_removes_the_files(tmp_path: Path) -> None:
     arguments = board.noted()[0]
     assert isinstance(arguments, list)
     assert not Path(arguments[3]).parent.exists()
+
+
+def test_buttons_say_that_the_journal_cannot_be_read(board: Board) -> None:
+    file = board.folder / ".lab-history" / "dev.jsonl"
+    file.mkdir(parents=True)  # unreadable even for root
+    why = f"{file}: it cannot be read (Is a directory); make it readable"
+    assert [board.why(name) for name in ("promote", "rollback")] == [why, why]
+    with pytest.raises(ActionError, match="make it readable"):
+        board.actions.ask("rollback")
+
+
+class Command:
+    """A command that runs until it is asked to end, and then takes its time."""
+
+    def __init__(self) -> None:
+        self.signals: list[int] = []
+        self.limits: list[float | None] = []
+
+    def poll(self) -> None:
+        pass
+
+    def send_signal(self, number: int) -> None:
+        self.signals.append(number)
+
+    def wait(self, limit: float | None = None) -> None:
+        self.limits.append(limit)
+        if not self.signals:
+            raise KeyboardInterrupt
+
+
+def test_close_rolls_back_by_a_second_interrupt_alone_and_waits_for_its_end(tmp_path: Path) -> None:
+    board, command, said = Board(tmp_path), Command(), list[str]()
+    board.actions._process = command  # type: ignore[assignment]
+    board.actions.close(said.append)
+    assert (command.signals, command.limits) == ([signal.SIGTERM], [None, None])
+    assert said[1] == "rolling back; see `lab canary history` if you press Ctrl-C once more"

@@ -66,3 +66,21 @@ def test_add_keeps_ports_and_namespaces_apart() -> None:
         point = history.add(made)
     assert len(point["backends"]) == 6
     assert (point["backends"][ONE]["share"], point["backends"][ONE]["rate"]) == (1.0, 100.0)
+
+
+def test_add_of_the_access_log_takes_share_and_rate_of_the_window() -> None:
+    history = PageHistory()
+    for moment, requests in ((100.0, 1000), (101.0, 2000)):
+        made = counted(moment, requests, requests)  # the canary gets a mirrored copy of each request
+        made["services"][0]["source"] = "access log"
+        made["services"][0]["backends"][0] |= {"share": {"value": 1.0, "low": 0.9, "high": 1.0}, "rate": 50.0}
+        made["services"][0]["backends"][1] |= {"share": None, "rate": 0.0}
+        point = history.add(made)
+    assert [(one["share"], one["rate"]) for one in point["backends"].values()] == [(1.0, 50.0), (None, 0.0)]
+
+
+def test_add_after_a_clock_that_was_set_back_has_rates_again_a_second_later() -> None:
+    history = PageHistory()
+    history.add(counted(3600.0, 0, 0))
+    assert history.add(counted(100.0, 10, 10))["backends"][ONE]["rate"] is None
+    assert history.add(counted(101.0, 20, 10))["backends"][ONE]["rate"] == 10.0

@@ -127,3 +127,10 @@ def test_serving_used_port_is_one_line(tmp_path: Path, states: States) -> None:
         ):
             pass
     actions.close(lambda _line: None)
+
+
+def test_events_go_on_after_a_clock_that_was_set_back(states: States) -> None:
+    with PageFeed(states) as feed:
+        number, _ = feed.next(0, 5.0)
+        states.newest = snapshot(time.time() - 3600, 80.0)
+        assert feed.next(number, 5.0)[0] == number + 1

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.unit.configs import lab_config
 from tests.unit.live.answers import BASELINE, CANARY, CONFIG, counters, listeners, pod
 from tests.unit.live.test_window import BASE, NEXT
 from waypoint_lab.errors import KubectlError
@@ -16,6 +17,7 @@ from waypoint_lab.live.cluster_objects import POD
 from waypoint_lab.live.cluster_reader import ClusterReader
 from waypoint_lab.live.connection import Api
 
+WAYPOINTS = "waypoint,waypoint-b"
 UPDATES = "listener_manager.lds.update_success: {}"
 FORBIDDEN = 'kubectl exec: pods "w-1" is forbidden: User "ci" cannot create resource "pods/exec"'
 
@@ -29,6 +31,7 @@ class Envoys:
         self.routes_of: dict[str, Any] = {}  # of single Pods; an error is raised
         self.processed = 1
         self.closed: list[str] = []
+        self.hanging: set[str] = set()
 
     def admin(self, _target: object, _namespace: str, name: str) -> "Admin":
         return Admin(self, name)
@@ -41,6 +44,8 @@ class Admin:
         self._envoys, self._name = envoys, name
 
     async def ask(self, path: str) -> str:
+        while self._name in self._envoys.hanging:
+            await asyncio.sleep(0.01)
         found = self._envoys.requests[self._name]
         if isinstance(found, KubectlError):
             raise found
@@ -59,7 +64,18 @@ class Admin:
 
 
 class Logs:
-    """An API server whose logs are silent."""
+    """An API server whose logs are silent, with watches that end by an error or never."""
+
+    def __init__(self) -> None:
+        self.error = ""
+        self.watched: list[str] = []
+
+    async def watch(self, _path: str, selector: str = "") -> Any:
+        self.watched.append(selector)
+        if self.error:
+            raise KubectlError(self.error)
+        yield "LIST", {"items": []}
+        await asyncio.sleep(60)
 
     async def log(self, _namespace: str, _pod: str) -> Any:
         await asyncio.sleep(60)
@@ -142,7 +158,7 @@ def test_read_without_permission_names_it(read: Read) -> None:
     async def test(reader: ClusterReader, envoys: Envoys) -> None:
         envoys.requests["w-1"] = KubectlError(FORBIDDEN)
         assert not await reader.read()
-        assert "grant `list` on pods and `create` on pods/exec there" in reader.problem()
+        assert "grant `get` and `list` on pods and `create` on pods/exec there" in reader.problem()
         envoys.requests["w-1"] = {"reviews_baseline": 900}
         assert not await reader.read()
         assert reader.problem()  # asked again a moment later only
@@ -208,5 +224,72 @@ def test_read_routes_that_only_a_deleted_pod_had_are_gone(read: Read) -> None:
         reader.objects.take(POD, "ADDED", pod("w-1"))
         await reader.read()
         assert [place.name for place in reader.routes] == ["reviews"]
+
+    read(test)
+
+
+def test_read_does_not_wait_for_a_pod_that_hangs_and_takes_its_answer_later(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_reader, "ASK_SECONDS", 0.05)
+
+    async def test(reader: ClusterReader, envoys: Envoys) -> None:
+        envoys.requests["w-2"] = {"reviews_baseline": 0}
+        reader.objects.take(POD, "ADDED", pod("w-2"))
+        await reader.read()
+        envoys.hanging = {"w-2"}
+        envoys.requests = {"w-1": {"reviews_baseline": 520}, "w-2": {"reviews_baseline": 7}}
+        await asyncio.wait_for(reader.read(), 5)
+        assert reader.window.counts[BASE].requests == 20
+        envoys.hanging.clear()
+        await reader.read()
+        assert reader.window.counts[BASE].requests == 27
+        envoys.hanging = {"w-1", "w-2"}
+        await asyncio.wait_for(reader.read(), 5)
+        reader.objects.take(POD, "DELETED", pod("w-2"))
+        await asyncio.wait_for(reader.read(), 5)
+        assert envoys.closed == ["w-2"]
+
+    read(test)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition, at most five seconds."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_take_config_of_a_migration_watches_the_pods_of_both_waypoints(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_reader, "AGAIN_SECONDS", 0.01)
+
+    async def test(reader: ClusterReader, _envoys: Envoys) -> None:
+        watched = cast(Logs, reader._api).watched
+        task = asyncio.create_task(reader._follow_waypoints())
+        await until(lambda: watched)
+        reader.take(lab_config("waypoint", waypoint={"canary": {"name": "waypoint-b", "weight": 10}}))
+        await until(lambda: len(watched) > 1)
+        task.cancel()
+        assert watched == [f"gateway.networking.k8s.io/gateway-name in ({it})" for it in ("waypoint", WAYPOINTS)]
+        assert reader.problem() == ""
+        reader.take(lab_config("waypoint", waypoint={"namespace": "mesh"}))
+        assert reader.problem() == "stack dev: its cluster or namespaces changed; start the view again"
+        reader.take(lab_config("waypoint"))
+        assert reader.problem() == ""
+
+    read(test)
+
+
+@pytest.mark.parametrize("error", ["API server: 404 page not found", "API server: connection refused"])
+def test_watch_of_a_kind_that_is_not_installed_is_no_problem(read: Read, error: str) -> None:
+    async def test(reader: ClusterReader, _envoys: Envoys) -> None:
+        api = cast(Logs, reader._api)
+        api.error = error
+        task = asyncio.create_task(reader._watch("VirtualService"))
+        await until(lambda: api.watched)
+        task.cancel()
+        assert ("connection refused" in error) == bool(reader.problem())
 
     read(test)

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.unit.configs import lab_config
 from waypoint_lab.errors import KubectlError
-from waypoint_lab.live.connection import Admin
+from waypoint_lab.live.connection import Admin, Api
 
 PROGRAM = """
 import asyncio, pathlib, sys
@@ -68,3 +69,42 @@ def test_admin_answers_each_path_by_curl_or_pilot_agent(
     assert first.startswith(f"{image / program} ")
     assert first.endswith("clusters?format=json\n")
     assert second.endswith("stats?filter=^(a|b)$\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (
+            500,
+            b"dial tcp 127.0.0.1:1: connect: connection refused\n",
+            "dial tcp 127.0.0.1:1: connect: connection refused",
+        ),
+        (404, b"404 page not found\n", "404 page not found"),
+        (403, b'{"kind": "Status", "message": "pods is forbidden"}', "pods is forbidden"),
+        (503, b"", "it answered 503"),
+    ],
+)
+def test_refusal_is_told_by_its_message_or_its_text(status: int, body: bytes, said: str) -> None:
+    class Answer:
+        """The answer to any request."""
+
+        async def __aenter__(self) -> "Answer":
+            self.status = status
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+        async def read(self) -> bytes:
+            return body
+
+    server = Api(lab_config().target)
+    server._session = SimpleNamespace(get=lambda *_, **__: Answer())  # type: ignore[assignment]
+
+    async def ask() -> None:
+        with pytest.raises(KubectlError, match=f"^API server: {said}$"):
+            await server.get("/api/v1")
+        with pytest.raises(KubectlError, match=f"^API server: {said}$"):
+            await anext(server.lines("/api/v1"))
+
+    asyncio.run(ask())

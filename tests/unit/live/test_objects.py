@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.unit.live.answers import BASELINE, CANARY, NAMESPACE, http_route, listeners
+from waypoint_lab import masking
 from waypoint_lab.live import envoy_state, objects
 from waypoint_lab.live.cluster_objects import ClusterObjects
 from waypoint_lab.live.objects import RouteTarget
@@ -45,6 +46,14 @@ def test_faults_name_percentage_header_and_expiry() -> None:
     assert abort.text == "abort with 503 for 50 % of requests with end-user=jane"
     assert delay.text == "delay 2s for 100 % of requests with end-user=jane"
     assert delay.until == 1795515139.0
+
+
+def test_fault_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "_known", {"jane"})
+    item = virtual_service(abort={"httpStatus": 503})
+    (fault,) = objects.faults(item)
+    assert fault.text.endswith("with end-user=[secret]")
+    assert "jane" not in objects.changed("VirtualService", item, "ADDED")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def shown(lines: list[str], declared: Declared = DECLARED) -> Service:
     found = endpoint_counters.endpoints(counters(reviews_baseline=90, reviews_stable=10))
     window.add(EndpointCounters({"w": found}), 102.0)
     for text in lines:
-        for one in logged(text, 101.5):
+        for one in logged(text, 101.5, "w"):
             window.add_line(one)
     (service,) = services(CONFIG, LIVE, declared, window, 102.0)
     return service
@@ -117,3 +117,19 @@ def test_backend_that_envoy_does_not_have_yet_is_listed_with_its_declared_weight
         (CANARY, 9080, 0.0, 0.0),
         ("reviews-v4", 9080, 20.0, 0.0),
     ]
+
+
+def test_weights_of_envoy_and_of_the_route_are_equal_where_both_are_live() -> None:
+    live = envoy_state.read(listeners({BASELINE: 93, CANARY: 7}))
+    window = Window(10.0)
+    window.start(EndpointCounters({}), 100.0)
+    declared = Declared({REVIEWS: {BASE: 100 * 93 / 100, NEXT: 100 * 7 / 100}})
+    (service,) = services(CONFIG, live, declared, window, 102.0)
+    assert [(one.weight, one.live_weight) for one in service.backends] == [(93.0, 93.0), (7.0, 7.0)]
+
+
+def test_rate_by_a_log_of_too_many_lines_is_of_the_time_of_those_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("waypoint_lab.live.window.MOST_LOGGED", 50)
+    direct = [line(CANARY).replace(IP, "10.96.1.1")] * 50
+    service = shown([*direct, *[line(BASELINE)] * 49, direct[0]])  # all of them came half a second ago
+    assert (service.source, service.requests, service.rate) == ("access log", 49, 98.0)

@@ -1,8 +1,12 @@
 """The sliding window: restarts of Pods, changes of the configuration, and logged requests."""
 
+from dataclasses import replace
 from datetime import datetime
 
+import pytest
+
 from tests.unit.live.answers import BASELINE, CANARY, NAMESPACE, counters, line
+from waypoint_lab.live import window as window_module
 from waypoint_lab.live.objects import RouteTarget
 from waypoint_lab.live.window import Window, logged
 from waypoint_lab.measure import endpoint_counters
@@ -65,12 +69,22 @@ def test_window_pod_without_answer_is_compared_when_it_answers_again() -> None:
     assert asked(window) == {BASE: 20}
 
 
+def test_window_tries_of_a_long_time_without_answer_are_of_no_window() -> None:
+    window = started(reviews_baseline=500)
+    for step in range(1, 150):
+        window.add(EndpointCounters({}), 100.0 + 0.4 * step)
+    window.add(read(reviews_baseline=1100), 160.0)
+    window.add(read(reviews_baseline=1104), 160.4)
+    assert asked(window) == {BASE: 4}
+    assert window.totals[BASE].requests == 4
+
+
 def test_logged_line_has_backend_latency_and_own_answer() -> None:
-    (one,) = logged(line(BASELINE, ms=12), 5.0)
+    (one,) = logged(line(BASELINE, ms=12), 5.0, "w-1")
     assert (one.backend, one.seconds, one.status, one.flags) == (BASE, 0.012, 200, "")
-    (own,) = logged(line("", status=503, flags="FI"), 5.0)
+    (own,) = logged(line("", status=503, flags="FI"), 5.0, "w-1")
     assert (own.backend, own.status, own.flags) == (None, 503, "FI")
-    assert list(logged("info Envoy proxy is ready", 5.0)) == []
+    assert list(logged("info Envoy proxy is ready", 5.0, "w-1")) == []
 
 
 def test_lines_of_a_node_with_another_clock_belong_to_the_window_of_their_arrival() -> None:
@@ -78,9 +92,27 @@ def test_lines_of_a_node_with_another_clock_belong_to_the_window_of_their_arriva
     # The node's clock is ahead of ours by START.
     for second, arrival in ((0, 99.2), (1, 100.9), (2, 101.1)):
         moment = datetime.fromtimestamp(START + second).astimezone().isoformat()
-        for one in logged(line(BASELINE).replace("2026-11-24T10:12:19.543Z", _utc(moment)), arrival):
+        for one in logged(line(BASELINE).replace("2026-11-24T10:12:19.543Z", _utc(moment)), arrival, "w-1"):
             window.add_line(one)
     assert len(window.lines(101.5)) == 2
+
+
+def test_lines_are_of_the_window_again_once_the_clock_of_a_node_was_set_back_or_is_another() -> None:
+    window = started()
+    for pod, ahead, arrival in (("w-1", 30.0, 101.0), ("w-1", 0.0, 112.0), ("w-2", 60.0, 112.0)):
+        for one in logged(line(BASELINE), arrival, pod):
+            window.add_line(replace(one, start=arrival + ahead))
+    assert len(window.lines(113.0)) == 2
+
+
+def test_lines_beyond_the_most_are_of_the_time_since_the_oldest_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window_module, "MOST_LOGGED", 2)
+    window = started()
+    assert window.lines_began == 100.0
+    for arrival in (103.0, 104.0, 105.0):
+        for one in logged(line(BASELINE), arrival, "w-1"):
+            window.add_line(one)
+    assert window.lines_began == 104.0
 
 
 def _utc(moment: str) -> str:

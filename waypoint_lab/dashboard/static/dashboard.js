@@ -79,7 +79,7 @@ function show(event) {
   }
   if (!snapshot) return showPromotion(null, event.actions);
   state.snapshot = snapshot;
-  showConnection(Date.now() / 1000 - snapshot.time);
+  showConnection(Math.abs(Date.now() / 1000 - snapshot.time)); // the clock may be set back
   const changed = addChanges(snapshot.changes);
   $("stack").textContent = `stack ${snapshot.stack}, namespace ${snapshot.namespace}`;
   $("problem").hidden = !snapshot.problem;
