@@ -53,8 +53,8 @@ bench: toolchain ## Time a weight step beside an unchanged update, an empty prog
 down: ## Stop the embedded cluster
 	.venv/bin/lab down
 
-clean: ## Stop the embedded cluster and remove all traces but the toolchain cache; refused while .lab has state of other clusters
+clean: ## Stop the embedded cluster and remove all traces but the toolchain cache; refused while .lab or .lab-history is needed for other clusters
 	$(PYTHON) -m tools.other_clusters
-	if [ -x .venv/bin/lab ]; then .venv/bin/lab down; fi
-	rm -rf .venv build components/venv examples/*/venv .lab .lab-history .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	if [ -x .venv/bin/lab ]; then .venv/bin/lab --state .lab down; fi
+	rm -rf .venv build components/venv examples/*/venv .lab .lab-history examples/*/.lab-history .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -33,8 +33,9 @@ An object that is set in part keeps the defaults of the rest. Every command also
 `Pulumi.yaml`, as `pulumi up` does: they apply where the stack's file does not have the key. A value that is not valid
 is refused with its path, and with what is right.
 
-Commands that measure read secrets by Pulumi. They print `[secret]` in place of each, also in the journal and in
-reports. A promotion keeps the cohort of each step in its journal, so it refuses a `canary.cohort.value` that is secret.
+Commands read secrets by Pulumi. They print `[secret]` in place of each, also in the journal and in reports. A
+promotion keeps the cohort of each step in its journal, so it refuses a `canary.cohort` that has a secret in it.
+`target.kind` is needed before Pulumi, so it is never a secret.
 """
 
 

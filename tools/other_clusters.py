@@ -1,10 +1,14 @@
-"""Name the stacks whose state `make clean` would delete although they have resources on another cluster."""
+"""Name the state and the journals that `make clean` would delete although a cluster needs them."""
 
 import json
 import re
+import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from embedded import processes
 
 STACK = "pulumi:pulumi:Stack"
 PROVIDER = "pulumi:providers:kubernetes"
@@ -51,8 +55,34 @@ def _declares_embedded(project: Path, stack: str) -> bool:
     return bool(files) and not others
 
 
+def needed_history(project: Path) -> list[str]:
+    """Return the files in `.lab-history` of the project and its examples that stacks on other clusters need.
+
+    These are the backups of a stack's file, and the journals whose last promotion or migration has not ended.
+    """
+    found = []
+    for suffix in (".before.json", ".before.yaml", ".jsonl"):
+        files = [*project.glob(f".lab-history/*{suffix}"), *project.glob(f"examples/*/.lab-history/*{suffix}")]
+        for file in sorted(files):
+            if suffix != ".jsonl" or _has_not_ended(file):
+                found += [] if _declares_embedded(project, file.name.removesuffix(suffix)) else [str(file)]
+    return found
+
+
+def _has_not_ended(journal: Path) -> bool:
+    promotion, canary = "end", ""
+    for line in journal.read_bytes().splitlines():
+        with suppress(ValueError, KeyError, TypeError):  # a kill may cut off a record
+            record = json.loads(line)
+            if record["kind"] == "migration":
+                canary = record["step"]["canary"]  # the last step has none
+            else:
+                promotion = record["kind"]
+    return promotion != "end" or bool(canary)
+
+
 def main() -> int:
-    """Print one line for the stacks that are in the way, and return 1; 0 where there is none."""
+    """Print a line for each thing that is in the way (stacks, files, a running cluster), and return 1; else 0."""
     found = on_other_clusters(Path(".lab"))
     if found:
         print(
@@ -60,7 +90,19 @@ def main() -> int:
             "run `pulumi destroy` on them first, or move .lab away",
             file=sys.stderr,
         )
-    return 1 if found else 0
+    if kept := needed_history(Path()):
+        print(
+            f"{', '.join(kept)}: a promotion, a migration or `lab run` of a stack that is or may be on another cluster "
+            f"has not ended; end it, or delete what is left of it: rm {shlex.join(kept)}",
+            file=sys.stderr,
+        )
+    running = not Path(".venv/bin/lab").exists() and processes.read_living(Path(".lab/run/watchdog"))
+    if running:
+        print(
+            ".lab: its cluster runs, and .venv/bin/lab, which stops it, is missing; run `make .venv/.installed` first",
+            file=sys.stderr,
+        )
+    return 1 if found or kept or running else 0
 
 
 if __name__ == "__main__":

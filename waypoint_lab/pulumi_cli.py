@@ -100,9 +100,9 @@ class PulumiStack:
         self.applied = b""  # the file at the last update, if that succeeded
         self._secrets: dict[str, str] = {}  # by their encrypted text
 
-    def masked_config(self) -> LabConfig:
-        """Return the config that the stack's file declares, with placeholders for its secrets. Raises ConfigError."""
-        return target.stack_config(self.folder, self.name)
+    def target_kind(self) -> str:
+        """Return the kind of the target that the stack's file declares; no secret is read. Raises ConfigError."""
+        return target.target_kind(self.folder, self.name)
 
     def config(self) -> LabConfig:
         """Return the config that the stack's file declares. Its secrets are hidden in all output from then on.
@@ -166,13 +166,9 @@ class PulumiStack:
         return self._up("--policy-pack", str(pack), *more)
 
     def up_unchecked(self) -> float:
-        """Run `pulumi up` without preview, policies and gate, for a rollback. A stop request does not cancel it.
+        """Run `pulumi up` without preview, policies and gate, for a rollback; return the seconds that it took.
 
-        Returns:
-            Seconds that the update took.
-
-        Raises:
-            PulumiError: The update failed.
+        A stop request does not cancel it. Raises PulumiError where it fails.
         """
         return self._up("--skip-preview", checked=False)
 

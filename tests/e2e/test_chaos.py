@@ -133,6 +133,7 @@ def test_retries_repeat_declared_writes_within_their_budget(scene: Scene) -> Non
     scene.up("abort", "retries", fault=fault, retries={"writes": True})
     assert scene.share(503, 500, method="POST") < 0.15
     scene.up("abort", "retries", fault=fault, retries={"budgetPercent": 0})
+    assert "failures, up to 50 %" in scene.verdicts()
     assert scene.share(503, 1000, workers=40) > 0.2, "three retries at a time are not enough for forty clients"
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,14 @@ def _empty(scene: Scene) -> None:
     scene.clear()
 
 
-def _stack(folder: Path, environment: dict[str, str], name: str, init: str, config: dict[str, Any]) -> Iterator[Scene]:
+def _stack(
+    folder: Path, environment: dict[str, str], name: str, init: Sequence[str], config: dict[str, Any]
+) -> Iterator[Scene]:
     made = Scene(folder, environment, name)
-    made.shell(init)
-    made.write_settings(**config)
+    for command in init:
+        made.shell(command)
+    if config:
+        made.write_settings(**config)
     yield made
     made.pulumi("destroy", "--yes", "--skip-preview")
     made.pulumi("stack", "rm", "--yes")
@@ -68,9 +72,14 @@ def existing(
     shutil.copy(cluster_state / "kubeconfig", kubeconfig)
     environment = {**cluster_environment, "WAYPOINT_LAB_STATE": str(tmp_path / "state")}
     del environment["KUBECONFIG"]
-    init = documented("docs/targets.md", "pulumi stack init staging")
+    init = (
+        documented(
+            "docs/targets.md",
+            r"printf 'config:\n  waypoint-lab:target:\n    kind: existing\n' > Pulumi.staging.yaml",
+        ),
+        documented("docs/targets.md", "pulumi stack select --create staging"),
+    )
     for made in _stack(project, environment, "staging", init, {}):
-        made.shell(documented("docs/targets.md", "pulumi config set --path target.kind existing"))
         made.shell(
             documented(
                 "docs/targets.md",
@@ -207,13 +216,18 @@ def kind(project: Path, cluster_environment: dict[str, str], standins: StandIns)
         "app": {"deployBookinfo": False},  # bookinfo is on the embedded cluster already
         "stages": {"waypoint": True},
     }
-    yield from _stack(project, environment, "local", documented("docs/targets.md", "pulumi stack init local"), config)
+    init = (
+        documented(
+            "docs/targets.md", r"printf 'config:\n  waypoint-lab:target:\n    kind: kind\n' > Pulumi.local.yaml"
+        ),
+        documented("docs/targets.md", "pulumi stack select --create local"),
+    )
+    yield from _stack(project, environment, "local", init, config)
     assert not list((project / ".lab" / "kind").glob("lab-test*"))
 
 
 CREATED = [
-    "kind create cluster --name lab-test --config waypoint_lab/program/kind_cluster.yaml "
-    "--kubeconfig .lab/kind/lab-test.kubeconfig --wait 180s",
+    "kind create cluster --name lab-test --config - --kubeconfig .lab/kind/lab-test.kubeconfig --wait 180s",
     "istioctl install --kubeconfig .lab/kind/lab-test.kubeconfig --skip-confirmation --readiness-timeout 5m "
     "--set profile=ambient --set hub=docker.io/istio --set tag=1.31.0",
 ]
@@ -221,7 +235,6 @@ DELETED = ["kind delete cluster --name lab-test --kubeconfig .lab/kind/lab-test.
 
 
 def test_kind_cluster_is_created_once_and_deleted_by_destroy(kind: Scene, standins: StandIns) -> None:
-    kind.shell(documented("docs/targets.md", "pulumi config set --path target.kind kind"))
     kind.shell(documented("docs/targets.md", "pulumi up", more="--yes --skip-preview --non-interactive"))
     assert standins.calls() == CREATED
     assert (kind.folder / ".lab/kind/lab-test.kubeconfig").stat().st_mode & 0o777 == 0o600

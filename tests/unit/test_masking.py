@@ -9,6 +9,8 @@ import pytest
 
 from tests.unit.report.reports import change, report, result
 from waypoint_lab import masking
+from waypoint_lab.cli import doctor, main
+from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.masking import masked
 from waypoint_lab.measure import manifests
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -61,10 +63,8 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PulumiStack:
 
 
 def test_config_of_a_stack_has_its_secrets_which_are_then_hidden(stack: PulumiStack, tmp_path: Path) -> None:
-    masked_cohort = stack.masked_config().canary.cohort
-    assert masked_cohort
-    assert masked_cohort.value == "[secret]"
-    assert not (tmp_path / "calls").exists()
+    assert stack.target_kind() == "embedded"
+    assert not (tmp_path / "calls").exists(), "the kind is known without Pulumi"
     for config in (stack.config(), stack.set({"canary.weight": 5})):
         assert config.canary.cohort
         assert config.canary.cohort.value == TOKEN
@@ -76,6 +76,16 @@ def test_config_of_a_stack_has_its_secrets_which_are_then_hidden(stack: PulumiSt
     assert written.getvalue() == "end-user=[secret], [secret], [secret], and more\n"
     record = Journal(tmp_path, "dev").append("decision", "p", why=f"{TOKEN} was refused")
     assert record["why"] == "[secret] was refused"
+
+
+def test_doctor_examines_a_stack_with_its_secrets(stack: PulumiStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[LabConfig] = []
+    kinds: list[str] = []
+    monkeypatch.setattr(doctor, "PROJECT_FOLDER", stack.folder)
+    monkeypatch.setattr(doctor, "use_target", lambda _state, kind: kinds.append(kind))
+    monkeypatch.setattr(doctor, "examine", lambda config: seen.append(config) or [])
+    assert main.main(["doctor"]) == 0
+    assert ([config.canary.cohort and config.canary.cohort.value for config in seen], kinds) == ([TOKEN], ["embedded"])
 
 
 def test_texts_of_an_object_that_is_one_secret_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

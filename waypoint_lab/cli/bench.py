@@ -122,9 +122,9 @@ def bench(invocation: Invocation, count: int, as_json: bool) -> int:
     It uses stack dev on the embedded cluster. Exit status 1 where a ratio or the memory is above its limit.
     """
     stack = PulumiStack(cluster.PROJECT_FOLDER, STACK)
-    if stack.file.exists() and (kind := stack.masked_config().target.kind) != "embedded":
+    if stack.file.exists() and (kind := stack.target_kind()) != "embedded":
         raise ConfigError(f"{PROJECT}:target.kind: stack {STACK} is on {kind}; lab bench is for the embedded cluster")
-    use_target(invocation.state, LabConfig())
+    use_target(invocation.state, "embedded")
     os.environ["PULUMI_SKIP_UPDATE_CHECK"] = "true"
     memory = cluster.memory(invocation.state) / 2**20
     seen: dict[str, list[float]] = {name: [] for name in STEPS}

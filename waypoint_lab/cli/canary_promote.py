@@ -14,7 +14,7 @@ from waypoint_lab.config.settings import PROMOTION, LabConfig
 from waypoint_lab.config.target import use_target
 from waypoint_lab.config.weights import StepsError, read_steps, shown
 from waypoint_lab.errors import RolloutError
-from waypoint_lab.masking import SECRET
+from waypoint_lab.masking import hidden
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.report import promotion_report
 from waypoint_lab.report.promotion_report import ChangeRecorder
@@ -65,11 +65,13 @@ def choose_steps(
     return weights, cohort
 
 
-def refuse_secret_cohort(stack: PulumiStack) -> None:
-    """Raise RolloutError where the declared cohort is secret."""
-    if (cohort := stack.masked_config().canary.cohort) and cohort.value == SECRET:
-        why = "it is secret, and a promotion keeps its cohort in the journal; set it without --secret"
-        raise RolloutError(f"waypoint-lab:canary.cohort.value: {why}")
+def refuse_secret_cohort(config: LabConfig) -> None:
+    """Raise RolloutError where the declared cohort has a secret in it."""
+    settings = config.canary.cohort.settings if config.canary.cohort else {}
+    for name, text in settings.items():
+        if hidden(text) != text:
+            why = "it is secret, and a promotion keeps its cohort in the journal; set it without --secret"
+            raise RolloutError(f"waypoint-lab:canary.cohort.{name}: {why}")
 
 
 def document(decision: StepDecision, state: PromotionState) -> dict[str, object]:
@@ -193,14 +195,15 @@ def promote(
         min_rounds=requests,
         limit_seconds=max(limit, seconds + DECIDE_SECONDS) if seconds else limit,
     )
-    use_target(invocation.state, pulumi_stack.masked_config())
+    use_target(invocation.state, pulumi_stack.target_kind())
     journal = Journal(PROJECT_FOLDER, stack)
     observed = observers.observed(journal, pulumi_stack, report, metrics_file=metrics_file)
     shown_view = terminal.shown(pulumi_stack.config(), PROJECT_FOLDER, stack)
     with stop.received(), journal.locked(), observed, ProgressFile(journal) as progress, shown_view:
         state = current_state(journal.records())
-        refuse_secret_cohort(pulumi_stack)
-        weights, chosen = choose_steps(pulumi_stack.config(), state, steps, cohort or header or "")
+        config = pulumi_stack.config()
+        refuse_secret_cohort(config)
+        weights, chosen = choose_steps(config, state, steps, cohort or header or "")
         record = reports.Recording(destination, pulumi_stack, invocation.state)
         recorder = ChangeRecorder(pulumi_stack, report)
         operator = Operator(report, stop, approval, progress)

@@ -21,10 +21,10 @@ def rollback(invocation: Invocation, stack: str) -> None:
     """Apply the last healthy weight again.
 
     For a promotion that has not ended, that is the last step that passed; for one that has ended, the weight that it
-    started from.
+    started from. A lower weight that the stack's file declares is kept and applied instead.
     """
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
-    use_target(invocation.state, pulumi_stack.masked_config())
+    use_target(invocation.state, pulumi_stack.target_kind())
     journal = Journal(PROJECT_FOLDER, stack)
     report = output.reporter("rollback")
     with journal.locked(), observers.observed(journal, pulumi_stack, report):

@@ -51,7 +51,7 @@ def _lines(document: dict[str, Any], config: LabConfig, *, measured: bool) -> li
 
 def _show(invocation: Invocation, stack: str, *, measured: bool, as_json: bool) -> int:
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
-    use_target(invocation.state, pulumi_stack.masked_config())
+    use_target(invocation.state, pulumi_stack.target_kind())
     config = pulumi_stack.config()
     verdicts: list[Measurement] = []
     document = _report(config, verdicts, measured=measured)

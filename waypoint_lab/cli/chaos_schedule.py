@@ -29,7 +29,7 @@ def schedule(invocation: Invocation, file: Path, stack: str) -> int:
     Exit status: 0 every fault was as declared, 1 not, unhealthy or not restored, 130 interrupted.
     """
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
-    use_target(invocation.state, pulumi_stack.masked_config())
+    use_target(invocation.state, pulumi_stack.target_kind())
     plan = engine_file.load(file)
     with Journal(PROJECT_FOLDER, stack).locked():
         report = output.reporter("chaos")

@@ -29,7 +29,7 @@ NEEDED: list[Need] = [
 ]
 # Needed for a migration as well: read the config of Envoy, and end the waypoint that was drained.
 MIGRATION_NEEDS: list[Need] = [
-    ("", "pods", ("list",)),
+    ("", "pods", ("get", "list")),
     ("", "pods/exec", ("create",)),
     ("apps", "deployments/scale", ("patch",)),
 ]
@@ -39,8 +39,8 @@ PARAMETER_NEEDS: list[Need] = [
     ("autoscaling", "horizontalpodautoscalers", ("list", "delete")),
     ("policy", "poddisruptionbudgets", ("list", "delete")),
 ]
-# Needed in the client's namespace: a probe Pod, or the exec into a workload.
-EXEC_NEEDS: list[Need] = [("", "pods/exec", ("create",))]
+# Needed in the client's namespace: a probe Pod, or the exec into a workload. kubectl reads the Pod before an exec.
+EXEC_NEEDS: list[Need] = [("", "pods", ("get",)), ("", "pods/exec", ("create",))]
 POD_NEEDS: list[Need] = [("batch", "jobs", ("create", "delete")), ("", "pods", ("list",)), *EXEC_NEEDS]
 # Needed for a fault that expires: the Job that ends it, and its identity.
 _CHANGES = ("create", "patch", "delete")

@@ -13,35 +13,50 @@ from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab import signals
 from waypoint_lab.cli import output
 from waypoint_lab.cli.main import Invocation
-from waypoint_lab.config.target import stack_config, use_target
+from waypoint_lab.config.target import use_target
 from waypoint_lab.dashboard.actions import PageActions, lab_command
-from waypoint_lab.dashboard.feed import PageFeed
+from waypoint_lab.dashboard.feed import PageFeed, SnapshotSource
 from waypoint_lab.dashboard.history import JsonSnapshot
 from waypoint_lab.dashboard.server import serving
-from waypoint_lab.errors import ConfigError
-from waypoint_lab.live.model import to_json
+from waypoint_lab.errors import ConfigError, PulumiError
+from waypoint_lab.live.model import TrafficSnapshot, to_json
 from waypoint_lab.live.sampler import Sampler
+from waypoint_lab.pulumi_cli import PulumiStack
 
 WINDOW_SECONDS = 10.0
 
 
-def declared_weights(folder: Path, stack: str) -> Callable[[], Sequence[float]]:
+def declared_weights(stack: PulumiStack) -> Callable[[], Sequence[float]]:
     """Return a function that reads the canary's weight and its last step; empty while stage canary is off."""
-    file = folder / f"Pulumi.{stack}.yaml"
     known: dict[int, Sequence[float]] = {}
 
     def read() -> Sequence[float]:
         try:
-            changed = file.stat().st_mtime_ns
+            changed = stack.file.stat().st_mtime_ns
             if changed not in known:
-                config = stack_config(folder, stack)
                 known.clear()
+                known[changed] = ()  # so that a file which cannot be read is not read again
+                config = stack.config()
                 known[changed] = (config.canary.weight, config.canary.steps[-1]) if config.stages.canary else ()
             return known[changed]
-        except (OSError, ConfigError):  # the file is being written, or its user is not done yet
+        except (OSError, ConfigError, PulumiError):  # the file is being written, or its user is not done yet
             return ()
 
     return read
+
+
+def snapshots(sampler: Sampler) -> SnapshotSource:
+    """Return a source of the sampler's snapshots."""
+    known: TrafficSnapshot | None = None
+
+    def wait(limit_seconds: float) -> JsonSnapshot | None:
+        nonlocal known
+        if (found := sampler.wait(known, limit_seconds)) is None:
+            return None
+        known = found
+        return to_json(found)
+
+    return wait
 
 
 @contextmanager
@@ -75,29 +90,26 @@ def dashboard(invocation: Invocation, port: int, open_page: bool, stack: str) ->
     promotion that a button started is paused first.
     """
     report = output.reporter("dashboard")
-    config = stack_config(PROJECT_FOLDER, stack)
-    use_target(invocation.state, config)
+    pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
+    use_target(invocation.state, pulumi_stack.target_kind())
     ended = threading.Event()
-    with Sampler(config, PROJECT_FOLDER, stack=stack, window_seconds=WINDOW_SECONDS) as sampler:
-
-        def source(after: float, limit_seconds: float) -> JsonSnapshot | None:
-            snapshot = sampler.wait(after=after, limit_seconds=limit_seconds)
-            return to_json(snapshot) if snapshot.time > after else None
-
-        with PageFeed(source) as feed:
-            weights = declared_weights(PROJECT_FOLDER, stack)
-            actions = PageActions(lab_command(invocation.state), PROJECT_FOLDER, stack, weights, lambda: feed.busy)
-            feed.actions = actions.document
-            try:
-                with (
-                    serving(port, feed, actions) as access,
-                    signals.handled(lambda *_: ended.set()),
-                    ExitStack() as opened,
-                ):
-                    click.echo(access.address)
-                    report("open this address in a browser of this machine; Ctrl-C ends the dashboard")
-                    if open_page and not webbrowser.open(opened.enter_context(redirecting(access.address))):
-                        report("there is no browser to open; copy the address")
-                    ended.wait()
-            finally:
-                actions.close(report)
+    with (
+        Sampler(pulumi_stack.config(), PROJECT_FOLDER, stack=stack, window_seconds=WINDOW_SECONDS) as sampler,
+        PageFeed(snapshots(sampler)) as feed,
+    ):
+        weights = declared_weights(pulumi_stack)
+        actions = PageActions(lab_command(invocation.state), PROJECT_FOLDER, stack, weights, lambda: feed.busy)
+        feed.actions = actions.document
+        try:
+            with (
+                serving(port, feed, actions) as access,
+                signals.handled(lambda *_: ended.set()),
+                ExitStack() as opened,
+            ):
+                click.echo(access.address)
+                report("open this address in a browser of this machine; Ctrl-C ends the dashboard")
+                if open_page and not webbrowser.open(opened.enter_context(redirecting(access.address))):
+                    report("there is no browser to open; copy the address")
+                ended.wait()
+        finally:
+            actions.close(report)

@@ -9,7 +9,8 @@ from waypoint_lab.cli import output
 from waypoint_lab.cli.cluster_checks import State
 from waypoint_lab.cli.cluster_queries import examine
 from waypoint_lab.cli.main import Invocation
-from waypoint_lab.config.target import stack_config, use_target
+from waypoint_lab.config.target import use_target
+from waypoint_lab.pulumi_cli import PulumiStack
 
 
 @click.command()
@@ -21,9 +22,9 @@ def doctor(invocation: Invocation, stack: str, as_json: bool) -> int:
 
     Exit status 1 where something is missing.
     """
-    config = stack_config(PROJECT_FOLDER, stack)
-    use_target(invocation.state, config)
-    checks = examine(config)
+    pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
+    use_target(invocation.state, pulumi_stack.target_kind())
+    checks = examine(pulumi_stack.config())
     ready = all(item.state is not State.MISSING for item in checks)
     if as_json:
         output.print_json({"ready": ready, "checks": [asdict(item) for item in checks]})

@@ -26,6 +26,7 @@ from waypoint_lab.measure import proxy_versions
 from waypoint_lab.measure.verify import Verdict
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.report import guard_report
+from waypoint_lab.report.context import without_secrets
 
 EXIT_CODES = {Verdict.PASSED: 0, Verdict.FAILED: 1, Verdict.INCONCLUSIVE: 3}
 COLUMNS = ("where", "what", "evidence", "verdict")
@@ -135,16 +136,16 @@ def guard(
         raise click.UsageError("--stack names a cluster; do not combine it with --kubeconfig or --context")
     if without_stack and not namespace:
         raise click.UsageError("--namespace is needed without a stack; name the namespace of the waypoints")
+    pulumi_stack = None if without_stack else PulumiStack(PROJECT_FOLDER, stack)
+    use_target(ctx.obj.state, pulumi_stack.target_kind() if pulumi_stack else "existing")
     named = LabConfig(target=ExistingTarget(kubeconfig=kubeconfig or "", context=context))
-    config = named if without_stack else PulumiStack(PROJECT_FOLDER, stack).masked_config()
-    use_target(ctx.obj.state, config)
+    config = pulumi_stack.config() if pulumi_stack else named
     if shutil.which(command[0]) is None:
         raise GuardError(f"{command[0]}: there is no such command; correct it, or its path")
     if config.target.kubeconfig:  # the command changes the cluster that is watched
         os.environ["KUBECONFIG"] = str(PROJECT_FOLDER / Path(config.target.kubeconfig).expanduser())
     watched = namespace or config.waypoint_namespace
-    own = not without_stack and watched == config.waypoint_namespace
-    stack_of_lab = PulumiStack(PROJECT_FOLDER, stack) if own else None
+    stack_of_lab = pulumi_stack if watched == config.waypoint_namespace else None
     before = deployed(stack_of_lab) if stack_of_lab else None
     change = GuardedChange(
         command,
@@ -155,9 +156,7 @@ def guard(
         lambda: stack_rules(rules, stack_of_lab, before) if stack_of_lab else rules,
         STDERR if as_json else None,
     )
-    record = reports.Recording(
-        destination, None if without_stack else PulumiStack(PROJECT_FOLDER, stack), ctx.obj.state
-    )
+    record = reports.Recording(destination, pulumi_stack, ctx.obj.state)
     waypoints = Waypoints(config.target, watched)
     objects = guard_report.objects(waypoints, report) if destination else {}
     result = watch(source(waypoints), change, report)
@@ -166,7 +165,7 @@ def guard(
     else:
         show(result)
     if destination:
-        summary = f"{' '.join(command)}: the traffic of namespace {watched} before and after"
+        summary = f"{without_secrets(' '.join(command))}: the traffic of namespace {watched} before and after"
         with reports.attempt():
             sections = guard_report.sections(result, waypoints, objects, report)
             proxy = proxy_versions.read(config.target, watched, waypoints.names)

@@ -163,8 +163,16 @@ def main(argv: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     invocation = Invocation(cluster.default_state())
+    _replace_closed_streams()
     with redirect_stdout(MaskedStream(sys.stdout)), redirect_stderr(MaskedStream(sys.stderr)):
         return _run(words, invocation)
+
+
+def _replace_closed_streams() -> None:
+    """Put the null device in place of standard streams that are closed: no other file then gets their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the process
 
 
 def _run(words: list[str], invocation: Invocation) -> int:

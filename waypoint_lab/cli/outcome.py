@@ -30,7 +30,7 @@ seconds_option = click.option(
 def readers(invocation: Invocation, namespace: str, kubeconfig: str | None, context: str) -> Source:
     """Return the readers of a namespace's waypoints, in the cluster of the options or else of the environment."""
     config = LabConfig(target=ExistingTarget(kubeconfig=kubeconfig or "", context=context))
-    use_target(invocation.state, config)
+    use_target(invocation.state, config.target.kind)
     return source(Waypoints(config.target, namespace))
 
 
@@ -72,7 +72,7 @@ def show(found: Sequence[Difference], result: Verdict, *, latency: bool, as_json
 @click.command()
 @click.option(
     "--before",
-    type=click.File(),
+    type=click.File(errors="replace"),  # a file that is no text is no observation either
     default="-",
     show_default=True,
     metavar="FILE",

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from waypoint_lab.masking import hidden
 from waypoint_lab.measure.verify import Measurement, Verdict
 
 _shown_by: list[Callable[[str], None]] = []
@@ -44,9 +45,9 @@ def printable(text: str) -> str:
 
 
 def printable_cell(cell: object) -> Text:
-    """Return a cell or a line as rich text, with its styles and without characters that are not printable."""
+    """Return a cell or a line as rich text, with its styles, and without secrets and characters not printable."""
     found = cell.copy() if isinstance(cell, Text) else Text(str(cell))
-    found.plain = printable(found.plain)
+    found.plain = printable(hidden(found.plain))  # a secret that is folded later would not be found
     return found
 
 

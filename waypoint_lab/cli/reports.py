@@ -92,19 +92,20 @@ class Recording:
         folder = self._stack.folder if self._stack else Path.cwd()
         name = self._stack.name if self._stack else ""
         versions = context.versions(folder, self._state, target or self._config.target, proxy)
-        config = msgspec.to_builtins(self._config) if self._stack else {}
+        config = _set(self._config) if self._stack else {}
         repeat = context.repeat(folder, name)
         found = Report(
-            title, verdict, summary, self._began, time.time(), confidence, sections, versions, repeat, _set(config)
+            title, verdict, summary, self._began, time.time(), confidence, sections, versions, repeat, config
         )
         for file in self._destination.write(masking.hidden(found)):
             report(str(file))
 
 
-def _set(value: object) -> dict[str, object]:
-    """Return the settings that differ from the defaults."""
-    defaults = msgspec.to_builtins(LabConfig())
-    return _difference(value, defaults) if isinstance(value, dict) else {}
+def _set(config: LabConfig) -> dict[str, object]:
+    """Return the settings that differ from the defaults; of a webhook's address only the server."""
+    shown = msgspec.to_builtins(config)
+    shown["notify"]["webhook"] = context.without_secrets(config.notify.webhook)
+    return _difference(shown, msgspec.to_builtins(LabConfig()))
 
 
 def _difference(given: dict[str, object], defaults: object) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """`lab run`: run all stages of the lab and measure each."""
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from embedded.cluster import PROJECT_FOLDER
 from waypoint_lab.cli import output, reports
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import use_target
+from waypoint_lab.errors import ReportError
 from waypoint_lab.measure.restore import recover
 from waypoint_lab.measure.stage_run import StageResult, run_stages
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -30,6 +32,13 @@ def choose_stages(text: str | None) -> list[Stage]:
             known = ", ".join(row.name for row in rows)
             raise click.BadParameter(f"there is no stage {name!r}; known are {known}")
     return [row for row in rows if row.name in {*names, "cleanup"}]
+
+
+def check_writable(file: Path) -> None:
+    """Raise click.BadParameter if the file of the results cannot be written; nothing is written yet."""
+    where = file if file.exists() else file.parent
+    if file.is_dir() or not file.parent.is_dir() or not os.access(where, os.W_OK):
+        raise click.BadParameter(f"{file}: it cannot be written; name a file in a folder of yours", param_hint="--json")
 
 
 def print_results(results: list[StageResult]) -> None:
@@ -76,9 +85,12 @@ def run(
     Example: lab run --stages canary,premium
     """
     rows = choose_stages(stages)
+    to_file = file if file and str(file) != "-" else None
+    if to_file:
+        check_writable(to_file)
     destination = reports.prepared(report_folder, picture)
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
-    use_target(invocation.state, pulumi_stack.masked_config())
+    use_target(invocation.state, pulumi_stack.target_kind())
     with Journal(PROJECT_FOLDER, stack).locked():
         if restore:
             recover(pulumi_stack, output.reporter("run"))
@@ -87,17 +99,20 @@ def run(
         results = run_stages(pulumi_stack, rows, output.reporter("run"), record=bool(destination))
     passed = bool(results) and all(result.passed for result in results)
     document = {"passed": passed, "stages": [result.document() for result in results]}
-    if file and str(file) == "-":
+    if file and not to_file:
         output.print_json(document)
     else:
         print_results(results)
         click.echo("every stage passed" if passed else "NOT every stage passed")
-        if file:
-            file.write_text(json.dumps(document, indent=1) + "\n")
     total = sum(item.requests for result in results for item in result.verdicts)
     summary = f"{len(results)} stages, {total} measured requests"
     verdict = "passed" if passed else "failed"
     with reports.attempt():
         sections, proxy = run_report.sections(results), run_report.proxy(results)
         record.write("lab run", verdict, summary, CONFIDENCE, sections, proxy)
+    if to_file:
+        try:
+            to_file.write_text(json.dumps(document, indent=1) + "\n")
+        except OSError as error:
+            raise ReportError(f"--json {to_file}: it cannot be written ({error.strerror})") from None
     return 0 if passed else 1

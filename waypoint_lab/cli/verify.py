@@ -24,10 +24,9 @@ def verify(invocation: Invocation, stack: str, as_json: bool) -> int:
     Exit status 1 where a verdict is not a pass.
     """
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
-    file = pulumi_stack.masked_config()
-    use_target(invocation.state, file)
+    use_target(invocation.state, pulumi_stack.target_kind())
     declared = pulumi_stack.deployed()
-    if line := deployed.ahead(file, declared, stack):
+    if line := deployed.ahead(pulumi_stack.config(), declared, stack):
         click.echo(f"lab verify: {line}", err=True)
     config = fault_expiry.now(declared)
     if config != declared:

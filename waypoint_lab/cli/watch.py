@@ -20,20 +20,29 @@ from waypoint_lab.measure.client import Client, Group
 from waypoint_lab.pulumi_cli import PulumiStack
 
 LINE_SECONDS = 1.0
-PROBE_LIMIT_SECONDS = 3600.0
+PROBE_LIMIT_SECONDS = 86400.0
 PROBE_WORKERS, PROBE_PAUSE_SECONDS = 2, 0.1  # at most 20 requests a second
 QUIT = "q"
+report = output.reporter("watch")
 
 
 @contextmanager
 def probing(config: LabConfig, limit_seconds: float) -> Iterator[Callable[[], None]]:
-    """Send a small load inside the context. The function takes the answers that have come; call it often."""
+    """Send a small load inside the context. The function takes the answers that have come; call it often.
+
+    It reports once that the load has ended.
+    """
     group = Group(workers=PROBE_WORKERS, pause_seconds=PROBE_PAUSE_SECONDS)
     with Client(config, [group], limit_seconds) as client:
+        ended = False
 
         def drain() -> None:
-            while client.read(0.0):
+            nonlocal ended
+            while found := client.read(0.0):
                 pass
+            if found is None and not ended:
+                ended = True
+                report(f"the probe ended after {limit_seconds / 3600:g} h; run the command again")
 
         yield drain
 
@@ -59,7 +68,7 @@ class Lines:
             self._problem = snapshot.problem
             if self._problem:
                 click.echo(output.printable(f"watch: {self._problem}"), err=True)
-        if snapshot.time - self._printed >= LINE_SECONDS:
+        if abs(snapshot.time - self._printed) >= LINE_SECONDS:  # the clock may be set back
             self._printed = snapshot.time
             for line in live_view.plain_lines(snapshot):
                 click.echo(line)
@@ -76,7 +85,9 @@ class Lines:
     show_default=True,
     help="Seconds that the numbers are of, at most; they start again when the waypoint's routes change.",
 )
-@click.option("--probe", is_flag=True, help="Send at most 20 requests a second, by the application's client.")
+@click.option(
+    "--probe", is_flag=True, help="Send at most 20 requests a second, by the application's client, for a day at most."
+)
 @output.stack_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document a line, twice a second.")
 @click.pass_obj
@@ -86,12 +97,12 @@ def watch(invocation: Invocation, seconds: float | None, window: float, probe: b
     For each backend: declared weight, measured share with its 99 % interval, requests a second, success and latency, by
     the requests of users. In a pipe, one line for each backend a second. Only --probe sends requests.
 
-    Exit status: 0 ended by `q` or --seconds, 1 refused, 130 interrupted.
+    Exit status: 0 ended by `q` or --seconds, 1 refused or ended by an error, 130 interrupted.
 
     Examples: lab watch --probe --seconds 60; lab watch --json --seconds 5 > snapshots.jsonl
     """
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack)
-    use_target(invocation.state, pulumi_stack.masked_config())
+    use_target(invocation.state, pulumi_stack.target_kind())
     config = pulumi_stack.config()
     until = time.monotonic() + (seconds or float("inf"))
     console = Console(highlight=False)
@@ -100,24 +111,28 @@ def watch(invocation: Invocation, seconds: float | None, window: float, probe: b
         drain = opened.enter_context(probing(config, seconds or PROBE_LIMIT_SECONDS)) if probe else lambda: None
         sampler = opened.enter_context(Sampler(config, PROJECT_FOLDER, stack, window))
         if as_json or not terminal.can_show(console):
-            _print(sampler, Lines(as_json=as_json), until, drain)
-        else:
-            _show(sampler, console, until, drain)
+            return _print(sampler, Lines(as_json=as_json), until, drain)
+        _show(sampler, console, until, drain)
     return 0
 
 
-def _print(sampler: Sampler, lines: Lines, until: float, drain: Callable[[], None]) -> None:
-    at = 0.0
+def _print(sampler: Sampler, lines: Lines, until: float, drain: Callable[[], None]) -> int:
+    """Print snapshots. Return the exit status: 1 where the view has ended by an error, which the last one tells."""
+    known: TrafficSnapshot | None = None
     while (left := until - time.monotonic()) > 0:
-        snapshot = sampler.wait(at, min(left, LINE_SECONDS))
-        if snapshot.time > at:
-            at = snapshot.time
+        ended = sampler.ended
+        if snapshot := sampler.wait(known, 0.0 if ended else min(left, LINE_SECONDS)):
+            known = snapshot
             lines(snapshot)
         drain()
+        if ended:
+            return 1
+    return 0
 
 
 def _show(sampler: Sampler, console: Console, until: float, drain: Callable[[], None]) -> None:
-    with terminal.keys() as key, terminal.Screen(sampler, console) as screen:
+    own: list[str] = []
+    with terminal.keys() as key, terminal.Screen(sampler, console, own) as screen, output.reported_to(own.append):
         while (left := until - time.monotonic()) > 0:
             screen.update()
             drain()

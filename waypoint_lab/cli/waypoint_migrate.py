@@ -44,7 +44,7 @@ def _run(
 ) -> int:
     stop = StopRequest()
     pulumi_stack = PulumiStack(PROJECT_FOLDER, stack, stop)
-    use_target(invocation.state, pulumi_stack.masked_config())
+    use_target(invocation.state, pulumi_stack.target_kind())
     journal = Journal(PROJECT_FOLDER, stack)
     observed = observers.observed(journal, pulumi_stack, report, metrics.migration, metrics_file)
     with stop.received(), journal.locked(), observed:

@@ -56,7 +56,7 @@ class RequestSettings(Model, frozen=True):
 
     method: types.Method = "GET"
     """Its method."""
-    path: types.Text = "/reviews/0"
+    path: types.RequestPath = "/reviews/0"
     """Its path, with the query if there is one."""
     headers: dict[types.HeaderName, types.Text] = msgspec.field(default_factory=dict)
     """Headers that it has."""

@@ -146,8 +146,12 @@ def _identify(stages: StagesSettings, app: AppSettings) -> str:
     if app.service != default.service and app.identify == default.identify:
         return f"app.identify: it is still of {default.service}; set app.identify, such as kind: accessLog"
     if isinstance(app.identify, AccessLogIdentify):
-        where = "app.identify.kind: accessLog needs stages.accessLog, which is off"
-        return "" if stages.access_log else f"{where}; turn it on, or use another kind"
+        if not stages.access_log:
+            return "app.identify.kind: accessLog needs stages.accessLog, which is off; turn it on, or use another kind"
+        cohorts = {name: cohort.header.lower() for name, cohort in app.cohorts.items() if stages.premium}
+        agent = next((name for name, header in cohorts.items() if header == "user-agent"), "")
+        why = "app.identify.kind accessLog gives each request another one; use another kind, or another header"
+        return f"app.cohorts.{agent}.header: {why}" if agent else ""
     values = {backend: app.identify.value(backend) for backend in wanted}
     for backend, value in values.items():
         if not value:

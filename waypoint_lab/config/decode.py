@@ -5,6 +5,7 @@ import json
 import re
 import types as python
 from collections.abc import Iterable, Mapping
+from datetime import date
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -91,7 +92,7 @@ def _tagged(models: list[Any], value: object, path: str, base: object) -> Any:
         raise bad(path, value, expected(models[0]))
     default = next((tag for tag, model in by_tag.items() if isinstance(base, model)), next(iter(by_tag)))
     tag = value.get("kind", default)
-    if tag not in by_tag:
+    if tag not in [*by_tag]:  # which may be no text
         raise bad(f"{path}.kind", tag, " or ".join(by_tag))
     rest = {key: item for key, item in value.items() if key != "kind"}
     for key in rest:
@@ -149,10 +150,10 @@ def _single(kind: Any, value: object, path: str) -> Any:
 
 
 def _quoted(kind: Any, value: object, path: str) -> str:
-    """Return how to give a boolean as text; empty where this text is not valid either."""
-    if not isinstance(value, bool):
+    """Return how to give a boolean or a date as text; empty where this text is not valid either."""
+    if not isinstance(value, bool | date):
         return ""
-    text = json.dumps(value)
+    text = json.dumps(value) if isinstance(value, bool) else str(value)
     try:
         _single(kind, text, path)
     except ConfigError:

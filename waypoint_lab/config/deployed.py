@@ -7,7 +7,6 @@ import msgspec
 
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
-from waypoint_lab.masking import SECRET
 
 
 def read(outputs: Mapping[str, Any], stack: str) -> LabConfig:
@@ -33,21 +32,23 @@ def _set(document: Any) -> Any:
 
 
 def ahead(file: LabConfig, deployed: LabConfig, stack: str) -> str:
-    """Return one line on the differences of the stack's file from the deployment; empty without any."""
+    """Return one line on the differences of the stack's file from the deployment; empty without any.
+
+    It shows no text of either, because nothing says which text of the deployment was secret.
+    """
     before, now = _paths(msgspec.to_builtins(deployed)), _paths(msgspec.to_builtins(file))
     changed = [
         path
         for path in {**before, **now}
-        if not path.startswith("notify.") and now.get(path) not in (before.get(path), SECRET)  # notify is not deployed
+        if not path.startswith("notify.") and now.get(path) != before.get(path)  # notify is not deployed
     ]
     if not changed:
         return ""
     first = changed[0]
     more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-    return (
-        f"Pulumi.{stack}.yaml: it is ahead of the deployment, {first} is {now.get(first)} and was deployed as "
-        f"{before.get(first)}{more}; run `pulumi up`"
-    )
+    new, old = now.get(first), before.get(first)
+    what = "differs" if str in (type(new), type(old)) else f"is {new} and was deployed as {old}"
+    return f"Pulumi.{stack}.yaml: it is ahead of the deployment, {first} {what}{more}; run `pulumi up`"
 
 
 def _paths(document: Mapping[str, Any], path: str = "") -> dict[str, Any]:

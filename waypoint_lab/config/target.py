@@ -10,8 +10,9 @@ import yaml
 
 from embedded import cluster, shell
 from waypoint_lab import kubectl
+from waypoint_lab.config import stack_yaml
 from waypoint_lab.config.paths import put
-from waypoint_lab.config.settings import PROJECT, LabConfig
+from waypoint_lab.config.settings import PROJECT, LabConfig, parsed
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.masking import SECRET, hidden
 
@@ -27,16 +28,37 @@ def stack_config(folder: Path, stack: str = "dev", secrets: Mapping[str, str] = 
     Raises:
         ConfigError: There is no such file, or a setting is not valid.
     """
-    file = folder / f"Pulumi.{stack}.yaml"
-    if not file.exists():
-        raise ConfigError(f"{file.name}: there is no such file; choose a stack that exists")
-    config = _decrypted(_config(file), secrets)
-    for path, value in project_defaults(folder).items():
-        _add_default(config, path, value)
+    config = _declared(folder, stack, secrets)
     try:
         return LabConfig.from_stack(config)
     except ConfigError as error:
         raise ConfigError(hidden(str(error))) from None
+
+
+def target_kind(folder: Path, stack: str) -> str:
+    """Return the kind of a stack's target. No other setting is read, so that they may be secret.
+
+    Raises:
+        ConfigError: There is no such file, or the kind is secret or not valid.
+    """
+    path = f"{PROJECT}:target"
+    declared = parsed(_declared(folder, stack, {}).get(path, {}))
+    if isinstance(declared, dict):
+        declared = {"kind": declared["kind"]} if "kind" in declared else {}
+    if declared in (SECRET, {"kind": SECRET}):
+        raise ConfigError(f"{path}.kind: it is secret, but no secret is read before the target is known; set it plain")
+    return LabConfig.from_mapping({"target": declared}).target.kind
+
+
+def _declared(folder: Path, stack: str, secrets: Mapping[str, str]) -> dict[str, Any]:
+    """Return the config of a stack's file, with its secrets and the defaults of the project. Raises ConfigError."""
+    file = folder / f"Pulumi.{stack}.yaml"
+    if not file.exists():
+        raise ConfigError(f"{file.name}: there is no such file; choose a stack that exists")
+    config: dict[str, Any] = _decrypted(_config(file), secrets)
+    for path, value in project_defaults(folder).items():
+        _add_default(config, path, value)
+    return config
 
 
 def project_defaults(folder: Path) -> dict[str, Any]:
@@ -84,7 +106,7 @@ def _encrypted(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[str, 
 def _config(file: Path) -> dict[str, Any]:
     """Return the object `config` of a file; empty without one."""
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+        document = stack_yaml.load(file.read_text(encoding="utf-8")) if file.exists() else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         why = str(error).splitlines()[0]
         raise ConfigError(f"{file.name}: it is not valid YAML in UTF-8; fix it ({why})") from None
@@ -115,16 +137,20 @@ def _decrypted(value: Any, secrets: Mapping[str, str]) -> Any:
     return [_decrypted(item, secrets) for item in value] if isinstance(value, list) else value
 
 
-def use_target(state: Path, config: LabConfig) -> None:
+def use_target(state: Path, kind: str) -> None:
     """Put the tools on PATH, and for the target `embedded` its kubeconfig into the environment.
 
     A kubeconfig of the environment never takes the place of the embedded cluster's own.
+
+    Args:
+        state: State folder of the embedded cluster.
+        kind: The kind of the target.
 
     Raises:
         ClusterError: The target is `embedded`, and the cluster was never started.
         KubectlError: There is no kubectl.
     """
-    variables = cluster.environment(state, embedded=config.target.kind == "embedded")
+    variables = cluster.environment(state, embedded=kind == "embedded")
     toolchain = variables["PATH"].split(os.pathsep)[0]
     if toolchain in os.environ.get("PATH", "").split(os.pathsep):
         del variables["PATH"]  # the shell has it already, in the order that its user chose

@@ -1,6 +1,9 @@
 """Models of the settings objects `canary`, `fault` and `retries`."""
 
+import hashlib
+import json
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -9,6 +12,11 @@ from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.models import Model
 
 TrafficApi = Literal["gateway-api", "virtual-service"]
+
+
+def digest(text: str) -> str:
+    """Return a digest that differs where the text does, for a record that others read; the text may be secret."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class PrometheusSettings(Model, frozen=True):
@@ -22,6 +30,8 @@ class PrometheusSettings(Model, frozen=True):
     """Query of the success rate in percent; set where the gate has successRate, and only there."""
     p99: types.OptionalText = ""
     """Query of the 99th percentile in seconds; set where the gate has p99Seconds, and only there."""
+    window_seconds: types.WindowSeconds = 60.0
+    """Seconds that the queries look back, plus a scrape interval; a new weight passes only after them."""
 
 
 class GateSettings(Model, frozen=True):
@@ -45,9 +55,13 @@ class GateSettings(Model, frozen=True):
     """The Prometheus of canary.evidence prometheus."""
 
     def document(self) -> dict[str, Any]:
-        """Return the thresholds, for the record of a pass."""
+        """Return the thresholds, and a digest of the Prometheus, for the record of a pass."""
         found = msgspec.to_builtins(self)
         del found["latencyMargin"]  # a promotion judges it, not the gate
+        if self.prometheus:
+            url = urlsplit(self.prometheus.url)
+            address = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()  # a new password is the same source
+            found["prometheus"] = digest(json.dumps({**found["prometheus"], "url": address}, sort_keys=True))
         return {key: value for key, value in found.items() if value not in (None, False)}
 
 

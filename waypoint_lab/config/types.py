@@ -126,6 +126,13 @@ OptionalPath = Annotated[
         extra=_checked(lambda text: not text or _PATH.fullmatch(text)),
     ),
 ]
+RequestPath = Annotated[
+    str,
+    Meta(
+        description="a path that begins with /, percent-encoded, with the query if there is one",
+        extra=_checked(lambda text: text == SECRET or re.fullmatch(r"/[!-~]*", text)),
+    ),
+]
 Method = Annotated[
     str, Meta(description="an HTTP method in upper case, such as GET", extra=_checked(re.compile(r"[A-Z]+").fullmatch))
 ]
@@ -157,6 +164,7 @@ OptionalAddress = Annotated[
 ]
 DelaySeconds = Annotated[float, Meta(ge=0.001, le=300, description="a number of seconds from 0.001 to 300")]
 FaultSeconds = Annotated[float, Meta(ge=0, le=3600, description="a number of seconds from 0 to 3600")]
+WindowSeconds = Annotated[float, Meta(ge=0, le=3600, description="a number of seconds from 0 to 3600")]
 AffinitySeconds = Annotated[int, Meta(ge=1, le=31_536_000, description="whole seconds from 1 to 31536000, a year")]
 P99Seconds = Annotated[float, Meta(gt=0, le=300, description="a number of seconds above 0, at most 300")]
 LatencyMargin = Annotated[float, Meta(gt=0, le=50, description="a number above 0, at most 50")]

@@ -20,7 +20,10 @@ NOT_HTTP = ("https", "mongo", "mysql", "redis", "tcp", "tls", "udp")
 
 
 class Application(NamedTuple):
-    """The application as the cluster has it: ports of its Service, and copies of its policies for the backends."""
+    """The application as the cluster has it: ports of its Service, and copies of its policies for the backends.
+
+    There are no ports where the stack installs it.
+    """
 
     ports: Sequence[ServicePort]
     policies: Sequence[Object] = ()
@@ -33,9 +36,11 @@ def application(config: LabConfig) -> Application:
         ConfigError: As `service_ports`, or its policies cannot be read.
         KubectlError: As `service_ports`.
     """
+    if config.installs_bookinfo:
+        return Application([], backend_policies.copies(config))
     with ThreadPoolExecutor(1) as pool:
         policies = pool.submit(backend_policies.copies, config)
-        if config.waypoint.namespace:
+        if config.waypoint.namespace and not os.environ.get(SKIP_GATE):
             _check_namespace(config)
         return Application(service_ports(config), policies.result())
 
@@ -52,19 +57,25 @@ def _check_namespace(config: LabConfig) -> None:
 def service_ports(config: LabConfig) -> list[ServicePort]:
     """Return the ports of the application's Service as the backends copy them, once the backends are checked.
 
+    A rollback checks no backend: it must not be refused because the canary is gone.
+
     Raises:
         ConfigError: A Service or a port does not exist, a port is not HTTP, or a selector matches no Pod.
         KubectlError: A Service or the Pods cannot be read.
     """
+    found = _ports(config, config.app.service, "app: there is no Service {}; set app.namespace and app.service")
+    if not os.environ.get(SKIP_GATE):
+        _check_backends(config)
+    return [{field: port[field] for field in COPIED if field in port} for port in found]
+
+
+def _check_backends(config: LabConfig) -> None:
     app = config.app
-    found = _ports(config, app.service, "app: there is no Service {}; set app.namespace and app.service")
     for role, backend in app.backends.items():
         if not backend.selector:
             missing = f"app.backends.{role}.service: there is no Service {{}}; create it, or set a selector"
             _ports(config, backend.service, missing)
-    # A rollback must not be refused because the Pods of the canary are gone.
-    used = {} if os.environ.get(SKIP_GATE) else used_backends(config)
-    selecting = [(role, backend) for role, backend in used.items() if backend.selector]
+    selecting = [(role, backend) for role, backend in used_backends(config).items() if backend.selector]
     pods = _pods(config) if selecting else []
     for role, backend in selecting:
         if not any(backend.selector.items() <= labels.items() for labels in pods):
@@ -73,7 +84,6 @@ def service_ports(config: LabConfig) -> list[ServicePort]:
                 f"waypoint-lab:app.backends.{role}.selector: no Pod in {app.namespace} has the labels {labels}; "
                 f"fix the selector, or deploy the {role} first"
             )
-    return [{field: port[field] for field in COPIED if field in port} for port in found]
 
 
 def used_backends(config: LabConfig) -> dict[str, BackendSettings]:

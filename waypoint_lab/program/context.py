@@ -42,13 +42,13 @@ class Stack:
         self.gate = gate
         # As the API server completes it, so that a Service that appears later changes nothing.
         default = {"name": "http", "port": config.app.port, "targetPort": config.app.port, "protocol": "TCP"}
-        self.ports = [*application.ports] if application else [default]
+        self.ports = [*application.ports] if application and application.ports else [default]
         self.policies = application.policies if application else ()
         self.after: list[pulumi.Resource] = []
         provider = self._provider()
         self._providers: list[pulumi.ProviderResource] | None = [provider] if provider else None
         if config.installs_bookinfo:
-            self.after.append(Bookinfo("bookinfo", {}, self.options()))
+            self.after.append(Bookinfo("bookinfo", self.options()))
         self._versions: list[pulumi.Resource] = []
 
     def _provider(self) -> kubernetes.Provider | None:

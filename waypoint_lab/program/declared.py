@@ -2,20 +2,25 @@
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_origin
 
 import msgspec
 import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 
+from waypoint_lab.config import types
 from waypoint_lab.config.decode import PROJECT, fields
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.masking import LEAST_LENGTH
 
 Transformation = Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]
-# Text that may be secret: values of headers, addresses with a password, paths with a token, queries.
-_SECRET_FIELDS = ("value", "url", "webhook", "path", "pathPrefix", "requests", "successRate", "p99")
+# Types whose text is never secret: names of objects and headers, methods, lengths of time, amounts.
+_PLAIN = (
+    *(types.Name, types.OptionalName, types.HeaderName, types.OptionalHeaderName),
+    *(types.Method, types.OptionalMethod, types.Duration, types.OptionalDuration, types.OptionalQuantity),
+    *(types.Evidence, types.Statuses),
+)
 
 
 def load() -> LabConfig:
@@ -32,22 +37,26 @@ def load() -> LabConfig:
 def secrets(config: LabConfig) -> frozenset[str]:
     """Return the texts that are secret.
 
-    Pulumi reports only the object that holds a secret, so all values of headers in such an object count as secret.
+    Pulumi reports only the object that holds a secret, so all free text in such an object counts as secret.
     """
-    document = msgspec.to_builtins(config)
     return frozenset(
-        text for name in fields(LabConfig) if is_config_secret(f"{PROJECT}:{name}") for text in _values(document[name])
+        text
+        for name, (attribute, _) in fields(LabConfig).items()
+        if is_config_secret(f"{PROJECT}:{name}")
+        for text in _texts(getattr(config, attribute))
     )
 
 
-def _values(document: Any, *, inside: bool = False) -> list[str]:
-    if isinstance(document, dict):
-        return [
-            text
-            for key, value in document.items()
-            for text in _values(value, inside=inside or key in _SECRET_FIELDS or key.lower().endswith("headers"))
+def _texts(value: Any) -> list[str]:
+    """Return the free text in a setting; labels that select Pods are names."""
+    if isinstance(value, msgspec.Struct):
+        own = [
+            name for name, kind in fields(type(value)).values() if kind not in _PLAIN and get_origin(kind) != Literal
         ]
-    return [document] if inside and isinstance(document, str) and document else []
+        return [text for name in own if name != "selector" for text in _texts(getattr(value, name))]
+    if isinstance(value, Mapping):
+        return [text for item in value.values() for text in _texts(item)]
+    return [value] if isinstance(value, str) and value else []
 
 
 def hidden(value: Any, texts: frozenset[str]) -> Any:

@@ -34,7 +34,8 @@ mkdir -p "$(dirname "$owner")"
 : > "$owner"
 trap 'drop; exit 130' INT TERM
 # In the background, because a shell handles no signal while it waits for a foreground command.
-kind create cluster --name "$KIND_NAME" --config "$KIND_CONFIG" --kubeconfig "$KIND_KUBECONFIG" --wait 180s >&2 &
+printf '%s' "$KIND_CONFIG" |
+  kind create cluster --name "$KIND_NAME" --config - --kubeconfig "$KIND_KUBECONFIG" --wait 180s >&2 &
 wait $! || { rm -f "$owner"; exit 1; }
 chmod 600 "$KIND_KUBECONFIG"
 cat "$KIND_KUBECONFIG"
@@ -92,19 +93,20 @@ class KindCluster(pulumi.ComponentResource):
         cluster = args["cluster_name"]
         config = Path(args.get("config") or DEFAULT_CONFIG)
         try:
-            text = config.read_bytes()
-        except OSError as error:
+            text = config.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", "it is not UTF-8")
             raise pulumi.RunError(
-                f"waypoint-lab:target.configFile: {config} cannot be read ({error.strerror}); use a readable file"
+                f"waypoint-lab:target.configFile: {config} cannot be read ({why}); use a readable file"
             ) from None
         super().__init__("waypoint-lab:index:KindCluster", name, {**args}, opts)
-        # Relative to the project: an absolute path would be a change on another machine.
-        path = args.get("config") or f"waypoint_lab/program/{DEFAULT_CONFIG.name}"
-        environment = {"KIND_NAME": cluster, "KIND_KUBECONFIG": args["kubeconfig"], "KIND_CONFIG": path}
+        environment = {"KIND_NAME": cluster, "KIND_KUBECONFIG": args["kubeconfig"]}
+        # The contents: a path would be relative to the project, which may be another than this one.
+        creation = {**environment, "KIND_CONFIG": text}
         made = self._command(
             f"{name}-cluster",
-            {"create": CREATE, "delete": DELETE, "environment": environment, "logging": local.Logging.STDERR},
-            triggers=[cluster, hashlib.sha256(text).hexdigest()],
+            {"create": CREATE, "delete": DELETE, "environment": creation, "logging": local.Logging.STDERR},
+            triggers=[cluster, hashlib.sha256(text.encode()).hexdigest()],
             secret=True,
         )
         crds = self._command(

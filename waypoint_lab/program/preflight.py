@@ -45,7 +45,7 @@ class Preflight:
         """Wait for the check.
 
         Returns:
-            The application; None where the stack installs it.
+            The application; None on kind, before there is one.
 
         Raises:
             ConfigError: The cluster cannot be used; one line for each reason.
@@ -54,7 +54,7 @@ class Preflight:
         return self._answer.result()
 
 
-def embedded(config: LabConfig) -> Application | None:
+def embedded(config: LabConfig) -> Application:
     """Check that the kubeconfig leads to the embedded cluster, and that the Service exists. Raises ConfigError."""
     try:
         verify_identity(default_state())
@@ -62,18 +62,17 @@ def embedded(config: LabConfig) -> Application | None:
         raise ConfigError(str(error)) from None
     app = config.app
     try:
-        if not config.installs_bookinfo:
-            return application(config)
-        kubectl.run(config.target, "get", "namespace", "default", "--output=name", limit_seconds=SECONDS)
+        if config.installs_bookinfo:
+            kubectl.run(config.target, "get", "namespace", "default", "--output=name", limit_seconds=SECONDS)
+        return application(config)
     except KubectlError as error:
         if "NotFound" in str(error):
             where = f"waypoint-lab:app: there is no Service {app.namespace}/{app.service}"
             raise ConfigError(f"{where}; set app.namespace and app.service ({error})") from None
         raise ConfigError(f"embedded cluster: {error}; check `lab status` and KUBECONFIG") from None
-    return None
 
 
-def existing(config: LabConfig, missing: Sequence[str]) -> Application | None:
+def existing(config: LabConfig, missing: Sequence[str]) -> Application:
     """Check an existing cluster. Raise ConfigError if it lacks something."""
     if len(missing) == 1:
         raise ConfigError(f"the cluster is not ready for the lab: {missing[0]}")
@@ -81,7 +80,7 @@ def existing(config: LabConfig, missing: Sequence[str]) -> Application | None:
         head = f"the cluster is not ready for the lab; fix {len(missing)} problems:"
         raise ConfigError("\n  ".join([head, *missing]))
     try:
-        return None if config.installs_bookinfo else application(config)
+        return application(config)
     except KubectlError as error:
         raise ConfigError(str(error)) from None
 
@@ -110,11 +109,12 @@ def kind(config: LabConfig) -> Application | None:
 
 
 def _application_on_kind(config: LabConfig) -> Application | None:
-    """Return the user's own application; None before the cluster and the Service exist."""
-    if config.installs_bookinfo or not (PROJECT_FOLDER / config.target.kubeconfig).exists():
+    """Return the application; None before the cluster and the user's own Service exist."""
+    if not (PROJECT_FOLDER / config.target.kubeconfig).exists():
         return None
     where = ("service", config.app.service, "--namespace", config.app.namespace)
     try:
-        return application(config) if kubectl.get(config.target, *where, limit_seconds=SECONDS) else None
+        found = config.installs_bookinfo or kubectl.get(config.target, *where, limit_seconds=SECONDS)
+        return application(config) if found else None
     except KubectlError as error:
         raise ConfigError(str(error)) from None

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from waypoint_lab.rollout.web import place
 
 GIT_SECONDS = 10.0
 KUBERNETES_PLUGIN = "pulumi-resource-kubernetes"
+_WEB_ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
+_USER = re.compile(r"(?<=://)[^\s/@]+@")  # of an address of another scheme
 
 
 def _commit(folder: Path) -> str:
@@ -67,10 +70,15 @@ def versions(folder: Path, state: Path, target: ClusterAccess, proxy: Mapping[st
     return found
 
 
+def without_secrets(text: str) -> str:
+    """Return a text in which web addresses show their server only, and other addresses neither user nor password."""
+    shown = _WEB_ADDRESS.sub(lambda found: f"{place(found[0])}/{SECRET}" if is_address(found[0]) else SECRET, text)
+    return _USER.sub(f"{SECRET}@", shown)
+
+
 def command_line() -> str:
-    """Return the command line of this process, as a shell takes it; addresses show their server only."""
-    words = sys.argv[1:]
-    return shlex.join(["lab", *(f"{place(word)}/{SECRET}" if is_address(word) else word for word in words)])
+    """Return the command line of this process, as a shell takes it; it is `without_secrets`."""
+    return shlex.join(["lab", *map(without_secrets, sys.argv[1:])])
 
 
 def repeat(folder: Path, stack: str) -> list[str]:

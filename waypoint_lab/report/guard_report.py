@@ -12,6 +12,7 @@ from waypoint_lab.kubectl import Object
 from waypoint_lab.measure import changes, manifests
 from waypoint_lab.measure.changes import ConfigurationChange, Seen
 from waypoint_lab.measure.statistics import quantiles
+from waypoint_lab.report.context import without_secrets
 from waypoint_lab.report.model import Curve, Row, Section, share_row
 
 CONFIDENCE = 0.99
@@ -88,7 +89,7 @@ def sections(
     found = [
         Section(
             "command",
-            f"{' '.join(result.command.command)}: exit status {result.command.exit_code}, "
+            f"{without_secrets(' '.join(result.command.command))}: exit status {result.command.exit_code}, "
             f"{result.command.seconds:.1f} s",
             result.verdict.value,
             [*_rows(result.differences), *_shares("before", result.before), *_shares("after", result.after)],
@@ -101,7 +102,7 @@ def sections(
         )
     ]
     if result.rollback:
-        title = f"{' '.join(result.rollback.command)} (exit status {result.rollback.exit_code})"
+        title = f"{without_secrets(' '.join(result.rollback.command))} (exit status {result.rollback.exit_code})"
         restored = "passed" if result.restored else "failed"
         found.append(Section("rollback", title, restored, _rows(result.after_rollback)))
     return found

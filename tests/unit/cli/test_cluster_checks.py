@@ -52,10 +52,25 @@ def test_ambient_without_accepted_class_names_the_fix() -> None:
         assert (first.state, first.fix) == (State.MISSING, "istioctl install --set profile=ambient")
 
 
-def test_ambient_old_istio_and_unready_ztunnel_are_missing() -> None:
-    _, version, data_plane = cluster_checks.ambient([ACCEPTED], [istiod("1.22.3"), ztunnel(1, 2)])
+@pytest.mark.parametrize("nodes", [0, 2])
+def test_ambient_old_istio_and_ztunnel_without_a_ready_node_are_missing(nodes: int) -> None:
+    _, version, data_plane = cluster_checks.ambient([ACCEPTED], [istiod("1.22.3"), ztunnel(0, nodes)])
     assert (version.state, version.found) == (State.MISSING, "1.22.3 is too old, 1.24 or newer is needed")
-    assert (data_plane.state, data_plane.found) == (State.MISSING, "1 of 2 nodes ready")
+    assert (data_plane.state, data_plane.found) == (State.MISSING, f"0 of {nodes} nodes ready")
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "found"),
+    [
+        ("1.31.0", State.UNKNOWN, "99 of 100 nodes ready"),
+        ("1.22.3", State.MISSING, "1.22.3 is too old, 1.24 or newer is needed"),
+    ],
+)
+def test_ambient_one_node_without_ztunnel_stops_nothing_but_an_old_one_does(
+    version: str, state: State, found: str
+) -> None:
+    *_, data_plane = cluster_checks.ambient([ACCEPTED], [istiod("1.31.0"), ztunnel(99, 100, version)])
+    assert (data_plane.state, data_plane.found) == (state, found)
 
 
 def test_ambient_canary_waypoint_needs_istiod_and_ztunnel_1_31() -> None:

@@ -10,6 +10,7 @@ from waypoint_lab.errors import KubectlError
 from waypoint_lab.kubectl import Object
 
 SCALED = {"autoscaling": {"min": 2, "max": 3}}
+EXEC = {("get", "pods"), ("create", "pods")}
 OLD, NEW = ("istio-system", "1-30", "istiod-1-30"), ("mesh", "1-31", "istiod-1-31")
 
 
@@ -44,6 +45,10 @@ def asked(monkeypatch: pytest.MonkeyPatch, whose: str, **waypoint: object) -> se
     ask(lab_config(waypoint=waypoint))
     rows = [item["spec"]["resourceAttributes"] for item in json.loads(sent[0])["items"]]
     return {(row["verb"], row["resource"]) for row in rows}
+
+
+def test_permission_to_read_pods_is_asked_for_a_migration(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ("get", "pods") in asked(monkeypatch, "user", canary={"name": "b"})
 
 
 @pytest.mark.parametrize(("whose", "verb"), [("user", "delete"), ("istiod", "patch")])
@@ -117,8 +122,8 @@ def test_metrics_that_are_there_are_ok(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("client", "wanted"),
     [
-        ({"kind": "pod", "namespace": "users"}, {("create", "jobs"), ("delete", "jobs"), ("create", "pods")}),
-        ({"kind": "workload", "namespace": "users", "workload": "deploy/a"}, {("create", "pods")}),
+        ({"kind": "pod", "namespace": "users"}, {("create", "jobs"), ("delete", "jobs"), *EXEC}),
+        ({"kind": "workload", "namespace": "users", "workload": "deploy/a"}, EXEC),
     ],
 )
 def test_permissions_of_the_client_are_asked_in_its_namespace(

@@ -1,9 +1,20 @@
-"""`lab dashboard --open` shows the address to nobody else."""
+"""`lab dashboard --open` shows the address to nobody else, and the page knows the stack's secrets."""
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from urllib.parse import urlsplit
 
-from waypoint_lab.cli.dashboard import redirecting
+import pytest
+from msgspec.structs import replace
+
+from tests.unit.cli.snapshots import QUIET
+from waypoint_lab import masking
+from waypoint_lab.cli.dashboard import declared_weights, redirecting, snapshots
+from waypoint_lab.live.model import TrafficSnapshot
+from waypoint_lab.live.sampler import Sampler
+from waypoint_lab.pulumi_cli import PulumiStack
 
 ADDRESS = "http://127.0.0.1:40123/t0ken/"
 
@@ -15,3 +26,25 @@ def test_redirecting_keeps_the_address_in_a_file_of_this_user_alone() -> None:
         assert f"url={ADDRESS}" in file.read_text()
         assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     assert not file.parent.exists()
+
+
+def test_declared_weights_of_an_object_that_is_one_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "_known", set())
+    (tmp_path / "Pulumi.dev.yaml").write_text(
+        "config: {'waypoint-lab:stages': {waypoint: true, canary: true}, 'waypoint-lab:canary': {secure: v1:a}}"
+    )
+    shown = '{"waypoint-lab:canary": {"value": "{\\"weight\\": 5, \\"responseHeaders\\": {\\"x\\": \\"t0ken\\"}}"}}'
+    (tmp_path / "pulumi").write_text(f"#!/bin/sh\ncat <<'END'\n{shown}\nEND\n")
+    (tmp_path / "pulumi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert declared_weights(PulumiStack(tmp_path, "dev"))() == (5, 100)
+    assert masking.hidden("x=t0ken") == "x=[secret]"
+
+
+def test_snapshots_are_given_once_each_whatever_their_times_are() -> None:
+    newest = [replace(QUIET, time=1000.0), None, replace(QUIET, time=1.0)]
+    asked: list[object] = []
+    sampler = SimpleNamespace(wait=lambda after, _limit: (asked.append(after), newest.pop(0))[1])
+    source = snapshots(cast(Sampler, sampler))
+    assert [found and found["time"] for found in (source(1.0), source(1.0), source(1.0))] == [1000.0, None, 1.0]
+    assert [one and one.time for one in cast(list[TrafficSnapshot], asked)] == [None, 1000.0, 1000.0]

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -203,3 +204,16 @@ def test_report_that_cannot_be_written_keeps_the_outcome(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["verdict"] == "inconclusive"
     assert captured.err.splitlines()[-1] == "report: chromium: it wrote no picture; add --no-picture"
+
+
+def test_summary_of_the_report_shows_of_an_address_the_server_only(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, ...]] = []
+    monkeypatch.setattr(guard, "Waypoints", lambda _target, _namespace: SimpleNamespace(names=()))
+    monkeypatch.setattr(guard.guard_report, "objects", lambda *_arguments: {})
+    monkeypatch.setattr(guard.guard_report, "sections", lambda *_arguments: [])
+    monkeypatch.setattr(guard.proxy_versions, "read", lambda *_arguments: {})
+    monkeypatch.setattr(guard.reports.Recording, "write", lambda _record, *facts: written.append(facts))
+    run("--report", str(tmp_path / "report"), "--no-picture", "--", "true", "https://ci:s3cr3t@charts.example.com/shop")
+    assert [facts[2].partition(": the traffic")[0] for facts in written] == ["true https://charts.example.com/[secret]"]

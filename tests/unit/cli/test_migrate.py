@@ -61,7 +61,9 @@ def test_rollback_steps_lower_the_weight_before_removing_the_canary() -> None:
 def choose(config: LabConfig, *given: str, state: MigrationState | None = None) -> list[MigrationStep]:
     options = dict(zip(given[::2], given[1::2], strict=True))
     steps = waypoint_migrate.weights(options.get("--steps", waypoint_migrate.STEPS))
-    return migration.choose_steps(config, state or MigrationState(), options.get("--to", ""), "", steps)
+    return migration.choose_steps(
+        config, state or MigrationState(), options.get("--to", ""), options.get("--revision", ""), steps
+    )
 
 
 CANARY = {**ON, "waypoint": {"canary": {"name": "next", "weight": 20}}}
@@ -79,6 +81,11 @@ CANARY = {**ON, "waypoint": {"canary": {"name": "next", "weight": 20}}}
             ON,
             "--steps: the weights are not valid; use rising whole percentages, such as 10,50,100",
         ),
+        (
+            ("--to", "waypoint", "--revision", "1-32-0"),
+            {**ON, "waypoint": {"revision": "1-31-0"}},
+            "--revision 1-32-0: waypoint is the primary already; give another name with --to",
+        ),
         (("--to", "n", "--steps", "0.5"), ON, "--steps: the weights are not valid; use rising whole percentages"),
         (("--to", "n"), {"stages": {**ON["stages"], "abort": True}}, "stages.delay or stages.abort is on; turn it off"),
     ],
@@ -88,6 +95,12 @@ def test_choose_steps_bad_input_is_one_line(given: tuple[str, ...], config: dict
         choose(LabConfig.from_mapping(config), *given)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_choose_steps_of_the_primary_with_its_own_revision_measures_it_again() -> None:
+    config = LabConfig.from_mapping({**ON, "waypoint": {"revision": "1-31-0"}})
+    for given in ((), ("--revision", "1-31-0")):
+        assert choose(config, "--to", "waypoint", *given) == [MigrationStep("waypoint", revision="1-31-0")]
 
 
 def test_choose_steps_invalid_name_is_refused() -> None:

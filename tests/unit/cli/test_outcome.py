@@ -118,9 +118,10 @@ def test_wrong_usage_names_what_is_right(
     assert said in capsys.readouterr().err
 
 
-def test_compare_with_other_text_is_one_line(
-    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("content", [b"{}", '{"version": 2}'.encode("utf-16"), b"\x1f\x8b\x08"])
+def test_compare_with_another_file_is_one_line(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
 ) -> None:
-    (tmp_path / "other").write_text("{}")
+    (tmp_path / "other").write_bytes(content)
     assert run("compare", "--before", str(tmp_path / "other")) == 1
     assert "lab outcome compare: observation: it is not one of `lab outcome observe`" in capsys.readouterr().err

@@ -1,16 +1,31 @@
 """Output to streams that nobody reads any more."""
 
+import sys
+
 import pytest
 from rich.text import Text
 
 from tests.unit.streams import GONE, Unread, without_stderr
-from waypoint_lab.cli import output
+from waypoint_lab import masking
+from waypoint_lab.cli import main, output
 
 
 @pytest.mark.parametrize("number", GONE)
 def test_report_without_a_reader_is_dropped(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     without_stderr(monkeypatch, number)
     output.reporter("guard")("roll back: undo")
+
+
+def test_table_that_folds_its_cells_shows_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(masking, "_known", {"t0ken" * 12})
+    output.print_table(("what",), [(f"end-user={'t0ken' * 12} to the canary",)])
+    out = capsys.readouterr().out
+    assert "end-user=[secret] to the canary" in out
+    assert "t0ken" not in out
 
 
 @pytest.mark.parametrize("number", GONE)
@@ -32,3 +47,11 @@ def test_characters_that_are_not_printable_reach_no_terminal(capsys: pytest.Capt
     out, error = capsys.readouterr()
     assert [line.rstrip() for line in out.splitlines()[1:]] == ["é… ?]0;owned?2J?09:00 promote"] * 2
     assert error == "guard: é… ?]0;owned??2J?09:00 promote\n"
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+def test_command_with_a_closed_stream_ends_as_with_the_null_device(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(sys, name, None)  # as after `lab policies >&-`
+    assert main.main(["policies"]) == 0
+    assert main.main(["policies", "--nothing"]) == 2
+    getattr(sys, name).close()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from waypoint_lab import masking
 from waypoint_lab.cli import approvals, canary_promote, main, reports
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError, ReportError, RolloutError
-from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.rollout.analysis import StepDecision
 from waypoint_lab.rollout.promotion import Operator
 from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState, plan
@@ -38,12 +38,14 @@ def test_choose_steps_bad_input_is_one_line(steps: str | None, config: LabConfig
     assert "\n" not in str(error.value)
 
 
-def test_secret_cohort_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "Pulumi.dev.yaml").write_text(
-        "config: {waypoint-lab:canary: {cohort: {header: end-user, value: {secure: v1:abc}}}}"
-    )
-    with pytest.raises(RolloutError, match=r"^waypoint-lab:canary\.cohort\.value: it is secret"):
-        canary_promote.refuse_secret_cohort(PulumiStack(tmp_path, "dev"))
+@pytest.mark.parametrize("cohort", [{"header": "end-user", "value": "t0ken"}, {"pathPrefix": "/t0ken"}])
+def test_secret_cohort_is_refused(monkeypatch: pytest.MonkeyPatch, cohort: dict[str, str]) -> None:
+    config = LabConfig.from_mapping({"canary": {"cohort": cohort}})
+    canary_promote.refuse_secret_cohort(config)
+    name, text = list(cohort.items())[-1]
+    monkeypatch.setattr(masking, "_known", {text})
+    with pytest.raises(RolloutError, match=rf"^waypoint-lab:canary\.cohort\.{name}: it is secret"):
+        canary_promote.refuse_secret_cohort(config)
 
 
 def test_choose_steps_header_without_value_is_refused() -> None:

@@ -79,13 +79,33 @@ def test_run_report_that_cannot_be_written_keeps_the_outcome(
     assert captured.err == "report: --report r/report.html: it cannot be written (No space left on device)\n"
 
 
-def test_run_results_that_cannot_be_written_are_printed_first(
-    project: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["missing/run.json", "folder", "Pulumi.dev.yaml/run.json"])
+def test_run_results_that_cannot_be_written_are_refused_before_the_run(
+    project: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    assert main.main(["run", "--json", str(project / "missing" / "run.json")]) == 1
+    (project / "folder").mkdir()
+    assert main.main(["run", "--json", str(project / name)]) == 2
     captured = capsys.readouterr()
-    assert captured.out.endswith("every stage passed\n")
-    assert len(captured.err.splitlines()) == 1
+    assert captured.out == ""
+    assert captured.err.splitlines()[-1] == (
+        f"Error: Invalid value for --json: {project / name}: it cannot be written; name a file in a folder of yours"
+    )
+
+
+@pytest.mark.usefixtures("project")
+def test_run_results_on_a_full_disk_come_after_the_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(reports.Recording, "write", lambda _record, title, *_more: written.append(title))
+    assert main.main(["run", "--json", "/dev/full"]) == 1
+    assert written == ["lab run"]
+    assert capsys.readouterr().err == "lab run: --json /dev/full: it cannot be written (No space left on device)\n"
+
+
+def test_run_writes_its_results(project: Path) -> None:
+    assert main.main(["run", "--json", str(project / "run.json")]) == 0
+    assert json.loads((project / "run.json").read_text())["passed"] is True
 
 
 def test_run_restore_that_fails_is_one_line(

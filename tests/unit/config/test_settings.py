@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from tests.unit.configs import lab_config
@@ -218,6 +220,14 @@ METALS = {**SHOP, "gold": {"service": "shop-gold"}, "silver": {"service": "shop-
             "set app.backends and app.request",
         ),
         ({"app": {"request": {"method": "get"}}}, f'app.request.method: "get" is not valid; {METHOD}'),
+        *(
+            (
+                {"app": {"request": {"path": path}}},
+                f"app.request.path: {json.dumps(path)} is not valid; "
+                "use a path that begins with /, percent-encoded, with the query if there is one",
+            )
+            for path in ("/a b", "/jäger", "reviews/0")
+        ),
         ({"app": {"request": {"success": []}}}, f"app.request.success: [] is not valid; {STATUSES}"),
         ({"app": {"request": {"success": ["400-300"]}}}, f'app.request.success: ["400-300"] is not valid; {STATUSES}'),
         ({"app": {"request": {"success": [99]}}}, f"app.request.success: [99] is not valid; {STATUSES}"),
@@ -232,6 +242,17 @@ METALS = {**SHOP, "gold": {"service": "shop-gold"}, "silver": {"service": "shop-
         (
             {"app": {"identify": {"kind": "accessLog"}}, "stages": CANARY},
             "app.identify.kind: accessLog needs stages.accessLog, which is off; turn it on, or use another kind",
+        ),
+        (
+            {
+                "app": {
+                    "identify": {"kind": "accessLog"},
+                    "cohorts": {"premium": {"header": "User-Agent", "value": "shop"}},
+                },
+                "stages": {"waypoint": True, "accessLog": True, "premium": True},
+            },
+            "app.cohorts.premium.header: app.identify.kind accessLog gives each request another one; "
+            "use another kind, or another header",
         ),
         (
             {"app": {"identify": {"values": {"baseline": "v1"}}}, "stages": CANARY},

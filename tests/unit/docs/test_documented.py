@@ -29,8 +29,6 @@ SETUP = {
     ".venv/bin/lab up",  # tests/conftest.py, with a state folder of the tests' own
     "lab down",  # tests/conftest.py
     'eval "$(.venv/bin/lab env)"',  # the tests have the same environment by a function: tests/conftest.py
-    'eval "$(.venv/bin/lab env --stack staging)"',  # likewise
-    'eval "$(.venv/bin/lab env --stack local)"',  # likewise
     "cd examples/shop",  # the folder in which test_shop.py runs the commands after it
 }
 # Commands in the tables of docs/troubleshooting.md that change this machine, or whose output depends on it alone.

@@ -248,6 +248,21 @@ def test_build_backends_copy_all_ports_of_the_service() -> None:
     assert ports == found.inputs("reviews-baseline")["spec"]["ports"]
 
 
+def test_build_backends_of_an_application_that_the_stack_installs_have_its_port() -> None:
+    found = run(lambda: build.build(lab_config("waypoint"), application=Application([])))
+    (port,) = found.inputs("reviews-baseline")["spec"]["ports"]
+    assert port["port"] == 9080
+
+
+def test_build_kind_gets_the_contents_of_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # another project that runs this program
+    inputs = built(target={"kind": "kind"}).inputs("kind-cluster")
+    assert "kind: Cluster" in inputs["environment"]["KIND_CONFIG"]
+    (tmp_path / "own.yaml").write_text("kind: Own\n")
+    inputs = built(target={"kind": "kind", "configFile": "own.yaml"}).inputs("kind-cluster")
+    assert inputs["environment"]["KIND_CONFIG"] == "kind: Own\n"
+
+
 def test_build_layer_7_policy_covers_the_backends() -> None:
     found = run(lambda: build.build(lab_config("waypoint", "l7Policy"))).inputs("reviews-l7-policy-policy")
     names = [target["name"] for target in found["spec"]["targetRefs"]]

@@ -13,6 +13,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.program import declared
 
+GOLD = {"premium": {"query": "tier", "value": "gold"}}
 COHORT = {"header": "x-team", "value": "testers"}
 CONFIG = {"waypoint-lab:canary": json.dumps({"weight": "0.5", "cohort": COHORT}), "kubernetes:context": "x"}
 
@@ -38,6 +39,21 @@ def test_load_of_an_unknown_setting_names_it() -> None:
 def test_secrets_of_a_plain_config_are_none() -> None:
     pulumi.runtime.set_all_config(CONFIG, [])
     assert frozenset() == declared.secrets(declared.load())
+
+
+def test_secrets_are_all_free_texts_of_an_object_with_a_secret() -> None:
+    values = {"baseline": "v-one", "canary": "v-two", "premium": "v-three"}
+    config = {
+        "waypoint": {"podLabels": {"team": "edge"}, "podAnnotations": {"note": "t0ken"}, "revision": "next"},
+        "fault": {"header": {"name": "end-user", "value": "jane"}, "start": "again"},
+        "app": {"identify": {"kind": "header", "name": "x-version", "values": values}, "cohorts": GOLD},
+        "retries": {"perTryTimeout": "1500ms"},
+        "target": {"kind": "existing", "context": "prod"},
+    }
+    objects = {f"waypoint-lab:{name}": json.dumps(item) for name, item in config.items()}
+    pulumi.runtime.set_all_config(objects, [*objects])
+    found = declared.secrets(declared.load())
+    assert found == {"edge", "t0ken", "jane", "again", *values.values(), "gold", "/reviews/0", "prod"}
 
 
 def test_hidden_replaces_secrets_in_text() -> None:
@@ -84,6 +100,8 @@ def test_ahead_names_the_first_setting_that_differs() -> None:
     )
 
 
-def test_ahead_cannot_compare_a_secret() -> None:
-    file, stack = ({"cohort": {**COHORT, "value": value}} for value in ("[secret]", "testers"))
-    assert deployed.ahead(lab_config(canary=file), lab_config(canary=stack), "dev") == ""
+def test_ahead_shows_no_text_which_may_be_secret() -> None:
+    file, stack = ({"cohort": {**COHORT, "value": value}} for value in ("new", "testers"))
+    assert deployed.ahead(lab_config(canary=file), lab_config(canary=stack), "dev") == (
+        "Pulumi.dev.yaml: it is ahead of the deployment, canary.cohort.value differs; run `pulumi up`"
+    )

@@ -13,9 +13,10 @@ from waypoint_lab import kubectl
 from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import SKIP_GATE, LabConfig
 from waypoint_lab.config.target import use_target
+from waypoint_lab.config.waypoint_models import WaypointSettings
 from waypoint_lab.errors import ConfigError
-from waypoint_lab.program import preflight
-from waypoint_lab.program.backend_checks import service_ports
+from waypoint_lab.program import backend_policies, preflight
+from waypoint_lab.program.backend_checks import application, service_ports
 from waypoint_lab.program.preflight import Preflight
 
 SERVICE = """{"spec": {"ports": [
@@ -98,7 +99,7 @@ def test_preflight_without_the_service_names_it(asked: Path, monkeypatch: pytest
 
 def test_command_without_an_embedded_cluster_does_not_use_another(asked: Path) -> None:
     with pytest.raises(ClusterError, match="run `lab up` first"):
-        use_target(asked.parent / "state", lab_config())
+        use_target(asked.parent / "state", "embedded")
 
 
 SHOP = {"baseline": {"service": "shop-v1"}, "canary": {"service": "shop-v2", "selector": {"app": "shop"}}}
@@ -168,6 +169,34 @@ def test_service_ports_does_not_want_pods_without_need(
     monkeypatch.setenv(SKIP_GATE, skip)
     monkeypatch.setattr(kubectl, "get", Cluster({"shop": SERVE, "shop-v1": SERVE}, *pods))
     assert service_ports(shop(weight=weight)) == [{"name": "http", "port": 80}]
+
+
+def test_application_for_a_rollback_does_not_want_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubectl, "get", Cluster({"shop": SERVE}))
+    config = shop({"service": "shop-v2"}, weight=0)
+    config = msgspec.structs.replace(config, waypoint=WaypointSettings(namespace="gateways"))
+    with pytest.raises(ConfigError, match=r"waypoint\.namespace: there is no namespace gateways"):
+        application(config)
+    monkeypatch.setenv(SKIP_GATE, "1")
+    assert application(config) == ([{"name": "http", "port": 80}], [])
+
+
+@pytest.mark.parametrize("target", ["embedded", "existing", "kind"])
+def test_preflight_copies_policies_where_the_stack_installs_the_application(
+    asked: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    config = lab_config("waypoint", target={"kind": target}, app={"deployBookinfo": True})
+    monkeypatch.setattr(backend_policies, "copies", lambda _config: ["copy"])
+    monkeypatch.setattr(preflight, "verify_identity", lambda _: None)
+    monkeypatch.setattr(preflight, "PROJECT_FOLDER", asked.parent)
+    for tool in ("kind", "istioctl"):
+        (asked.parent / tool).write_text("#!/bin/sh\n")
+        (asked.parent / tool).chmod(0o755)
+    if target == "kind":
+        assert Preflight(config, lambda _config: []).result() is None, "there is no cluster yet"
+        (asked.parent / config.target.kubeconfig).parent.mkdir(parents=True)
+        (asked.parent / config.target.kubeconfig).touch()
+    assert Preflight(config, lambda _config: []).result() == ([], ["copy"])
 
 
 @pytest.mark.parametrize(

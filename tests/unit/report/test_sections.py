@@ -108,8 +108,8 @@ def test_sections_of_a_guard_have_comparisons_shares_and_objects(monkeypatch: py
     result = GuardResult(
         Verdict.FAILED,
         [Difference("web:80", Kind.SHARE, Verdict.FAILED, "share was 80.0% of 100, is 50.0% of 100")],
-        CommandResult(["kubectl", "apply"], 0, 1.0),
-        CommandResult(["sh", "-c", "undo"], 0, 1.0),
+        CommandResult(["helm", "upgrade", "https://ci:s3cr3t@charts.example.com/shop.tgz"], 0, 1.0),
+        CommandResult(["sh", "-c", "curl https://ci:s3cr3t@ci.example.com/undo"], 0, 1.0),
         before=before,
         after=after,
         began=now - 5,
@@ -127,7 +127,10 @@ def test_sections_of_a_guard_have_comparisons_shares_and_objects(monkeypatch: py
     assert "Service shop/old was deleted" in command.notes
     assert (command.changes[0].last_old, command.changes[0].first_new) == (now - 6, now - 1)
     assert (rollback.name, rollback.verdict) == ("rollback", "failed")
-    assert "web:80, before: share" in page.html(report(sections=[command, rollback]))
+    text = page.html(report(sections=[command, rollback]))
+    assert "web:80, before: share" in text
+    assert "helm upgrade https://charts.example.com/[secret]: exit status 0" in text
+    assert "s3cr3t" not in text
 
 
 def test_sections_of_a_guard_without_cluster_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:

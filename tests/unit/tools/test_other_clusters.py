@@ -1,6 +1,7 @@
 """The check before `make clean`: state of stacks on other clusters is not deleted."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tools.other_clusters import main, on_other_clusters
+from embedded import processes
+from tools.other_clusters import main, needed_history, on_other_clusters
 
 
 def write(folder: Path, name: str, kind: str, resources: int) -> None:
@@ -95,9 +97,89 @@ def test_main_refuses_in_one_line(
     assert ".lab: it holds the state of waypoint-lab/staging" in capsys.readouterr().err
 
 
+START = '{"kind": "start", "promotion": "1"}\n'
+END = '{"kind": "end", "promotion": "1"}\n'
+MIGRATION = '{"kind": "migration", "promotion": "2", "step": {"name": "w", "canary": "%s"}}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "needed"),
+    [
+        ("west.jsonl", START, True),
+        ("west.jsonl", START + END + START[:20], False),
+        ("west.jsonl", START + MIGRATION % "", True),
+        ("west.jsonl", START + END + MIGRATION % "w2", True),
+        ("west.jsonl", START + END + MIGRATION % "w2" + MIGRATION % "", False),
+        ("west.jsonl", "", False),
+        ("west.before.json", "{}", True),
+        ("west.before.yaml", "config: {}\n", True),
+        ("gone.before.json", "{}", True),
+        ("dev.before.json", "{}", False),
+        ("dev.jsonl", START, False),
+        ("west.lock", "", False),
+    ],
+)
+@pytest.mark.parametrize("folder", [".", "examples/shop"])
+def test_needed_history_is_that_of_unended_commands_on_other_clusters(
+    tmp_path: Path, folder: str, name: str, text: str, needed: bool
+) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: waypoint-lab\n")
+    history = tmp_path / folder / ".lab-history"
+    history.mkdir(parents=True)
+    for stack, kind in (("west", "existing"), ("dev", "embedded")):
+        (tmp_path / folder / f"Pulumi.{stack}.yaml").write_text(f"{TARGET}\n    kind: {kind}\n")
+    (history / name).write_text(text)
+    assert needed_history(tmp_path) == ([str(history / name)] if needed else [])
+
+
+def test_main_names_the_file_of_an_unended_promotion_and_its_removal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".lab-history").mkdir()
+    Path(".lab-history/prod.jsonl").write_text(START)
+    assert main() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(".lab-history/prod.jsonl: a promotion, ")
+    assert line.endswith("; end it, or delete what is left of it: rm .lab-history/prod.jsonl")
+
+
+def test_make_clean_removes_the_journals_of_the_examples(tmp_path: Path) -> None:
+    shutil.copy("Makefile", tmp_path)
+    history = tmp_path / "examples" / "shop" / ".lab-history"
+    history.mkdir(parents=True)
+    done = subprocess.run(["make", "clean", "PYTHON=true"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, history.exists()) == (0, False), done.stderr
+
+
 def test_make_clean_with_other_clusters_removes_nothing(tmp_path: Path) -> None:
     shutil.copy("Makefile", tmp_path)
     (tmp_path / ".lab").mkdir()
     done = subprocess.run(["make", "clean", "PYTHON=false"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert (tmp_path / ".lab").exists()
+
+
+def test_make_clean_stops_the_cluster_of_the_folder_that_it_deletes(tmp_path: Path) -> None:
+    shutil.copy("Makefile", tmp_path)
+    lab = tmp_path / ".venv" / "bin" / "lab"
+    lab.parent.mkdir(parents=True)
+    lab.write_text('#!/bin/sh\necho "$@" > called\n')
+    lab.chmod(0o755)
+    more = {**os.environ, "WAYPOINT_LAB_STATE": "/srv/another/.lab"}
+    subprocess.run(["make", "clean", "PYTHON=true"], cwd=tmp_path, env=more, capture_output=True, check=True)
+    assert (tmp_path / "called").read_text() == "--state .lab down\n"
+
+
+def test_main_with_a_running_cluster_needs_the_command_that_stops_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".lab/run").mkdir(parents=True)
+    processes.write_identity(Path(".lab/run/watchdog"), os.getpid())
+    assert main() == 1
+    assert capsys.readouterr().err.startswith(".lab: its cluster runs, and .venv/bin/lab, which stops it, is missing")
+    lab = Path(".venv/bin/lab")
+    lab.parent.mkdir(parents=True)
+    lab.touch()
+    assert main() == 0

@@ -1,0 +1,30 @@
+"""Facts of a report: the command line, without what is secret in its addresses."""
+
+import pytest
+
+from waypoint_lab.report import context
+
+URL = "https://ci:s3cr3t@ci.example.com/a?token=T0K"
+SHOWN = "https://ci.example.com/[secret]"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (URL, SHOWN),
+        (f"--approve-url={URL}", f"--approve-url={SHOWN}"),
+        (f"curl {URL} && HTTP{URL[5:]}", f"curl {SHOWN} && http{SHOWN[5:]}"),
+        ("--url=https://ci:s3'cr3t@ci.example.com/a", f"--url={SHOWN}"),
+        ("https://ci:s3cr3t@ci.example.com:port/", "[secret]"),
+        ("git+https://T0K@git.example.com/r", "git+https://git.example.com/[secret]"),
+        ("oci://ci:s3cr3t@charts.example.com/shop", "oci://[secret]@charts.example.com/shop"),
+        ("file:///srv/charts@2/shop.tgz", "file:///srv/charts@2/shop.tgz"),
+    ],
+)
+def test_without_secrets_shows_of_an_address_the_server_only(text: str, shown: str) -> None:
+    assert context.without_secrets(text) == shown
+
+
+def test_command_line_has_no_secret_of_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["lab", "canary", "promote", f"--approve-url={URL}"])
+    assert context.command_line() == f"lab canary promote '--approve-url={SHOWN}'"

@@ -1,0 +1,53 @@
+"""Read YAML as Pulumi does: it has fewer booleans than YAML 1.1, other numbers, and no base 60."""
+
+import re
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import yaml
+
+# Source: gopkg.in/yaml.v3, resolve.go
+_NUMBER = r"""[-+]?(?: 0[xX][0-9a-fA-F_]+ | 0[bB][01_]+ | 0[oO][0-7_]+
+    | (?: [0-9][0-9_]* (?:\.[0-9_]*)? | \.[0-9_]+ ) (?:[eE][-+]?[0-9]+)? )"""
+_OCTAL = re.compile(r"[-+]?0[0-7]+")
+_KEPT = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
+
+
+class _Loader(yaml.SafeLoader):
+    """A loader whose dates are no text, so that no setting takes one: Pulumi makes another text of it."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
+        first: [(tag, pattern) for tag, pattern in known if tag in _KEPT]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _number(_loader: _Loader, node: yaml.ScalarNode) -> int | float:
+    text = node.value.replace("_", "")
+    for read in (partial(int, base=8 if _OCTAL.fullmatch(text) else 0), int):
+        with suppress(ValueError):
+            return read(text)
+    found = float(text)
+    return int(found) if found.is_integer() else found
+
+
+def _date(loader: _Loader, node: yaml.ScalarNode) -> object:
+    try:
+        return loader.construct_yaml_timestamp(node)
+    except ValueError:  # month 13, which is text
+        return node.value
+
+
+for _tag, _pattern, _read in (
+    ("!date", _Loader.timestamp_regexp.pattern, _date),
+    ("!number", _NUMBER, _number),
+    ("tag:yaml.org,2002:bool", "true|True|TRUE|false|False|FALSE", _Loader.construct_yaml_bool),
+):
+    _Loader.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z", re.VERBOSE), [*"-+.0123456789tTfF"])
+    _Loader.add_constructor(_tag, _read)
+
+
+def load(text: str) -> Any:
+    """Return the values in a stack's file or in Pulumi.yaml. Raises yaml.YAMLError."""
+    return yaml.load(text, _Loader)  # noqa: S506 - a safe loader
