@@ -65,6 +65,7 @@ class _Monitor(mocks.MockMonitor):
 
 # One loop for all programs, as in the language host: the SDK keeps futures of the loop that it first saw.
 _LOOP = asyncio.new_event_loop()
+_LOOP.set_exception_handler(lambda *_: None)  # of futures that nobody reads any more, as `run` raises the error itself
 atexit.register(_LOOP.close)
 
 
