@@ -17,11 +17,15 @@ _known: set[str] = set()
 
 
 def remember(texts: Iterable[str]) -> None:
-    """Hide these texts from now on, in this process. Of an object as JSON, each text in it is hidden, too."""
-    for text in texts:
-        _known.add(text)
-        with suppress(ValueError):
-            _known.update(_texts(json.loads(text)))
+    """Hide these texts from now on, in this process."""
+    _known.update(texts)
+
+
+def parts(text: str) -> list[str]:
+    """Return the texts in an object as JSON; none for another text."""
+    with suppress(ValueError):
+        return _texts(json.loads(text)) if text.startswith("{") else []
+    return []
 
 
 def _texts(value: Any) -> list[str]:

@@ -56,7 +56,8 @@ def register(
             ready = fault_expiry.ready_hook(name, cluster, fault, limit)
             for before in (hooks.before_create, hooks.before_update):
                 if before is not None:
-                    before.append(ready)  # last: the Job may end while the hooks before it wait
+                    # First, as the others read Envoy's counters right before the write; last, as the Job may end.
+                    before[:] = [ready, *before, ready]
     for full, (role, spec) in rules.items():
         checks = [budgets.hook(f"{full}-{role}", cluster, limit)] if role == _BUDGET else []
         binding = pulumi.ResourceHookBinding(

@@ -39,9 +39,9 @@ async def check_labels(session: Session, places: Sequence[str], wanted: Mapping[
     if why := enrollment.conflict(items, wanted):
         raise Failed(why)
     for item in items if owner else []:
-        now = enrollment.every_label(item)
+        now, meta = enrollment.every_label(item), item["metadata"]
         for label, home in enrollment.HOMES.items():
-            value, space = now.get(label, "none"), now.get(home) or item["metadata"].get("namespace", session.namespace)
+            value, space = now.get(label, "none"), now.get(home) or meta.get("namespace", meta["name"])
             if value not in ("none", wanted.get(label, value)):
                 other = await _owner(session, space, value)
                 if other not in ("", owner):

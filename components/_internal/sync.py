@@ -204,9 +204,11 @@ def hooks(
         return Session(cluster, space, limit, where=f"{document['kind']} {space}/{own}")
 
     async def before(args: pulumi.ResourceHookArgs) -> None:
-        document = await waits.plain(args.new_inputs)
+        document, old = await waits.plain(args.new_inputs), await waits.plain(args.old_inputs) or {"spec": {}}
         asked = session(document)
         waypoints = Waypoints(asked)
+        # What was there before must not refuse a rollback.
+        ports = {*service_ports.destinations(document), *behind} - {*service_ports.destinations(old)}
 
         async def check() -> str:
             why, looks = await waypoints.find(document), list[Awaitable[str]]()
@@ -217,7 +219,7 @@ def hooks(
                 looks.append(owners.untaken(asked, document, _path(document)))
             if endpoints and (sent := backends(document)):
                 looks.append(_empty(asked, sent))
-            looks.append(service_ports.missing(asked, [*service_ports.destinations(document), *behind]))
+            looks.append(service_ports.missing(asked, ports))
             return next(filter(None, [why, *await asyncio.gather(*looks)]), "")
 
         await asked.until(check)

@@ -132,12 +132,13 @@ def refused_services() -> Iterator[Case]:
             "Namespace n: is enrolled in waypoint infra/w, but allowedRoutes of its listener do not include namespace n"
         )
         yield "waypoint-exists", snapshot(away, live=(waypoint,)), {}, text * broken
-    # istiod uses the routes of the Service's and of the waypoint's namespace.
-    for place, broken in (("client", True), ("n", False), ("infra", False)):
+    # istiod uses the routes of the Service's and of the waypoint's namespace; those of others are for their sidecars.
+    ambient = namespace("client", **AMBIENT)
+    for place, broken in (("client", True), ("sidecars", False), ("n", False), ("infra", False)):
         there = virtual_service("reviews.n.svc.cluster.local", {"timeout": "2s"}, namespace=place)
         text = f"VirtualService {place}/v: nothing enforces its routing: it is neither in the namespace of"
         said = f"{text} Service n/reviews nor in that of its waypoint"
-        yield name, snapshot(there, live=(away,)), {}, said * broken
+        yield name, snapshot(there, live=(away, ambient)), {}, said * broken
 
 
 PARTS = (merged_routes, layer_7, custom_actions, refused_services)

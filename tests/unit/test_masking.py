@@ -11,6 +11,7 @@ from tests.unit.report.reports import change, report, result
 from waypoint_lab import masking
 from waypoint_lab.cli import doctor, main
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.masking import masked
 from waypoint_lab.measure import manifests
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -88,10 +89,17 @@ def test_doctor_examines_a_stack_with_its_secrets(stack: PulumiStack, monkeypatc
     assert ([config.canary.cohort and config.canary.cohort.value for config in seen], kinds) == ([TOKEN], ["embedded"])
 
 
-def test_texts_of_an_object_that_is_one_secret_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masking, "_known", set())
-    masking.remember([json.dumps({"weight": 50, "cohort": {"value": TOKEN}, "steps": ["fifty"]}), "12345"])
-    assert masking.hidden(f"{TOKEN}, fifty, 50 and 12345") == "[secret], [secret], 50 and [secret]"
+def test_free_text_of_an_object_that_is_one_secret_is_hidden(stack: PulumiStack, tmp_path: Path) -> None:
+    stack.file.write_text("config:\n  waypoint-lab:canary: {secure: v1:all}\n")
+    given = json.dumps({"evidence": ["traffic"], "cohort": {"header": "end-user", "value": TOKEN}})
+    (tmp_path / "shown").write_text(json.dumps({"waypoint-lab:canary": {"secret": True, "value": given}}))
+    assert stack.config().canary.evidence == ("traffic",)
+    assert masking.hidden(f"{TOKEN} of end-user, by traffic: {given}") == "[secret] of end-user, by traffic: [secret]"
+    shown = {"waypoint-lab:canary": {"secret": True, "value": given.replace("traffic", "trafic")}}
+    (tmp_path / "shown").write_text(json.dumps(shown))
+    with pytest.raises(ConfigError) as caught:
+        PulumiStack(tmp_path, "dev").config()
+    assert "trafic" not in str(caught.value)
 
 
 def test_manifests_of_a_state_have_placeholders_for_secrets() -> None:

@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+import time
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,21 +25,25 @@ from waypoint_lab.live.sampler import Sampler
 from waypoint_lab.pulumi_cli import PulumiStack
 
 WINDOW_SECONDS = 10.0
+AGAIN_SECONDS = 5.0
 
 
 def declared_weights(stack: PulumiStack) -> Callable[[], Sequence[float]]:
     """Return a function that reads the canary's weight and its last step; empty while stage canary is off."""
     known: dict[int, Sequence[float]] = {}
+    again = 0.0  # time from which a file that could not be read is read once more
 
     def read() -> Sequence[float]:
+        nonlocal again
         try:
             changed = stack.file.stat().st_mtime_ns
-            if changed not in known:
+            if changed not in known and time.monotonic() >= again:
                 known.clear()
-                known[changed] = ()  # so that a file which cannot be read is not read again
+                again = time.monotonic() + AGAIN_SECONDS
                 config = stack.config()
                 known[changed] = (config.canary.weight, config.canary.steps[-1]) if config.stages.canary else ()
-            return known[changed]
+                again = 0.0
+            return known.get(changed, ())
         except (OSError, ConfigError, PulumiError):  # the file is being written, or its user is not done yet
             return ()
 

@@ -23,13 +23,13 @@ class _Loader(yaml.SafeLoader):
     }
 
 
-def _number(_loader: _Loader, node: yaml.ScalarNode) -> int | float:
+def _number(_loader: _Loader, node: yaml.ScalarNode) -> int | float | str:
     text = node.value.replace("_", "")
-    for read in (partial(int, base=8 if _OCTAL.fullmatch(text) else 0), int):
+    for read in (partial(int, base=8 if _OCTAL.fullmatch(text) else 0), int, float):
         with suppress(ValueError):
-            return read(text)
-    found = float(text)
-    return int(found) if found.is_integer() else found
+            found: int | float = read(text)
+            return int(found) if isinstance(found, float) and found.is_integer() else found
+    return str(node.value)  # such as ._ and 0x_, which are text
 
 
 def _date(loader: _Loader, node: yaml.ScalarNode) -> object:

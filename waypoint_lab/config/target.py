@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 
 from embedded import cluster, shell
-from waypoint_lab import kubectl
-from waypoint_lab.config import stack_yaml
+from waypoint_lab import kubectl, masking
+from waypoint_lab.config import free_text, stack_yaml
 from waypoint_lab.config.paths import put
 from waypoint_lab.config.settings import PROJECT, LabConfig, parsed
 from waypoint_lab.errors import ConfigError
-from waypoint_lab.masking import SECRET, hidden
+from waypoint_lab.masking import SECRET
 
 
 def stack_config(folder: Path, stack: str = "dev", secrets: Mapping[str, str] = MappingProxyType({})) -> LabConfig:
@@ -23,16 +23,20 @@ def stack_config(folder: Path, stack: str = "dev", secrets: Mapping[str, str] = 
     Args:
         folder: The project.
         stack: Name of the stack.
-        secrets: Secrets by their encrypted text; a placeholder takes the place of others.
+        secrets: Secrets by their encrypted text; a placeholder takes the place of others. Of an object that is one
+            secret, the free text is hidden in all output from then on.
 
     Raises:
         ConfigError: There is no such file, or a setting is not valid.
     """
     config = _declared(folder, stack, secrets)
+    inner = [part for text in secrets.values() for part in masking.parts(text)]
     try:
-        return LabConfig.from_stack(config)
+        found = LabConfig.from_stack(config)
     except ConfigError as error:
-        raise ConfigError(hidden(str(error))) from None
+        raise ConfigError(masking.masked(masking.hidden(str(error)), inner)) from None
+    masking.remember({*inner}.intersection(free_text.texts(found)))
+    return found
 
 
 def target_kind(folder: Path, stack: str) -> str:

@@ -137,7 +137,8 @@ class PageActions:
             self._file.unlink(missing_ok=True)  # an answer that the last command did not read
             if name == PROMOTE:
                 state = self._state()
-                if not (state and not state.ended and state.applying):  # such a step goes on without an answer
+                # Such a step goes on without an answer. After one that was taken back by hand, the button asks again.
+                if not (state and not state.ended and state.applying):
                     self._answer(PROMOTE)
                 self._start("canary", "promote", "--approve-file", str(self._file))
             else:

@@ -32,7 +32,8 @@ def _split(config: LabConfig) -> tuple[object, ...]:
     """Return all that decides how the routes split requests."""
     canary = config.canary
     chosen = canary.weight, canary.cohort, canary.session_affinity, canary.mirror_percent
-    return chosen if config.stages.canary else None, config.backend_cohorts, without_requests(config)
+    roles = {name: backend.service for name, backend in config.app.backends.items()}
+    return chosen if config.stages.canary else None, config.backend_cohorts, roles, without_requests(config)
 
 
 def without_requests(config: LabConfig) -> frozenset[str]:

@@ -14,7 +14,7 @@ from waypoint_lab.measure import access_log
 from waypoint_lab.measure.endpoint_counters import Counts, EndpointCounters, destination
 
 MOST_LOGGED = 50_000  # lines of a window
-LATE_SECONDS = 3.0  # without an answer of a Pod; its tries in a longer time are of no window
+LATE_SECONDS = 3.0  # without an answer of a Pod; tries of a longer silence, and longer than the window, do not count
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Window:
         seconds: Greatest length.
         began: Start; later than `now - seconds` after a change.
         counts: Tries in the window, by backend.
-        totals: Tries since the start, by backend, without those of a Pod that did not answer for LATE_SECONDS.
+        totals: Tries since the start, by backend, without those of a Pod that was silent for longer than the window.
     """
 
     seconds: float
@@ -81,6 +81,8 @@ class Window:
     def start(self, counters: EndpointCounters, now: float) -> None:
         """Begin the window now: forget the traffic of before."""
         self._add_totals(counters, now)
+        silent = self._answered.keys() - counters.pods.keys()
+        self._answered |= dict.fromkeys(silent, float("-inf"))  # their next tries are in part from before
         self.began = now
         self._intervals.clear()
 
@@ -95,7 +97,8 @@ class Window:
             self.began = self._intervals.popleft()[0]
 
     def _add_totals(self, counters: EndpointCounters, now: float) -> dict[RouteTarget, Counts]:
-        late = {one: now - self._answered.get(one, now) > LATE_SECONDS for one in counters.pods}
+        longest = max(LATE_SECONDS, self.seconds)
+        late = {one: now - self._answered.get(one, now) > longest for one in counters.pods}
         self.baseline(EndpointCounters({pod: found for pod, found in counters.pods.items() if late[pod]}))
         self._answered |= dict.fromkeys(counters.pods, now)
         found: dict[RouteTarget, Counts] = {}

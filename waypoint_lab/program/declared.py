@@ -2,25 +2,19 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_origin
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 
-from waypoint_lab.config import types
+from waypoint_lab.config import free_text
 from waypoint_lab.config.decode import PROJECT, fields
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.masking import LEAST_LENGTH
 
 Transformation = Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]
-# Types whose text is never secret: names of objects and headers, methods, lengths of time, amounts.
-_PLAIN = (
-    *(types.Name, types.OptionalName, types.HeaderName, types.OptionalHeaderName),
-    *(types.Method, types.OptionalMethod, types.Duration, types.OptionalDuration, types.OptionalQuantity),
-    *(types.Evidence, types.Statuses),
-)
 
 
 def load() -> LabConfig:
@@ -43,20 +37,8 @@ def secrets(config: LabConfig) -> frozenset[str]:
         text
         for name, (attribute, _) in fields(LabConfig).items()
         if is_config_secret(f"{PROJECT}:{name}")
-        for text in _texts(getattr(config, attribute))
+        for text in free_text.texts(getattr(config, attribute))
     )
-
-
-def _texts(value: Any) -> list[str]:
-    """Return the free text in a setting; labels that select Pods are names."""
-    if isinstance(value, msgspec.Struct):
-        own = [
-            name for name, kind in fields(type(value)).values() if kind not in _PLAIN and get_origin(kind) != Literal
-        ]
-        return [text for name in own if name != "selector" for text in _texts(getattr(value, name))]
-    if isinstance(value, Mapping):
-        return [text for item in value.values() for text in _texts(item)]
-    return [value] if isinstance(value, str) and value else []
 
 
 def hidden(value: Any, texts: frozenset[str]) -> Any:

@@ -93,7 +93,7 @@ class KindCluster(pulumi.ComponentResource):
         cluster = args["cluster_name"]
         config = Path(args.get("config") or DEFAULT_CONFIG)
         try:
-            text = config.read_text(encoding="utf-8")
+            text = config.read_bytes().decode()  # with its line ends, which count for the trigger
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", "it is not UTF-8")
             raise pulumi.RunError(

@@ -105,7 +105,7 @@ def kind(config: LabConfig) -> Application | None:
             f"waypoint-lab:target.name: kind has a cluster {name} already, not of this stack; set another name, or "
             f"remove it: kind delete cluster --name {name}"
         )
-    return _application_on_kind(config)
+    return _application_on_kind(config) if name in done.stdout.split() else None
 
 
 def _application_on_kind(config: LabConfig) -> Application | None:

@@ -220,8 +220,8 @@ class Promotion:
                 try:
                     declared = CanaryStep.declared(config := self.stack.config())
                     if declared.weight < healthy.weight:  # set by hand
-                        self.operator.report(f"keeping {declared}, which the stack's config declares")
-                        healthy = declared
+                        healthy = CanaryStep(declared.weight, healthy.cohort * (declared.cohort == healthy.cohort))
+                        self.operator.report(f"keeping the lower weight of the stack's config: {healthy}")
                     config = self.stack.set(healthy.changes(config))
                     self.stack.up_unchecked()
                     envoy_config.wait(config)
@@ -231,7 +231,7 @@ class Promotion:
             unreachable = self._api_problem()  # checked only after a failure, so that a rollback starts at once
             tries += not unreachable
             if tries >= ROLLBACK_TRIES or time.monotonic() - began > API_SECONDS:
-                raise RolloutError(f"cannot roll back to {healthy} yet: {why}; run `lab canary promote` to try again")
+                raise RolloutError(f"cannot roll back to {healthy} yet: {why}; run `lab canary rollback` to try again")
             if unreachable and not reported:
                 self.operator.report(f"waiting up to {API_SECONDS:.0f} s for the API server: {unreachable}")
                 reported = True

@@ -82,7 +82,9 @@ def layer_7_has_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) -> 
         for service in sorted(services) if what else ():
             if not is_ambient(snapshot, service[0]):
                 continue
-            place = None if item.base in BOUND_KINDS else item.namespace
+            # Routes of another namespace are for its sidecars.
+            inert = item.base not in BOUND_KINDS and is_ambient(snapshot, item.namespace)
+            place = item.namespace if inert else None
             if reason := unenforced_reason(snapshot, service, place):
                 yield owned, f"nothing enforces {what}: {reason}"
 

@@ -11,7 +11,10 @@ from msgspec.structs import replace
 
 from tests.unit.cli.snapshots import QUIET
 from waypoint_lab import masking
+from waypoint_lab.cli import dashboard
 from waypoint_lab.cli.dashboard import declared_weights, redirecting, snapshots
+from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import PulumiError
 from waypoint_lab.live.model import TrafficSnapshot
 from waypoint_lab.live.sampler import Sampler
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -39,6 +42,25 @@ def test_declared_weights_of_an_object_that_is_one_secret(tmp_path: Path, monkey
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert declared_weights(PulumiStack(tmp_path, "dev"))() == (5, 100)
     assert masking.hidden("x=t0ken") == "x=[secret]"
+
+
+def test_declared_weights_are_read_again_after_a_read_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = PulumiStack(tmp_path, "dev")
+    stack.file.write_text("config: {'waypoint-lab:stages': {waypoint: true, canary: true}}")
+    monkeypatch.setattr(dashboard, "AGAIN_SECONDS", 0)
+    answers = iter([PulumiError("no answer"), stack.config()])
+
+    def config() -> LabConfig:
+        found = next(answers)
+        if isinstance(found, PulumiError):
+            raise found
+        return found
+
+    monkeypatch.setattr(stack, "config", config)
+    read = declared_weights(stack)
+    assert [read(), read(), read()] == [(), (20, 100), (20, 100)]
 
 
 def test_snapshots_are_given_once_each_whatever_their_times_are() -> None:

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import subprocess
+from collections.abc import Sequence
+from http import HTTPStatus
 from time import gmtime, strftime, time
 from typing import Any
 
 import pytest
 
 from components._internal import fault_expiry, fault_expiry_script, waits
+from components._internal.api import ApiReadError
 from components._internal.traffic import FaultSettings
 
 FAULT = FaultSettings(0, 0, 503, 100, {}, id="abc", seconds=30)
@@ -26,12 +29,16 @@ def wait(
         items = [{"involvedObject": {"name": "other"}, "message": "of another object"}]
         items += [{"involvedObject": where, "message": message} for message in events]
         answer: dict[str, Any] = {"items": items} if "events" in command else {"status": status}
-        if "virtualservices" in command:
-            assert "--field-selector=metadata.name=t" in command
-            answer = {"items": [{"metadata": {"annotations": notes}}] if notes else []}
         return subprocess.CompletedProcess(command, 0, json.dumps(answer), "")
 
+    def read(_command: Sequence[str], path: str) -> bytes:
+        assert path == "/apis/networking.istio.io/v1/namespaces/shop/virtualservices/t"
+        if notes is None:
+            raise ApiReadError("no right to read it", HTTPStatus.FORBIDDEN)
+        return json.dumps({"metadata": {"annotations": notes}}).encode()
+
     monkeypatch.setattr(waits, "run_kubectl", run)
+    monkeypatch.setattr(waits, "read_api", read)
     asyncio.run(fault_expiry.until_running(waits.Access(), "shop", "t", FAULT, limit))
 
 

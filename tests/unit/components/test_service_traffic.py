@@ -122,7 +122,9 @@ def test_fault_with_a_duration_has_a_job_limited_to_its_rule() -> None:
     assert job["metadata"]["name"] == "t-fault-expiry-abc"
     hooks = record.requests["t-rule"].hooks
     # The Job may end while the other hooks wait.
-    assert hooks.before_create == hooks.before_update == ["t-rule-ready", "t-fault-expiry-ready"]
+    assert (
+        hooks.before_create == hooks.before_update == ["t-fault-expiry-ready", "t-rule-ready", "t-fault-expiry-ready"]
+    )
     spec = json.loads(job["spec"]["template"]["spec"]["containers"][0]["command"][-1])
     assert spec == {
         "fault": "abc",

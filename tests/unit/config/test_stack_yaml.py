@@ -9,6 +9,7 @@ from waypoint_lab.config import stack_yaml
     ("text", "value"),
     [
         *((text, text) for text in ("12:30", "1:2:3.5", "on", "Off", "yes", "y", "2024-13-45", "0o8", "0b12", "1.2.3")),
+        *((text, text) for text in ("._", "-._", "0x_", "0b_")),
         *((text, True) for text in ("true", "True", "TRUE")),
         *((text, None) for text in ("~", "null", "Null", "")),
         *((text, 8) for text in ("8", "010", "0o10", "08", "0x8", "0b1000", "+8", "8.0", "0.8e1")),

@@ -61,6 +61,21 @@ def test_services_with_a_fault_at_the_upstream_may_be_silent() -> None:
     assert declared.without_requests(given) == ALL
 
 
+def test_change_of_the_backends_moves_all_shares_of_the_application() -> None:
+    names = [("reviews-baseline", "reviews-stable"), ("reviews-stable", "reviews-baseline")]
+    before, after = (
+        LabConfig.from_mapping(
+            {
+                "stages": {"waypoint": True, "canary": True},
+                "canary": {"mirrorPercent": 10},
+                "app": {"backends": {"baseline": {"service": one}, "canary": {"service": other}}},
+            }
+        )
+        for one, other in names
+    )
+    assert declared.moved(before, after) == {"reviews", *names[0]}
+
+
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [

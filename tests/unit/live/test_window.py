@@ -69,6 +69,22 @@ def test_window_pod_without_answer_is_compared_when_it_answers_again() -> None:
     assert asked(window) == {BASE: 20}
 
 
+def test_window_that_starts_without_a_pod_leaves_out_its_tries_from_before() -> None:
+    window = started(reviews_baseline=500)
+    window.add(read(reviews_baseline=510), 100.4)
+    window.start(EndpointCounters({}), 100.5)
+    window.add(read(reviews_baseline=600), 100.9)  # in part from before
+    window.add(read(reviews_baseline=605), 101.3)
+    assert asked(window) == {BASE: 5}
+
+
+def test_window_counts_the_tries_of_a_pod_that_answers_slowly() -> None:
+    window = started(reviews_baseline=500)
+    for step in (1, 2):
+        window.add(read(reviews_baseline=500 + 100 * step), 100.0 + 4.5 * step)
+    assert asked(window) == {BASE: 200}
+
+
 def test_window_tries_of_a_long_time_without_answer_are_of_no_window() -> None:
     window = started(reviews_baseline=500)
     for step in range(1, 150):

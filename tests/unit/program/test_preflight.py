@@ -196,6 +196,9 @@ def test_preflight_copies_policies_where_the_stack_installs_the_application(
         assert Preflight(config, lambda _config: []).result() is None, "there is no cluster yet"
         (asked.parent / config.target.kubeconfig).parent.mkdir(parents=True)
         (asked.parent / config.target.kubeconfig).touch()
+        (asked.parent / f"{config.target.kubeconfig}.owner").touch()
+        assert Preflight(config, lambda _config: []).result() is None, "its cluster was removed by hand"
+        (asked.parent / "kind").write_text(f"#!/bin/sh\necho {config.target.name}\n")
     assert Preflight(config, lambda _config: []).result() == ([], ["copy"])
 
 

@@ -145,7 +145,7 @@ def test_promotion_failed_rollback_is_resumed_by_the_next_run(scene: Scene) -> N
     running = scene.promotion()
     running.start(STEPS, "")
     scene.failing_ups = {"0 %": 3}
-    with pytest.raises(RolloutError, match="cannot roll back to 0 % yet: refused; run `lab canary promote`"):
+    with pytest.raises(RolloutError, match="cannot roll back to 0 % yet: refused; run `lab canary rollback`"):
         running.run()
     assert scene.promote() is StepDecision.ROLL_BACK
     assert scene.applied == ["0 %", "1 %", "0 %"]
@@ -278,6 +278,19 @@ def test_rollback_by_hand_after_a_promotion_keeps_a_lower_weight(scene: Scene, m
         set_weight(scene, weight)
         assert roll_back_by_hand(scene, monkeypatch) == f"RolledBack; at {ends_at}"
         assert scene.applied[-1] == ends_at
+
+
+def test_rollback_with_a_lower_weight_takes_the_cohort_from_the_canary(scene: Scene) -> None:
+    cohort = "end-user=tester"
+    steps = [CanaryStep(5, cohort).document()]
+    scene.journal.append("start", "p", **{"from": CanaryStep(5).document()}, steps=steps)
+    scene.journal.append("apply", "p", **steps[0])
+    scene.journal.append("decision", "p", **steps[0], decision="roll back", why="w")
+    changes = CanaryStep(2, cohort).changes(scene.stack().config())
+    stack_file.write(scene.file, stack_file.edited(scene.file.read_text(), changes))
+    running = scene.promotion()
+    running.roll_back(running.state())
+    assert scene.applied == ["2 %"]
 
 
 @pytest.mark.parametrize(("weight", "ends_at"), [(0, 0), (1, 1), (42, 5)], ids=["none", "lower", "higher"])
