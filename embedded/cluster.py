@@ -64,15 +64,11 @@ def _locked(state: Path) -> Iterator[None]:
 
 
 def _listen(port: int, purpose: str) -> socket.socket:
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind(("127.0.0.1", port))
-        listening.listen(256)
+        return socket.create_server(("127.0.0.1", port), backlog=256)
     except OSError as error:
-        listening.close()
-        raise ClusterError(f"127.0.0.1:{port} ({purpose}): {error.strerror}; choose another port") from None
-    return listening
+        reason = os.strerror(error.errno or 0)
+        raise ClusterError(f"127.0.0.1:{port} ({purpose}): {reason}; choose another port") from None
 
 
 def up(

@@ -13,7 +13,7 @@ import aiohttp
 from embedded import processes
 from embedded.control_plane import admission, istio
 from embedded.errors import ClusterError, os_errors_as_cluster_errors
-from embedded.kube import ApiError, Kube
+from embedded.kube import FAULTS, Kube
 
 STATUS_FILE_SECONDS = 5.0  # the supervisor writes it every half second
 REQUEST_SECONDS = 5.0
@@ -57,11 +57,6 @@ def watchdog(state: Path) -> int:
     return processes.read_living(state / "run" / "watchdog")
 
 
-def api_url(state: Path) -> str:
-    """Return the API server's URL on 127.0.0.1."""
-    return f"https://127.0.0.1:{ports(state)[0]}"
-
-
 def ports(state: Path) -> tuple[int, int]:
     """Return the ports of the API server and of the ingress on 127.0.0.1.
 
@@ -79,7 +74,7 @@ def connect(state: Path) -> Kube:
     """Return a client of the cluster's API server, as the administrator, through the port on 127.0.0.1."""
     token = (state / "pki" / "token").read_text()
     ca = str(state / "pki" / "ca.crt")
-    return Kube(api_url(state), ca_file=ca, token=token, request_seconds=REQUEST_SECONDS)
+    return Kube(f"https://127.0.0.1:{ports(state)[0]}", ca_file=ca, token=token, request_seconds=REQUEST_SECONDS)
 
 
 def status(state: Path) -> ClusterStatus:
@@ -134,14 +129,14 @@ async def lab_pods(kube: Kube) -> ComponentStatus:
         problems = await istio.pods_not_ready(kube)
         if not problems and not await kube.get("/api/v1/namespaces/bookinfo-backends"):
             problems = ["bookinfo is not applied"]
-    except (ApiError, OSError, aiohttp.ClientError) as error:
+    except FAULTS as error:
         return ComponentStatus("pods", 0, False, f"the API server does not answer: {error!r}")
     return ComponentStatus("pods", 0, not problems, "; ".join(problems[:3]) or "ready")
 
 
 async def _refused_policies(kube: Kube) -> list[ComponentStatus]:
     """Return a component that says why policies of layer 4 are refused; none where they are enforced."""
-    with suppress(ApiError, OSError, aiohttp.ClientError):
+    with suppress(*FAULTS):
         if found := await kube.get(istio.path_of(admission.without_layer_4("")[0])):
             return [ComponentStatus(LAYER_4, 0, True, found["spec"]["validations"][0]["message"])]
     return []

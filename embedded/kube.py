@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,18 +19,20 @@ log = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """The API server refused a request.
-
-    Attributes:
-        status: The HTTP status.
-        reason: The reason as Kubernetes names it, for example `NotFound`.
-        message: The text for humans.
-    """
+    """The API server refused a request; `status` is the HTTP status."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
-        """Keep status, reason and message."""
+        """Keep the status; `reason` is the reason as Kubernetes names it, for example `NotFound`."""
         super().__init__(f"{reason} ({status}): {message}")
-        self.status, self.reason, self.message = status, reason, message
+        self.status = status
+
+
+FAULTS = (ApiError, aiohttp.ClientError, OSError)  # of talking to the API server; a TimeoutError is an OSError
+
+
+def now() -> str:
+    """Return the present time as Kubernetes writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 class Kube:
@@ -48,7 +51,7 @@ class Kube:
         self._ssl = ssl.create_default_context(cafile=ca_file)
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         self._seconds = request_seconds
-        self._session: aiohttp.ClientSession | None = None
+        self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> "Kube":
         """Open the connection pool."""
@@ -61,13 +64,7 @@ class Kube:
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connection pool."""
-        if self._session:
-            await self._session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise RuntimeError("use Kube as an asynchronous context manager")
-        return self._session
+        await self._session.close()
 
     async def request(
         self,
@@ -92,7 +89,7 @@ class Kube:
         """
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": content_type}
-        async with self._open().request(method, self._server + path, params=params, data=data, headers=headers) as got:
+        async with self._session.request(method, self._server + path, params=params, data=data, headers=headers) as got:
             text = await got.text()
             if got.status >= 400:
                 raise _error(got.status, text)
@@ -108,9 +105,9 @@ class Kube:
                 return None
             raise
 
-    async def create(self, path: str, body: Object, **params: str) -> Object:
+    async def create(self, path: str, body: Object) -> Object:
         """Create an object in the collection at `path`."""
-        return await self.request("POST", path, params=params, body=body)
+        return await self.request("POST", path, body=body)
 
     async def delete(self, path: str, body: Object | None = None) -> bool:
         """Delete the object at `path`; return False if there was none."""
@@ -126,15 +123,15 @@ class Kube:
         """Patch the object at `path`; `kind` is merge, strategic-merge or json."""
         return await self.request("PATCH", path, body=body, content_type=f"application/{kind}-patch+json")
 
-    async def apply(self, path: str, body: Object, *, manager: str, force: bool = True) -> Object:
-        """Apply `body` to the object at `path` as field manager `manager`; `force` takes owned fields."""
-        params = {"fieldManager": manager, "force": str(force).lower()}
+    async def apply(self, path: str, body: Object, *, manager: str) -> Object:
+        """Apply `body` to the object at `path` as field manager `manager`, and take fields that others own."""
+        params = {"fieldManager": manager, "force": "true"}
         return await self.request("PATCH", path, params=params, body=body, content_type="application/apply-patch+yaml")
 
     async def lines(self, path: str, params: dict[str, str]) -> aiohttp.ClientResponse:
         """Open a watch; the caller reads the response line by line and closes it."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._seconds, sock_read=330)
-        answer = await self._open().get(self._server + path, params=params, timeout=timeout)
+        answer = await self._session.get(self._server + path, params=params, timeout=timeout)
         if answer.status >= 400:
             text = await answer.text()
             answer.release()
@@ -180,7 +177,7 @@ class Informer:
         while True:
             try:
                 await self._watch(await self._relist())
-            except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            except FAULTS as error:
                 # 410 Gone and a closed stream are a watch's normal end; the relist shows the changes in between.
                 log.info("watch of %s starts again: %s", self._path, error)
                 await asyncio.sleep(0.5)

@@ -5,12 +5,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import aiohttp
-
 from embedded.control_plane import istio
 from embedded.errors import ClusterError, NotReadyError
 from embedded.health import connect, read_status
-from embedded.kube import ApiError
+from embedded.kube import FAULTS
 
 UP_SECONDS = 180.0
 PROGRESS_SECONDS = 5.0
@@ -47,7 +45,7 @@ async def wait_until_ready(state: Path, progress: Progress) -> None:
                     await istio.apply_bookinfo(kube)
                     applied, refused = True, []
                     progress(f"cluster: control plane ready, bookinfo applied ({time.monotonic() - began:.1f} s)")
-                except (ApiError, OSError, aiohttp.ClientError) as error:
+                except FAULTS as error:
                     refused = [f"bookinfo ({str(error) or type(error).__name__})"]
             passed = time.monotonic() - began
             if applied and now.ready:

@@ -1,8 +1,7 @@
 """Admission rules of the embedded cluster: what it cannot do is refused at once."""
 
-from typing import Any
+from embedded.kube import Object
 
-Object = dict[str, Any]
 _API = "admissionregistration.k8s.io/v1"
 _DEBUG = "kubectl debug: Pods of this node are processes and take no ephemeral containers; use kubectl exec"
 LAYER_4 = "waypoint-lab-layer-4"

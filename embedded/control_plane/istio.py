@@ -5,16 +5,14 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from embedded import groups
 from embedded.control_plane import admission
 from embedded.control_plane.addresses import NODE_IP
-from embedded.kube import Kube
+from embedded.kube import Kube, Object
 
-Object = dict[str, Any]
 MANAGER = "waypoint-lab"
 # Their Pods must be ready for the cluster to be ready. Pods in other namespaces are the user's own.
 NAMESPACES = ("istio-system", "bookinfo-frontends", "bookinfo-backends")

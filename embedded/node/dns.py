@@ -18,7 +18,6 @@ from embedded.node.config import NodeConfig
 from embedded.node.proxy import service_entries
 from embedded.node.proxy.snapshot import PATHS, Snapshot, clients
 
-Object = dict[str, Any]
 TTL_SECONDS = 5
 DATAGRAM_BYTES = 512
 FORWARD_SECONDS = 5.0  # the usual patience of a client

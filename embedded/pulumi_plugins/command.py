@@ -5,6 +5,7 @@ It does not do remote commands, copying, assets and `local.run`; these are error
 
 import contextlib
 import secrets
+import sys
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -120,14 +121,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         name = request.urn.split("::")[-1]
         answer = provider_pb2.CreateResponse(id=f"{name}{secrets.token_hex(4)}")
         out = self._run(request, context, inputs, inputs.get("create"), {})
-        answer.properties.CopyFrom(self._state(sealed(request.properties), out))
+        answer.properties.CopyFrom(encode(sealed(request.properties) | out))
         return answer
 
     def Update(self, request: Any, context: Any) -> Any:
         """Run `update`, or `create` again if there is no `update`."""
         inputs, before = decode(request.news), decode(request.olds)
         out = self._run(request, context, inputs, inputs.get("update", inputs.get("create")), before)
-        return provider_pb2.UpdateResponse(properties=self._state(sealed(request.news), out))
+        return provider_pb2.UpdateResponse(properties=encode(sealed(request.news) | out))
 
     def Read(self, request: Any, context: Any) -> Any:
         """Return the state as it is, because a command has no live state."""
@@ -138,9 +139,6 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         state = decode(request.properties)
         self._run(request, context, state, state.get("delete"), state)
         return empty_pb2.Empty()
-
-    def _state(self, inputs: Object, out: Object) -> Any:
-        return encode({**inputs, **out})
 
     def _run(self, request: Any, context: Any, inputs: Object, command: str | None, before: Object) -> Object:
         """Run the command and return its outputs; in a preview they are unknown."""
@@ -167,4 +165,5 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
 
 if __name__ == "__main__":
-    serve(Provider)
+    provider = Provider(next(iter(sys.argv[1:]), ""))
+    serve(lambda server: provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server))

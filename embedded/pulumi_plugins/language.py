@@ -7,13 +7,11 @@ It does not install dependencies, choose toolchains or generate code; these are 
 
 import importlib.metadata
 import json
-import os
 import queue
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +36,7 @@ _first = [start_runner()] if __name__ == "__main__" else []
 import grpc  # noqa: E402
 from google.protobuf import empty_pb2  # noqa: E402
 
-from embedded.pulumi_plugins.protocol import language_pb2, language_pb2_grpc, plugin_pb2, wait_for_end  # noqa: E402
+from embedded.pulumi_plugins.protocol import language_pb2, language_pb2_grpc, plugin_pb2, serve  # noqa: E402
 
 VERSION = importlib.metadata.version("pulumi")
 
@@ -225,21 +223,6 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
                 child.terminate()
 
 
-def main() -> int:
-    """Serve on a free port of 127.0.0.1 until a signal or the engine's end; print the port on the first line."""
-    server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 400 * 2**20)])
-    host = Host()
-    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    print(port, flush=True)
-    wait_for_end()
-    host.end_children()
-    server.stop(0.1)
-    return 0
-
-
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    os._exit(status)  # grpc's threads would keep the interpreter for another second
+    host = Host()
+    serve(lambda server: language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server), host.end_children)

@@ -1,4 +1,4 @@
-"""Stubs of the engine's gRPC protocol without the SDK around them, and a server for providers.
+"""Stubs of the engine's gRPC protocol without the SDK around them, and the server of a plugin.
 
 Importing `pulumi` takes a tenth of a second, by which every update would be longer; a plugin needs nothing of it.
 """
@@ -11,7 +11,7 @@ import threading
 import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 
@@ -53,31 +53,27 @@ __all__ = [
     "provider_pb2",
     "provider_pb2_grpc",
     "serve",
-    "wait_for_end",
 ]
 
 
-def wait_for_end() -> None:
-    """Wait for SIGINT, SIGTERM, or the end of the engine."""
+def serve(add: Callable[[Any], None], end: Callable[[], None] = lambda: None) -> NoReturn:
+    """Serve a plugin on a free port of 127.0.0.1 until a signal or the engine's end; print the port on the first line.
+
+    Args:
+        add: Adds the gRPC service to a server.
+        end: Called in the end.
+    """
+    server = grpc.server(ThreadPoolExecutor(64), options=[("grpc.max_receive_message_length", 400 * 2**20)])
+    add(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(port, flush=True)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     while os.getppid() == ENGINE and not stopped.wait(ENGINE_SECONDS):
         pass
-
-
-def serve(provider: Callable[[str], Any]) -> None:
-    """Serve a provider on a free port of 127.0.0.1 until a signal or the engine's end; print the port first.
-
-    Args:
-        provider: Factory of the gRPC service; it gets the address of the engine, which takes log lines.
-    """
-    server = grpc.server(ThreadPoolExecutor(64), options=[("grpc.max_receive_message_length", 400 * 2**20)])
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider(next(iter(sys.argv[1:]), "")), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    print(port, flush=True)
-    wait_for_end()
+    end()
     server.stop(0.1)
     sys.stdout.flush()
     os._exit(0)  # grpc's threads would keep the interpreter for another second

@@ -42,27 +42,19 @@ def encode(value: Object) -> struct_pb2.Struct:
 
 def differences(old: Any, new: Any, path: str = "") -> dict[str, str]:
     """Return `add`, `delete` or `update` for each leaf that differs, by its path in the engine's syntax."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        found: dict[str, str] = {}
-        for key in sorted(old.keys() | new.keys()):
-            name = f'["{key}"]' if any(mark in key for mark in '."[]') else key
-            where = f"{path}{name}" if name.startswith("[") or not path else f"{path}.{name}"
-            if key not in old:
-                found[where] = "add"
-            elif key not in new:
-                found[where] = "delete"
-            else:
-                found |= differences(old[key], new[key], where)
-        return found
     if isinstance(old, list) and isinstance(new, list):
-        found = {}
-        for index in range(max(len(old), len(new))):
-            where = f"{path}[{index}]"
-            if index >= len(old):
-                found[where] = "add"
-            elif index >= len(new):
-                found[where] = "delete"
-            else:
-                found |= differences(old[index], new[index], where)
-        return found
-    return {} if old == new and type(old) is type(new) else {path: "update"}
+        old, new = dict(enumerate(old)), dict(enumerate(new))
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return {} if old == new and type(old) is type(new) else {path: "update"}
+    found: dict[str, str] = {}
+    for key in sorted(old.keys() | new.keys()):
+        where = f"{path}[{key}]" if isinstance(key, int) else f'{path}["{key}"]'
+        if isinstance(key, str) and not any(mark in key for mark in '."[]'):
+            where = f"{path}.{key}" if path else key
+        if key not in old:
+            found[where] = "add"
+        elif key not in new:
+            found[where] = "delete"
+        else:
+            found |= differences(old[key], new[key], where)
+    return found

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
-from embedded.kube import ApiError, Informer, Kube
+from embedded.kube import FAULTS, Informer, Kube, Object, key_of
 from embedded.supervisor.ports import Ports
 from embedded.supervisor.relay import Relay
 
-Object = dict[str, Any]
 HIGHER = 8000  # port 80 is served at 8080 where the user may not open it
 LARGEST = 254
 IN_USE, FAILED = "AddressInUse", "OpenFailed"
@@ -48,23 +45,19 @@ def _given(service: Object) -> str:
 def allocate(services: Iterable[Object], prefix: str) -> dict[str, str]:
     """Return an address for each Service by `namespace/name`; one that has an address keeps it."""
     mine = [item for item in services if wanted(item)]
-    mine.sort(key=lambda item: (item["metadata"].get("creationTimestamp", ""), _key(item)))
+    mine.sort(key=lambda item: (item["metadata"].get("creationTimestamp", ""), key_of(item)))
     found: dict[str, str] = {}
     for item in mine:
         address = _given(item)
         if address.startswith(prefix) and address not in found.values():
-            found[_key(item)] = address
+            found[key_of(item)] = address
     free = (f"{prefix}{number}" for number in range(1, LARGEST + 1))
     for item in mine:
-        if _key(item) not in found:
+        if key_of(item) not in found:
             address = next((each for each in free if each not in found.values()), "")
             if address:
-                found[_key(item)] = address
+                found[key_of(item)] = address
     return found
-
-
-def _key(service: Object) -> str:
-    return f"{service['metadata']['namespace']}/{service['metadata']['name']}"
 
 
 @dataclass(frozen=True)
@@ -126,7 +119,7 @@ class LoadBalancer:
             complete &= not any(each.error in RETRIED for each in opened)
             try:
                 await self._report(service, address, opened)
-            except (ApiError, aiohttp.ClientError, OSError) as error:
+            except FAULTS as error:
                 log.info("status of Service %s: %r", key, error)
                 complete = False
         return complete

@@ -12,18 +12,6 @@ MESSAGE_BYTES = 4096
 SECONDS = 5.0
 
 
-def _listen(address: str, port: int) -> socket.socket:
-    listening = socket.socket()
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((address, port))
-        listening.listen(BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
 def serve(channel: socket.socket) -> None:
     """Answer each request with a listening socket or an error number, until the other end is closed."""
     while message := channel.recv(MESSAGE_BYTES):
@@ -31,7 +19,7 @@ def serve(channel: socket.socket) -> None:
         try:
             if not order["address"].startswith("127."):
                 raise PermissionError(13, "not a loopback address")
-            with _listen(order["address"], order["port"]) as listening:
+            with socket.create_server((order["address"], order["port"]), backlog=BACKLOG) as listening:
                 socket.send_fds(channel, [json.dumps({"id": order["id"]}).encode()], [listening.fileno()])
         except OSError as error:
             channel.send(json.dumps({"id": order["id"], "errno": error.errno}).encode())

@@ -16,13 +16,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-import aiohttp
-
 from embedded.control_plane import istio
 from embedded.control_plane.addresses import API, NODE_IP, SERVICE_CIDR
 from embedded.control_plane.credentials import renew_certificates
 from embedded.control_plane.process_specs import SPECS, USER_NETWORK, forwarder
-from embedded.kube import ApiError, Kube
+from embedded.kube import FAULTS, Kube
 from embedded.supervisor import user_network
 from embedded.supervisor.component import Component, SupervisedProcess
 from embedded.supervisor.load_balancer import LoadBalancer, network
@@ -138,7 +136,7 @@ class Supervisor:
                     await istio.install(kube, self._share, self._state / "run")
                     self._mesh.set_ready(None)
                 self._http.address = await istio.ingress_address(kube)
-            except (ApiError, OSError, aiohttp.ClientError) as error:
+            except FAULTS as error:
                 if not self._mesh.ready.is_set():
                     self._mesh.set_ready(f"installing: {error}")
                 log.info("mesh: %r", error)

@@ -4,14 +4,10 @@ import asyncio
 import base64
 import datetime
 import logging
-import time
 import uuid
 from collections.abc import Callable
 
-import aiohttp
-
-from embedded.kube import ApiError, Informer, Kube, Object
-from embedded.node.kubelet.context import now
+from embedded.kube import FAULTS, ApiError, Informer, Kube, Object, now
 
 log = logging.getLogger(__name__)
 EVENT_MEMORY = 1000
@@ -107,7 +103,7 @@ class EventRecorder:
             entry = await self._queue.get()
             try:
                 await self._write(*entry)
-            except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            except FAULTS as error:
                 log.info("event %s dropped: %s", entry[2], error)  # e.g. its namespace is being deleted
 
     async def _write(self, pod: Object, kind: str, reason: str, message: str) -> None:
@@ -142,8 +138,3 @@ class EventRecorder:
             "count": 1,
         }
         await self._kube.create(path, body)
-
-
-def micro_time() -> str:
-    """Return the present time in the format of Leases."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())

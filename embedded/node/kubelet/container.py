@@ -7,12 +7,12 @@ import math
 import time
 from pathlib import Path
 
-from embedded.kube import Object
+from embedded.kube import Object, now
 from embedded.node.kubelet import probes, termination
 from embedded.node.kubelet.container_end import ContainerEnd, GracePeriod
 from embedded.node.kubelet.container_process import ContainerProcess, Streams
 from embedded.node.kubelet.container_start import prepare, pull
-from embedded.node.kubelet.context import BACKOFF_FORGOTTEN, PodContext, backoff, now
+from embedded.node.kubelet.context import BACKOFF_FORGOTTEN, PodContext, backoff
 from embedded.node.kubelet.environment import UNAVAILABLE, reason
 from embedded.node.kubelet.logs import remove
 from embedded.node.launcher.process import Command, LaunchError, Process

@@ -1,14 +1,13 @@
-"""Interfaces between container, Pod and node, and the rules that they share: back-off and time format."""
+"""Interfaces between container, Pod and node, and the rule that they share: back-off."""
 
-import time
 from pathlib import Path
 from typing import Protocol
 
 from embedded.kube import Kube, Object
 from embedded.node.config import NodeConfig
+from embedded.node.kubelet.api_cache import ApiStore
 from embedded.node.kubelet.mounts import Bind
 from embedded.node.kubelet.sandbox import Addresses, Sandbox
-from embedded.node.kubelet.volumes import Tokens
 from embedded.node.launcher.client import LauncherClient
 
 BACKOFF_SECONDS, BACKOFF_MAX, BACKOFF_FORGOTTEN = 10.0, 300.0, 600.0
@@ -19,7 +18,7 @@ class PodContext(Protocol):
 
     config: NodeConfig
     launcher: LauncherClient
-    store: Tokens
+    store: ApiStore
     sandbox: Sandbox | None
     folder: Path
     capacity: dict[str, str]
@@ -45,10 +44,7 @@ class NodeContext(Protocol):
     launcher: LauncherClient
     addresses: Addresses
     capacity: dict[str, str]
-
-    @property
-    def store(self) -> Tokens:
-        """Return the source of ConfigMaps, Secrets and tokens."""
+    store: ApiStore
 
     def event(self, pod: Object, kind: str, reason: str, message: str) -> None:
         """Record an Event on a Pod."""
@@ -57,8 +53,3 @@ class NodeContext(Protocol):
 def backoff(failures: int) -> float:
     """Return the seconds to wait before a restart, given the number of ends in a row."""
     return 0.0 if failures <= 1 else float(min(BACKOFF_SECONDS * 2 ** (failures - 2), BACKOFF_MAX))
-
-
-def now() -> str:
-    """Return the present time as Kubernetes writes it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

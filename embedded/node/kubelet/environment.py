@@ -3,10 +3,10 @@
 import ipaddress
 import math
 import re
-from typing import Any, Protocol
+from typing import Any
 
-from embedded.kube import Object
-from embedded.node.kubelet.status_writer import FAULTS
+from embedded.kube import FAULTS, Object
+from embedded.node.kubelet.api_cache import ApiStore
 
 UNITS = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1}
@@ -25,19 +25,6 @@ UNAVAILABLE = (MissingReference, *FAULTS)
 def reason(error: Exception) -> str:
     """Return the text of an error; a timeout has none of its own."""
     return str(error) or type(error).__name__
-
-
-class Store(Protocol):
-    """A source of ConfigMaps and Secrets."""
-
-    async def config_map(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """Return the data of a ConfigMap, text and binary, or None if there is none."""
-
-    async def config_map_text(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """Return the text data of a ConfigMap, or None if there is none."""
-
-    async def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """Return the decoded data of a Secret, or None if there is none."""
 
 
 def quantity(text: str) -> float:
@@ -130,7 +117,7 @@ def service_environment(service_cidr: str) -> dict[str, str]:
 
 
 async def _referred(
-    pod: Object, container: Object, entry: Object, store: Store, capacity: dict[str, str]
+    pod: Object, container: Object, entry: Object, store: ApiStore, capacity: dict[str, str]
 ) -> str | None:
     source, namespace = entry["valueFrom"], pod["metadata"]["namespace"]
     if "fieldRef" in source:
@@ -154,7 +141,7 @@ async def _referred(
 
 
 async def build(
-    pod: Object, container: Object, services: dict[str, str], store: Store, capacity: dict[str, str]
+    pod: Object, container: Object, services: dict[str, str], store: ApiStore, capacity: dict[str, str]
 ) -> dict[str, str]:
     """Return the variables of `container` that `$(NAME)` may refer to: those of `services`, and the declared ones.
 

@@ -5,7 +5,7 @@ import logging
 import shutil
 from pathlib import Path
 
-from embedded.kube import Informer, Kube, Object
+from embedded.kube import FAULTS, Informer, Kube, Object
 from embedded.node.config import NodeConfig
 from embedded.node.kubelet import node_status
 from embedded.node.kubelet.api_cache import ApiStore, EventRecorder
@@ -13,7 +13,6 @@ from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.node_pods import NodePods, is_mirror
 from embedded.node.kubelet.pod import Pod, completed
 from embedded.node.kubelet.sandbox import Addresses, prepare_node
-from embedded.node.kubelet.status_writer import FAULTS
 from embedded.node.launcher.client import LauncherClient
 from embedded.node.launcher.process import LauncherGone
 

@@ -9,10 +9,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded.kube import Kube, Object
+from embedded.kube import FAULTS, Kube, Object, now
 from embedded.node.config import NodeConfig
-from embedded.node.kubelet.context import now
-from embedded.node.kubelet.status_writer import FAULTS
 
 NAMESPACE = "istio-system"
 MIRROR = "kubernetes.io/config.mirror"

@@ -6,11 +6,9 @@ import logging
 import os
 from pathlib import Path
 
-from embedded.kube import ApiError, Kube, Object
+from embedded.kube import FAULTS, ApiError, Kube, Object, now
 from embedded.node.config import NodeConfig
-from embedded.node.kubelet.api_cache import micro_time
-from embedded.node.kubelet.context import now
-from embedded.node.kubelet.status_writer import FAULTS
+from embedded.node.kubelet.logs import stamp
 
 log = logging.getLogger(__name__)
 VERSION = "v1.36.3"
@@ -48,7 +46,7 @@ async def run(config: NodeConfig, kube: Kube, capacity: dict[str, str]) -> None:
 
 async def _renew_lease(config: NodeConfig, kube: Kube) -> None:
     folder = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
-    spec = {"holderIdentity": config.node_name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": micro_time()}
+    spec = {"holderIdentity": config.node_name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": stamp()}
     try:
         await kube.patch(f"{folder}/{config.node_name}", {"spec": spec})
     except ApiError as error:

@@ -6,12 +6,12 @@ import shutil
 import time
 from pathlib import Path
 
-from embedded.kube import Object
+from embedded.kube import Object, now
 from embedded.node.kubelet import pod_containers, status
 from embedded.node.kubelet import sandbox as sandboxes
 from embedded.node.kubelet.binds import container_binds
 from embedded.node.kubelet.container_end import DEFAULT_GRACE_SECONDS, GracePeriod
-from embedded.node.kubelet.context import NodeContext, now
+from embedded.node.kubelet.context import NodeContext
 from embedded.node.kubelet.environment import UNAVAILABLE, MissingReference, reason
 from embedded.node.kubelet.etc_files import host_name, write_etc
 from embedded.node.kubelet.mounts import Bind

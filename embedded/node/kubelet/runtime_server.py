@@ -104,7 +104,7 @@ class RuntimeServer:
             for handle in {*handles, *streams.values()}:
                 os.close(handle)
         try:
-            if await _wait(process, connection):
+            if await _first(process.wait(), connection):
                 _send(connection, {"code": process.code})
         finally:
             await self._kubelet.launcher.kill(process, group=True)
@@ -176,11 +176,6 @@ def _send(connection: socket.socket, answer: dict[str, object], streams: dict[st
     message = json.dumps(answer | {"streams": list(streams)}).encode() + b"\n"
     with contextlib.suppress(ConnectionError):
         socket.send_fds(connection, [message], list(streams.values()))
-
-
-async def _wait(process: Process, connection: socket.socket) -> bool:
-    """Wait for the end of a command; return False if the client disconnects before."""
-    return await _first(process.wait(), connection)
 
 
 async def _first(work: Any, connection: socket.socket) -> bool:

@@ -8,11 +8,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.kubelet import Kubelet
 from embedded.node.kubelet.logs import older, parse, read, split_lines, stamp
 from embedded.node.kubelet.plain_log import plain_log
-from embedded.node.kubelet.pod import Pod
 from embedded.node.kubelet.runtime_server import RuntimeServer
 from embedded.processes import die_with_parent
 
@@ -63,20 +61,16 @@ class KubeletServer:
                     process.kill()
             await asyncio.sleep(RESTART_SECONDS)
 
-    def _find(self, request: web.Request) -> tuple[Pod, Container]:
-        names = request.match_info
-        found = self._kubelet.find(names["namespace"], names["pod"], names["container"])
-        if found is None:
-            raise web.HTTPNotFound(text=f"container {names['container']} of Pod {names['pod']} is not on this node\n")
-        return found
-
     # Logs.
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         names = request.match_info
         if process := self._kubelet.node_pods.find(names["namespace"], names["pod"]):
             return await plain_log(request, self._kubelet.node_pods.log(process))
-        _, container = self._find(request)
+        found = self._kubelet.find(names["namespace"], names["pod"], names["container"])
+        if found is None:
+            raise web.HTTPNotFound(text=f"container {names['container']} of Pod {names['pod']} is not on this node\n")
+        _, container = found
         query = request.query
         previous = query.get("previous") == "true"
         path = container.log_path(previous=previous)

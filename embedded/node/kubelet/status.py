@@ -1,8 +1,7 @@
 """The status of a Pod, computed from its containers."""
 
-from embedded.kube import Object
+from embedded.kube import Object, now
 from embedded.node.kubelet.container import Container
-from embedded.node.kubelet.context import now
 
 
 def phase(policy: str, started: bool, init: list[Container], mains: list[Container]) -> str:

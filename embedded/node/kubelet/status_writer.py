@@ -5,12 +5,9 @@ import contextlib
 import logging
 from typing import Protocol
 
-import aiohttp
-
-from embedded.kube import ApiError, Kube, Object
+from embedded.kube import FAULTS, ApiError, Kube, Object
 
 log = logging.getLogger(__name__)
-FAULTS = (ApiError, aiohttp.ClientError, OSError, TimeoutError)  # of talking to the API server
 GATHER_SECONDS = 0.02  # changes within this time go to the API server together
 RETRY_SECONDS = 0.5
 DELETE_RETRY_SECONDS = 10.0  # the longest pause between two attempts
@@ -52,11 +49,6 @@ class StatusWriter:
         ours, theirs = ({(row["type"], row["status"]) for row in rows} for rows in (status["conditions"], there))
         return ours <= theirs
 
-    async def write_once(self) -> None:
-        """Try to write now."""
-        with contextlib.suppress(*FAULTS):
-            await self._patch(self._subject.status())
-
     async def run(self) -> None:
         """Write after each change without end."""
         while True:
@@ -81,7 +73,8 @@ class StatusWriter:
         path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
         pause = RETRY_SECONDS
         while True:
-            await self.write_once()
+            with contextlib.suppress(*FAULTS):
+                await self._patch(self._subject.status())
             try:
                 await self._kube.delete(path, {"gracePeriodSeconds": 0, "preconditions": {"uid": self._subject.uid}})
                 return

@@ -3,9 +3,8 @@
 import contextlib
 from pathlib import Path
 
-from embedded.kube import Object
+from embedded.kube import Object, now
 from embedded.node.kubelet import logs
-from embedded.node.kubelet.context import now
 
 DEFAULT_PATH = "/dev/termination-log"
 # Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/container/runtime.go

@@ -11,33 +11,25 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from embedded import groups
 from embedded.kube import Object
 from embedded.node.kubelet import security
-from embedded.node.kubelet.environment import UNAVAILABLE, MissingReference, Store, field_value, resource_value
+from embedded.node.kubelet.api_cache import ApiStore
+from embedded.node.kubelet.environment import UNAVAILABLE, MissingReference, field_value, resource_value
 
 REFRESH_SHARE = 0.8  # of a token's life
 READ, READ_WRITE = 0o440, 0o660  # permissions of the group of a volume's files
 Files = dict[str, tuple[bytes, int]]  # path in the volume → content, mode
 
 
-class Tokens(Store, Protocol):
-    """A source of ConfigMaps, Secrets and service account tokens."""
-
-    async def token(self, pod: Object, audience: str | None, seconds: int) -> tuple[str, float]:
-        """Return a token bound to `pod`, and its expiry in seconds of `time.time`."""
-
-
 @dataclass
 class Volume:
     """One volume: its folder, and its tokens. A volume whose content comes from the API server is read-only."""
 
-    name: str
     path: Path
     read_only: bool = False
-    tokens: dict[str, tuple[str, float, float]] = field(default_factory=dict)  # file → token, renew at, end
+    tokens: dict[str, tuple[str, float]] = field(default_factory=dict)  # file → token, renew at
 
 
 def give_to_group(paths: Iterable[Path], group: int, mode: int) -> None:
@@ -126,7 +118,7 @@ def _make(folder: Path, inner: Path) -> None:
 class Volumes:
     """All volumes of one Pod."""
 
-    def __init__(self, folder: Path, store: Tokens, capacity: dict[str, str]) -> None:
+    def __init__(self, folder: Path, store: ApiStore, capacity: dict[str, str]) -> None:
         """Create volumes below `folder`; `capacity` is the node's, for resource fields."""
         self._folder, self._store, self._capacity = folder, store, capacity
         self._volumes: dict[str, Volume] = {}
@@ -149,7 +141,7 @@ class Volumes:
 
     async def _sync_one(self, pod: Object, spec: Object) -> None:
         name = spec["name"]
-        volume = self._volumes.setdefault(name, Volume(name, self._folder / name))
+        volume = self._volumes.setdefault(name, Volume(self._folder / name))
         group = security.volume_group(pod)
         kind = next((key for key in spec if key != "name"), "emptyDir")
         if kind == "emptyDir":
@@ -224,7 +216,7 @@ class Volumes:
         seconds = int(given.get("expirationSeconds") or 3600)
         token, end = await self._store.token(pod, given.get("audience"), seconds)
         now = time.time()
-        volume.tokens[given["path"]] = (token, now + (end - now) * REFRESH_SHARE, end)
+        volume.tokens[given["path"]] = (token, now + (end - now) * REFRESH_SHARE)
         return token
 
 

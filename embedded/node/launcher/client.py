@@ -134,7 +134,7 @@ class LauncherClient:
         except TimeoutError:
             raise LaunchError("the launcher does not read its socket") from None
         except OSError as error:
-            raise LaunchError(f"cannot reach the launcher: {error}", error.errno) from None
+            raise LaunchError(f"cannot reach the launcher: {error}") from None
         finally:
             os.close(file)
 
@@ -156,7 +156,7 @@ class LauncherClient:
         finally:
             self._waiting.pop(number, None)
         if "error" in answer:
-            raise LaunchError(answer["error"], answer.get("errno"))
+            raise LaunchError(answer["error"])
         return answer
 
     async def _start(self, order: dict[str, Any], handles: Sequence[int]) -> Process:

@@ -11,12 +11,7 @@ DRAIN_BYTES = 1 << 20  # after the end: as much as a pipe can hold; a process th
 
 
 class LaunchError(Exception):
-    """A process could not be started. `missing` is True if the command does not exist or is not executable."""
-
-    def __init__(self, message: str, number: int | None = None) -> None:
-        """Keep the errno `number`."""
-        super().__init__(message)
-        self.missing = number in (2, 13)
+    """A process could not be started."""
 
 
 class LauncherGone(Exception):

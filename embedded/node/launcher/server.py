@@ -106,7 +106,7 @@ class LauncherServer:
             else:
                 answer["pid"] = self._start(order, handles[1:])
         except OSError as error:
-            answer |= {"error": _shortened(error.strerror or str(error)), "errno": error.errno}
+            answer["error"] = _shortened(error.strerror or str(error))
         except Exception as error:
             answer["error"] = _shortened(f"{type(error).__name__}: {error}")
         finally:
@@ -131,8 +131,7 @@ class LauncherServer:
             error = reader.read()  # empty once the child has executed its command
         if error:
             os.waitpid(pid, 0)
-            number, text = error.decode(errors="replace").split(" ", 1)
-            raise OSError(int(number), text)
+            raise OSError(error.decode(errors="replace"))
         self._mounts[pid] = None
         if order["op"] == "run":
             with contextlib.suppress(OSError):  # it has ended already
@@ -152,8 +151,8 @@ class LauncherServer:
                 become_pause(order, error_pipe)
             become_container(order, handles)
         except OSError as error:
-            os.write(error_pipe, f"{error.errno or 5} {error.strerror or error}".encode())
+            os.write(error_pipe, (error.strerror or str(error) or type(error).__name__).encode())
         except BaseException as error:
-            os.write(error_pipe, f"5 {type(error).__name__}: {error}".encode())
+            os.write(error_pipe, f"{type(error).__name__}: {error}".encode())
         finally:
             os._exit(127)

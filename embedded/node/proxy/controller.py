@@ -9,10 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from embedded.control_plane.pki import Authority
-from embedded.kube import ApiError, Informer, Kube
+from embedded.kube import FAULTS, Informer, Kube
 from embedded.node.config import NodeConfig
 from embedded.node.proxy import capture, inbound_config, service_entries, unenforced
 from embedded.node.proxy.envoy_config import ProxySettings
@@ -36,7 +34,7 @@ async def _installed(kube: Kube, path: str) -> bool:
     while True:
         try:
             return await kube.get(path) is not None
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        except FAULTS as error:
             log.info("retrying %s: %s", path, error)
             await asyncio.sleep(0.5)
 

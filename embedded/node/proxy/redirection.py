@@ -3,9 +3,7 @@
 import asyncio
 import logging
 
-import aiohttp
-
-from embedded.kube import ApiError, Kube
+from embedded.kube import FAULTS, ApiError, Kube
 from embedded.node.proxy.envoy_process import EnvoyFiles, listeners_version
 from embedded.node.proxy.snapshot import Object, Snapshot, annotations, enrolled
 
@@ -58,7 +56,7 @@ class Redirection:
         value = {REDIRECTION: "enabled" if wanted else None}
         try:
             await self._kube.patch(path, {"metadata": {"uid": meta["uid"], "annotations": value}})
-        except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+        except FAULTS as error:
             if isinstance(error, ApiError) and error.status in (404, 409):
                 return  # gone, or another Pod of this name
             log.info("Pod %s/%s not marked yet: %s", meta["namespace"], meta["name"], error)

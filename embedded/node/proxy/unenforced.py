@@ -2,19 +2,13 @@
 
 import asyncio
 import logging
-import time
-from typing import Any
-
-import aiohttp
 
 from embedded.control_plane import admission, istio
-from embedded.kube import ApiError, Informer, Kube
+from embedded.kube import FAULTS, Informer, Kube, Object, now
 
 POLICIES = "/apis/security.istio.io/v1/authorizationpolicies"
 RETRY_SECONDS = 0.5
 NOT_ENFORCED = "NotEnforced"
-FAULTS = (ApiError, aiohttp.ClientError, TimeoutError, OSError)
-Object = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
@@ -47,7 +41,7 @@ def corrected(policy: Object, reason: str) -> list[Object] | None:
         "reason": NOT_ENFORCED,
         "message": f"nothing enforces this policy on this machine ({reason})",
         "observedGeneration": policy["metadata"].get("generation", 1),
-        "lastTransitionTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "lastTransitionTime": now(),
     }
 
     def wrong(row: Object) -> bool:
