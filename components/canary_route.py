@@ -66,7 +66,7 @@ class CanaryRoute(pulumi.ComponentResource):
         traffic = traffic_parser.parse("CanaryRoute", name, args, CanaryRouteArgs)
         http_route.spec(traffic)  # checks the limits of the API before anything is registered
         limit = objects.number("CanaryRoute", "limit_seconds", args.get("limit_seconds") or 60, 1, 3600)
-        cluster = waits.access("CanaryRoute", args)
+        cluster = waits.access(args)
         traffic = owners.claim(name, traffic)
         super().__init__("waypoint-lab:index:CanaryRoute", name, {**args}, opts)
         # An up without changes runs no hook. The provider does repeat a wait of its own that has failed before.

@@ -67,7 +67,7 @@ class ChaosRule(pulumi.ComponentResource):
             want = "equal to headers where both name a header: else the fault hits nothing"
             raise objects.refuse("ChaosRule", "fault_headers", {**limited}, want)
         limit = objects.number("ChaosRule", "limit_seconds", args.get("limit_seconds") or 120, 1, 3600)
-        cluster = waits.access("ChaosRule", args)
+        cluster = waits.access(args)
         traffic = owners.claim(name, traffic)
         super().__init__("waypoint-lab:index:ChaosRule", name, {**args}, opts)
         self.name = istio_objects.register(self, name, traffic, cluster, limit, endpoints=False)

@@ -57,7 +57,7 @@ class FailClosed(pulumi.ComponentResource):
         place = http_text.label(_KIND, "waypoint_namespace", args.get("waypoint_namespace", namespace))
         domain = http_text.trust_domain(_KIND, "trust_domain", args.get("trust_domain", "cluster.local"))
         limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 60), 1, 3600)
-        cluster = waits.access(_KIND, args)
+        cluster = waits.access(args)
         hooks = sync.hooks(f"{name}-fail-closed", cluster, limit, waits.condition_problem("ZtunnelAccepted"))
         super().__init__(f"waypoint-lab:index:{_KIND}", name, {**args}, opts)
         principals = [pulumi.Output.format("{0}/ns/{1}/sa/{2}", domain, place, account) for account in accounts]

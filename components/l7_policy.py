@@ -82,7 +82,7 @@ class L7Policy(pulumi.ComponentResource):
         services = [http_text.label(_KIND, f"services[{i}]", service) for i, service in enumerate(services)]
         if known := [service for service in services if isinstance(service, str)]:
             objects.names(_KIND, "services", known)
-        action = objects.choice(_KIND, "action", args.get("action", "ALLOW"), Action)
+        action = args.get("action", Action.ALLOW)
         given = args["rules"]
         if len(given) > _MAX_RULES:
             raise objects.refuse(_KIND, "rules", given, f"a list of at most {_MAX_RULES} rules")
@@ -97,7 +97,7 @@ class L7Policy(pulumi.ComponentResource):
         if action is Action.DENY and not rules:
             raise objects.refuse(_KIND, "rules", [], "at least one rule: DENY without rules refuses nothing")
         limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 60), 1, 3600)
-        cluster = waits.access(_KIND, args)
+        cluster = waits.access(args)
         hooks = sync.hooks(f"{name}-l7-policy", cluster, limit, waits.condition_problem("WaypointAccepted"))
         super().__init__("waypoint-lab:index:L7Policy", name, {**args}, opts)
         policy = objects.KubernetesObject(

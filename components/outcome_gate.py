@@ -42,7 +42,7 @@ class OutcomeObservation(pulumi.ComponentResource):
         if not triggers:
             raise objects.refuse(_OBSERVATION, "triggers", triggers, "at least one value that the change changes")
         seconds = objects.number(_OBSERVATION, "seconds", args.get("seconds", 30), 5, 3600)
-        cluster = waits.access(_OBSERVATION, args)
+        cluster = waits.access(args)
         super().__init__(f"waypoint-lab:index:{_OBSERVATION}", name, {**args}, opts)
         words = ["outcome", "observe", "--namespace", namespace, "--seconds", f"{seconds:g}"]
         text, own = outcome.text(_OBSERVATION, words, cluster), pulumi.ResourceOptions(parent=self)
@@ -92,7 +92,7 @@ class OutcomeGate(pulumi.ComponentResource):
     def __init__(self, name: str, args: OutcomeGateArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Register the command that compares."""
         args = arguments.read(_GATE, args, OutcomeGateArgs)
-        before = objects.passed_on(_GATE, "observation", args["observation"])
+        before = objects.filled(_GATE, "observation", args["observation"])
         words = ["outcome", "compare", "--json"]
         for field, low, high in (
             ("seconds", 5, 3600),
@@ -104,7 +104,7 @@ class OutcomeGate(pulumi.ComponentResource):
             if field in args:
                 words += [
                     f"--{field.replace('_', '-')}",
-                    f"{objects.number(_GATE, field, args.get(field), low, high):g}",
+                    f"{objects.number(_GATE, field, args.get(field), low, high):g}",  # type: ignore[arg-type]
                 ]
         for service, percent in args.get("expect", {}).items():
             _check("a name in expect", service)
@@ -114,7 +114,7 @@ class OutcomeGate(pulumi.ComponentResource):
             words += ["--allow-silent", service]
         if args.get("allow_inconclusive"):
             words.append("--allow-inconclusive")
-        cluster = waits.access(_GATE, args)
+        cluster = waits.access(args)
         super().__init__(f"waypoint-lab:index:{_GATE}", name, {**args}, opts)
         text, own = outcome.text(_GATE, words, cluster), pulumi.ResourceOptions(parent=self)
         command = outcome.LabCommand(f"{name}-command", _GATE, text, [outcome.digest(before)], own, stdin=before)

@@ -84,7 +84,7 @@ class ServiceTraffic(pulumi.ComponentResource):
         """Register the rule, the failing workload, and the Job that ends the fault, as far as they are declared."""
         traffic = traffic_parser.parse("ServiceTraffic", name, args, ServiceTrafficArgs)
         limit = objects.number("ServiceTraffic", "limit_seconds", args.get("limit_seconds") or 120, 1, 3600)
-        cluster = waits.access("ServiceTraffic", args)
+        cluster = waits.access(args)
         traffic = owners.claim(name, traffic)
         super().__init__("waypoint-lab:index:ServiceTraffic", name, {**args}, opts)
         traffic = rollout.identified(self, name, traffic)

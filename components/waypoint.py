@@ -86,8 +86,8 @@ class Waypoint(pulumi.ComponentResource):
         args = arguments.read(_KIND, args, WaypointArgs)
         namespace = http_text.label(_KIND, "namespace", args["namespace"])
         primary = http_text.label(_KIND, "gateway", args.get("gateway", waypoint_arguments.DEFAULT))
-        scope = objects.choice(_KIND, "waypoint_for", args.get("waypoint_for", "service"), WaypointFor)
-        enroll = objects.choice(_KIND, "enroll", args.get("enroll", "namespace"), Enroll)
+        scope = args.get("waypoint_for", WaypointFor.SERVICE)
+        enroll = args.get("enroll", Enroll.NAMESPACE)
         limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 180), 1, 3600)
         services = waypoint_arguments.services(_KIND, args, enroll)
         namespaces = waypoint_arguments.namespaces(_KIND, args, enroll)
@@ -99,7 +99,7 @@ class Waypoint(pulumi.ComponentResource):
             labels[enrollment.CANARY], homes[enrollment.CANARY_HOME] = canary["gateway"], namespace
         log = args.get("access_log", False)
         specs = waypoint_parameters.check(_KIND, args)
-        cluster = waits.access(_KIND, args)
+        cluster = waits.access(args)
         super().__init__("waypoint-lab:index:Waypoint", name, {**args}, opts)
 
         timeouts = objects.timeouts(limit)

@@ -75,7 +75,10 @@ def _value(component: str, path: str, value: Any, kind: Any) -> Any:
             raise objects.refuse(component, path, value, f"an object whose values are {_name(inner[1])}")
         return {key: _value(component, f"{path}.{key}", item, inner[1]) for key, item in value.items()}
     if issubclass(kind, StrEnum):
-        return objects.choice(component, path, value, kind)
+        try:
+            return kind(value)
+        except ValueError:
+            raise objects.refuse(component, path, value, " or ".join(kind)) from None
     return _plain(component, path, value, kind)
 
 
@@ -88,6 +91,8 @@ def _plain(component: str, path: str, value: Any, kind: type) -> Any:
             return int(value) if whole else value
     elif isinstance(value, kind) and not (kind is str and _SURROGATE.search(str(value))):
         return value
+    if isinstance(value, Mapping):  # there may be keys in it, as in a kubeconfig
+        raise pulumi.RunError(f"{component}: {path} is an object: it must be {_name(kind)}")
     raise objects.refuse(component, path, value, _name(kind))
 
 

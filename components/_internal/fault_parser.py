@@ -73,10 +73,10 @@ def fault(
 
 def _baseline(component: str, given: Mapping[str, Any], backends: Sequence[Backend] | None) -> str:
     name = given.get("baseline", "")
-    if not isinstance(name, str) or name in ("", given["service"]):
+    if name in ("", given["service"]):
         # Requests to the Service itself would match this rule again, in a loop.
         want = f"a Service other than {given['service']}, as plain text, where fault_at is upstream"
-        raise objects.refuse(component, "baseline", "an output" if name and not isinstance(name, str) else name, want)
+        raise objects.refuse(component, "baseline", name, want)
     if backends is not None and name not in [backend["name"] for backend in backends]:
         raise objects.refuse(
             component, "baseline", name, "a backend with a weight above 0: else the fault hits nothing"

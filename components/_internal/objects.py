@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Callable, Sequence
-from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 import pulumi
 from pulumi_kubernetes import _utilities
 
 _SHOWN = 200
-Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class KubernetesObject(pulumi.CustomResource):
@@ -85,51 +83,35 @@ def shown(field: str) -> str:
     return field if field.isprintable() else json.dumps(field)
 
 
-def number(component: str, field: str, value: Any, low: float, high: float) -> float:
-    """Return `value` if it is a number from `low` to `high`. Raise RunError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+# `arguments.read` has checked the types of values before they get to `number`, `whole`, `filled` and `names`.
+def number(component: str, field: str, value: float, low: float, high: float) -> float:
+    """Return `value` if it is from `low` to `high`. Raise RunError."""
+    if not low <= value <= high:
         raise refuse(component, field, value, f"a number from {low:.10g} to {high:.10g}")
     return value
 
 
-def whole(component: str, field: str, value: Any, low: int, high: int) -> int:
-    """Return `value` as an int if it is a whole number in range. Raise RunError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != int(value):
-        # A component host gives each number as a float; show 120.0 as 120.
-        value = int(value) if isinstance(value, float) and value.is_integer() else value
+def whole(component: str, field: str, value: int, low: int, high: int) -> int:
+    """Return the whole number `value` if it is from `low` to `high`. Raise RunError."""
+    if not low <= value <= high:
         raise refuse(component, field, value, f"a whole number from {low} to {high}")
-    return int(value)
+    return value
 
 
-def choice(component: str, field: str, value: Any, kind: type[Choice]) -> Choice:
-    """Return `value` as a member of the enum `kind`. Raise RunError with all its words."""
-    try:
-        return kind(value)
-    except ValueError:
-        raise refuse(component, field, value, " or ".join(kind)) from None
-
-
-def text(component: str, field: str, value: Any) -> str:
-    """Return `value` if it is text that is not empty. Raise RunError."""
-    if not isinstance(value, str) or not value:
+def filled(component: str, field: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
+    """Return `value` if it is an output, or text that is not empty. Raise RunError."""
+    if value == "":
         raise refuse(component, field, value, "text that is not empty")
     return value
 
 
-def passed_on(component: str, field: str, value: Any) -> pulumi.Input[str]:
-    """Return `value`: an output, which is not checked, or text that is not empty. Raise RunError."""
-    return value if isinstance(value, pulumi.Output) else text(component, field, value)
-
-
-def names(component: str, field: str, values: Any) -> list[str]:
-    """Return `values` if they are a list of at least one text, none twice. Raise RunError."""
-    want = "a list of different names, at least one"
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise refuse(component, field, values, want)
-    given = [text(component, field, value) for value in values]
-    if not given or len(set(given)) < len(given):
-        raise refuse(component, field, given, want)
-    return given
+def names(component: str, field: str, values: list[str]) -> list[str]:
+    """Return `values` if they are at least one, none of them empty or there twice. Raise RunError."""
+    for value in values:
+        filled(component, field, value)
+    if not values or len(set(values)) < len(values):
+        raise refuse(component, field, values, "a list of different names, at least one")
+    return values
 
 
 def distinct(component: str, field: str, values: Sequence[object]) -> None:
@@ -139,14 +121,11 @@ def distinct(component: str, field: str, values: Sequence[object]) -> None:
         raise refuse(component, field, known, "a list of different names")
 
 
-def output(value: Any) -> pulumi.Output[str]:
-    """Return an output of `value`."""
-    return pulumi.Output.from_input(value)
-
-
 def applied(value: pulumi.Input[str], change: Callable[[str], str]) -> pulumi.Input[str]:
     """Return `change(value)`, at once where `value` is text, else as an output."""
-    return change(value) if isinstance(value, str) else output(value).apply(change)
+    if isinstance(value, str):
+        return change(value)
+    return pulumi.Output.from_input(value).apply(change)  # type: ignore[arg-type]
 
 
 def host(service: pulumi.Input[str], namespace: pulumi.Input[str], domain: str) -> pulumi.Input[str]:

@@ -84,4 +84,4 @@ def text(component: str, words: Sequence[pulumi.Input[str]], cluster: Access) ->
 
 def digest(value: pulumi.Input[str]) -> pulumi.Output[str]:
     """Return a short text that differs where `value` does."""
-    return objects.output(value).apply(lambda known: hashlib.sha256(known.encode()).hexdigest()[:16])
+    return pulumi.Output.from_input(value).apply(lambda known: hashlib.sha256(known.encode()).hexdigest()[:16])

@@ -46,14 +46,10 @@ class Access(NamedTuple):
         return [*await self.program(), "--request-timeout=10s", *arguments]
 
 
-def access(component: str, args: Mapping[str, Any]) -> Access:
-    """Return the cluster that `kubeconfig` and `context` of `args` name. Raise RunError if they are not text."""
-    for field in ("kubeconfig", "context"):
-        if not isinstance(args.get(field, ""), str | pulumi.Output):
-            # A kubeconfig as an object has keys in it.
-            value = "an object" if isinstance(args[field], Mapping) else repr(args[field])
-            raise pulumi.RunError(f"{component}: {field} is {value}: it must be text")
-    return Access(args.get("kubeconfig", ""), args.get("context", ""))
+def access(args: Mapping[str, Any]) -> Access:
+    """Return the cluster that `kubeconfig` and `context` of a component's arguments name."""
+    given = (args.get(field) or "" for field in ("kubeconfig", "context"))
+    return Access(*(value if isinstance(value, str) else pulumi.Output.from_input(value) for value in given))
 
 
 async def plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,64 +74,48 @@ def _run(command: Sequence[str], file_text: str = "") -> str:
     return done.stdout
 
 
-class ClusterQuery:
-    """Resources of one cluster, read once in the background."""
+def cluster_query(connection: ClusterConnection, *what: str) -> "Future[Resources]":
+    """Start kubectl in the background; the result is the resources, or a QueryError.
 
-    def __init__(self, connection: ClusterConnection, *what: str) -> None:
-        """Start kubectl.
+    Args:
+        connection: The cluster.
+        what: Arguments of `kubectl get`; absent for all resources of KINDS.
+    """
+    wanted = what or (",".join(KINDS), "--all-namespaces")
+    command = ["kubectl", f"--request-timeout={LIMIT_SECONDS:g}s", "get", *wanted]
+    chosen = [f"--context={connection.context}"] if connection.context else []
+    text = connection.kubeconfig
+    if "\n" in text or text.lstrip().startswith("{"):  # the provider takes a kubeconfig's own text, too
+        chosen.append("--kubeconfig={}")
+    elif text:
+        chosen.append(f"--kubeconfig={Path(text).expanduser()}")
 
-        Args:
-            connection: The cluster.
-            what: Arguments of `kubectl get`; absent for all resources of KINDS.
-        """
-        wanted = what or (",".join(KINDS), "--all-namespaces")
-        command = ["kubectl", f"--request-timeout={LIMIT_SECONDS:g}s", "get", *wanted]
-        chosen = [f"--context={connection.context}"] if connection.context else []
-        text = connection.kubeconfig
-        if "\n" in text or text.lstrip().startswith("{"):  # the provider takes a kubeconfig's own text, too
-            chosen.append("--kubeconfig={}")
-        elif text:
-            chosen.append(f"--kubeconfig={Path(text).expanduser()}")
-        self._result = _BACKGROUND.submit(_run, [*command, *chosen, "--output=json"], text)
-        self._resources: Resources | None = None
+    def read() -> Resources:
+        found = json.loads(_run([*command, *chosen, "--output=json"], text))
+        return [Resource(item["kind"], item) for item in found["items"]]
 
-    def resources(self) -> Resources:
-        """Return the resources.
-
-        Raises:
-            QueryError: kubectl failed.
-        """
-        if self._resources is None:
-            items = json.loads(self._result.result())["items"]
-            self._resources = [Resource(item["kind"], item) for item in items]
-        return self._resources
+    return _BACKGROUND.submit(read)
 
 
-class StateQuery:
-    """Resources that the stack applied earlier; the cluster has them although the program may now remove them."""
+def state_query(stack: str) -> "Future[Resources]":
+    """Start `pulumi stack export` in the background; secrets remain encrypted.
 
-    def __init__(self, stack: str) -> None:
-        """Start `pulumi stack export`; secrets remain encrypted.
+    The result is the Kubernetes resources that the stack applied earlier, with the labels and annotations that it gave,
+    or a QueryError. The cluster has them although the program may now remove them.
 
-        The stack may be one of another organization than the user's default. Source: pulumi, constructEnv; for
-        backends without organizations the engine passes `organization`.
-        """
-        owner = os.environ.get("PULUMI_ORGANIZATION", "organization")
-        if owner != "organization":
-            stack = "/".join(filter(None, (owner, os.environ.get("PULUMI_PROJECT"), stack)))
-        self._result = _BACKGROUND.submit(_run, ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"])
-        self._resources: Resources | None = None
+    The stack may be one of another organization than the user's default. Source: pulumi, constructEnv; for backends
+    without organizations the engine passes `organization`.
+    """
+    owner = os.environ.get("PULUMI_ORGANIZATION", "organization")
+    if owner != "organization":
+        stack = "/".join(filter(None, (owner, os.environ.get("PULUMI_PROJECT"), stack)))
 
-    def resources(self) -> Resources:
-        """Return the Kubernetes resources of the last state, with the labels and annotations that the stack gave.
+    def read() -> Resources:
+        exported = json.loads(_run(["pulumi", "stack", "export", "--stack", stack, "--non-interactive"]))
+        resources = items(exported, "deployment", "resources")
+        return [_applied(item) for item in resources if text(item, "type").startswith("kubernetes:")]
 
-        Raises:
-            QueryError: Pulumi failed.
-        """
-        if self._resources is None:
-            resources = items(json.loads(self._result.result()), "deployment", "resources")
-            self._resources = [_applied(item) for item in resources if text(item, "type").startswith("kubernetes:")]
-        return self._resources
+    return _BACKGROUND.submit(read)
 
 
 def _applied(item: Fields) -> Resource:

@@ -1,8 +1,9 @@
 """Reader of the snapshots that rules check."""
 
+from concurrent.futures import Future
 from dataclasses import replace
 
-from .queries import ClusterConnection, ClusterQuery, QueryError, StateQuery, analysis, without_marks, without_stack
+from .queries import ClusterConnection, QueryError, analysis, cluster_query, state_query, without_marks, without_stack
 from .resources import ClusterSnapshot, Resource, Resources
 
 UNKNOWN = "the kubeconfig of its provider is known only when the stack is applied"
@@ -13,9 +14,9 @@ class SnapshotReader:
 
     def __init__(self) -> None:
         """Read nothing before the first Kubernetes resource comes."""
-        self._clusters: dict[ClusterConnection, ClusterQuery] = {}
-        self._pods: dict[tuple[ClusterConnection, str], ClusterQuery] = {}
-        self._state: StateQuery | None = None
+        self._clusters: dict[ClusterConnection, Future[Resources]] = {}
+        self._pods: dict[tuple[ClusterConnection, str], Future[Resources]] = {}
+        self._state: Future[Resources] | None = None
         self._requested: dict[str, Resource] = {}
 
     def record(self, item: Resource) -> None:
@@ -29,9 +30,9 @@ class SnapshotReader:
     def start(self, stack: str, connection: ClusterConnection | None) -> None:
         """Start reading in the background. A connection of None is not known yet."""
         if connection is not None and connection not in self._clusters:
-            self._clusters[connection] = ClusterQuery(connection)
+            self._clusters[connection] = cluster_query(connection)
         if self._state is None:
-            self._state = StateQuery(stack)
+            self._state = state_query(stack)
 
     def beside_cluster(self, resources: Resources, stack: str, connection: ClusterConnection | None) -> ClusterSnapshot:
         """Return `resources` beside the whole cluster."""
@@ -39,7 +40,7 @@ class SnapshotReader:
         if connection is None:
             return ClusterSnapshot(resources, error=UNKNOWN, stack=stack)
         try:
-            return ClusterSnapshot(resources, self._clusters[connection].resources(), stack=stack)
+            return ClusterSnapshot(resources, self._clusters[connection].result(), stack=stack)
         except QueryError as error:
             return ClusterSnapshot(resources, error=str(error), stack=stack)
 
@@ -57,8 +58,8 @@ class SnapshotReader:
         for namespace in sorted(namespaces):
             key = connection, namespace
             if key not in self._pods:
-                self._pods[key] = ClusterQuery(connection, "pods", f"--namespace={namespace}")
-            live += self._pods[key].resources()
+                self._pods[key] = cluster_query(connection, "pods", f"--namespace={namespace}")
+            live += self._pods[key].result()
         return replace(snapshot, live=live)
 
     def of_resource(self, item: Resource, stack: str, connection: ClusterConnection | None) -> ClusterSnapshot:
@@ -67,7 +68,7 @@ class SnapshotReader:
         if snapshot.error or self._state is None:
             return snapshot
         try:
-            former = [own for own in self._state.resources() if own.urn == item.urn]
+            former = [own for own in self._state.result() if own.urn == item.urn]
         except QueryError:
             former = []  # fields that it no longer names count as kept; policy `cluster-readable` reports the error
         return replace(snapshot, live=without_marks(snapshot.live, former), live_unfiltered=snapshot.live)
@@ -78,7 +79,7 @@ class SnapshotReader:
         if snapshot.error or self._state is None:
             return snapshot
         try:
-            former = self._state.resources()
+            former = self._state.result()
         except QueryError as error:
             return replace(snapshot, live=(), error=f"the stack's state could not be read: {error}")
         own = tuple(self._as_requested(item, former) for item in resources)

@@ -40,13 +40,6 @@ def deployment(name: str, image: str = IMAGE, **annotations: str) -> dict[str, A
     }
 
 
-def unready_deployment(name: str) -> dict[str, Any]:
-    """A Deployment whose Pod runs and is never ready."""
-    document = deployment(name, skipAwait="true")
-    document["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = {"exec": {"command": ["false"]}}
-    return document
-
-
 def row(name: str, document: dict[str, Any], **options: Any) -> dict[str, Any]:
     return {"name": name, "document": document, "options": options}
 

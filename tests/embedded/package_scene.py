@@ -7,6 +7,7 @@ from typing import Any
 
 from embedded.project import PROJECT_FOLDER
 from tests.conftest import Kubectl
+from tests.embedded.manifests import made, namespace
 from waypoint_lab.measure.snapshot import orphans
 
 NAMESPACE = "package-test"
@@ -92,40 +93,21 @@ CHAOS = {
 
 
 def pod(name: str, labels: dict[str, str], command: list[str], answer: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
-        "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "containers": [
-                {
-                    "name": name,
-                    "image": "python:3.13-slim",
-                    "command": command,
-                    "env": [{"name": "ANSWER", "value": answer}],
-                    "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1} if answer else None,
-                }
-            ],
-        },
-    }
+    main = {"name": name, "image": "python:3.13-slim", "command": command, "env": [{"name": "ANSWER", "value": answer}]}
+    if answer:
+        main["readinessProbe"] = {"tcpSocket": {"port": PORT}, "periodSeconds": 1}
+    return made("Pod", name, NAMESPACE, labels=labels, spec={"terminationGracePeriodSeconds": 0, "containers": [main]})
 
 
 def service(name: str, **selector: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {"selector": selector, "ports": [{"name": "http", "port": PORT}]},
-    }
+    return made("Service", name, NAMESPACE, spec={"selector": selector, "ports": [{"name": "http", "port": PORT}]})
 
 
 def application() -> str:
     """Return the application as one document for `kubectl apply`."""
-    metadata = {"name": NAMESPACE, "labels": {"istio.io/dataplane-mode": "ambient"}}
     run = ["python3", "-c", SERVER]
     items = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata},
+        namespace(NAMESPACE, "ambient"),
         pod("greeter-v1", {"app": "greeter", "version": "v1"}, run, "good day"),
         pod("greeter-v2", {"app": "greeter", "version": "v2"}, run, "hi there"),
         pod("clock", {"app": "clock"}, run, "half past nine"),

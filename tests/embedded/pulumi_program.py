@@ -39,9 +39,7 @@ for row in document["resources"]:
         options["custom_timeouts"] = pulumi.CustomTimeouts(**options["custom_timeouts"])
     given = pulumi.ResourceOptions(provider=provider, **options)
     name = row["name"]
-    if "type" in row and row.get("remote"):
-        made[name] = pulumi.ComponentResource(row["type"], name, row["properties"], given, remote=True)
-    elif "type" in row:
+    if "type" in row:
         made[name] = pulumi.CustomResource(row["type"], name, opened(row["properties"]), given)
     else:
         made[name] = KubernetesObject(name, opened(row["document"]), given, patch=row.get("patch", False))

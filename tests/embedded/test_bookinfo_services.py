@@ -22,16 +22,10 @@ import yaml
 
 from embedded.bookinfo.pages import Tries, productpage, stars
 from embedded.bookinfo.productpage import Sessions
+from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def hosts(**ports: int) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pulumi
 import pytest
 
 from components import OutcomeGate, OutcomeObservation
+from policies.pack.fields import plain
 from tests.conftest import Kubectl
 from tests.unit import shapes
 from tests.unit.components.recording import run
@@ -37,15 +38,6 @@ def registered(component: Any) -> Iterator[dict[str, Any]]:
                 metadata = document["metadata"]
                 metadata |= {"namespace": "default", "name": f"{metadata['name']}-{next(numbers)}"}
                 yield document
-
-
-def plain(value: Any) -> Any:
-    """Return inputs of a resource as the provider gets them: without None, and whole numbers as such."""
-    if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @pytest.mark.timeout(300 + CASES)

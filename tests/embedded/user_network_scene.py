@@ -12,18 +12,18 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from embedded import cluster, processes
 from embedded.health import watchdog
 from embedded.supervisor.user_network import TUN
+from tests.embedded import manifests
+from tests.embedded.manifests import LIMIT_SECONDS, Object
 
 UNABLE = 77  # exit code where this machine lacks what the user network needs
 ADDRESS, HOST, GATEWAY = "203.0.113.10", "outside.example.test", "10.244.0.3"
 PLAIN, ENROLLED = "plain", "enrolled"
-LIMIT_SECONDS = 60.0
 API_PORT, HTTP_PORT = 16443, 19080
 ASK = """
 import http.client, socket, sys
@@ -37,8 +37,6 @@ except socket.gaierror:
 except OSError:
     print("closed")
 """
-PAUSE = ["python3", "-c", "import time; time.sleep(3600)"]
-Object = dict[str, Any]
 
 
 class Outside(http.server.BaseHTTPRequestHandler):
@@ -56,33 +54,19 @@ class Outside(http.server.BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-def made(kind: str, name: str, namespace: str = "", api: str = "v1", **rest: Any) -> Object:
-    return {"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": namespace}, **rest}
-
-
 def objects() -> list[Object]:
     """Return two namespaces with a client each, and a waypoint that lets GET requests to the host pass."""
     found = []
     for space, mode in ((PLAIN, "none"), (ENROLLED, "ambient")):
-        place = made("Namespace", space)
-        place["metadata"]["labels"] = {"istio.io/dataplane-mode": mode}
-        main = {"name": "main", "image": "docker.io/istio/examples-bookinfo-productpage-v1:1.20.3", "command": PAUSE}
-        spec = {"terminationGracePeriodSeconds": 0, "containers": [main]}
-        found += [place, made("Pod", "client", space, spec=spec)]
-    listener = {"name": "mesh", "port": 15008, "protocol": "HBONE"}
-    gateway = {"gatewayClassName": "istio-waypoint", "listeners": [listener]}
-    return [*found, made("Gateway", "waypoint", ENROLLED, "gateway.networking.k8s.io/v1", spec=gateway)]
+        found += [manifests.namespace(space, mode), manifests.pod("client", space, "productpage", **manifests.WAITING)]
+    return [*found, manifests.waypoint(ENROLLED)]
 
 
 def egress() -> list[Object]:
     ports = [{"number": 80, "name": "http", "protocol": "HTTP"}]
-    spec = {"hosts": [HOST], "ports": ports, "location": "MESH_EXTERNAL", "resolution": "DNS"}
-    entry = made("ServiceEntry", "outside", ENROLLED, "networking.istio.io/v1", spec=spec)
+    entry = manifests.entry("outside", ENROLLED, HOST, ports=ports, resolution="DNS")
     entry["metadata"]["labels"] = {"istio.io/use-waypoint": "waypoint"}
-    target = {"group": "networking.istio.io", "kind": "ServiceEntry", "name": "outside"}
-    rules = [{"to": [{"operation": {"methods": ["GET"]}}]}]
-    allow = {"targetRefs": [target], "action": "ALLOW", "rules": rules}
-    return [entry, made("AuthorizationPolicy", "get", ENROLLED, "security.istio.io/v1", spec=allow)]
+    return [entry, manifests.allow_operation("get", ENROLLED, "outside", {"methods": ["GET"]})]
 
 
 def kubectl(state: Path, *arguments: str, given: str | None = None) -> str:

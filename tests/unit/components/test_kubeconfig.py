@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pytest
 
-from components._internal import kubeconfig, waits
+from components import CanaryRouteArgs, ChaosRuleArgs, L7PolicyArgs, ServiceTrafficArgs, WaypointArgs
+from components._internal import arguments, kubeconfig, waits
 from components._internal.waits import Access
 
 YAML = "apiVersion: v1\nkind: Config\nusers: [{name: a, user: {client-key-data: c2VjcmV0}}]\n"
@@ -60,6 +62,12 @@ def test_file_of_a_process_that_is_killed_is_removed() -> None:
     assert not path.exists()
 
 
-def test_access_with_a_kubeconfig_as_an_object_does_not_show_it() -> None:
-    with pytest.raises(pulumi.RunError, match=r"^CanaryRoute: kubeconfig is an object: it must be text$"):
-        waits.access("CanaryRoute", {"kubeconfig": {"users": "c2VjcmV0"}})
+@pytest.mark.parametrize("shape", [CanaryRouteArgs, ChaosRuleArgs, L7PolicyArgs, ServiceTrafficArgs, WaypointArgs])
+def test_component_with_a_kubeconfig_as_an_object_does_not_show_it(shape: Any) -> None:
+    given = {"kubeconfig": {"users": "c2VjcmV0"}, **dict.fromkeys(shape.__required_keys__, "a")}
+    with pytest.raises(pulumi.RunError, match=r"^A: kubeconfig is an object: it must be text$"):
+        arguments.read("A", given, shape)
+
+
+def test_access_takes_what_is_not_given_as_the_environments() -> None:
+    assert waits.access({"kubeconfig": "a", "context": None}) == Access("a", "")
