@@ -32,12 +32,12 @@ try:
 
         gate = GateCheck(measured.record(config), (lambda: measured.check(config)) if measured.wanted() else None)
     application = preflight.result()
-    record = reader.result()
+    expired = reader.result()
 except LabError as error:
     raise pulumi.RunError(str(error)) from None
 
 if secrets := declared.secrets(config):
     pulumi.runtime.register_stack_transformation(declared.hiding(secrets))
-build(config, record, gate, application)
+build(config, expired, gate, application)
 for name, value in declared.outputs(config, secrets).items():
     pulumi.export(name, value)

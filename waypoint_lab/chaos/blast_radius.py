@@ -71,7 +71,7 @@ def obstacles(config: LabConfig) -> list[str]:
         found.append("fault.abort.percent is 0")
     if config.fault.at == "upstream" and config.stages.canary and config.canary.weight == 100:
         found.append(f"no request goes to {config.app.baseline.service}, where the failing workload is")
-    if fault_expiry.fault_id(config) in fault_expiry.RecordReader(config).result().expired:
+    if fault_expiry.fault_id(config) in fault_expiry.RecordReader(config).result():
         found.append("the fault has expired; set another fault.start to start it again")
     inside = ("-n", config.app.namespace)
     service = kubectl.get(config.target, "service", config.app.service, *inside)

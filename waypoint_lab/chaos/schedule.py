@@ -18,7 +18,6 @@ from waypoint_lab.stages.table import Step, expectations
 from waypoint_lab.waiting import wait as wait_until
 
 EXPIRY_GRACE_SECONDS = 30.0  # the cluster removes a fault this long after its end, if this process cannot
-FAILURES = LabError
 Report = Callable[[str], None]
 Show = Callable[[Sequence[Measurement]], None]
 
@@ -89,7 +88,7 @@ def run(stack: PulumiStack, schedule: Schedule, base: LabConfig, report: Report,
     except RestoreError as error:
         report(f"interrupted; {error}" if stop() else str(error))
         failed += 1
-    except FAILURES as error:
+    except LabError as error:
         report("interrupted; the stack is restored" if stop() else str(error))
         return signals.EXIT if stop() else 1
     if monitor.unhealthy.is_set():
@@ -107,7 +106,7 @@ def _run_fault(
         stack.up()
         until = time.monotonic() + fault.duration_seconds
         _wait(config, monitor)
-    except FAILURES:
+    except LabError:
         if monitor.unhealthy.is_set():
             return False
         raise
@@ -141,6 +140,6 @@ def _wait(config: LabConfig, monitor: HealthMonitor) -> None:
 def _measure(config: LabConfig, report: Report) -> list[Measurement]:
     try:
         return measure(config, expectations(config))
-    except FAILURES as error:
+    except LabError as error:
         report(str(error))
         return []

@@ -1,7 +1,5 @@
 """Models of the settings object `app`. Bookinfo is its default and nothing more."""
 
-from typing import ClassVar
-
 import msgspec
 
 from waypoint_lab.config import types
@@ -16,7 +14,6 @@ class WorkloadClient(Model, frozen=True, tag_field="kind", tag="workload"):
     """Its namespace."""
     workload: types.Text
     """The workload as `kubectl exec` takes it."""
-    kind: ClassVar[str] = "workload"
 
     def __str__(self) -> str:
         """Return the workload and its namespace."""
@@ -32,7 +29,6 @@ class PodClient(Model, frozen=True, tag_field="kind", tag="pod"):
     """Its ServiceAccount, which is its identity in the mesh."""
     image: types.Text = "docker.io/library/python:3.13.7-slim"
     """Its image, which has python3."""
-    kind: ClassVar[str] = "pod"
 
     def __str__(self) -> str:
         """Return the kind and the namespace."""
@@ -80,7 +76,6 @@ class JsonIdentify(Model, frozen=True, tag_field="kind", tag="json"):
     """Path of the value: keys and indexes, separated by dots."""
     values: dict[types.Name, types.Text]
     """Value of each backend; none means that the value is missing."""
-    kind: ClassVar[str] = "json"
 
     def value(self, backend: str) -> str:
         """Return the value of a backend; empty if it has none."""
@@ -94,7 +89,6 @@ class HeaderIdentify(Model, frozen=True, tag_field="kind", tag="header"):
     """Name of the header."""
     values: dict[types.Name, types.Text]
     """Value of each backend; none means that the header is missing."""
-    kind: ClassVar[str] = "header"
 
     def value(self, backend: str) -> str:
         """Return the value of a backend; empty if it has none."""
@@ -103,8 +97,6 @@ class HeaderIdentify(Model, frozen=True, tag_field="kind", tag="header"):
 
 class AccessLogIdentify(Model, frozen=True, tag_field="kind", tag="accessLog"):
     """The waypoint's access log names the backend of each request, by a user agent of its own. Any Service has it."""
-
-    kind: ClassVar[str] = "accessLog"
 
     def value(self, backend: str) -> str:
         """Return the name of the backend, which the log gives."""

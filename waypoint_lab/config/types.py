@@ -11,6 +11,7 @@ from waypoint_lab.config import weights
 from waypoint_lab.masking import SECRET
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_METHOD = re.compile(r"[A-Z]+")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # Source: RFC 9110, field-name
 # Source: Gateway API, HTTPPathMatch.value, without *: it would be compared as itself
 _PATH = re.compile(r"(?=/.{0,1023}\Z)(?:[-A-Za-z0-9/._~!$&'()+,;=:@]|%[0-9a-fA-F]{2})+")
@@ -65,103 +66,65 @@ def is_address(text: str) -> bool:
     return plain and url.scheme in ("http", "https") and bool(url.hostname)
 
 
-def _checked(check: Callable[[Any], bool]) -> dict[str, Any]:
-    return {"check": check}
+def _checked(description: str, check: Callable[[Any], Any]) -> Meta:
+    """Return the text of the valid values, and the check of a value."""
+    return Meta(description=description, extra={"check": check})
+
+
+def _optional(description: str, check: Callable[[Any], Any]) -> Meta:
+    """Return the same for text that may also be empty."""
+    return _checked(f"empty, or {description}", lambda text: not text or check(text))
 
 
 Percent = Annotated[float, Meta(ge=0, le=100, description="a number from 0 to 100")]
 PositivePercent = Annotated[float, Meta(gt=0, le=100, description="a number above 0, at most 100")]
 WholePercent = Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")]
-Weight = Annotated[float, Meta(description=f"a number: {weights.WANTED}", extra=_checked(weights.allowed))]
+Weight = Annotated[float, _checked(f"a number: {weights.WANTED}", weights.allowed)]
 Steps = Annotated[
     tuple[float, ...],
-    Meta(
-        description=f"a list of rising percentages, {weights.WANTED}, such as [0.1, 1, 5, 20, 50, 100]",
-        extra=_checked(weights.rising),
-    ),
+    _checked(f"a list of rising percentages, {weights.WANTED}, such as [0.1, 1, 5, 20, 50, 100]", weights.rising),
 ]
 EVIDENCE = ("probe", "traffic", "prometheus")
 Evidence = Annotated[
     tuple[str, ...],
-    Meta(
-        description=f"{', '.join(EVIDENCE[:-1])} or {EVIDENCE[-1]}, or a list of them",
-        extra=_checked(lambda names: names and set(names) <= set(EVIDENCE) and len(set(names)) == len(names)),
+    _checked(
+        f"{', '.join(EVIDENCE[:-1])} or {EVIDENCE[-1]}, or a list of them",
+        lambda names: names and set(names) <= set(EVIDENCE) and len(set(names)) == len(names),
     ),
 ]
-Name = Annotated[
-    str, Meta(description="a Kubernetes name: lower-case letters, digits and -", extra=_checked(_NAME.fullmatch))
-]
-OptionalName = Annotated[
-    str,
-    Meta(
-        description="empty, or a Kubernetes name: lower-case letters, digits and -",
-        extra=_checked(lambda text: not text or _NAME.fullmatch(text)),
-    ),
-]
-Text = Annotated[str, Meta(description="printable text that is not empty", extra=_checked(_printable))]
-OptionalText = Annotated[
-    str, Meta(description="printable text, or empty", extra=_checked(lambda text: not text or _printable(text)))
-]
-HeaderName = Annotated[
-    str, Meta(description="the name of an HTTP header, such as end-user", extra=_checked(_HEADER.fullmatch))
-]
-OptionalHeaderName = Annotated[
-    str,
-    Meta(
-        description="empty, or a name such as end-user",
-        extra=_checked(lambda text: not text or _HEADER.fullmatch(text)),
-    ),
-]
-OptionalMethod = Annotated[
-    str,
-    Meta(
-        description="empty, or an HTTP method in upper case, such as GET",
-        extra=_checked(lambda text: not text or re.fullmatch(r"[A-Z]+", text)),
-    ),
-]
+Name = Annotated[str, _checked("a Kubernetes name: lower-case letters, digits and -", _NAME.fullmatch)]
+OptionalName = Annotated[str, _optional("a Kubernetes name: lower-case letters, digits and -", _NAME.fullmatch)]
+Text = Annotated[str, _checked("printable text that is not empty", _printable)]
+OptionalText = Annotated[str, _checked("printable text, or empty", lambda text: not text or _printable(text))]
+HeaderName = Annotated[str, _checked("the name of an HTTP header, such as end-user", _HEADER.fullmatch)]
+OptionalHeaderName = Annotated[str, _optional("a name such as end-user", _HEADER.fullmatch)]
+Method = Annotated[str, _checked("an HTTP method in upper case, such as GET", _METHOD.fullmatch)]
+OptionalMethod = Annotated[str, _optional("an HTTP method in upper case, such as GET", _METHOD.fullmatch)]
 OptionalPath = Annotated[
     str,
-    Meta(
-        description="empty, or a path that begins with /, percent-encoded, without query and without *, { and }",
-        extra=_checked(lambda text: not text or _PATH.fullmatch(text)),
-    ),
+    _optional("a path that begins with /, percent-encoded, without query and without *, { and }", _PATH.fullmatch),
 ]
 RequestPath = Annotated[
     str,
-    Meta(
-        description="a path that begins with /, percent-encoded, with the query if there is one",
-        extra=_checked(lambda text: text == SECRET or re.fullmatch(r"/[!-~]*", text)),
+    _checked(
+        "a path that begins with /, percent-encoded, with the query if there is one",
+        lambda text: text == SECRET or re.fullmatch(r"/[!-~]*", text),
     ),
-]
-Method = Annotated[
-    str, Meta(description="an HTTP method in upper case, such as GET", extra=_checked(re.compile(r"[A-Z]+").fullmatch))
 ]
 Statuses = Annotated[
     tuple[str, ...],
-    Meta(
-        description="a list of statuses and ranges of statuses, such as [200-399, 404]",
-        extra=_checked(lambda found: bool(found) and all(map(_range, found))),
+    _checked(
+        "a list of statuses and ranges of statuses, such as [200-399, 404]",
+        lambda found: bool(found) and all(map(_range, found)),
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a whole number from 1 to 65535")]
 Status = Annotated[int, Meta(ge=200, le=599, description="a whole number from 200 to 599")]
 Attempts = Annotated[int, Meta(ge=1, le=20, description="a whole number from 1 to 20")]
-Duration = Annotated[str, Meta(description="a duration above zero, such as 500ms or 1.5s", extra=_checked(seconds))]
-OptionalDuration = Annotated[
-    str,
-    Meta(
-        description="empty, or a duration above zero, such as 500ms or 1.5s",
-        extra=_checked(lambda text: not text or seconds(text)),
-    ),
-]
-Address = Annotated[str, Meta(description="an http or https address", extra=_checked(is_address))]
-OptionalAddress = Annotated[
-    str,
-    Meta(
-        description="empty, or an http or https address",
-        extra=_checked(lambda text: not text or is_address(text)),
-    ),
-]
+Duration = Annotated[str, _checked("a duration above zero, such as 500ms or 1.5s", seconds)]
+OptionalDuration = Annotated[str, _optional("a duration above zero, such as 500ms or 1.5s", seconds)]
+Address = Annotated[str, _checked("an http or https address", is_address)]
+OptionalAddress = Annotated[str, _optional("an http or https address", is_address)]
 DelaySeconds = Annotated[float, Meta(ge=0.001, le=300, description="a number of seconds from 0.001 to 300")]
 FaultSeconds = Annotated[float, Meta(ge=0, le=3600, description="a number of seconds from 0 to 3600")]
 WindowSeconds = Annotated[float, Meta(ge=0, le=3600, description="a number of seconds from 0 to 3600")]
@@ -174,10 +137,4 @@ GateSeconds = Annotated[float, Meta(ge=1, le=600, description="a number of secon
 GateRequests = Annotated[int, Meta(ge=100, le=100_000, description="a whole number from 100 to 100000")]
 Replicas = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
 CpuPercent = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
-OptionalQuantity = Annotated[
-    str,
-    Meta(
-        description="empty, or a quantity of Kubernetes, such as 500m or 256Mi",
-        extra=_checked(lambda text: not text or _QUANTITY.fullmatch(text)),
-    ),
-]
+OptionalQuantity = Annotated[str, _optional("a quantity of Kubernetes, such as 500m or 256Mi", _QUANTITY.fullmatch)]

@@ -3,18 +3,13 @@
 import json
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from waypoint_lab.dashboard.history import JsonSnapshot, PageHistory
 
 WAIT_SECONDS = 1.0
-
-
-class SnapshotSource(Protocol):
-    """A source of snapshots."""
-
-    def __call__(self, limit_seconds: float) -> JsonSnapshot | None:
-        """Wait for a snapshot that was not returned yet; None where none came in time."""
+# Waits so many seconds for a snapshot that was not returned yet; None where none came in time.
+SnapshotSource = Callable[[float], JsonSnapshot | None]
 
 
 class PageFeed:

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.guard.access_logs import LoggedTraffic
 from waypoint_lab.guard.observation import Observation, Series, WaypointState
-from waypoint_lab.measure.endpoint_counters import REFUSED, Destination
+from waypoint_lab.measure.endpoint_counters import REFUSED, Counts, Destination
 from waypoint_lab.waiting import polls
 
 INTERVALS = 30
@@ -24,22 +24,6 @@ Report = Callable[[str], None]
 Value = TypeVar("Value")
 
 
-class Counted(Protocol):
-    """Requests to one destination in an interval."""
-
-    @property
-    def requests(self) -> int:
-        """Requests that were sent, retries included."""
-
-    @property
-    def successes(self) -> int:
-        """Requests that were answered without an error of the server."""
-
-    @property
-    def errors(self) -> int:
-        """Requests that failed, or were answered with an error of the server."""
-
-
 @dataclass(frozen=True)
 class Source:
     """Readers of a namespace's waypoints.
@@ -51,7 +35,7 @@ class Source:
         state: Return the configuration.
     """
 
-    counts: Callable[[], Mapping[Destination, Counted]]
+    counts: Callable[[], Mapping[Destination, Counts]]
     processed: Callable[[], Mapping[str, object]]
     state: Callable[[], WaypointState]
     log: Callable[[Sequence[float]], LoggedTraffic | None] = lambda _seconds: None
@@ -76,7 +60,7 @@ def observe(source: Source, seconds: float, what: str, report: Report) -> Observ
     retried(source.counts)
     began = last = reported = time.monotonic()
     times: list[float] = []
-    counted: list[Mapping[Destination, Counted]] = []
+    counted: list[Mapping[Destination, Counts]] = []
     while last - began < seconds or len(times) < LEAST_INTERVALS:
         time.sleep(max(0.0, last + length - time.monotonic()))
         counted.append(retried(source.counts))
@@ -102,7 +86,7 @@ def _log(source: Source, times: Sequence[float], report: Report) -> LoggedTraffi
         return None
 
 
-def _series(where: Destination, counted: list[Mapping[Destination, Counted]], log: LoggedTraffic | None) -> Series:
+def _series(where: Destination, counted: list[Mapping[Destination, Counts]], log: LoggedTraffic | None) -> Series:
     items = [counts.get(where) for counts in counted]
     return Series(
         [item.requests if item else 0 for item in items],

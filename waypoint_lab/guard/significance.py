@@ -4,7 +4,8 @@ Counts may be divided by their dispersion before, so they need not be whole numb
 """
 
 import math
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 
 from waypoint_lab.measure import beta
 
@@ -110,12 +111,6 @@ def trials_needed(share: float, change: float, tail: float, beyond: float) -> in
     trials = 1
     while least_rise((low * trials, trials), (high * trials, trials), tail) <= beyond and trials < _MOST_REQUESTS:
         trials *= 2
-    return _first(trials // 2, trials, lambda n: least_rise((low * n, n), (high * n, n), tail) > beyond)
-
-
-def _first(below: int, shown: int, holds: Callable[[int], bool]) -> int:
-    """Return the first number between two, the second included, for which `holds` is true as for all above it."""
-    while shown - below > 1:
-        middle = (below + shown) // 2
-        below, shown = (below, middle) if holds(middle) else (middle, shown)
-    return shown
+    between = range(trials // 2 + 1, trials)
+    shown = bisect_left(between, True, key=lambda n: least_rise((low * n, n), (high * n, n), tail) > beyond)
+    return between.start + shown

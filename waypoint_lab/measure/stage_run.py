@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from waypoint_lab.config.combinations import TOGGLES
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import LabError, RestoreError
 from waypoint_lab.kubectl import Object
@@ -19,8 +20,6 @@ from waypoint_lab.stages.table import BY_NAME, Stage, Step, expectations
 
 UNDER_LOAD = ("migration", "canary", "promoted", "premium")  # stages in which no request may fail during a change
 CHANGES_THE_PATH = ("waypoint", "migration", "cleanup")  # requests take another path, which is not in Envoy's config
-FAILURES = LabError
-TOGGLES = ("waypoint", "accessLog", "l7Policy", "canary", "premium", "delay", "abort", "retries")
 FAULT_SECONDS = 600.0  # a fault of a run that was killed ends by itself after this time
 
 
@@ -197,7 +196,7 @@ def run_stages(
                 report(f"{row.name}: {row.title}")
                 try:
                     result = run_stage(stack, row, start, record=record)
-                except FAILURES as error:
+                except LabError as error:
                     result = StageResult(row.name, row.title, problems=[str(error)])
                 if row.name == "cleanup" and not result.problems:
                     result.problems += snapshot.wait(config, before)

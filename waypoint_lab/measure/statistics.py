@@ -7,7 +7,7 @@ for quantiles, David and Nagaraja, "Order Statistics", section 7.1.
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -90,18 +90,10 @@ def quantile_interval(values: Sequence[float], quantile: float, confidence: floa
         raise ValueError("no data: an interval needs at least one request")
     ordered, count = sorted(values), len(values)
     half = (1 - confidence) / 2
-    below = _last_rank(count, lambda rank: 1 - _tail(rank, count, quantile) <= half)
-    above = _last_rank(count, lambda rank: _tail(rank, count, quantile) > half) + 1
+    ranks = range(1, count + 1)
+    below = bisect_left(ranks, True, key=lambda rank: 1 - _tail(rank, count, quantile) > half)
+    above = bisect_left(ranks, True, key=lambda rank: _tail(rank, count, quantile) <= half) + 1
     return Interval(ordered[below - 1] if below else 0.0, ordered[above - 1] if above <= count else math.inf)
-
-
-def _last_rank(count: int, holds: Callable[[int], bool]) -> int:
-    """Return the largest rank, 1 to `count`, for which `holds` is true, as for all below it; 0 if there is none."""
-    low, high = 0, count
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle - 1)
-    return low
 
 
 def quantiles(values: Iterable[float] | Mapping[float, int]) -> dict[str, float]:

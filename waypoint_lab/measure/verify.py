@@ -62,8 +62,8 @@ class Measurement:
         return f"{value:.3f} s" if self.what.endswith(" later") else f"{value:.2%}"
 
 
-def _no_data(expect: Expect, why: str, requests: int = 0) -> Measurement:
-    return Measurement(expect.what, Verdict.INCONCLUSIVE, requests, expect.share, 0.0, (0.0, 1.0), {}, why)
+def _no_data(expect: Expect, why: str) -> Measurement:
+    return Measurement(expect.what, Verdict.INCONCLUSIVE, 0, expect.share, 0.0, (0.0, 1.0), {}, why)
 
 
 def _observed(answer: Answer, measure: Measure) -> str:

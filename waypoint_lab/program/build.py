@@ -12,7 +12,6 @@ from waypoint_lab.config.waypoint_models import AmountsSettings, ResourcesSettin
 from waypoint_lab.program import l4_enforcement, traffic
 from waypoint_lab.program.context import GateCheck, Stack
 from waypoint_lab.program.preflight import Application
-from waypoint_lab.stages import fault_expiry
 from waypoint_lab.stages.table import STAGES
 
 
@@ -130,7 +129,7 @@ COMBINED: dict[str, Callable[[Stack], None]] = {
 
 def build(
     config: LabConfig,
-    record: fault_expiry.Record = fault_expiry.Record(),  # noqa: B008 - a constant
+    expired: frozenset[str] = frozenset(),
     gate: GateCheck | None = None,
     application: Application | None = None,
 ) -> None:
@@ -138,13 +137,13 @@ def build(
 
     Args:
         config: The stack's configuration.
-        record: The cluster's record of the stack's faults.
+        expired: Identifiers of the stack's faults that have expired.
         gate: The gate of the canary; None where there is none.
         application: The application's Service, with what the backends copy; None where there is none yet.
     """
     if config.canary.gate and not config.stages.canary:
         pulumi.log.warn("waypoint-lab:canary.gate is set, but stages.canary is off: nothing is measured")
-    stack = Stack(config, record, gate, application)
+    stack = Stack(config, expired, gate, application)
     builders = COMBINED if config.uses_virtual_service else BUILDERS
     on = [builders[row.key] for row in STAGES if row.key in config.stages.on and row.key in builders]
     for builder in dict.fromkeys(on):

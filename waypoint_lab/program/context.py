@@ -12,7 +12,6 @@ from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program.bookinfo import Bookinfo
 from waypoint_lab.program.preflight import Application
-from waypoint_lab.stages import fault_expiry
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,13 @@ class Stack:
     def __init__(
         self,
         config: LabConfig,
-        record: fault_expiry.Record,
+        expired: frozenset[str],
         gate: GateCheck | None,
         application: Application | None = None,
     ) -> None:
         """Register the provider, and bookinfo if the configuration installs it."""
         self.config = config
-        self.record = record
+        self.expired = expired
         self.gate = gate
         # As the API server completes it, so that a Service that appears later changes nothing.
         default = {"name": "http", "port": config.app.port, "targetPort": config.app.port, "protocol": "TCP"}
@@ -56,18 +55,9 @@ class Stack:
         target = self.config.target
         if isinstance(target, KindTarget):
             # Only stacks on kind pay for this import.
-            from waypoint_lab.program.kind_cluster import KindCluster, KindClusterArgs
+            from waypoint_lab.program.kind_cluster import KindCluster
 
-            args: KindClusterArgs = {
-                "cluster_name": target.name,
-                "kubeconfig": target.kubeconfig,
-                "istio_hub": target.istio_hub,
-                "istio_tag": target.istio_tag,
-            }
-            if target.config_file:
-                args["config"] = target.config_file
-            cluster = KindCluster("kind", args)
-            return kubernetes.Provider("cluster", kubeconfig=cluster.kubeconfig)
+            return kubernetes.Provider("cluster", kubeconfig=KindCluster("kind", target).kubeconfig)
         if not target.kubeconfig and not target.context:
             return None
         return kubernetes.Provider("cluster", kubeconfig=target.kubeconfig or None, context=target.context or None)

@@ -2,10 +2,12 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import pulumi
 from pulumi_command import local
+
+from waypoint_lab.config.models import KindTarget
 
 DEFAULT_CONFIG = Path(__file__).with_suffix(".yaml")
 CREATE_MINUTES, DELETE_MINUTES = 15, 5
@@ -63,21 +65,6 @@ kubectl --kubeconfig "$KIND_KUBECONFIG" wait --for=condition=Accepted --timeout=
 """
 
 
-class KindClusterArgs(TypedDict):
-    """Arguments of `KindCluster`."""
-
-    cluster_name: str
-    """kind's name of the cluster."""
-    kubeconfig: str
-    """Path of the kubeconfig file to write, readable by its owner alone; relative to the project."""
-    istio_hub: str
-    """Registry of Istio's images."""
-    istio_tag: str
-    """Version of Istio's images."""
-    config: NotRequired[str]
-    """Path of kind's own config file; one control-plane node unless given."""
-
-
 class KindCluster(pulumi.ComponentResource):
     """A cluster created by `kind`, with the Gateway API's CRDs and Istio's ambient profile. Needs Docker or Podman.
 
@@ -88,10 +75,9 @@ class KindCluster(pulumi.ComponentResource):
     kubeconfig: pulumi.Output[str]
     """The kubeconfig's contents, a secret; known once Istio is ready."""
 
-    def __init__(self, name: str, args: KindClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, target: KindTarget) -> None:
         """Register the commands."""
-        cluster = args["cluster_name"]
-        config = Path(args.get("config") or DEFAULT_CONFIG)
+        config = Path(target.config_file or DEFAULT_CONFIG)
         try:
             text = config.read_bytes().decode()  # with its line ends, which count for the trigger
         except (OSError, UnicodeDecodeError) as error:
@@ -99,20 +85,23 @@ class KindCluster(pulumi.ComponentResource):
             raise pulumi.RunError(
                 f"waypoint-lab:target.configFile: {config} cannot be read ({why}); use a readable file"
             ) from None
-        super().__init__("waypoint-lab:index:KindCluster", name, {**args}, opts)
-        environment = {"KIND_NAME": cluster, "KIND_KUBECONFIG": args["kubeconfig"]}
+        inputs = {"cluster_name": target.name, "kubeconfig": target.kubeconfig}
+        inputs |= {"istio_hub": target.istio_hub, "istio_tag": target.istio_tag}
+        inputs |= {"config": target.config_file} if target.config_file else {}
+        super().__init__("waypoint-lab:index:KindCluster", name, inputs)
+        environment = {"KIND_NAME": target.name, "KIND_KUBECONFIG": target.kubeconfig}
         # The contents: a path would be relative to the project, which may be another than this one.
         creation = {**environment, "KIND_CONFIG": text}
         made = self._command(
             f"{name}-cluster",
             {"create": CREATE, "delete": DELETE, "environment": creation, "logging": local.Logging.STDERR},
-            triggers=[cluster, hashlib.sha256(text.encode()).hexdigest()],
+            triggers=[target.name, hashlib.sha256(text.encode()).hexdigest()],
             secret=True,
         )
         crds = self._command(
             f"{name}-gateway-api", {"create": GATEWAY_API, "environment": environment}, triggers=[made.id], after=made
         )
-        versions = {"ISTIO_HUB": args["istio_hub"], "ISTIO_TAG": args["istio_tag"]}
+        versions = {"ISTIO_HUB": target.istio_hub, "ISTIO_TAG": target.istio_tag}
         mesh = self._command(
             f"{name}-istio", {"create": ISTIO, "environment": environment | versions}, triggers=[made.id], after=crds
         )

@@ -149,7 +149,7 @@ def _faults(stack: Stack) -> ServiceTrafficArgs:
         args["timeout"] = config.app.request_timeout
     if fault := fault_expiry.fault_id(config):
         args["duration"] = {"seconds": config.fault.duration_seconds, "id": fault}
-        if fault in stack.record.expired:
+        if fault in stack.expired:
             args["duration"]["expired"] = fault
     return args
 

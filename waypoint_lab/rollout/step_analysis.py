@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any
 
 from waypoint_lab.config.app_models import AccessLogIdentify
 from waypoint_lab.config.cohort_models import CohortSettings
@@ -26,16 +26,7 @@ WORKERS = 4
 REQUEST_SECONDS = 5.0
 WARM_SECONDS = 5.0  # a Service that was just created answers after a moment
 Decided = tuple[StepDecision, str]
-
-
-class StepEvidence(Protocol):
-    """Evidence of one source."""
-
-    def decide(self, elapsed_seconds: float) -> Decided | None:
-        """Return the decision and its reason; None while more has to be measured."""
-
-    def document(self) -> dict[str, Any]:
-        """Return the evidence as the journal keeps it."""
+StepEvidence = ProbeEvidence | TrafficEvidence | PrometheusEvidence
 
 
 class StepAnalysis:

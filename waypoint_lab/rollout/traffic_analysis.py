@@ -92,11 +92,6 @@ class TrafficEvidence:
         reference = binomial_interval(known.failed, known.requests, 1 - min(healthy, bad))
         return UnpairedComparison(margin, healthy / 2, bad / 2, reference)
 
-    @property
-    def requests(self) -> int:
-        """Requests to the canary that have ended."""
-        return self.comparisons["tries"].canary.requests
-
     def add(self, block: TrafficBlock) -> None:
         """Add the requests of one interval."""
         self.comparisons["tries"].add(*(block.tries[role] for role in ROLES))

@@ -1,10 +1,9 @@
-"""The cluster's record of a fault that expires: its identifier, its expiry, and the faults that have expired."""
+"""The cluster's record of faults that expire: the identifiers of those that have expired."""
 
 import hashlib
 import json
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 import msgspec
 
@@ -13,21 +12,8 @@ from waypoint_lab import kubectl
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError, KubectlError
 
-FAULT, UNTIL, EXPIRED = "waypoint-lab/fault", "waypoint-lab/fault-until", "waypoint-lab/fault-expired"
+UNTIL, EXPIRED = "waypoint-lab/fault-until", "waypoint-lab/fault-expired"
 KIND = "virtualservices.networking.istio.io"
-
-
-@dataclass(frozen=True)
-class Record:
-    """Record of a stack's faults, from the annotations of its VirtualServices.
-
-    `active` is the identifier of the fault that is declared in the cluster, and `until` its expiry in RFC 3339, empty
-    before it starts. `expired` are the identifiers of the faults that have expired.
-    """
-
-    active: str = ""
-    until: str = ""
-    expired: frozenset[str] = frozenset()
 
 
 def fault_id(config: LabConfig) -> str:
@@ -60,36 +46,30 @@ class RecordReader:
             self._answer = pool.submit(kubectl.items, target, KIND, *names, "--namespace", config.app.namespace)
             pool.shutdown(wait=False)
 
-    def result(self) -> Record:
-        """Return the record.
+    def result(self) -> frozenset[str]:
+        """Return the identifiers of the faults that have expired.
 
         Raises:
             ConfigError: The cluster does not answer. Without the record, a fault that has expired could start again.
         """
         try:
             with kubectl.readable(KIND):
-                return read(self._answer.result()) if self._answer else Record()
+                return read(self._answer.result()) if self._answer else frozenset()
         except KubectlError as error:
             raise ConfigError(
                 f"record of the fault: {error}; check the cluster (lab status), and run the command again"
             ) from None
 
 
-def read(items: Iterable[kubectl.Object]) -> Record:
-    """Return the record in the annotations of VirtualServices."""
+def read(items: Iterable[kubectl.Object]) -> frozenset[str]:
+    """Return the identifiers of the expired faults, from the annotations of VirtualServices."""
     found = [item["metadata"].get("annotations") or {} for item in items]
-    expired = frozenset(item[EXPIRED] for item in found if item.get(EXPIRED))
-    for item in found:
-        fault = item.get(FAULT, "")
-        if fault and fault not in expired:
-            owner, _, until = item.get(UNTIL, "").partition(" ")
-            return Record(fault, until if owner == fault else "", expired)
-    return Record(expired=expired)
+    return frozenset(item[EXPIRED] for item in found if item.get(EXPIRED))
 
 
-def effective(config: LabConfig, record: Record) -> LabConfig:
+def effective(config: LabConfig, expired: frozenset[str]) -> LabConfig:
     """Return the configuration in force: without delay and abort if they have expired."""
-    if fault_id(config) not in record.expired:
+    if fault_id(config) not in expired:
         return config
     return msgspec.structs.replace(config, stages=msgspec.structs.replace(config.stages, delay=False, abort=False))
 

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from tests.unit.configs import lab_config
+from waypoint_lab.config.app_models import JsonIdentify
 from waypoint_lab.config.models import StagesSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.traffic_models import CanarySettings
@@ -383,7 +384,7 @@ def test_request_counts_its_own_statuses_as_success() -> None:
 
 def test_identify_by_json_keeps_the_default_path_beside_own_values() -> None:
     identify = lab_config(app={"identify": {"values": {"baseline": "a", "canary": "b"}}}).app.identify
-    assert (identify.kind, identify.value("canary"), identify.value("premium")) == ("json", "b", "")
+    assert (type(identify), identify.value("canary"), identify.value("premium")) == (JsonIdentify, "b", "")
 
 
 def test_identify_by_access_log_has_the_backends_names() -> None:

@@ -10,7 +10,6 @@ from tests.unit.guard.sources import Clock, FakeSource
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.guard import sampling
 from waypoint_lab.guard.comparison import Rules, compare
-from waypoint_lab.guard.sampling import Counted
 from waypoint_lab.measure.endpoint_counters import Counts, Destination
 
 WEB = destination("web")
@@ -82,7 +81,7 @@ def test_settle_ends_although_updates_continue(clock: Clock) -> None:
 def test_observation_of_slow_waypoints_has_two_intervals(clock: Clock) -> None:
     fake = FakeSource({"web": Counts(4, 4)})
 
-    def slow() -> Mapping[Destination, Counted]:
+    def slow() -> Mapping[Destination, Counts]:
         clock.sleep(9)
         return fake.counts()
 

@@ -45,8 +45,8 @@ def test_build_virtual_service_has_all_traffic_in_one_object() -> None:
 
 def test_build_expired_fault_is_left_out() -> None:
     config = lab_config("waypoint", "abort", fault={"durationSeconds": 30})
-    record = fault_expiry.Record(expired=frozenset({fault_expiry.fault_id(config)}))
-    on, off = run(lambda: build.build(config)), run(lambda: build.build(config, record))
+    expired = frozenset({fault_expiry.fault_id(config)})
+    on, off = run(lambda: build.build(config)), run(lambda: build.build(config, expired))
     seen = ["fault" in found.inputs("reviews-fault-rule")["spec"]["http"][0] for found in (on, off)]
     assert seen == [True, False]
 

@@ -45,24 +45,18 @@ def test_fault_id_ignores_weights_and_traffic_api() -> None:
     assert fault_expiry.fault_id(config("abort", fault=LASTING)) == fault_expiry.fault_id(moved)
 
 
-def test_read_returns_active_fault_its_end_and_expired_ones() -> None:
+def test_read_returns_the_expired_faults() -> None:
     on = noted(fault="abc", fault_until="abc 2026-01-01T00:00:00Z", fault_expired="")
     over = noted(fault="old", fault_expired="old")
-    found = fault_expiry.read([over, on])
-    assert found == fault_expiry.Record("abc", "2026-01-01T00:00:00Z", frozenset({"old"}))
-    assert fault_expiry.read([over]).expired == {"old"}
-    assert fault_expiry.read([]) == fault_expiry.Record()
-
-
-def test_read_ignores_the_end_of_an_earlier_fault() -> None:
-    assert fault_expiry.read([noted(fault="new", fault_until="old 2026-01-01T00:00:00Z")]).until == ""
+    assert fault_expiry.read([over, on]) == {"old"}
+    assert fault_expiry.read([]) == frozenset()
 
 
 def test_effective_expired_fault_is_off_and_retries_remain() -> None:
     declared = config("abort", "retries", fault=LASTING)
-    record = fault_expiry.Record(expired=frozenset({fault_expiry.fault_id(declared)}))
-    assert fault_expiry.effective(declared, record).stages.on == {"waypoint", "retries"}
-    assert fault_expiry.effective(declared, fault_expiry.Record()) == declared
+    expired = frozenset({fault_expiry.fault_id(declared)})
+    assert fault_expiry.effective(declared, expired).stages.on == {"waypoint", "retries"}
+    assert fault_expiry.effective(declared, frozenset()) == declared
 
 
 def test_described_names_requests_fault_and_duration() -> None:
