@@ -349,6 +349,7 @@ def test_write_with_a_backend_or_mirror_without_its_port_is_refused_before_it(
     document = sent(kind, *places, mirror=mirror)
     assert refused(document, old=None) == f"{kind} shop/p: waited 0.3 s: {said}"
     assert not [line for line in mesh.commands if line.endswith("/p")]
+    mesh.stats = {"waypoint-1": [(3, 0), (4, 0)]}
     write(document)  # it was there before, so it does not refuse a rollback
 
 
@@ -373,6 +374,7 @@ def test_creation_of_an_object_that_another_owner_has_is_refused(mesh: Mesh) -> 
     said = "AuthorizationPolicy shop/p: it exists already, and is not of this stack; delete it, or choose another name"
     assert refused(mine, old=None, limit=60) == said
     mesh.written = [{"metadata": {"annotations": {owners.OWNER: "shop/dev"}}}, mesh.status(2, ACCEPTED)]
+    mesh.stats = {"waypoint-1": [(3, 0), (4, 0)]}
     write(mine, old=None)
 
 
