@@ -54,6 +54,12 @@ def socket_of(folder: Path) -> Path:
     return folder / "api"
 
 
+def listens(path: Path) -> bool:
+    """Return True if a process listens on a socket, which is in its folder a moment before."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as attempt:
+        return attempt.connect_ex(str(path)) == 0
+
+
 def proxy(command: Sequence[str], folder: Path) -> list[str]:
     """Return the command of a `kubectl proxy` that only reads; it ends with its standard input.
 
@@ -100,7 +106,7 @@ class _Proxy:
             start_new_session=True,  # Ctrl-C ends the update in order, and the update still reads
         )
         end = time.monotonic() + START_SECONDS
-        while not self._socket.exists():
+        while not listens(self._socket):
             if self._process.poll() is not None:
                 self.end()
                 raise ApiReadError(problem(folder))

@@ -70,7 +70,7 @@ async def check(session: Session, rule: Mapping[str, Any], *, create: bool = Fal
     Args:
         session: kubectl in the namespace of the rule.
         rule: The DestinationRule that is to be written.
-        create: The object is new, so that one of its name is another owner's.
+        create: The rule is new, so one of its name in the cluster is refused unless this stack owns it.
 
     Returns:
         Nothing, as an empty text.

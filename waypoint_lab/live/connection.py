@@ -90,7 +90,7 @@ class Api:
         socket = api.socket_of(folder)
         self._process = await start(*api.proxy(kubectl.command(self._target), folder))
         began = time.monotonic()
-        while not socket.exists():
+        while not api.listens(socket):
             await asyncio.sleep(POLL_SECONDS)
             if time.monotonic() - began > START_SECONDS or self._process.returncode is not None:
                 ended = self._process.returncode is not None

@@ -220,7 +220,7 @@ class Promotion:
                 try:
                     declared = CanaryStep.declared(config := self.stack.config())
                     if declared.weight < healthy.weight:  # set by hand
-                        healthy = CanaryStep(declared.weight, healthy.cohort * (declared.cohort == healthy.cohort))
+                        healthy = healthy.lowered(declared)
                         self.operator.report(f"keeping the lower weight of the stack's config: {healthy}")
                     config = self.stack.set(healthy.changes(config))
                     self.stack.up_unchecked()

@@ -38,6 +38,10 @@ class CanaryStep:
     weight: float
     cohort: str = ""
 
+    def lowered(self, declared: "CanaryStep") -> "CanaryStep":
+        """Return this step with the declared weight, and with its cohort only where that is declared, too."""
+        return CanaryStep(declared.weight, self.cohort if declared.cohort == self.cohort else "")
+
     def __str__(self) -> str:
         """Return the step as a person reads it: `5 %`, or `5 % and end-user=tester`."""
         return f"{shown(self.weight)} %" + (f" and {self.cohort}" if self.cohort else "")

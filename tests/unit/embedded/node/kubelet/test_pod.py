@@ -17,6 +17,7 @@ from tests.unit.embedded.node.documents import Memory
 from tests.unit.embedded.node.kubelet.fake_pod import FakeLauncher, skip_images, until
 
 TERM, KILL = 15, 9
+SIDECAR = {"name": "side", "image": "i", "restartPolicy": "Always"}
 
 
 class FakeKube:
@@ -76,6 +77,14 @@ def state_of(status: Object, kind: str) -> str:
     return str({row["type"]: row["status"] for row in status["conditions"]}.get(kind))
 
 
+async def completed(pod: Pod) -> "asyncio.Task[None]":
+    """Start the Pod, and end its main container."""
+    run = asyncio.create_task(pod.run())
+    await until(lambda: "running" in pod.mains[0].state)
+    pod.mains[0].process.end(0)
+    return run
+
+
 def delete(pod: Pod, seconds: int) -> None:
     meta = {**pod.pod["metadata"], "deletionTimestamp": "now", "deletionGracePeriodSeconds": seconds}
     pod.update({**pod.pod, "metadata": meta})
@@ -120,11 +129,8 @@ async def test_pod_deleted_again_with_less_time_is_killed_then(
 async def test_pod_completed_with_a_sidecar_is_succeeded_and_the_sidecar_terminated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sidecar = {"name": "side", "image": "i", "restartPolicy": "Always"}
-    pod, node = made(tmp_path, monkeypatch, restartPolicy="Never", initContainers=[sidecar])
-    run = asyncio.create_task(pod.run())
-    await until(lambda: "running" in pod.mains[0].state)
-    pod.mains[0].process.end(0)
+    pod, node = made(tmp_path, monkeypatch, restartPolicy="Never", initContainers=[SIDECAR])
+    run = await completed(pod)
     await until(lambda: {"Succeeded", "Failed"} & {each["phase"] for each in node.kube.statuses})
     last = node.kube.statuses[-1]
     assert last["phase"] == "Succeeded"
@@ -171,8 +177,7 @@ async def test_pod_that_the_node_controller_made_unready_is_ready_again(
 async def test_pod_whose_sidecar_fails_by_an_error_of_ours_ends_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sidecar = {"name": "side", "image": "i", "restartPolicy": "Always"}
-    pod, _ = made(tmp_path, monkeypatch, initContainers=[sidecar])
+    pod, _ = made(tmp_path, monkeypatch, initContainers=[SIDECAR])
 
     async def prepare(*_: Any) -> None:
         raise RuntimeError("of ours")
@@ -187,12 +192,9 @@ async def test_pod_whose_sidecar_fails_by_an_error_of_ours_ends_with_it(
 async def test_pod_completed_gives_its_sidecar_the_grace_period_of_the_pod(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sidecar = {"name": "side", "image": "i", "restartPolicy": "Always"}
-    spec = {"restartPolicy": "Never", "initContainers": [sidecar], "terminationGracePeriodSeconds": 60}
+    spec = {"restartPolicy": "Never", "initContainers": [SIDECAR], "terminationGracePeriodSeconds": 60}
     pod, node = made(tmp_path, monkeypatch, stubborn=True, **spec)
-    run = asyncio.create_task(pod.run())
-    await until(lambda: "running" in pod.mains[0].state)
-    pod.mains[0].process.end(0)
+    run = await completed(pod)
     await until(lambda: node.launcher.signals)
     assert 55 < pod.init[0]._end._period.left() <= 60
     delete(pod, 0)
@@ -231,11 +233,8 @@ async def test_pod_whose_volume_loses_its_source_has_an_event(tmp_path: Path, mo
 async def test_pod_that_loses_its_sandbox_while_its_sidecar_ends_does_not_start_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sidecar = {"name": "side", "image": "i", "restartPolicy": "Always"}
-    pod, node = made(tmp_path, monkeypatch, stubborn=True, restartPolicy="Never", initContainers=[sidecar])
-    run = asyncio.create_task(pod.run())
-    await until(lambda: "running" in pod.mains[0].state)
-    pod.mains[0].process.end(0)
+    pod, node = made(tmp_path, monkeypatch, stubborn=True, restartPolicy="Never", initContainers=[SIDECAR])
+    run = await completed(pod)
     await until(lambda: node.launcher.signals)
     pod.sandbox.pause.end(137)
     pod.init[0].process.end(137)
