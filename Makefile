@@ -6,6 +6,8 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 BROWSER ?= yes
 PROPERTIES = tests/unit/test_answers.py tests/embedded/test_objects.py $(wildcard tests/*/test_properties.py tests/*/*/test_properties.py)
+# Tests that fail run once more, because a busy machine can make a test late; the first run shows why they failed.
+pytest = .venv/bin/pytest -q $(1) || { [ $$? = 1 ] && .venv/bin/pytest -q --last-failed --last-failed-no-failures none $(1); }
 
 help: ## Show what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -33,14 +35,14 @@ check: .venv/.installed-dev ## Check format, style, types, the order of imports,
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	.venv/bin/pytest -q -m unit -n 4 tests/unit tests/policies
+	$(call pytest,-m unit -n 4 tests/unit tests/policies)
 
 browser: .venv/.installed-dev ## Check that Chromium is here for the browser tests; root installs the distribution's package
 	if [ "$(BROWSER)" != no ]; then .venv/bin/python -m tools.browser; fi
 
 test: browser toolchain check ## Run `check`, and every test on a cluster; BROWSER=no leaves out the browser tests
-	.venv/bin/pytest -q -n 2 tests/statistics
-	.venv/bin/pytest -q -m "(cluster or e2e) and not soak$(if $(filter no,$(BROWSER)), and not browser)"
+	$(call pytest,-n 2 tests/statistics)
+	$(call pytest,-m "(cluster or e2e) and not soak$(if $(filter no,$(BROWSER)), and not browser)")
 
 soak: toolchain .venv/.installed-dev ## Run the tests that take long or kill processes at random moments, and 145,000 cases of properties
 	WAYPOINT_LAB_SOAK_CASES=5000 .venv/bin/pytest -q -s $(PROPERTIES)

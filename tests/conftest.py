@@ -24,19 +24,11 @@ MARKERS = {"unit": "unit", "policies": "unit", "embedded": "cluster", "e2e": "e2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that names no marker of its own by its folder. A test that fails runs once more."""
+    """Mark each test that names no marker of its own by its folder."""
     for item in items:
         marker = MARKERS.get(item.path.relative_to(Path(__file__).parent).parts[0])
         if marker and not item.get_closest_marker("cluster"):
             item.add_marker(marker)
-        item.add_marker(pytest.mark.flaky(reruns=1))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the failures of tests that passed or failed again: each is a fault to find."""
-    for report in terminalreporter.stats.get("rerun", []):
-        terminalreporter.section(f"ran again: {report.nodeid}", red=True)
-        terminalreporter.line(report.longreprtext)
 
 
 def free_port() -> int:
