@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +58,8 @@ class Kube:
         """Open the connection pool."""
         self._session = aiohttp.ClientSession(
             headers=self._headers,
-            connector=aiohttp.TCPConnector(ssl=self._ssl, limit=0),
+            # Without the clean-up, Python before 3.12.7 keeps the connection of a request that timed out open.
+            connector=aiohttp.TCPConnector(ssl=self._ssl, limit=0, enable_cleanup_closed=sys.version_info < (3, 12, 7)),
             timeout=aiohttp.ClientTimeout(total=self._seconds),
         )
         return self

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import platform
-import select
 import signal
 import sys
 import time
@@ -102,43 +101,13 @@ def start_in_namespaces(argv: list[str]) -> int:
         os._exit(127)
 
 
-def wait_any(pids: list[int], seconds: float | None = None) -> list[int]:
-    """Wait until one of `pids` has ended, and return those that have.
-
-    Args:
-        pids: Processes, children of the caller or not.
-        seconds: The longest wait; None means no limit.
-    """
-    fds: dict[int, int] = {}
-    ended = []
-    poll = select.poll()
-    try:
-        for pid in pids:
-            try:
-                fd = os.pidfd_open(pid)
-            except ProcessLookupError:
-                ended.append(pid)
-                continue
-            fds[fd] = pid
-            poll.register(fd, select.POLLIN)
-        if not ended:
-            ended = [fds[fd] for fd, _ in poll.poll(None if seconds is None else seconds * 1000)]
-    finally:
-        for fd in fds:
-            os.close(fd)
-    for pid in ended:
-        with suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-    return ended
-
-
 def end(pid: int, seconds: float) -> None:
     """Send SIGTERM, and SIGKILL after `seconds`. Return when the process is gone."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-        if not wait_any([pid], seconds):
+        if wait_until_gone([pid], seconds):
             os.kill(pid, signal.SIGKILL)
-            wait_any([pid], 5)
+            wait_until_gone([pid], 5)
 
 
 def descendants(pid: int) -> list[int]:

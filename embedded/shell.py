@@ -99,10 +99,13 @@ def environment(state: Path, *, embedded: bool = True) -> dict[str, str]:
             raise ClusterError("the cluster was never started here; run `lab up` first") from None
         toolchain = build.root()
     with os_errors_as_cluster_errors(state):
-        path = [str(toolchain / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        plugins = [str(toolchain / "plugins"), str(_write_stand_ins(state))]
+        # A shell that used the cluster before has these on PATH already.
+        users = [one for one in os.environ.get("PATH", os.defpath).split(os.pathsep) if one not in plugins]
+        path = [str(toolchain / "bin"), str(Path(sys.executable).parent), *users]
         # Official plugins have priority. Pulumi prefers PATH to its own plugin folder, so the official plugins of that
         # folder come before the toolchain's plugin and the stand-ins on PATH.
-        path += [*_official_plugins(), str(toolchain / "plugins"), str(_write_stand_ins(state))]
+        path += [*_official_plugins(), *plugins]
         variables = {
             "PATH": os.pathsep.join(path),
             "WAYPOINT_LAB_SHARE": str(toolchain / "share"),

@@ -50,6 +50,9 @@ _PODS = {
     ),
     f"!({_LABEL.format('sidecar.istio.io/inject', 'true')})": _SIDECARS,
     "!object.spec.?setHostnameAsFQDN.orValue(false)": "setHostnameAsFQDN: hosts of this node have short names",
+    "object.spec.?hostUsers.orValue(true)": (
+        "hostUsers: only containers with runAsUser have a user namespace of their own on this node; leave it out"
+    ),
 }
 _ALL_IMAGES = f"{_CONTAINERS}.map(one, one.image)"
 _DEADLINE = "object.spec.?activeDeadlineSeconds.orValue(0)"

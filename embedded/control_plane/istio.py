@@ -31,34 +31,16 @@ LEFT_OUT = {
     "PodDisruptionBudget",
     "MutatingWebhookConfiguration",
 }
-# kind: (path before the namespace, plural)
-KINDS = {
-    "Namespace": ("/api/v1", "namespaces"),
-    "ServiceAccount": ("/api/v1", "serviceaccounts"),
-    "ConfigMap": ("/api/v1", "configmaps"),
-    "Service": ("/api/v1", "services"),
-    "Deployment": ("/apis/apps/v1", "deployments"),
-    "EndpointSlice": ("/apis/discovery.k8s.io/v1", "endpointslices"),
-    "ClusterRole": ("/apis/rbac.authorization.k8s.io/v1", "clusterroles"),
-    "ClusterRoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"),
-    "Role": ("/apis/rbac.authorization.k8s.io/v1", "roles"),
-    "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
-    "CustomResourceDefinition": ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
-    "ValidatingAdmissionPolicy": ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicies"),
-    "ValidatingAdmissionPolicyBinding": ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings"),
-    "ValidatingWebhookConfiguration": ("/apis/admissionregistration.k8s.io/v1", "validatingwebhookconfigurations"),
-    "Gateway": ("/apis/gateway.networking.k8s.io/v1", "gateways"),
-    "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
-}
 # yaml's C loader is an order of magnitude faster, and the CRDs are two megabytes of YAML.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def path_of(item: Object) -> str:
-    """Return the API path of an object. Its kind must be in KINDS."""
-    base, plural = KINDS[item["kind"]]
-    namespace = item["metadata"].get("namespace")
+    """Return the API path of an object; its kind has a regular plural."""
+    version, kind, namespace = item["apiVersion"], item["kind"].lower(), item["metadata"].get("namespace")
+    base = f"/api/{version}" if version == "v1" else f"/apis/{version}"
     middle = f"/namespaces/{namespace}" if namespace else ""
+    plural = kind.removesuffix("y") + "ies" if kind.endswith("policy") else f"{kind}s"
     return f"{base}{middle}/{plural}/{item['metadata']['name']}"
 
 

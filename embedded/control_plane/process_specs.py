@@ -1,6 +1,5 @@
 """Processes of the cluster as data: command lines, dependencies and readiness checks."""
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from embedded.control_plane.addresses import (
     GATEWAY_IP,
     NODE_IP,
     NODE_NAME,
-    POD_CIDR,
     SERVICE_CIDR,
 )
 
@@ -154,30 +152,8 @@ def istiod(state: Path, bin_dir: Path) -> ProcessSpec:
 
 
 def node_agent(state: Path, bin_dir: Path) -> ProcessSpec:
-    """Write the node agent's config file and return the node agent: kubelet, kube-proxy, ztunnel and DNS."""
-    pki = state / "pki"
-    config = {
-        "api": API,
-        "ca_file": pki / "ca.crt",
-        "token_file": pki / "token",
-        "node_name": NODE_NAME,
-        "node_ip": NODE_IP,
-        "pod_cidr": POD_CIDR,
-        "service_cidr": SERVICE_CIDR,
-        "state_dir": state / "node",
-        "kubelet_port": 10250,
-        "kubelet_cert": pki / "kubelet.crt",
-        "kubelet_key": pki / "kubelet.key",
-        "mesh_ca_cert": pki / "cacerts" / "mesh.crt",
-        "cluster_domain": DOMAIN,
-        "resolver": GATEWAY_IP if Path("/proc/sys/net/ipv4/conf", GATEWAY_DEVICE).exists() else "",
-        "toolchain_bin": bin_dir,
-        "toolchain_share": bin_dir.parent / "share",
-    }
-    file = state / "node" / "config.json"
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    file.write_text(json.dumps(config, indent=1, default=str))
-    argv = [sys.executable, "-m", "embedded.node", "--config", str(file)]
+    """Return the node agent: kubelet, kube-proxy, ztunnel and DNS."""
+    argv = [sys.executable, "-m", "embedded.node", "--bin", str(bin_dir), str(state)]
     # gRPC's handlers of fork crash children before they run their program.
     env = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
     return ProcessSpec("node-agent", argv, f"{NODE_IP}:10250", needs=("kube-apiserver",), env=env)

@@ -1,10 +1,11 @@
-"""`python -m embedded.node --config FILE`: kubelet, node proxy and DNS in one process, inside the node's namespaces."""
+"""`python -m embedded.node --bin FOLDER STATE`: kubelet, node proxy and DNS in one process, inside the node."""
 
 import argparse
 import asyncio
 import logging
 import signal
 import sys
+from pathlib import Path
 
 from embedded.kube import Kube
 from embedded.node import dns
@@ -13,7 +14,6 @@ from embedded.node.kubelet.kubelet import Kubelet
 from embedded.node.kubelet.server import KubeletServer
 from embedded.node.launcher.process import LauncherGone
 from embedded.node.proxy import controller as proxy
-from embedded.node.proxy.nftables import NetfilterError
 
 
 async def serve(config: NodeConfig) -> None:
@@ -34,19 +34,17 @@ async def serve(config: NodeConfig) -> None:
 
 
 def main() -> int:
-    """Run the node agent; return 0 after a signal, 2 for a bad configuration, else 1."""
+    """Run the node agent; return 0 after a signal, 2 without a token, else 1."""
     parser = argparse.ArgumentParser(prog="embedded.node", description=__doc__)
-    parser.add_argument("--config", required=True, help="JSON file with the node's settings")
+    parser.add_argument("state", type=Path, help="state folder of the cluster")
+    parser.add_argument("--bin", type=Path, required=True, help="bin folder of the toolchain")
+    given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        config = NodeConfig.load(parser.parse_args().config)
-        asyncio.run(serve(config))
+        asyncio.run(serve(NodeConfig.of(given.state, given.bin)))
     except NodeConfigError as error:
         print(f"embedded.node: {error}", file=sys.stderr)
         return 2
-    except NetfilterError as error:
-        print(f"embedded.node: {error}", file=sys.stderr)
-        return 1
     except ExceptionGroup as group:
         gone = group.subgroup(LauncherGone)
         if gone is None:

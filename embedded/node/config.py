@@ -1,12 +1,21 @@
-"""Settings of the node agent: one JSON file, written by the supervisor."""
+"""Settings of the node agent."""
 
-import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+
+from embedded.control_plane.addresses import (
+    API,
+    DOMAIN,
+    GATEWAY_DEVICE,
+    GATEWAY_IP,
+    NODE_IP,
+    NODE_NAME,
+    POD_CIDR,
+)
 
 
 class NodeConfigError(Exception):
-    """The configuration file cannot be used; the message is one line."""
+    """The node agent cannot work with its settings; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -16,45 +25,37 @@ class NodeConfig:
     `resolver` answers for names outside the cluster; it is empty where nobody does.
     """
 
-    api: str
     ca_file: str
     token_file: str
-    node_name: str
-    node_ip: str
-    pod_cidr: str
-    service_cidr: str
     state_dir: str
-    kubelet_port: int
     kubelet_cert: str
     kubelet_key: str
     mesh_ca_cert: str
-    cluster_domain: str
     resolver: str
     toolchain_bin: str
     toolchain_share: str
+    api: str = API
+    node_name: str = NODE_NAME
+    node_ip: str = NODE_IP
+    pod_cidr: str = POD_CIDR
+    kubelet_port: int = 10250
+    cluster_domain: str = DOMAIN
 
     @classmethod
-    def load(cls, path: str | Path) -> "NodeConfig":
-        """Read the settings from the file `path`.
-
-        Raises:
-            NodeConfigError: The file is missing, is not a JSON object, or has a wrong, missing or unknown field.
-        """
-        try:
-            given = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
-            raise NodeConfigError(f"{path}: {error}") from None
-        if not isinstance(given, dict):
-            raise NodeConfigError(f"{path}: expected one JSON object")
-        wanted = {field.name: field.type for field in fields(cls)}
-        for name in wanted:
-            if name not in given:
-                raise NodeConfigError(f"{path}: field {name} is missing")
-            if not isinstance(given[name], int if wanted[name] is int else str):
-                raise NodeConfigError(f"{path}: field {name} is of the wrong type: {given[name]!r}")
-        if unknown := sorted(set(given) - set(wanted)):
-            raise NodeConfigError(f"{path}: unknown field {unknown[0]}")
-        return cls(**given)
+    def of(cls, state: Path, bin_dir: Path) -> "NodeConfig":
+        """Return the settings for the state folder of a cluster and the `bin` folder of the toolchain."""
+        pki = state / "pki"
+        return cls(
+            ca_file=str(pki / "ca.crt"),
+            token_file=str(pki / "token"),
+            state_dir=str(state / "node"),
+            kubelet_cert=str(pki / "kubelet.crt"),
+            kubelet_key=str(pki / "kubelet.key"),
+            mesh_ca_cert=str(pki / "cacerts" / "mesh.crt"),
+            resolver=GATEWAY_IP if Path("/proc/sys/net/ipv4/conf", GATEWAY_DEVICE).exists() else "",
+            toolchain_bin=str(bin_dir),
+            toolchain_share=str(bin_dir.parent / "share"),
+        )
 
     @property
     def token(self) -> str:

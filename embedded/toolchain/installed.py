@@ -4,8 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from embedded.toolchain.go import cache_dir
 from embedded.toolchain.versions import ISTIO, KUBERNETES, PULUMI
@@ -19,38 +17,20 @@ def parse(version: str) -> Version:
     return tuple(int(number) for number in version.split("."))
 
 
-def _fits_pulumi(version: Version) -> bool:
-    """Return True for the engine of the Python SDK and for newer ones of the same major version."""
-    return parse(PULUMI) <= version < (parse(PULUMI)[0] + 1,)
+def _raised(version: Version, by: int) -> Version:
+    return (*version[:-1], version[-1] + by)
 
 
-def _fits_kubectl(version: Version) -> bool:
-    """Return True for one minor version around that of the API server.
-
-    Source: https://kubernetes.io/releases/version-skew-policy/#kubectl
-    """
-    major, minor = parse(KUBERNETES)[:2]
-    return version[0] == major and abs(version[1] - minor) <= 1
-
-
-def _fits_istioctl(version: Version) -> bool:
-    """Return True for the minor version of istiod, whose charts the program contains."""
-    return version[:2] == parse(ISTIO)
-
-
-@dataclass(frozen=True)
-class Installed:
-    """A program that a user may have: how to ask for its version, and which versions fit."""
-
-    arguments: tuple[str, ...]
-    pattern: str
-    fits: Callable[[Version], bool]
-
-
+_KUBERNETES = parse(KUBERNETES)[:2]
+# For each program: the arguments that show its version, the text before it, and the first versions that fit and do not.
 PROGRAMS = {
-    "pulumi": Installed(("version",), r"^v", _fits_pulumi),
-    "kubectl": Installed(("version", "--client"), r"^Client Version: v", _fits_kubectl),
-    "istioctl": Installed(("version", "--remote=false"), r"^(?:client version: )?v?", _fits_istioctl),
+    # The engine of the Python SDK, and newer ones of the same major version.
+    "pulumi": (("version",), r"^v", parse(PULUMI), _raised(parse(PULUMI)[:1], 1)),
+    # One minor version around that of the API server.
+    # Source: https://kubernetes.io/releases/version-skew-policy/#kubectl
+    "kubectl": (("version", "--client"), r"^Client Version: v", _raised(_KUBERNETES, -1), _raised(_KUBERNETES, 2)),
+    # The minor version of istiod, whose charts the program contains.
+    "istioctl": (("version", "--remote=false"), r"^(?:client version: )?v?", parse(ISTIO), _raised(parse(ISTIO), 1)),
 }
 
 
@@ -65,10 +45,11 @@ def fitting(name: str) -> str | None:
     path = shutil.which(name, path=os.pathsep.join(folder for folder in folders if not folder.startswith(own)))
     if program is None or path is None:
         return None
+    arguments, before, first, end = program
     try:
-        done = subprocess.run([path, *program.arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     # A suffix names a build that is not the release, such as `-alpha.1` or `-dispatcher`.
-    version = re.search(program.pattern + r"(\d+\.\d+\.\d+)$", done.stdout, re.MULTILINE)
-    return path if version and program.fits(parse(version[1])) else None
+    version = re.search(before + r"(\d+\.\d+\.\d+)$", done.stdout, re.MULTILINE)
+    return path if version and first <= parse(version[1]) < end else None

@@ -30,7 +30,7 @@ class LauncherScene:
         self.ids = (0, 0)
         self.groups: tuple[int, ...] = ()
         self.binds: dict[str, mounts.Bind] = {}
-        self.read_only = False
+        self.cwd, self.read_only = "/", False
 
     async def run(self, script: str, env: dict[str, str] | None = None, *, shell: bool = True) -> tuple[int, str]:
         """Run a shell script, or a program, as a container; return its exit code and its output."""
@@ -38,9 +38,10 @@ class LauncherScene:
         null = os.open("/dev/null", os.O_RDONLY)
         root = self.folder / "root"
         root.mkdir(exist_ok=True)
-        plan = mounts.plan(self.binds, mounts.hidden_folders(str(self.state)), read_only=self.read_only)
+        hidden = mounts.hidden_folders(str(self.state))
+        plan = mounts.plan(self.binds, hidden, cwd=self.cwd, read_only=self.read_only)
         argv = ["sh", "-c", script] if shell else [script]
-        command = Command(argv, env or ENV, "/", security.capabilities({}), False, *self.ids, self.groups)
+        command = Command(argv, env or ENV, self.cwd, security.capabilities({}), False, *self.ids, self.groups)
         try:
             process = await self.launcher.run(self.pause, command, str(root), plan, [null, write, write])
         finally:
@@ -212,6 +213,15 @@ async def nested(scene: LauncherScene) -> None:
         assert (await scene.output(script)).splitlines() == [f"{content.decode()}content", "certs"]
 
 
+async def working_directory(scene: LauncherScene) -> None:
+    """A working directory that is missing is created in the container, also in a read-only root, and only there."""
+    for cwd in ("/app-of-mine", "/usr/of-mine/app"):
+        for read_only in (False, True):
+            scene.cwd, scene.read_only = cwd, read_only
+            assert await scene.output("pwd") == cwd
+        assert not Path(cwd).exists()
+
+
 async def users(scene: LauncherScene) -> None:
     """A container and its further commands have their user and group, without rights, also to /dev/stdout."""
     scene.ids = (1337, 1338)
@@ -275,6 +285,7 @@ SCENES: dict[str, Callable[[LauncherScene], Awaitable[None]]] = {
         links,
         swapped_link,
         nested,
+        working_directory,
         users,
         supplemental_groups,
         ids_of_the_machine,

@@ -34,7 +34,7 @@ PROCESSES = {
     "controller manager": "/bin/kube-controller-manager ",
     "scheduler": "/bin/kube-scheduler ",
     "istiod": "/bin/istiod discovery",
-    "node agent": "embedded.node --config",
+    "node agent": "embedded.node --bin",
     "node proxy": "/node/node-proxy/envoy.json",
     "pilot-agent of the ingress": "pilot-agent proxy router",
     "Envoy of the ingress": "envoy-rev.json",
@@ -64,7 +64,7 @@ def kill(state: Path, name: str) -> int:
     pid = pid_of(state, name)
     started = processes.start_time(pid)
     os.kill(pid, signal.SIGKILL)
-    assert processes.wait_any([pid], 60) == [pid]
+    assert processes.wait_until_gone([pid], 60) == []
     return started
 
 

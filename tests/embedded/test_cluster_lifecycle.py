@@ -147,6 +147,7 @@ def test_second_cluster_is_independent_and_leaves_nothing(
     wait_until_ready(cluster_state)
 
 
+@pytest.mark.soak  # a cluster of its own
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system that fills up")
 def test_full_disk_does_not_end_the_cluster(second: Path) -> None:
     second.mkdir()

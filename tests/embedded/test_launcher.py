@@ -22,6 +22,7 @@ from tests.embedded.namespaces import NAMESPACES, USER, run_scene
         "links",
         "swapped_link",
         "nested",
+        "working_directory",
         "users",
         "supplemental_groups",
         "ids_of_the_machine",

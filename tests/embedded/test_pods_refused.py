@@ -29,6 +29,7 @@ def attempt(kubectl: Kubectl, given: dict[str, Any]) -> str:
             "restartPolicyRules: this node restarts containers by their restartPolicy alone",
         ),
         ({"setHostnameAsFQDN": True}, "setHostnameAsFQDN: hosts of this node have short names"),
+        ({"hostUsers": False}, "hostUsers: only containers with runAsUser have a user namespace of their own"),
         (
             {"containers": [{**CONTAINER, "ports": [{"containerPort": 80, "hostPort": 80}]}]},
             "hostPort: this node opens no ports for Pods; use a Service of type LoadBalancer",

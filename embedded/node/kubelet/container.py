@@ -18,7 +18,7 @@ from embedded.node.kubelet.logs import remove
 from embedded.node.launcher.process import Command, LaunchError, Process
 
 CONFIG_RETRY_SECONDS = 1.0
-KILLED = 137  # exit code of a container that ends before its first run
+KILLED = 137  # exit code of a container that ends before its first run, or with its Pod's namespaces
 
 
 class Container:
@@ -80,6 +80,10 @@ class Container:
 
     async def run(self) -> int:
         """Run the container to its final end; return the exit code."""
+        self.exit_code = None
+        if "terminated" in self.state:  # it ended with its Pod's namespaces
+            self.last_state, self.restarts = self.state, self.restarts + 1
+        self._set_waiting("ContainerCreating")
         try:
             self.exit_code = await self._run()
             return self.exit_code
@@ -89,7 +93,7 @@ class Container:
     async def _run(self) -> int:
         while True:
             code = await self._once()
-            if self._policy == "Never" or (self._policy == "OnFailure" and code == 0) or self._stopping.is_set():
+            if not self.runs_after(code) or self._stopping.is_set():
                 return code
             self._failures = 1 if time.time() - self._since > BACKOFF_FORGOTTEN else self._failures + 1
             self.last_state = self.state
@@ -183,21 +187,17 @@ class Container:
         self.up.clear()
         self._pod.changed()
 
-    def presume_dead(self, before: Object) -> None:
-        """Take the end from `before`, the status before the node agent restarted; the container may run only once."""
-        done = (before.get("state") or {}).get("terminated")
-        self.state = {"terminated": done or {"exitCode": 137, "reason": "ContainerStatusUnknown", "finishedAt": now()}}
-        self.restarts = before.get("restartCount", 0)
-        self.exit_code = self.state["terminated"]["exitCode"]
+    def runs_after(self, code: int) -> bool:
+        """Return True if another run follows one with this exit code."""
+        return self._policy == "Always" or (self._policy == "OnFailure" and code != 0)
 
     def lost(self) -> None:
-        """Record that the container ended with its Pod's namespaces; the next run is a restart."""
+        """Record that the container ended with its Pod's namespaces."""
         if "running" in self.state:
-            self._ended(137, "Error", self.state["running"]["startedAt"])
-        if "terminated" in self.state:
-            self.last_state, self.restarts = self.state, self.restarts + 1
-        self.exit_code, self.current = None, None
-        self._set_waiting("ContainerCreating")
+            self._ended(KILLED, "Error", self.state["running"]["startedAt"])
+        code = self.state.get("terminated", {}).get("exitCode")
+        self.exit_code = None if code is None or self.runs_after(code) else code
+        self.current = None
 
     def identity(self) -> str:
         """Return the container id in the form of Kubernetes."""

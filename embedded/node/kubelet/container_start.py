@@ -44,8 +44,7 @@ async def prepare(pod: PodContext, spec: Object, image: Image) -> tuple[Command,
         MissingReference: The spec refers to something that does not exist, or asks for something unsupported.
     """
     terminal = {"TERM": "xterm"} if spec.get("tty") else {}
-    services = environment.service_environment(pod.config.service_cidr)
-    known = await environment.build(pod.view(), spec, services, pod.store, pod.capacity)
+    known = await environment.build(pod.view(), spec, environment.SERVICES, pod.store, pod.capacity)
     env = {**terminal, **image.env, "HOSTNAME": host_name(pod.view()), **known}
     command, args = ([environment.expand(text, known) for text in spec.get(key) or []] for key in ("command", "args"))
     argv = image.argv(command, args)
@@ -53,8 +52,24 @@ async def prepare(pod: PodContext, spec: Object, image: Image) -> tuple[Command,
         raise environment.MissingReference("no command specified")
     termination.clear(pod.folder, spec)
     files = {path: Bind(real(source), read_only=True) for path, source in image.files.items()}
-    binds = files | pod.binds(spec, known)
+    binds = files | _binds(pod, spec, known)
     capabilities, no_new_privileges = security.capabilities(spec), security.no_new_privileges(spec)
     ids, groups = security.user_and_group(pod.view(), spec), security.supplemental_groups(pod.view())
-    made = Command(argv, env, spec.get("workingDir") or "/", capabilities, no_new_privileges, *ids, groups)
-    return made, plan(binds, hidden_folders(pod.config.state_dir), read_only=security.read_only_root(spec))
+    cwd, read_only = spec.get("workingDir") or "/", security.read_only_root(spec)
+    made = Command(argv, env, cwd, capabilities, no_new_privileges, *ids, groups)
+    return made, plan(binds, hidden_folders(pod.config.state_dir), cwd=cwd, read_only=read_only)
+
+
+def _binds(pod: PodContext, container: Object, env: dict[str, str]) -> dict[str, Bind]:
+    """Return a container's volumes and the files that every container has, by their path."""
+    etc, read_only = pod.folder / "etc", security.read_only_root(container)
+    binds = {f"/etc/{name}": Bind(str(etc / name), read_only) for name in ("resolv.conf", "hostname")}
+    binds["/etc/hosts"] = Bind(str(etc / "hosts"))  # writable on every cluster
+    message = termination.message_file(pod.folder, container)
+    binds[container.get("terminationMessagePath") or termination.DEFAULT_PATH] = Bind(str(message))
+    for mount in container.get("volumeMounts") or []:
+        sub_path = mount.get("subPath") or environment.expand_known(mount.get("subPathExpr") or "", env)
+        path = pod.volumes.path(mount["name"], sub_path)
+        read_only = bool(mount.get("readOnly")) or pod.volumes.read_only(mount["name"])
+        binds[mount["mountPath"]] = Bind(str(path), read_only)
+    return binds

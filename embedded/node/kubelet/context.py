@@ -6,8 +6,8 @@ from typing import Protocol
 from embedded.kube import Kube, Object
 from embedded.node.config import NodeConfig
 from embedded.node.kubelet.api_cache import ApiStore
-from embedded.node.kubelet.mounts import Bind
 from embedded.node.kubelet.sandbox import Addresses, Sandbox
+from embedded.node.kubelet.volumes import Volumes
 from embedded.node.launcher.client import LauncherClient
 
 BACKOFF_SECONDS, BACKOFF_MAX, BACKOFF_FORGOTTEN = 10.0, 300.0, 600.0
@@ -21,13 +21,11 @@ class PodContext(Protocol):
     store: ApiStore
     sandbox: Sandbox | None
     folder: Path
+    volumes: Volumes
     capacity: dict[str, str]
 
     def view(self) -> Object:
         """Return the Pod object with its present addresses."""
-
-    def binds(self, container: Object, env: dict[str, str]) -> dict[str, Bind]:
-        """Return the container's mounts by path; `env` are the variables that `$(NAME)` may refer to."""
 
     def changed(self) -> None:
         """Schedule a write of the Pod's status."""

@@ -1,16 +1,18 @@
 """A container's environment: values, references, and `$(NAME)` inside them, by Kubernetes' rules."""
 
-import ipaddress
 import math
 import re
 from typing import Any
 
+from embedded.control_plane.addresses import API_SERVICE_IP
 from embedded.kube import FAULTS, Object
 from embedded.node.kubelet.api_cache import ApiStore
 
 UNITS = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1}
 REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.][A-Za-z0-9_.-]*)\)")
+# Variables of every container: the API server.
+SERVICES = {"KUBERNETES_SERVICE_HOST": API_SERVICE_IP, "KUBERNETES_SERVICE_PORT": "443"}
 INDEXED = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 
 
@@ -106,14 +108,6 @@ def resource_value(pod: Object, container: Object, reference: Object, allocatabl
         amount = allocatable.get(resource, "0") if kind == "limits" else "0"
     divisor = quantity(reference.get("divisor") or "1") or 1
     return str(math.ceil(quantity(amount) / divisor))
-
-
-def service_environment(service_cidr: str) -> dict[str, str]:
-    """Return the variables that name the API server: the first address of the Service range."""
-    return {
-        "KUBERNETES_SERVICE_HOST": str(ipaddress.ip_network(service_cidr)[1]),
-        "KUBERNETES_SERVICE_PORT": "443",
-    }
 
 
 async def _referred(

@@ -164,6 +164,7 @@ def full_name(image: str) -> str:
     last = name.rsplit("/", 1)[-1]
     if ":" in last:
         name = name[: -len(last)] + last.split(":")[0]
+    name = re.sub(r"^(index\.)?docker\.io/", "", name)
     first = name.split("/")[0]
     if "/" not in name:
         return f"docker.io/library/{name}"

@@ -87,7 +87,7 @@ class Kubelet:
                 self.addresses.reserve(ip)
         for folder in Path(self.config.state_dir, "pods").iterdir():
             if folder.name not in known:
-                shutil.rmtree(folder, ignore_errors=True)
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _pod_changed(self, event: str, item: Object) -> None:
         if is_mirror(item):
@@ -98,7 +98,8 @@ class Kubelet:
             if running:
                 running.forget()
             else:  # it had completed before this process started
-                shutil.rmtree(Path(self.config.state_dir, "pods", meta["uid"]), ignore_errors=True)
+                folder = Path(self.config.state_dir, "pods", meta["uid"])
+                asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, folder, True)
             return
         if running:
             running.update(item)

@@ -56,14 +56,15 @@ def hidden_folders(state_dir: str) -> list[str]:
 
 
 class _Planner:
-    def __init__(self, binds: Mapping[str, Bind], scratch: Mapping[str, str]) -> None:
+    def __init__(self, binds: Mapping[str, Bind], scratch: Mapping[str, str], cwd: str) -> None:
         self.binds = binds
+        self.cwd = cwd
         self.scratch = scratch
         self.steps: list[list[str]] = []
 
     def _needs_mirror(self, folder: str) -> bool:
-        """Return True if something is to be mounted below `folder` at a place that does not exist."""
-        return any(_below(target, folder) and not os.path.exists(target) for target in self.binds)
+        """Return True if something is to be below `folder` at a place that does not exist."""
+        return any(_below(target, folder) and not os.path.exists(target) for target in (*self.binds, self.cwd))
 
     def place(self, path: str) -> None:
         """Show this machine's `path` in the new root, or mirror it, or replace it by an empty one."""
@@ -128,18 +129,21 @@ def _read_only(steps: list[list[str]]) -> list[list[str]]:
     return found
 
 
-def plan(binds: Mapping[str, Bind], hidden: Iterable[str] = (), *, read_only: bool = False) -> list[list[str]]:
+def plan(
+    binds: Mapping[str, Bind], hidden: Iterable[str] = (), *, cwd: str = "/", read_only: bool = False
+) -> list[list[str]]:
     """Return the steps (kind, source or mode, target) by which the launcher builds a container's root.
 
     Args:
         binds: Mounts by their path in the container; symbolic links of this machine (`/var/run`) are followed.
         hidden: Folders of this machine that are empty in the container, except for what commands need below them.
+        cwd: The working directory, which is created where it is missing, as container runtimes do.
         read_only: Only `binds`, `/dev` and `/proc` are writable.
     """
     scratch = {**dict.fromkeys(hidden, "755"), **SCRATCH}
     wanted = {real(target): bind for target, bind in binds.items()}
     visible = {path: Bind(path, read_only=True) for path in _visible() if any(_below(path, each) for each in scratch)}
-    planner = _Planner(visible | wanted, scratch)
+    planner = _Planner(visible | wanted, scratch, real(cwd))
     planner.steps += [["tmpfs", "755", "/"]]
     for name in sorted(os.listdir("/")):
         planner.place("/" + name)
@@ -153,5 +157,5 @@ def plan(binds: Mapping[str, Bind], hidden: Iterable[str] = (), *, read_only: bo
         planner.bind(target, Bind(wanted[target].source) if target in late else wanted[target])
     # A volume on a folder above them, such as /tmp, covers what commands need.
     planner.show([path for path in visible if any(_below(path, target) for target in wanted)], visible, hidden)
-    steps = planner.steps + [["read-only", "", target] for target in late]
+    steps = planner.steps + [["read-only", "", target] for target in late] + [["dir", "", real(cwd)]]
     return steps + (_read_only(planner.steps) if read_only else [])

@@ -9,12 +9,10 @@ from pathlib import Path
 from embedded.kube import Object, now
 from embedded.node.kubelet import pod_containers, status
 from embedded.node.kubelet import sandbox as sandboxes
-from embedded.node.kubelet.binds import container_binds
 from embedded.node.kubelet.container_end import DEFAULT_GRACE_SECONDS, GracePeriod
 from embedded.node.kubelet.context import NodeContext
 from embedded.node.kubelet.environment import UNAVAILABLE, MissingReference, reason
 from embedded.node.kubelet.etc_files import host_name, write_etc
-from embedded.node.kubelet.mounts import Bind
 from embedded.node.kubelet.sandbox import Sandbox, SandboxError
 from embedded.node.kubelet.security import sysctls
 from embedded.node.kubelet.status_writer import StatusWriter
@@ -43,14 +41,11 @@ class Pod:
         # Without links, which the launcher does not follow in the sources of mounts.
         self.folder = Path(node.config.state_dir).resolve() / "pods" / self.uid
         self.sandbox: Sandbox | None = None
-        self._volumes = Volumes(self.folder / "volumes", node.store, node.capacity)
+        self.volumes = Volumes(self.folder / "volumes", node.store, node.capacity)
         before = pod.get("status") or {}
         self.init, self.mains = pod_containers.create(self, pod)
-        old = {each["name"]: each for each in before.get("containerStatuses") or [] if each.get("containerID")}
-        self._finished = completed(pod) or (pod["spec"].get("restartPolicy") == "Never" and bool(old))
-        if self._finished:
-            for each in self.mains:
-                each.presume_dead(old.get(each.name, {}))
+        once = pod["spec"].get("restartPolicy") == "Never"
+        self._finished = pod_containers.resume(before, self.init, self.mains, over=completed(pod), once=once)
         self._start = before.get("startTime") or now()
         self._wanted_ip: str | None = before.get("podIP")
         self._ip: str | None = None
@@ -75,15 +70,8 @@ class Pod:
         """Record an Event on this Pod."""
         self._node.event(self.pod, kind, reason, message)
 
-    def binds(self, container: Object, env: dict[str, str]) -> dict[str, Bind]:
-        """Return the container's volumes and the files that every container has, by their path."""
-        return container_binds(self.folder, self._volumes, container, env)
-
     def update(self, pod: Object) -> None:
         """Take a new version of the object."""
-        if pod["metadata"]["uid"] != self.uid:
-            self.forget()
-            return
         self.pod = pod
         self.changed()
         self._refresh.set()
@@ -116,7 +104,7 @@ class Pod:
                 await ending
             if not self._forgotten:
                 self.event("Normal", "Killing", "Stopping the Pod's containers")
-            await pod_containers.stop(self._period, self.mains, self.init)
+            await pod_containers.stop(self._period, self.init, self.mains)
         finally:
             for task in (live, ending, writer):
                 task.cancel()
@@ -124,7 +112,7 @@ class Pod:
             await self._drop_sandbox()
         if not self._forgotten:
             await self._writer.delete()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)  # may have many files
 
     async def _live(self) -> None:
         if self._finished:  # its containers ended with an earlier node agent and may run only once
@@ -146,10 +134,12 @@ class Pod:
                     for task in (work, lost):
                         task.cancel()
                     await asyncio.gather(work, lost, return_exceptions=True)
-                self.event("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
-                self._initialized = False
                 for each in (*self.init, *self.mains):
                     each.lost()
+                if completed({"status": self.status()}):
+                    break
+                self.event("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+                self._initialized = False
                 await self._drop_sandbox()
             self._finished = True
             await self._drop_sandbox()
@@ -173,7 +163,7 @@ class Pod:
                     self._ip = self._wanted_ip = ip
                     write_etc(self.folder / "etc", self.config, self.pod, name, ip)
                     self.changed()
-                await self._volumes.sync(self.view())
+                await self.volumes.sync(self.view())
                 return
             except (SandboxError, LaunchError, *UNAVAILABLE) as error:
                 if reason(error) != reported:
@@ -189,7 +179,7 @@ class Pod:
             await self._run_in_order(group, sidecars)
             self._done = True
             given = self.pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS)
-            await pod_containers.stop(GracePeriod(float(given)), self.init)
+            await pod_containers.stop(GracePeriod(float(given)), self.init, self.mains)
             for task in sidecars:
                 task.cancel()
 
@@ -198,15 +188,14 @@ class Pod:
             if each.spec.get("restartPolicy") == "Always":
                 sidecars.append(beside.create_task(each.run()))
                 await each.up.wait()
-            else:
-                each.exit_code = None
-                if await each.run() != 0:
-                    return
+            elif await each.run() != 0:
+                return
         self._initialized = True
         self.changed()
         async with asyncio.TaskGroup() as group:
             for each in self.mains:
-                group.create_task(each.run())
+                if each.exit_code is None:
+                    group.create_task(each.run())
 
     async def _drop_sandbox(self) -> None:
         if self.sandbox is not None:
@@ -225,10 +214,10 @@ class Pod:
     async def _keep_volumes(self) -> None:
         reported = ""
         while True:
-            await self._wait_refresh(max(1.0, min(REFRESH_SECONDS, self._volumes.renew_at() - time.time())))
+            await self._wait_refresh(max(1.0, min(REFRESH_SECONDS, self.volumes.renew_at() - time.time())))
             if self.sandbox is not None:
                 try:
-                    await self._volumes.sync(self.view())
+                    await self.volumes.sync(self.view())
                     reported = ""
                 except UNAVAILABLE as error:
                     if reason(error) != reported:

@@ -1,9 +1,9 @@
-"""The containers of a Pod: their creation and their common end."""
+"""The containers of a Pod: their creation, their state after a restart of the node agent, and their common end."""
 
 import asyncio
 
-from embedded.kube import Object
-from embedded.node.kubelet.container import Container
+from embedded.kube import Object, now
+from embedded.node.kubelet.container import KILLED, Container
 from embedded.node.kubelet.container_end import LEAST_SECONDS, GracePeriod
 from embedded.node.kubelet.context import PodContext
 
@@ -31,13 +31,50 @@ def create(context: PodContext, pod: Object) -> tuple[list[Container], list[Cont
     return containers(pod["spec"].get("initContainers") or [], once), containers(pod["spec"]["containers"], policy)
 
 
-async def stop(period: GracePeriod, *groups: list[Container]) -> None:
-    """End the containers, one group after the other, within one grace period; their states are then final.
+def resume(before: Object, init: list[Container], mains: list[Container], *, over: bool, once: bool) -> bool:
+    """Take over the ends of containers that may not run again after a restart of the node agent.
 
     Args:
-        period: The grace period.
-        groups: Containers that end together.
+        before: The Pod's status from before the restart.
+        init: The init containers.
+        mains: The other containers.
+        over: The Pod has completed.
+        once: The Pod's containers run only once.
+
+    Returns:
+        True if no container of the Pod runs again.
     """
+    rows = (before.get("initContainerStatuses") or []) + (before.get("containerStatuses") or [])
+    ran = {row["name"]: row for row in rows if row.get("containerID")}
+    over = over or (once and bool(ran))
+    for each in mains:
+        row = ran.get(each.name, {})
+        if over or (row and not each.runs_after(_end(row)["exitCode"])):
+            _take_over(each, row)
+    over = all(each.exit_code is not None for each in mains)
+    for each in init:
+        if over and each.name in ran:
+            _take_over(each, ran[each.name])
+    return over
+
+
+def _end(row: Object) -> Object:
+    lost = {"exitCode": KILLED, "reason": "ContainerStatusUnknown", "finishedAt": now()}
+    return (row.get("state") or {}).get("terminated") or lost
+
+
+def _take_over(container: Container, row: Object) -> None:
+    container.state, container.restarts = {"terminated": _end(row)}, row.get("restartCount", 0)
+    container.exit_code = container.state["terminated"]["exitCode"]
+
+
+async def stop(period: GracePeriod, init: list[Container], mains: list[Container]) -> None:
+    """End the containers within one grace period, sidecar containers last; their states are then final.
+
+    Source: https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/ (in reverse order)
+    """
+    sidecars = [each for each in init if each.spec.get("restartPolicy") == "Always"]
+    first = [*mains, *(each for each in init if each not in sidecars)]
     async with period.limit(KILL_SECONDS):
-        for group in groups:
+        for group in (first, *([each] for each in reversed(sidecars))):
             await asyncio.gather(*(each.stop(period) for each in group))

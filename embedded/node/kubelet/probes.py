@@ -143,20 +143,20 @@ class Prober:
 
     The thresholds are `successThreshold` successes or `failureThreshold` failures in a row. An eager prober tries more
     often than its period until the first success, so that a Pod becomes ready early; those extra attempts do not count
-    as failures.
+    as failures. The initial delay begins when the prober is created, at the start of its container.
     """
 
     def __init__(self, probe: Object, try_once: Callable[[], Awaitable[ProbeResult]], *, eager: bool = False) -> None:
         """Repeat `try_once` by the schedule of `probe`; `eager` is for startup and readiness probes."""
         self._probe, self._try_once, self._eager = probe, try_once, eager
+        self._begin = asyncio.get_running_loop().time() + float(probe.get("initialDelaySeconds", 0))
 
     async def run(self, settled: Callable[[bool, str], None]) -> None:
         """Probe until cancelled; call `settled(passed, message)` whenever a threshold is reached."""
         good = bad = 0
         period = float(self._probe.get("periodSeconds", 10))
-        delay = float(self._probe.get("initialDelaySeconds", 0))
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(delay)
+        await asyncio.sleep(max(0.0, self._begin - loop.time()))
         due, eager, pause = loop.time(), self._eager, EAGER_FIRST_SECONDS
         while True:
             result = await self._try_once()
@@ -187,7 +187,7 @@ class ProbeSet:
         readiness: Callable[[bool, str], None],
         failed: Callable[[str, str], None],
     ) -> None:
-        """Prepare the probes.
+        """Prepare the probes, when the container starts.
 
         Args:
             spec: The container's spec.
@@ -197,6 +197,8 @@ class ProbeSet:
             failed: Called with (probe, message) if the container must be restarted.
         """
         self._spec, self._try_once = spec, try_once
+        self._startup, self._ready = (self._prober(kind, eager=True) for kind in ("startupProbe", "readinessProbe"))
+        self._live = self._prober("livenessProbe")
         self._started, self._readiness, self._failed = started, readiness, failed
         self._restarting: list[asyncio.Task[None]] = []  # of the startup and liveness probes
         self._stopped = False
@@ -218,17 +220,16 @@ class ProbeSet:
         """Probe until cancelled: the startup probe alone, then the others."""
         if self._stopped:
             return
-        if startup := self._prober("startupProbe", eager=True):
-            await self._start(startup)
+        if self._startup:
+            await self._start(self._startup)
         self._started()
         async with asyncio.TaskGroup() as group:
-            if readiness := self._prober("readinessProbe", eager=True):
-                group.create_task(readiness.run(self._readiness))
+            if self._ready:
+                group.create_task(self._ready.run(self._readiness))
             else:
                 self._readiness(True, "")
-            liveness = self._prober("livenessProbe")
-            if liveness and not self._stopped:
-                asking = liveness.run(lambda passed, message: None if passed else self._failed("Liveness", message))
+            if self._live and not self._stopped:
+                asking = self._live.run(lambda passed, message: None if passed else self._failed("Liveness", message))
                 self._restarting.append(group.create_task(asking))
 
     async def _start(self, startup: Prober) -> None:

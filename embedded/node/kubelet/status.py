@@ -53,6 +53,13 @@ def container(each: Container) -> Object:
     }
 
 
+def _init_container(each: Container) -> Object:
+    """Return one entry of initContainerStatuses; an ordinary init container is ready once it has succeeded."""
+    if each.spec.get("restartPolicy") == "Always":
+        return container(each)
+    return {**container(each), "ready": each.state.get("terminated", {}).get("exitCode") == 0}
+
+
 def compose(
     pod: Object,
     *,
@@ -92,6 +99,6 @@ def compose(
         "podIPs": [{"ip": pod_ip}] if pod_ip else None,
         "startTime": start,
         "qosClass": (pod.get("status") or {}).get("qosClass") or "Burstable",
-        "initContainerStatuses": [container(each) for each in init] or None,
+        "initContainerStatuses": [_init_container(each) for each in init] or None,
         "containerStatuses": [container(each) for each in mains],
     }

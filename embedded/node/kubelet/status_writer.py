@@ -10,7 +10,7 @@ from embedded.kube import FAULTS, ApiError, Kube, Object
 log = logging.getLogger(__name__)
 GATHER_SECONDS = 0.02  # changes within this time go to the API server together
 RETRY_SECONDS = 0.5
-DELETE_RETRY_SECONDS = 10.0  # the longest pause between two attempts
+RETRY_MAX = 10.0  # the longest pause between two attempts
 
 
 class Subject(Protocol):
@@ -51,6 +51,7 @@ class StatusWriter:
 
     async def run(self) -> None:
         """Write after each change without end."""
+        pause = RETRY_SECONDS
         while True:
             await self.dirty.wait()
             await asyncio.sleep(GATHER_SECONDS)
@@ -60,11 +61,17 @@ class StatusWriter:
                 continue
             try:
                 await self._patch(fresh)
+                pause = RETRY_SECONDS
             except FAULTS as error:
                 if isinstance(error, ApiError) and error.status == 404:
                     continue  # deleted; the watch reports it
                 log.warning("status of Pod %s not written yet: %s", self._subject.pod["metadata"]["name"], error)
-                await asyncio.sleep(RETRY_SECONDS)
+                if isinstance(error, ApiError) and error.status == 422:  # refused until the Pod or its object changes
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self.dirty.wait(), pause)
+                    pause = min(2 * pause, RETRY_MAX)
+                else:
+                    await asyncio.sleep(RETRY_SECONDS)
                 self.dirty.set()
 
     async def delete(self) -> None:
@@ -83,4 +90,4 @@ class StatusWriter:
                     return  # another Pod of this name
                 log.warning("cannot delete Pod %s: %s", meta["name"], error)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, DELETE_RETRY_SECONDS)
+            pause = min(2 * pause, RETRY_MAX)

@@ -26,7 +26,6 @@ class LauncherClient:
         """Prepare the client; `start` starts the launcher."""
         self.gone = asyncio.Event()
         self._children: dict[int, Process] = {}
-        self._early: dict[int, int] = {}  # ends reported before the answer with the pid was read
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._discarding: set[asyncio.Task[None]] = set()
         self._next = 0
@@ -83,24 +82,14 @@ class LauncherClient:
         if "exit" in answer:
             if child := self._children.pop(answer["exit"], None):
                 child.end(answer["code"])
-            else:
-                self._early[answer["exit"]] = answer["code"]
             return
         future = self._waiting.pop(answer["id"], None)
-        if "pid" in answer:
-            answer["process"] = self._adopt(answer["pid"])
+        if "pid" in answer:  # the launcher reports the end of a process after this answer
+            answer["process"] = self._children[answer["pid"]] = Process(answer["pid"])
         if future is not None and not future.done():
             future.set_result(answer)
         else:
             self._discard(answer)
-
-    def _adopt(self, pid: int) -> Process:
-        child = Process(pid)
-        if pid in self._early:
-            child.end(self._early.pop(pid))
-        else:
-            self._children[pid] = child
-        return child
 
     def _discard(self, answer: dict[str, Any]) -> None:
         """Kill the process of an answer that came after its request was cancelled."""

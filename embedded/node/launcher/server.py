@@ -32,6 +32,12 @@ def _shortened(text: str) -> str:
     return text
 
 
+def _text(error: OSError) -> str:
+    """Return the reason of `error`, with the path that it is about."""
+    text = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {text}" if error.filename else text
+
+
 class LauncherServer:
     """Server of one node agent, until its socket closes."""
 
@@ -106,7 +112,7 @@ class LauncherServer:
             else:
                 answer["pid"] = self._start(order, handles[1:])
         except OSError as error:
-            answer["error"] = _shortened(error.strerror or str(error))
+            answer["error"] = _shortened(_text(error))
         except Exception as error:
             answer["error"] = _shortened(f"{type(error).__name__}: {error}")
         finally:
@@ -151,7 +157,7 @@ class LauncherServer:
                 become_pause(order, error_pipe)
             become_container(order, handles)
         except OSError as error:
-            os.write(error_pipe, (error.strerror or str(error) or type(error).__name__).encode())
+            os.write(error_pipe, _text(error).encode())
         except BaseException as error:
             os.write(error_pipe, f"{type(error).__name__}: {error}".encode())
         finally:

@@ -2,6 +2,7 @@
 
 import datetime
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,15 @@ def contents(state: Path) -> dict[str, bytes]:
 
 def changed(before: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
     return {name for name in before | after if before.get(name) != after.get(name)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_keys() -> Iterator[None]:
+    """Make and check RSA keys in less time."""
+    make = pki.rsa.generate_private_key
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pki.rsa, "generate_private_key", lambda exponent, _size: make(exponent, 1024))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,10 @@ from embedded.errors import ClusterError
 from embedded.identity import is_embedded, verify_identity
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    folder = tmp_path / "state"
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a cluster, which no test changes."""
+    folder = tmp_path_factory.mktemp("identity") / "state"
     make_credentials(folder, 16443)
     return folder
 

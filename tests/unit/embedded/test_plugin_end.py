@@ -10,8 +10,12 @@ import pytest
 from embedded import processes
 
 WAIT_SECONDS = 30.0
+PLUGIN = """import runpy, sys
+from embedded.pulumi_plugins import protocol
+protocol.ENGINE_SECONDS = 0.1
+runpy.run_module(sys.argv[1], run_name="__main__")"""
 ENGINE = """import subprocess, sys, time
-plugin = subprocess.Popen([sys.executable, "-m", sys.argv[1]], stdout=subprocess.PIPE)
+plugin = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], stdout=subprocess.PIPE)
 plugin.stdout.readline()
 print(plugin.pid, flush=True)
 time.sleep(600)"""
@@ -19,7 +23,7 @@ time.sleep(600)"""
 
 @pytest.mark.parametrize("module", ["embedded.pulumi_plugins.language", "embedded.pulumi_plugins.command"])
 def test_plugin_ends_with_a_killed_engine(module: str) -> None:
-    engine = subprocess.Popen([sys.executable, "-c", ENGINE, module], stdout=subprocess.PIPE)
+    engine = subprocess.Popen([sys.executable, "-c", ENGINE, PLUGIN, module], stdout=subprocess.PIPE)
     with engine:
         assert engine.stdout
         plugin = int(engine.stdout.readline())

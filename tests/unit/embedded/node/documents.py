@@ -6,19 +6,13 @@ from embedded.node.config import NodeConfig
 from embedded.node.kubelet import volumes
 
 SETTINGS: dict[str, Any] = {
-    "api": "https://10.244.0.1:6443",
     "ca_file": "/ca",
     "token_file": "/token",
     "node_name": "n",
-    "node_ip": "10.244.0.1",
-    "pod_cidr": "10.244.0.0/16",
-    "service_cidr": "10.96.0.0/16",
     "state_dir": "/state",
-    "kubelet_port": 10250,
     "kubelet_cert": "/c",
     "kubelet_key": "/k",
     "mesh_ca_cert": "/mc",
-    "cluster_domain": "cluster.local",
     "resolver": "",
     "toolchain_bin": "/bin",
     "toolchain_share": "/share",

@@ -46,15 +46,13 @@ class FakePod:
         self.folder, self.launcher = folder, FakeLauncher(stubborn=stubborn)
         self.config: Any = SimpleNamespace()
         self.store: Any = None
+        self.volumes: Any = None
         self.capacity: dict[str, str] = {}
         self.sandbox: Sandbox | None = Sandbox(Process(1), "127.0.0.1", "veth")
         self.reasons: list[str] = []
 
     def view(self) -> Object:
         return {"metadata": {"uid": "u", "name": "p", "namespace": "n"}, "spec": {"terminationGracePeriodSeconds": 0.2}}
-
-    def binds(self, container: Object, env: dict[str, str]) -> dict[str, Any]:
-        return {}
 
     def changed(self) -> None:
         pass

@@ -15,8 +15,8 @@ from tests.unit.embedded.node.kubelet.fake_pod import FakePod
 
 
 def build(container: dict[str, Any]) -> dict[str, str]:
-    services = environment.service_environment("10.96.0.0/16")
-    return asyncio.run(environment.build(POD, container, services, Memory(), {"cpu": "32", "memory": "1Gi"}))
+    capacity = {"cpu": "32", "memory": "1Gi"}
+    return asyncio.run(environment.build(POD, container, environment.SERVICES, Memory(), capacity))
 
 
 def test_build_reference_expands_earlier_variables_only() -> None:

@@ -14,6 +14,9 @@ from tests.unit.embedded.node.documents import CONFIG
     [
         ("python", "docker.io/library/python"),
         ("python:3.12", "docker.io/library/python"),
+        ("docker.io/python:3.12", "docker.io/library/python"),
+        ("index.docker.io/library/busybox", "docker.io/library/busybox"),
+        ("index.docker.io/curlimages/curl", "docker.io/curlimages/curl"),
         ("istio/proxyv2:1.30", "docker.io/istio/proxyv2"),
         ("host:5000/a/b:1@sha256:0f", "host:5000/a/b"),
     ],

@@ -14,7 +14,7 @@ from aiohttp import web
 from embedded.node.kubelet import logs, plain_log, server
 from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.kubelet import Kubelet
-from tests.unit.embedded.node.kubelet.fake_pod import FakePod
+from tests.unit.embedded.node.kubelet.fake_pod import FakePod, until
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -126,7 +126,7 @@ async def test_logs_of_a_pod_that_completed_before_the_agent_started(tmp_path: P
     for query, expected in (("?follow=true", b"run 1\n"), ("?previous=true", b"run 0\n")):
         assert await _served(server.KubeletServer(kubelet)._logs, query, lambda response: response.read()) == expected
     kubelet._pod_changed("DELETED", item)
-    assert not (tmp_path / "pods" / "u").exists()
+    await until(lambda: not (tmp_path / "pods" / "u").exists())
 
 
 @pytest.mark.asyncio

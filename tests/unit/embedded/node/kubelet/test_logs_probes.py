@@ -6,6 +6,7 @@ import errno
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -251,6 +252,34 @@ async def test_prober_initial_delay_comes_before_the_first_attempt(eager: bool) 
         await asked.wait()
     task.cancel()
     assert loop.time() - begin > 0.19
+
+
+@pytest.mark.asyncio
+async def test_probe_set_initial_delay_counts_from_the_start_of_the_container() -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+
+    async def question(probe: dict[str, Any]) -> probes.ProbeResult:
+        return probes.ProbeResult("initialDelaySeconds" in probe or loop.time() - begin > 0.5)
+
+    begin = loop.time()
+    spec = {
+        "startupProbe": {"tcpSocket": {}, "periodSeconds": 0.05},
+        "readinessProbe": {"tcpSocket": {}, "initialDelaySeconds": 0.5, "periodSeconds": 60},
+    }
+    checks = probes.ProbeSet(
+        spec,
+        question,
+        started=lambda: started.append(loop.time()),
+        readiness=lambda *_: ready.set(),
+        failed=lambda *_: None,
+    )
+    started: list[float] = []
+    task = asyncio.create_task(checks.run())
+    async with asyncio.timeout(5):
+        await ready.wait()
+    task.cancel()
+    assert loop.time() - started[0] < 0.49
 
 
 @pytest.mark.asyncio

@@ -77,3 +77,11 @@ def test_plan_read_only_volume_is_sealed_after_the_mounts_inside_it() -> None:
         ["bind-ro", "/", "/etc/web/certs"],
         ["read-only", "", "/etc/web"],
     ]
+
+
+@pytest.mark.parametrize("cwd", ["/app-of-mine", "/usr/folder-of-mine/app"])
+def test_plan_working_directory_that_is_missing_is_created_before_the_root_is_sealed(cwd: str) -> None:
+    steps = plan({}, cwd=cwd, read_only=True)
+    assert ["show", "/usr", "/usr"] in plan({})
+    assert ("usr" in cwd) == (["show", "/usr", "/usr"] not in steps)
+    assert steps.index(["dir", "", cwd]) < steps.index(["read-only", "", "/"])

@@ -1,6 +1,7 @@
 """The end of a Pod: its last status, its sidecar containers and its grace period."""
 
 import asyncio
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -242,3 +243,50 @@ async def test_pod_that_loses_its_sandbox_while_its_sidecar_ends_does_not_start_
     assert len(node.launcher.processes) == 2
     delete(pod, 0)
     await run
+
+
+@pytest.mark.parametrize("deleted", [True, False], ids=["deleted", "completed"])
+@pytest.mark.asyncio
+async def test_pod_ends_its_sidecars_in_reverse_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted: bool
+) -> None:
+    sidecars = [SIDECAR, {**SIDECAR, "name": "later"}]
+    pod, node = made(tmp_path, monkeypatch, restartPolicy="Never", initContainers=sidecars)
+    asked: list[Process] = []
+
+    async def kill(process: Process, number: int = KILL, *, group: bool = False) -> None:
+        if number == TERM:
+            asked.append(process)
+
+    monkeypatch.setattr(node.launcher, "kill", kill)
+    run = asyncio.create_task(pod.run())
+    await until(lambda: "running" in pod.mains[0].state)
+    expected = [pod.init[1].process, pod.init[0].process]
+    if deleted:
+        expected.insert(0, pod.mains[0].process)
+        delete(pod, 60)
+    else:
+        pod.mains[0].process.end(0)
+    for number, process in enumerate(expected, 1):
+        await until(lambda number=number: len(asked) == number)
+        await asyncio.sleep(0)
+        assert expected[:number] == asked
+        process.end(0)
+    if not deleted:
+        await until(lambda: node.kube.statuses and node.kube.statuses[-1]["phase"] == "Succeeded")
+        delete(pod, 0)
+    async with asyncio.timeout(5):
+        await run
+
+
+@pytest.mark.asyncio
+async def test_pod_removes_its_folder_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pod, _ = made(tmp_path, monkeypatch)
+    threads: list[int] = []
+    monkeypatch.setattr(pods.shutil, "rmtree", lambda *_, **__: threads.append(threading.get_ident()))
+    run = asyncio.create_task(pod.run())
+    delete(pod, 0)
+    async with asyncio.timeout(5):
+        await run
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()

@@ -1,5 +1,6 @@
 """Pod addresses, restart back-off and Pod conditions."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from embedded.node.kubelet import status
 from embedded.node.kubelet.context import backoff
 from embedded.node.kubelet.sandbox import Addresses, SandboxError
+from tests.unit.embedded.node.kubelet.fake_pod import FakePod
 
 
 def test_addresses_released_address_is_reused_last() -> None:
@@ -51,3 +53,18 @@ def test_phase_sidecar_that_still_runs_keeps_the_pod_running() -> None:
     sidecar: Any = SimpleNamespace(exit_code=None, spec={"restartPolicy": "Always"}, state={"running": {}})
     main: Any = SimpleNamespace(exit_code=0, spec={}, state={"terminated": {}})
     assert status.phase("Never", True, [sidecar], [main]) == "Running"
+
+
+@pytest.mark.parametrize(
+    ("state", "ready"),
+    [({"terminated": {"exitCode": 0}}, True), ({"terminated": {"exitCode": 1}}, False), ({"running": {}}, False)],
+)
+@pytest.mark.asyncio
+async def test_compose_init_container_is_ready_once_it_has_succeeded(
+    tmp_path: Path, state: dict[str, Any], ready: bool
+) -> None:
+    init = FakePod(tmp_path).container("OnFailure")
+    init.state, init.ready = state, "running" in state
+    pod = {"metadata": {}, "spec": {}}
+    made = status.compose(pod, before=[], host_ip="", pod_ip=None, start="", initialized=False, init=[init], mains=[])
+    assert ready == made["initContainerStatuses"][0]["ready"]
