@@ -63,7 +63,9 @@ def test_schedule_measures_its_faults_and_restores_the_stack(scene: Scene, appli
     assert scene.share(200, 100) == 1.0
 
 
-@pytest.mark.parametrize(("cause", "status"), [("unhealthy", 1), ("interrupted", 130)])
+@pytest.mark.parametrize(
+    ("cause", "status"), [("unhealthy", 1), pytest.param("interrupted", 130, marks=pytest.mark.soak)]
+)
 def test_schedule_that_is_stopped_ends_the_fault_and_restores_the_stack(
     scene: Scene, application: str, tmp_path: Path, cause: str, status: int
 ) -> None:

@@ -15,7 +15,7 @@ from waypoint_lab.measure.traffic import ROLES, TrafficReader
 WAYPOINT = ("deploy/waypoint", "-n", NAMESPACE)
 READ_SECONDS = 1.0  # as a promotion does
 LOG_SECONDS = 15.0  # Envoy writes its log some time after an answer
-REQUESTS = 20_000
+REQUESTS = 8_000
 pytestmark = pytest.mark.timeout(480)
 
 

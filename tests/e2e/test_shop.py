@@ -97,9 +97,8 @@ def test_commands_of_the_shop_succeed_in_their_order(shop: Scene, settings: str)
     assert "200" in shop.shell(answers).stdout
 
 
-@pytest.mark.parametrize("identify", [{"kind": "accessLog"}, HEADER], ids=["accessLog", "header"])
-def test_verify_of_the_shop_passes(shop: Scene, kubectl: Kubectl, identify: dict[str, object]) -> None:
-    up(shop, identify=identify)
+def test_verify_of_the_shop_by_a_header_passes(shop: Scene, kubectl: Kubectl) -> None:
+    up(shop, identify=HEADER)
     verdicts = shop.verdicts()
     assert set(verdicts) == ROWS
     assert sum(verdicts["everyone to the canary"]["observed"].values()) == 3000
@@ -121,15 +120,6 @@ def test_verify_of_a_cohort_passes(shop: Scene, settings: str, api: str, cohort:
     up(shop, identify={"kind": "accessLog"}, cohorts={"premium": cohort}, backends={**backends, "premium": premium})
     found = {name: item["observed"] for name, item in shop.verdicts().items() if name.endswith(" to premium")}
     assert list(found.values()) == [{"premium": 500}]
-
-
-def test_verify_that_identifies_no_answer_is_one_line(shop: Scene) -> None:
-    up(shop, identify={**HEADER, "name": "x-other"})
-    done = shop.lab("verify")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1].endswith(
-        "none of 3000 answers names a backend, they have 'none'; set app.identify to what the application answers"
-    )
 
 
 def test_guard_of_a_route_that_breaks_the_shop_takes_it_away(shop: Scene, kubectl: Kubectl) -> None:
@@ -221,7 +211,7 @@ def test_promotion_of_the_shop_with_5_percent_failures_rolls_back_before_20_perc
     assert done.returncode == 1, done.stderr
     assert "RolledBack; at 0 %" in done.stderr
     assert "requests of users to the canary" in done.stderr
-    assert all(record["weight"] < 20 for record in records(shop, "decision"))
+    assert max(record["weight"] for record in records(shop, "decision")) < 20
 
 
 def test_promotion_of_the_shop_with_three_times_the_p99_rolls_back(

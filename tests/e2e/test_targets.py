@@ -108,11 +108,11 @@ def test_run_on_an_existing_cluster_passes(existing: Scene) -> None:
     existing.shell(documented("docs/targets.md", "pulumi up", more="--yes --skip-preview"), RUN_SECONDS)
     existing.shell(documented("docs/targets.md", "lab verify --stack staging"))
     existing.shell("pulumi config rm --path stages.waypoint")
-    command = documented("docs/targets.md", "lab run --stack staging", more="--stages l7-policy,canary --json -")
+    command = documented("docs/targets.md", "lab run --stack staging", more="--stages l7-policy --json -")
     done = existing.run("sh", "-c", command, seconds=RUN_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     stages = {row["name"]: row["passed"] for row in json.loads(done.stdout)["stages"]}
-    assert stages == {"waypoint": True, "l7-policy": True, "canary": True, "cleanup": True}
+    assert stages == {"waypoint": True, "l7-policy": True, "cleanup": True}
 
 
 def test_up_on_an_incomplete_cluster_names_what_is_missing(existing: Scene) -> None:
