@@ -65,10 +65,10 @@ class CanaryRoute(pulumi.ComponentResource):
         """Register the route."""
         traffic = traffic_parser.parse("CanaryRoute", name, args, CanaryRouteArgs)
         http_route.spec(traffic)  # checks the limits of the API before anything is registered
-        limit = objects.number("CanaryRoute", "limit_seconds", args.get("limit_seconds") or 60, 1, 3600)
-        cluster = waits.access(args)
-        traffic = owners.claim(name, traffic)
+        limit = objects.limit_seconds("CanaryRoute", args, 60)
+        traffic = owners.claim(name, traffic, waits.access(args))
         super().__init__("waypoint-lab:index:CanaryRoute", name, {**args}, opts)
+        cluster = waits.access(args, self)
         # An up without changes runs no hook. The provider does repeat a wait of its own that has failed before.
         annotations = {**objects.wait_for(_READY % "Accepted", _READY % "ResolvedRefs"), **owners.annotation()}
         route = objects.KubernetesObject(

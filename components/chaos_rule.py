@@ -66,9 +66,9 @@ class ChaosRule(pulumi.ComponentResource):
         if {**limited, **traffic.headers} != {**traffic.headers, **limited}:
             want = "equal to headers where both name a header: else the fault hits nothing"
             raise objects.refuse("ChaosRule", "fault_headers", {**limited}, want)
-        limit = objects.number("ChaosRule", "limit_seconds", args.get("limit_seconds") or 120, 1, 3600)
-        cluster = waits.access(args)
-        traffic = owners.claim(name, traffic)
+        limit = objects.limit_seconds("ChaosRule", args, 120)
+        traffic = owners.claim(name, traffic, waits.access(args))
         super().__init__("waypoint-lab:index:ChaosRule", name, {**args}, opts)
+        cluster = waits.access(args, self)
         self.name = istio_objects.register(self, name, traffic, cluster, limit, endpoints=False)
         self.register_outputs({"name": self.name})

@@ -45,6 +45,7 @@ class FailClosed(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: FailClosedArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Register the policy."""
+        http_text.domain(_KIND, "name", name)  # the policy gets it
         args = arguments.read(_KIND, args, FailClosedArgs)
         namespace = http_text.label(_KIND, "namespace", args["namespace"])
         labels = args["labels"]
@@ -56,10 +57,10 @@ class FailClosed(pulumi.ComponentResource):
             accounts.append(http_text.label(_KIND, "canary", args["canary"]))
         place = http_text.label(_KIND, "waypoint_namespace", args.get("waypoint_namespace", namespace))
         domain = http_text.trust_domain(_KIND, "trust_domain", args.get("trust_domain", "cluster.local"))
-        limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 60), 1, 3600)
-        cluster = waits.access(args)
-        hooks = sync.hooks(f"{name}-fail-closed", cluster, limit, waits.condition_problem("ZtunnelAccepted"))
+        limit = objects.limit_seconds(_KIND, args, 60)
         super().__init__(f"waypoint-lab:index:{_KIND}", name, {**args}, opts)
+        cluster = waits.access(args, self)
+        hooks = sync.hooks(f"{name}-fail-closed", cluster, limit, waits.condition_problem("ZtunnelAccepted"))
         principals = [pulumi.Output.format("{0}/ns/{1}/sa/{2}", domain, place, account) for account in accounts]
         policy = objects.KubernetesObject(
             f"{name}-policy",

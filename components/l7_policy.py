@@ -74,6 +74,7 @@ class L7Policy(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: L7PolicyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Register the policy."""
+        http_text.domain(_KIND, "name", name)  # the policy gets it
         args = arguments.read(_KIND, args, L7PolicyArgs)
         namespace = http_text.label(_KIND, "namespace", args["namespace"])
         services = args["services"]
@@ -96,10 +97,10 @@ class L7Policy(pulumi.ComponentResource):
             )
         if action is Action.DENY and not rules:
             raise objects.refuse(_KIND, "rules", [], "at least one rule: DENY without rules refuses nothing")
-        limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 60), 1, 3600)
-        cluster = waits.access(args)
-        hooks = sync.hooks(f"{name}-l7-policy", cluster, limit, waits.condition_problem("WaypointAccepted"))
+        limit = objects.limit_seconds(_KIND, args, 60)
         super().__init__("waypoint-lab:index:L7Policy", name, {**args}, opts)
+        cluster = waits.access(args, self)
+        hooks = sync.hooks(f"{name}-l7-policy", cluster, limit, waits.condition_problem("WaypointAccepted"))
         policy = objects.KubernetesObject(
             f"{name}-policy",
             {

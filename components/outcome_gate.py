@@ -42,8 +42,8 @@ class OutcomeObservation(pulumi.ComponentResource):
         if not triggers:
             raise objects.refuse(_OBSERVATION, "triggers", triggers, "at least one value that the change changes")
         seconds = objects.number(_OBSERVATION, "seconds", args.get("seconds", 30), 5, 3600)
-        cluster = waits.access(args)
         super().__init__(f"waypoint-lab:index:{_OBSERVATION}", name, {**args}, opts)
+        cluster = waits.access(args, self)
         words = ["outcome", "observe", "--namespace", namespace, "--seconds", f"{seconds:g}"]
         text, own = outcome.text(_OBSERVATION, words, cluster), pulumi.ResourceOptions(parent=self)
         command = outcome.LabCommand(f"{name}-command", _OBSERVATION, text, triggers, own)
@@ -114,8 +114,8 @@ class OutcomeGate(pulumi.ComponentResource):
             words += ["--allow-silent", service]
         if args.get("allow_inconclusive"):
             words.append("--allow-inconclusive")
-        cluster = waits.access(args)
         super().__init__(f"waypoint-lab:index:{_GATE}", name, {**args}, opts)
+        cluster = waits.access(args, self)
         text, own = outcome.text(_GATE, words, cluster), pulumi.ResourceOptions(parent=self)
         command = outcome.LabCommand(f"{name}-command", _GATE, text, [outcome.digest(before)], own, stdin=before)
         self.result = command.stdout

@@ -51,6 +51,30 @@ class Package(ComponentProvider):
         found = super().get_type_definition(prop)
         return None if found and found.enum else found
 
+    def map_input_properties(
+        self,
+        inputs: Any,
+        properties: dict[str, PropertyDefinition],
+        mapping: dict[str, str],
+        component_name: str,
+        property_path: str,
+    ) -> Any:
+        """Return inputs with Python names; all else that is wrong stays as it is, for the component's own check.
+
+        The SDK's own leaves out unknown names of nested objects, and objects that are outputs.
+        """
+
+        def mapped(value: Any, prop: PropertyDefinition | None) -> Any:
+            if isinstance(value, list):
+                return [mapped(each, prop and prop.items) for each in value]
+            shape = self.get_type_definition(prop) if prop and prop.ref else None
+            if not shape or not isinstance(value, dict):
+                return value
+            names = shape.properties_mapping
+            return {names.get(key, key): mapped(each, shape.properties.get(key)) for key, each in value.items()}
+
+        return {mapping.get(key, key): mapped(value, properties.get(key)) for key, value in inputs.items()}
+
     def construct(
         self, name: str, resource_type: str, inputs: Any, options: pulumi.ResourceOptions | None = None
     ) -> ConstructResult:

@@ -83,10 +83,10 @@ class ServiceTraffic(pulumi.ComponentResource):
     def __init__(self, name: str, args: ServiceTrafficArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Register the rule, the failing workload, and the Job that ends the fault, as far as they are declared."""
         traffic = traffic_parser.parse("ServiceTraffic", name, args, ServiceTrafficArgs)
-        limit = objects.number("ServiceTraffic", "limit_seconds", args.get("limit_seconds") or 120, 1, 3600)
-        cluster = waits.access(args)
-        traffic = owners.claim(name, traffic)
+        limit = objects.limit_seconds("ServiceTraffic", args, 120)
+        traffic = owners.claim(name, traffic, waits.access(args))
         super().__init__("waypoint-lab:index:ServiceTraffic", name, {**args}, opts)
+        cluster = waits.access(args, self)
         traffic = rollout.identified(self, name, traffic)
         self.name = istio_objects.register(self, name, traffic, cluster, limit, endpoints=True)
         self.register_outputs({"name": self.name})

@@ -1,5 +1,6 @@
 """A waypoint proxy, and the enrollment of a namespace or of Services in it."""
 
+from functools import partial
 from typing import NotRequired, TypedDict
 
 import pulumi
@@ -12,6 +13,7 @@ from ._internal import (
     http_text,
     migration,
     objects,
+    owners,
     sync,
     waits,
     waypoint_arguments,
@@ -88,7 +90,7 @@ class Waypoint(pulumi.ComponentResource):
         primary = http_text.label(_KIND, "gateway", args.get("gateway", waypoint_arguments.DEFAULT))
         scope = args.get("waypoint_for", WaypointFor.SERVICE)
         enroll = args.get("enroll", Enroll.NAMESPACE)
-        limit = objects.number(_KIND, "limit_seconds", args.get("limit_seconds", 180), 1, 3600)
+        limit = objects.limit_seconds(_KIND, args, 180)
         services = waypoint_arguments.services(_KIND, args, enroll)
         namespaces = waypoint_arguments.namespaces(_KIND, args, enroll)
         canary = waypoint_arguments.canary(_KIND, args.get("canary"), primary, enroll, scope)
@@ -99,8 +101,8 @@ class Waypoint(pulumi.ComponentResource):
             labels[enrollment.CANARY], homes[enrollment.CANARY_HOME] = canary["gateway"], namespace
         log = args.get("access_log", False)
         specs = waypoint_parameters.check(_KIND, args)
-        cluster = waits.access(args)
         super().__init__("waypoint-lab:index:Waypoint", name, {**args}, opts)
+        cluster = waits.access(args, self)
 
         timeouts = objects.timeouts(limit)
         gateways: list[objects.KubernetesObject] = []
@@ -113,13 +115,16 @@ class Waypoint(pulumi.ComponentResource):
             collected = gateway_cleanup.hook(f"{name}-collected{suffix}", cluster, limit, enrolled, labels)
             parameters = waypoint_parameters.build(specs, gateway)
             hooks = waypoint_deployment.hooks(f"{name}-parameters{suffix}", cluster, parameters, limit)
-            hooks.before_create = [collected]
+            untaken = owners.untaken_hook(f"{name}-untaken{suffix}", cluster, limit)
+            hooks.before_create = [untaken, collected]
             before: list[pulumi.Resource] = []
             if parameters:
                 document = parameters.config_map(namespace)
-                child = pulumi.ResourceOptions(parent=self)
+                # Not protected with the component: new parameters replace it.
+                first = pulumi.ResourceHookBinding(before_create=[untaken])
+                child = pulumi.ResourceOptions(parent=self, hooks=first, protect=False)
                 before.append(objects.KubernetesObject(f"{name}-parameters{suffix}", document, child))
-            first = pulumi.ResourceOptions(
+            options = pulumi.ResourceOptions(
                 parent=self,
                 depends_on=before,
                 custom_timeouts=timeouts,
@@ -129,9 +134,9 @@ class Waypoint(pulumi.ComponentResource):
             document = gateway_objects.gateway(
                 namespace, gateway, str(scope), revision, parameters.name if parameters else ""
             )
-            gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, first))
-            rolled_out = f"{name}-rollout{suffix}"
-            before_labels.append(migration.rolled_out(rolled_out, cluster, namespace, gateway, parameters, limit))
+            gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, options))
+            rolled_out = partial(migration.rolled_out, gateway=gateway, parameters=parameters)
+            before_labels.append(migration.hook(f"{name}-rollout{suffix}", cluster, namespace, limit, rolled_out))
         if log:
             # One for both, because istioctl reports two without a workload selector (IST0160).
             bound = pulumi.ResourceOptions(
@@ -144,8 +149,8 @@ class Waypoint(pulumi.ComponentResource):
             after: list[pulumi.ResourceHook] = []
             if scope is not WaypointFor.WORKLOAD:
                 # Of each Service's own patch, that Service alone: the others may not have their labels yet.
-                own = [text] if text else []
-                after.append(migration.after_labels(f"{name}-synced{suffix}", cluster, namespace, primary, own, limit))
+                own = partial(migration.sync, gateway=primary, places=[text] if text else [])
+                after.append(migration.hook(f"{name}-synced{suffix}", cluster, namespace, limit, own))
             # Before the label, not after the Gateway: a wait that failed is then repeated by the next up.
             hooks = pulumi.ResourceHookBinding(
                 before_create=[*before_labels],
@@ -158,8 +163,8 @@ class Waypoint(pulumi.ComponentResource):
             labelled = objects.KubernetesObject(f"{name}-enrollment{suffix}", document, ready, patch=True)
             if canary:
                 # A patch of its own, after the label's: until it comes, the canary gets the Services at 0 %.
-                pair = (primary, canary["gateway"])
-                synced = migration.before_weight(f"{name}-weight{suffix}", cluster, namespace, pair, places, limit)
+                both = partial(migration.sync_canary, primary=primary, canary=canary["gateway"], places=places)
+                synced = migration.hook(f"{name}-weight{suffix}", cluster, namespace, limit, both)
                 last = pulumi.ResourceOptions(
                     parent=self,
                     depends_on=[labelled],

@@ -6,6 +6,7 @@ A kubectl of its own for each read takes a tenth of a second of CPU, a read thro
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -32,6 +33,8 @@ wait "$proxy"
 [ $? -le 128 ] || rm -rf "$folder"
 kill "$reader"
 """
+# Errors of kubectl for what the user may not read, or what there is not.
+_ABSENT = re.compile(r"\((Forbidden|NotFound)\)|the server doesn't have a resource type")
 _proxies: dict[tuple[str, ...], "_Proxy"] = {}
 _lock = threading.Lock()
 
@@ -47,6 +50,11 @@ class ApiReadError(RuntimeError):
         """Keep the status."""
         super().__init__(message)
         self.status = status
+
+
+def absent(error: RuntimeError) -> bool:
+    """Return True for an error of kubectl that repeats: the user may not read an object, or there is none."""
+    return bool(_ABSENT.search(str(error)))
 
 
 def socket_of(folder: Path) -> Path:

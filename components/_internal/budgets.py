@@ -3,8 +3,7 @@
 Source: istiod, mergeDestinationRule: of several rules for one host, the oldest with a traffic policy has an effect.
 """
 
-import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -14,36 +13,29 @@ from . import objects, owners
 from .traffic import Traffic
 from .waits import Access, Failed, Session, plain
 
-# Components of each run of a program by the host that they give a budget.
-_claims: "weakref.WeakKeyDictionary[Any, dict[str, str]]" = weakref.WeakKeyDictionary()
 
-
-def claim(name: str, traffic: Traffic, host: pulumi.Input[str]) -> pulumi.Input[str]:
+def claim(name: str, traffic: Traffic, host: pulumi.Input[str], cluster: Access) -> pulumi.Input[str]:
     """Claim the retry budget of a host for a component of the program.
 
     Args:
         name: Name of the component.
         traffic: Declared traffic.
         host: DNS name of a backend.
+        cluster: Its cluster.
 
     Returns:
-        The host. Where it is an output, so is the check, which fails with it.
+        The host, which fails where the claim does.
 
     Raises:
         pulumi.RunError: Another component gives the host a budget.
     """
-    run = owners.run()
-    mine = f"{traffic.component} {name}"
 
-    def check(known: str) -> str:
-        first = _claims.setdefault(run, {}).setdefault(known, mine)
-        if first != mine:
-            want = f"left out where {first} has one for {known}: a budget is for all ports of a backend"
-            budget = traffic.retries and traffic.retries.get("budget_percent")
-            raise objects.refuse(traffic.component, "retries.budget_percent", budget, want)
-        return known
+    def refusal(known: Sequence[str], first: str) -> pulumi.RunError:
+        want = f"left out where {first} has one for {known[0]}: a budget is for all ports of a backend"
+        budget = traffic.retries and traffic.retries.get("budget_percent")
+        return objects.refuse(traffic.component, "retries.budget_percent", budget, want)
 
-    return objects.applied(host, check) if run else host
+    return owners.once(host, f"{traffic.component} {name}", [host, *cluster], refusal)
 
 
 def hook(name: str, cluster: Access, limit: float) -> pulumi.ResourceHook:
@@ -57,8 +49,7 @@ def hook(name: str, cluster: Access, limit: float) -> pulumi.ResourceHook:
 
     async def before(args: pulumi.ResourceHookArgs) -> None:
         rule = await plain(args.new_inputs)
-        space = rule["metadata"]["namespace"]
-        session = Session(cluster, space, limit, where=f"DestinationRule {space}/{rule['metadata']['name']}")
+        session = Session.of(cluster, rule, limit)
         await session.until(lambda: check(session, rule, create=not args.old_inputs))
 
     return pulumi.ResourceHook(f"{name}-host", before)

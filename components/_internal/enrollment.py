@@ -96,12 +96,15 @@ def share(item: Object, gateway: str) -> int:
     return {canary: part, primary: 100 - part}.get(gateway, 0)
 
 
-def conflict(items: Iterable[Object], wanted: Mapping[str, str]) -> str:
+def conflict(items: Iterable[Object], wanted: Mapping[str, str], home: str) -> str:
     """Return a line with the fix for a label that another tool has set to another value; empty where there is none.
+
+    A label that is not wanted stays beside the others, and would send the traffic elsewhere.
 
     Args:
         items: The objects that are to be enrolled, with their `managedFields`.
         wanted: The labels that they are to get.
+        home: Namespace of the waypoint.
     """
     for item in items:
         kind, meta = str(item["kind"]).lower(), item["metadata"]
@@ -111,10 +114,11 @@ def conflict(items: Iterable[Object], wanted: Mapping[str, str]) -> str:
                 for entry in meta.get("managedFields") or []
                 if f"f:{name}" in ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:labels", {})
             ]
-            if value != wanted.get(name, value) and owners and not any(own.startswith(_PROVIDER) for own in owners):
+            need = wanted.get(name, home if name in HOMES.values() else "none")
+            if value != need and owners and not any(own.startswith(_PROVIDER) for own in owners):
                 where = f" --namespace {meta['namespace']}" if "namespace" in meta else ""
                 return (
                     f"{kind} {meta['name']} has the label {name}={value} of {', '.join(owners)}, and this waypoint "
-                    f"needs {wanted[name]}; remove it: kubectl label {kind} {meta['name']}{where} {name}-"
+                    f"needs {need}; remove it: kubectl label {kind} {meta['name']}{where} {name}-"
                 )
     return ""

@@ -108,7 +108,7 @@ def register(
         first: Hooks of the resource that is created first.
 
     Returns:
-        The Job.
+        The Job. Like all others here it is not protected with the component: it goes with its fault.
     """
     namespace, account = traffic.namespace, f"{name}-fault-expiry"
     metadata = {"name": account, "namespace": namespace}
@@ -142,9 +142,9 @@ def register(
     user = objects.KubernetesObject(
         f"{account}-serviceaccount",
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-        pulumi.ResourceOptions(parent=parent, hooks=first),
+        pulumi.ResourceOptions(parent=parent, hooks=first, protect=False),
     )
-    own = pulumi.ResourceOptions(parent=parent, depends_on=[user])
+    own = pulumi.ResourceOptions(parent=parent, depends_on=[user], protect=False)
     rights = [
         objects.KubernetesObject(f"{account}-{document['kind']}".lower(), document, own) for document in documents
     ]
@@ -159,7 +159,7 @@ def register(
                 "template": _pod(account, fault.image, pulumi.Output.json_dumps(spec, sort_keys=True)),
             },
         },
-        pulumi.ResourceOptions(parent=parent, depends_on=[user, *rights]),
+        pulumi.ResourceOptions(parent=parent, depends_on=[user, *rights], protect=False),
     )
 
 

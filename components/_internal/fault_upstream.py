@@ -29,7 +29,7 @@ def register(
         limit: Seconds that the provider may wait for the Deployment.
 
     Returns:
-        Deployment and Service.
+        Deployment and Service. They are not protected with the component: they go with the fault.
     """
     name, namespace = fault.failing, traffic.namespace
     host = objects.host(fault.baseline, namespace, traffic.domain)
@@ -45,9 +45,9 @@ def register(
             "metadata": {"name": config_name, "namespace": namespace},
             "data": {"envoy.json": text},
         },
-        pulumi.ResourceOptions(parent=parent, hooks=first),
+        pulumi.ResourceOptions(parent=parent, hooks=first, protect=False),
     )
-    own = pulumi.ResourceOptions(parent=parent, depends_on=[config])
+    own = pulumi.ResourceOptions(parent=parent, depends_on=[config], protect=False)
     service = objects.KubernetesObject(
         name,
         {

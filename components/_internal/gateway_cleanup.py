@@ -1,12 +1,12 @@
-"""Checks before a Gateway is created: other owners of it and of the labels, and leftovers of an earlier Gateway."""
+"""Checks before a Gateway is created: other owners of the labels, and leftovers of an earlier Gateway."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
 
-from . import label_checks, owners, waits
-from .waits import Access, Failed, Session
+from . import api, label_checks, owners, waits
+from .waits import Access, Session
 
 # Kinds that istiod makes for a waypoint, and what owns them.
 _KINDS = "deployments,services,gateways.gateway.networking.k8s.io"
@@ -23,28 +23,20 @@ def uncollected(found: Mapping[str, Any], gateway: str) -> list[str]:
     ]
 
 
-async def wait(session: Session, gateway: str, owner: str = "") -> None:
-    """Wait until nothing is left of an earlier Gateway of this name. Raise Failed if another owner has one.
-
-    `owner` is this stack, as `owners.of` returns it; empty: the owner is not checked. The provider would take over a
-    living Gateway, and the destroy of one stack would then take the other's waypoint away.
+async def wait(session: Session, gateway: str) -> None:
+    """Wait until nothing is left of an earlier Gateway of this name, as far as the user may read it.
 
     istiod updates existing objects, and does not always create them again after their garbage collection: the Gateway
-    would then never get its Service. If the cluster does not answer, the write of the Gateway reports the error.
+    would then never get its Service.
     """
 
     async def check() -> str:
         try:
             found = await session.get(_KINDS)
-        except Failed:
+        except RuntimeError as error:
+            if api.absent(error):
+                return ""
             raise
-        except RuntimeError:
-            return ""
-        for item in found["items"]:
-            meta = item["metadata"]
-            living = (item["kind"], meta["name"]) == ("Gateway", gateway) and not meta.get("deletionTimestamp")
-            if owner and living and owners.of(item) != owner:
-                raise Failed(owners.TAKEN)
         there = uncollected(found, gateway)
         return f"{', '.join(there)} of an earlier Gateway {gateway} is not collected yet" if there else ""
 
@@ -66,10 +58,9 @@ def hook(
 
     async def before(args: pulumi.ResourceHookArgs) -> None:
         document = await waits.plain(args.new_inputs)
-        namespace, gateway = document["metadata"]["namespace"], document["metadata"]["name"]
-        session = Session(cluster, namespace, limit, where=f"Gateway {namespace}/{gateway}")
+        session = Session.of(cluster, document, limit)
         if places is not None:
             await label_checks.check_labels(session, places, wanted, owners.of(document))
-        await wait(session, gateway, owners.of(document))
+        await wait(session, document["metadata"]["name"])
 
     return pulumi.ResourceHook(name, before)

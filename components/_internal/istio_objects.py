@@ -31,7 +31,7 @@ def register(
         Name of the VirtualService.
     """
     fault, depends = traffic.fault, list[pulumi.Resource]()
-    rules = _destination_rules(name, traffic)
+    rules = _destination_rules(name, traffic, cluster)
     behind = [(fault.baseline, traffic.failing_port)] if fault and fault.failing else []
     hooks = sync.hooks(f"{name}-rule", cluster, limit, endpoints=endpoints, behind=behind)
     document = {
@@ -71,7 +71,7 @@ def register(
                 "metadata": {"name": full, "namespace": traffic.namespace, "annotations": owners.annotation()},
                 "spec": spec,
             },
-            pulumi.ResourceOptions(parent=parent, hooks=binding),
+            pulumi.ResourceOptions(parent=parent, hooks=binding, protect=False),  # it goes with the setting
         )
         depends.append(made)  # no retry without its budget
     made = objects.KubernetesObject(
@@ -80,7 +80,7 @@ def register(
     return made.metadata.apply(lambda metadata: str(metadata["name"]))
 
 
-def _destination_rules(name: str, traffic: Traffic) -> dict[str, tuple[str, dict[str, object]]]:
+def _destination_rules(name: str, traffic: Traffic, cluster: waits.Access) -> dict[str, tuple[str, dict[str, object]]]:
     """Return role and spec of each DestinationRule by name: retry budgets, and the protocol of the failing workload.
 
     The backend in front of which the workload fails has a budget as well: it gets the requests when the fault expires.
@@ -105,6 +105,6 @@ def _destination_rules(name: str, traffic: Traffic) -> dict[str, tuple[str, dict
     found: dict[str, tuple[str, dict[str, object]]] = {}
     for full, (service, role, policy) in rules.items():
         host = virtual_service.host(traffic, service)
-        host = budgets.claim(name, traffic, host) if role == _BUDGET else host
+        host = budgets.claim(name, traffic, host, cluster) if role == _BUDGET else host
         found[full] = (role, {"host": host, "trafficPolicy": policy})
     return found

@@ -6,6 +6,9 @@ import tempfile
 import threading
 from pathlib import Path
 
+import pulumi
+from pulumi.runtime.config import is_config_secret
+
 # The pipe to the shell is closed when this process ends, however it ends; the file goes with it.
 _SCRIPT = 'read -r _; rm -f "$1"'
 _files: dict[str, tuple[Path, "subprocess.Popen[bytes]"]] = {}
@@ -30,6 +33,15 @@ def path(kubeconfig: str) -> str:
         if kubeconfig not in _files or not _files[kubeconfig][0].exists():
             _files[kubeconfig] = _written(kubeconfig)
         return str(_files[kubeconfig][0])
+
+
+def configured(field: str) -> pulumi.Input[str] | None:
+    """Return `kubernetes:FIELD` of the stack's config, which the default provider reads; an output if it is a secret.
+
+    Source: https://www.pulumi.com/registry/packages/kubernetes/installation-configuration/
+    """
+    config = pulumi.Config("kubernetes")
+    return config.get_secret(field) if is_config_secret(config.full_key(field)) else config.get(field)
 
 
 def end() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import enrollment, owners
+from . import api, enrollment, owners
 from .waits import Failed, Session
 
 
@@ -29,36 +29,57 @@ async def enrolled_objects(session: Session, places: Sequence[str]) -> list[dict
 
 
 async def check_labels(session: Session, places: Sequence[str], wanted: Mapping[str, str], owner: str = "") -> None:
-    """Raise RuntimeError if another tool, or a stack other than `owner`, has set a label to another value."""
+    """Raise RuntimeError if another tool, or a stack other than `owner`, has set a label to another value.
+
+    Args:
+        session: kubectl in the namespace of the waypoint.
+        places: The Services and namespaces, as `enrollment.grouped` takes them.
+        wanted: The labels of the waypoints that they are to get.
+        owner: This stack, as `owners.of` returns it; empty: other stacks are not looked for.
+    """
+    found: list[str] = []
+
+    async def check() -> str:
+        found[:] = [await _conflict(session, places, wanted, owner)]
+        return ""
+
+    await session.until(check)
+    if found[0]:
+        raise Failed(found[0])
+
+
+async def _conflict(session: Session, places: Sequence[str], wanted: Mapping[str, str], owner: str) -> str:
+    """Return a line on a label that another tool or stack has set; empty where there is none, or none can be read."""
     try:
         items = await enrolled_objects(session, places)
-    except Failed:
+    except RuntimeError as error:
+        if api.absent(error):
+            return ""  # the write of the labels reports the error
         raise
-    except RuntimeError:
-        return  # the write of the labels reports the error
-    if why := enrollment.conflict(items, wanted):
-        raise Failed(why)
+    if why := enrollment.conflict(items, wanted, session.namespace):
+        return why
     for item in items if owner else []:
         now, meta = enrollment.every_label(item), item["metadata"]
-        for label, home in enrollment.HOMES.items():
-            value, space = now.get(label, "none"), now.get(home) or meta.get("namespace", meta["name"])
-            if value not in ("none", wanted.get(label, value)):
-                other = await _owner(session, space, value)
-                if other not in ("", owner):
-                    raise Failed(
-                        f"{item['kind'].lower()} {item['metadata']['name']} has the label {label}={value} of stack "
-                        f"{other}, and this waypoint needs {wanted[label]}; remove it from that stack first"
-                    )
+        for label in sorted(enrollment.HOMES.keys() & wanted.keys()):
+            value, space = now.get(label, "none"), now.get(enrollment.HOMES[label])
+            there, mine = (space or meta.get("namespace", meta["name"]), value), (session.namespace, wanted[label])
+            other = "" if value == "none" or there == mine else await _owner(session, *there)
+            if other not in ("", owner):
+                return (
+                    f"{item['kind'].lower()} {meta['name']} has the label {label} for {'/'.join(there)} of stack "
+                    f"{other}, and this waypoint is {'/'.join(mine)}; remove it from that stack first"
+                )
+    return ""
 
 
 async def _owner(session: Session, namespace: str, gateway: str) -> str:
     """Return the stack that has a Gateway; empty where it names none, or cannot be read."""
     try:
         return owners.of(await session.get("gateways.gateway.networking.k8s.io", gateway, namespace=namespace))
-    except Failed:
+    except RuntimeError as error:
+        if api.absent(error):
+            return ""
         raise
-    except RuntimeError:
-        return ""
 
 
 async def with_own_label(session: Session, places: Sequence[str], gateway: str) -> list[str]:

@@ -7,7 +7,7 @@ waypoint gets traffic only once its Envoy has the Services, and loses them only 
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pulumi
@@ -85,10 +85,23 @@ async def sync_canary(session: Session, primary: str, canary: str, places: Seque
                 restarted = True
             return f"{why} (a canary waypoint needs Istio 1.31 or newer)" if "does not have" in why else why
         # After an interrupted update: Pods that are about to be replaced would end while they serve.
-        why = waits.rollout_problem(await session.get("deployment", canary))
-        return f"waypoint {canary}: {why}" if why else ""
+        return await _rollout(session, canary)
 
     await session.until(check)
+
+
+async def rolled_out(session: Session, gateway: str, parameters: Parameters | None) -> None:
+    """Wait until a waypoint's Deployment has its parameters and is rolled out."""
+    if parameters:
+        await waypoint_deployment.settle(session, gateway, parameters)
+    else:
+        await session.until(lambda: _rollout(session, gateway))
+
+
+async def _rollout(session: Session, gateway: str) -> str:
+    """Return why a waypoint's Deployment is not rolled out; empty if it is."""
+    why = waits.rollout_problem(await session.get("deployment", gateway))
+    return f"waypoint {gateway}: {why}" if why else ""
 
 
 async def drain(session: Session, gateway: str, enrolled: Sequence[Mapping[str, Any]]) -> None:
@@ -172,40 +185,12 @@ def before_labels(
     return pulumi.ResourceHook(name, before)
 
 
-def after_labels(
-    name: str, cluster: Access, home: pulumi.Input[str], gateway: str, places: Sequence[str], limit: float
+def hook(
+    name: str, cluster: Access, home: pulumi.Input[str], limit: float, wait: Callable[[Session], Awaitable[None]]
 ) -> pulumi.ResourceHook:
-    """Return a hook after the labels have changed: the waypoint must have the enrolled Services."""
+    """Return a hook that waits as `wait` does, with a session in the namespace of the waypoint."""
 
-    async def after(_args: pulumi.ResourceHookArgs) -> None:
-        await sync(await _begin(home, cluster, limit), gateway, places)
+    async def run(_args: pulumi.ResourceHookArgs) -> None:
+        await wait(await _begin(home, cluster, limit))
 
-    return pulumi.ResourceHook(name, after)
-
-
-def before_weight(
-    name: str, cluster: Access, home: pulumi.Input[str], pair: tuple[str, str], places: Sequence[str], limit: float
-) -> pulumi.ResourceHook:
-    """Return a hook before the weight changes: of `pair`, the canary must have the Services that the primary has."""
-
-    async def before(_args: pulumi.ResourceHookArgs) -> None:
-        await sync_canary(await _begin(home, cluster, limit), *pair, places)
-
-    return pulumi.ResourceHook(name, before)
-
-
-def rolled_out(
-    name: str, cluster: Access, home: pulumi.Input[str], gateway: str, parameters: Parameters | None, limit: float
-) -> pulumi.ResourceHook:
-    """Return a hook before the labels change: the waypoint's Deployment must have its parameters and be rolled out."""
-
-    async def before(_args: pulumi.ResourceHookArgs) -> None:
-        session = await _begin(home, cluster, limit)
-
-        async def check() -> str:
-            why = waits.rollout_problem(await session.get("deployment", gateway))
-            return f"waypoint {gateway}: {why}" if why else ""
-
-        await (waypoint_deployment.settle(session, gateway, parameters) if parameters else session.until(check))
-
-    return pulumi.ResourceHook(name, before)
+    return pulumi.ResourceHook(name, run)

@@ -1,7 +1,7 @@
 """Kubernetes objects of any kind, and checks of arguments."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pulumi
@@ -89,6 +89,12 @@ def number(component: str, field: str, value: float, low: float, high: float) ->
     if not low <= value <= high:
         raise refuse(component, field, value, f"a number from {low:.10g} to {high:.10g}")
     return value
+
+
+def limit_seconds(component: str, args: Mapping[str, Any], default: float) -> float:
+    """Return the limit of each wait in a component's arguments. Raise RunError."""
+    given = args.get("limit_seconds")
+    return number(component, "limit_seconds", default if given is None else given, 1, 3600)
 
 
 def whole(component: str, field: str, value: int, low: int, high: int) -> int:

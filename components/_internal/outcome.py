@@ -56,7 +56,8 @@ class LabCommand(pulumi.CustomResource):
             "addPreviousOutputInEnv": False,  # a variable holds 128 KiB at most
             **({"stdin": stdin} if stdin != "" else {}),
         }
-        own = pulumi.ResourceOptions(version=_VERSION, ignore_changes=["create", "environment"])
+        # Not protected with the component: each new trigger replaces it.
+        own = pulumi.ResourceOptions(version=_VERSION, ignore_changes=["create", "environment"], protect=False)
         options = pulumi.ResourceOptions.merge(opts, own)
         super().__init__("command:local:Command", name, properties, options)
 

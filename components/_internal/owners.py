@@ -7,7 +7,7 @@ conditions hides all that follow it.
 
 import asyncio
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -30,56 +30,74 @@ _VERSIONS = {
 }
 KINDS = (*_VERSIONS,)
 _ANY = 0  # port: a route of all ports of a Service
-# Components of each run of a program by namespace, Service and port.
-_claims: "weakref.WeakKeyDictionary[Any, dict[tuple[str, str, int], str]]" = weakref.WeakKeyDictionary()
+# Components of each run of a program by what they claim.
+_claims: "weakref.WeakKeyDictionary[Any, dict[Any, str]]" = weakref.WeakKeyDictionary()
 # The component host, which gets a new monitor for each component of a program.
 HOST: ContextVar[Any] = ContextVar("host", default=None)
 
 
-def run() -> Any:
-    """Return the run of a program, as a key of claims; None outside one."""
-    return HOST.get() or get_monitor()
+def once(
+    value: pulumi.Input[str],
+    mine: str,
+    claimed: Sequence[pulumi.Input[str]],
+    refusal: Callable[[Sequence[str], str], pulumi.RunError],
+) -> pulumi.Input[str]:
+    """Claim something for a component of the program.
+
+    Args:
+        value: A value of the resources that are refused with the claim.
+        mine: Kind and name of the component.
+        claimed: Names and cluster of what it claims.
+        refusal: Returns the error for `claimed`, and for the component that has it.
+
+    Returns:
+        The value. Where a part of `claimed` is an output, so is the check: the value fails with it.
+
+    Raises:
+        pulumi.RunError: Another component has claimed the same.
+    """
+    run = HOST.get() or get_monitor()
+    if run is None:
+        return value
+
+    def check(known: Sequence[str]) -> None:
+        first = _claims.setdefault(run, {}).setdefault((*known,), mine)
+        if first != mine:
+            raise refusal(known, first)
+
+    if all(isinstance(each, str) for each in claimed):
+        check([str(each) for each in claimed])
+        return value
+    # Nothing of `claimed` is in the result: a secret kubeconfig makes no secret of the value.
+    checked = pulumi.Output.unsecret(pulumi.Output.all(*claimed).apply(check))
+    return pulumi.Output.all(value, checked).apply(lambda known: str(known[0]))
 
 
-def claim(name: str, traffic: Traffic) -> Traffic:
+def claim(name: str, traffic: Traffic, cluster: Access) -> Traffic:
     """Claim the port of a Service for a component of the program.
 
     Args:
         name: Name of the component.
         traffic: Declared traffic.
+        cluster: Its cluster.
 
     Returns:
-        The traffic to register. Where a name is an output, so is the check: the name fails where the claim does, and
-        with it all resources that contain the name.
+        The traffic to register, in which a name fails where the claim does.
 
     Raises:
         pulumi.RunError: Another component routes the same port.
     """
-    owner = run()
-    if owner is None:
-        return traffic
-    mine = f"{traffic.component} {name}"
 
-    def check(names: Sequence[str]) -> None:
-        namespace, service = names
-        first = _claims.setdefault(owner, {}).setdefault((namespace, service, traffic.port), mine)
-        if first != mine:
-            want = f"one whose port {traffic.port} {first} does not route as well; use one ServiceTraffic for both"
-            raise objects.refuse(traffic.component, "service", service, want)
-
-    names = (traffic.namespace, traffic.service)
-    if all(isinstance(each, str) for each in names):
-        check([str(each) for each in names])
-        return traffic
-
-    def checked(known: Sequence[str], position: int) -> str:
-        check(known)
-        return known[position]
+    def refusal(known: Sequence[str], first: str) -> pulumi.RunError:
+        want = f"one whose port {traffic.port} {first} does not route as well; use one ServiceTraffic for both"
+        return objects.refuse(traffic.component, "service", known[1], want)
 
     # The name that is an output already: the other one stays known in a preview.
-    if isinstance(traffic.service, pulumi.Output):
-        return replace(traffic, service=pulumi.Output.all(*names).apply(lambda known: checked(known, 1)))
-    return replace(traffic, namespace=pulumi.Output.all(*names).apply(lambda known: checked(known, 0)))
+    outputs = [isinstance(each, pulumi.Output) for each in (traffic.namespace, traffic.service)]
+    field = "namespace" if outputs == [True, False] else "service"
+    claimed = [traffic.namespace, traffic.service, str(traffic.port), *cluster]
+    checked = once(getattr(traffic, field), f"{traffic.component} {name}", claimed, refusal)
+    return replace(traffic, **{field: checked})  # type: ignore[arg-type]
 
 
 def annotation() -> dict[str, str]:
@@ -92,13 +110,20 @@ def of(item: Mapping[str, Any]) -> str:
     return str((item["metadata"].get("annotations") or {}).get(OWNER) or "")
 
 
-async def untaken(session: Session, document: Mapping[str, Any], path: str) -> str:
+def path(document: Mapping[str, Any]) -> str:
+    """Return the path in the API of an object whose kind has a regular plural."""
+    kind, meta, version = document["kind"].lower(), document["metadata"], document["apiVersion"]
+    plural = f"{kind[:-1]}ies" if kind.endswith(("cy", "ry")) else f"{kind}s"
+    root = "apis" if "/" in version else "api"
+    return f"/{root}/{version}/namespaces/{meta['namespace']}/{plural}/{meta['name']}"
+
+
+async def untaken(session: Session, document: Mapping[str, Any]) -> str:
     """Check that an object to create does not exist, or is of this stack: the provider would take it over.
 
     Args:
         session: kubectl in the namespace of the document.
         document: The object that is to be created.
-        path: Its path in the API.
 
     Returns:
         Nothing, as an empty text.
@@ -107,7 +132,7 @@ async def untaken(session: Session, document: Mapping[str, Any], path: str) -> s
         Failed: Another owner has it.
         RuntimeError: kubectl failed.
     """
-    found = await session.optional(path, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+    found = await session.optional(path(document), HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
     if found and not found["metadata"].get("deletionTimestamp") and of(found) != of(document):
         raise Failed(TAKEN)
     return ""
@@ -155,19 +180,29 @@ def hook(name: str, cluster: Access, limit: float, document: Mapping[str, Any]) 
 
     async def before(_args: pulumi.ResourceHookArgs) -> None:
         rule = await plain(document)
-        space = rule["metadata"]["namespace"]
-        session = Session(cluster, space, limit, where=f"{rule['kind']} {space}/{rule['metadata']['name']}")
+        session = Session.of(cluster, rule, limit)
         await session.until(lambda: check(session, rule, create=True))
 
     return pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook(f"{name}-owners", before)])
+
+
+def untaken_hook(name: str, cluster: Access, limit: float) -> pulumi.ResourceHook:
+    """Return a hook for before the creation of an object, which is refused where another owner has it."""
+
+    async def before(args: pulumi.ResourceHookArgs) -> None:
+        document = await plain(args.new_inputs)
+        session = Session.of(cluster, document, limit)
+        await session.until(lambda: untaken(session, document))
+
+    return pulumi.ResourceHook(name, before)
 
 
 async def _routes(session: Session, spaces: Sequence[str]) -> list[dict[str, Any]]:
     """Return the routes and rules of namespaces; none of a kind that the cluster lacks, or the user may not read."""
 
     async def listed(kind: str, space: str) -> list[dict[str, Any]]:
-        path = f"/apis/{_VERSIONS[kind]}/namespaces/{space}/{kind.lower()}s"
-        answer = await session.optional(path, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND) or {}
+        every = f"/apis/{_VERSIONS[kind]}/namespaces/{space}/{kind.lower()}s"
+        answer = await session.optional(every, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND) or {}
         return [{"kind": kind, **item} for item in answer.get("items") or []]
 
     lists = await asyncio.gather(*(listed(kind, space) for space in spaces for kind in KINDS))

@@ -24,6 +24,6 @@ def identified(parent: pulumi.Resource, name: str, traffic: Traffic) -> Traffic:
     if traffic.affinity is None:
         return traffic
     # Its output is the input of the update that created it. Source: https://www.pulumi.com/docs/iac/concepts/stash/
-    options = pulumi.ResourceOptions(parent=parent, ignore_changes=["input"])
+    options = pulumi.ResourceOptions(parent=parent, ignore_changes=["input"], protect=False)  # a rollback deletes it
     kept = pulumi.Stash(f"{name}-rollout", input=secrets.token_hex(_BYTES), opts=options)
     return replace(traffic, affinity=replace(traffic.affinity, rollout=kept.output))

@@ -162,13 +162,6 @@ async def _empty(session: Session, names: Sequence[str]) -> str:
     return waits.endpoints_problem(names)(await session.read(path, labelSelector=chosen))
 
 
-def _path(document: Mapping[str, Any]) -> str:
-    """Return the path of an object of Istio or the Gateway API."""
-    kind, meta = document["kind"].lower(), document["metadata"]
-    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
-    return f"/apis/{document['apiVersion']}/namespaces/{meta['namespace']}/{plural}/{meta['name']}"
-
-
 def hooks(
     name: str,
     cluster: Access,
@@ -199,13 +192,9 @@ def hooks(
     """
     found: list[Waypoints] = []
 
-    def session(document: Mapping[str, Any]) -> Session:
-        space, own = document["metadata"]["namespace"], document["metadata"]["name"]
-        return Session(cluster, space, limit, where=f"{document['kind']} {space}/{own}")
-
     async def before(args: pulumi.ResourceHookArgs) -> None:
         document, old = await waits.plain(args.new_inputs), await waits.plain(args.old_inputs) or {"spec": {}}
-        asked = session(document)
+        asked = Session.of(cluster, document, limit)
         waypoints = Waypoints(asked)
         # What was there before must not refuse a rollback.
         ports = {*service_ports.destinations(document), *behind} - {*service_ports.destinations(old)}
@@ -216,7 +205,7 @@ def hooks(
                 create, homes = not args.old_inputs, waypoints.homes
                 looks.append(owners.check(asked, document, create=create, homes=homes))
             elif not args.old_inputs:
-                looks.append(owners.untaken(asked, document, _path(document)))
+                looks.append(owners.untaken(asked, document))
             if endpoints and (sent := backends(document)):
                 looks.append(_empty(asked, sent))
             looks.append(service_ports.missing(asked, ports))
@@ -227,14 +216,14 @@ def hooks(
 
     async def after(args: pulumi.ResourceHookArgs) -> None:
         document, old = await waits.plain(args.new_outputs), await waits.plain(args.old_outputs)
-        asked = session(document)
+        asked = Session.of(cluster, document, limit)
         generation = ((old or {}).get("metadata") or {}).get("generation")
         changed = generation is None or generation != document["metadata"].get("generation")
         accepted = 0.0
 
         async def check() -> str:
             nonlocal accepted
-            if problem and (why := problem(await asked.read(_path(document)))):
+            if problem and (why := problem(await asked.read(owners.path(document)))):
                 return why
             accepted = accepted or time.monotonic()
             pushed = changed and time.monotonic() - accepted <= min(PUSH_SECONDS, limit / 2)

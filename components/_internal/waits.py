@@ -46,9 +46,14 @@ class Access(NamedTuple):
         return [*await self.program(), "--request-timeout=10s", *arguments]
 
 
-def access(args: Mapping[str, Any]) -> Access:
-    """Return the cluster that `kubeconfig` and `context` of a component's arguments name."""
-    given = (args.get(field) or "" for field in ("kubeconfig", "context"))
+def access(args: Mapping[str, Any], component: pulumi.Resource | None = None) -> Access:
+    """Return the cluster that `kubeconfig` and `context` of a component's arguments name.
+
+    Without both it is that of the default provider, unless the component has a provider of its own.
+    """
+    if component and not any(map(args.get, Access._fields)) and not component.get_provider("kubernetes:core/v1:Pod"):
+        args = {field: kubeconfigs.configured(field) for field in Access._fields}
+    given = (args.get(field) or "" for field in Access._fields)
     return Access(*(value if isinstance(value, str) else pulumi.Output.from_input(value) for value in given))
 
 
@@ -100,6 +105,12 @@ class Session:
         self._access, self._run, self._where = cluster, run or run_kubectl, f"{where}: " if where else ""
         self._end = time.monotonic() + limit_seconds
         self._pause = min(FIRST_POLL_SECONDS, POLL_SECONDS)
+
+    @classmethod
+    def of(cls, cluster: Access, document: Mapping[str, Any], limit_seconds: float) -> "Session":
+        """Begin a session for an object, in its namespace."""
+        space, name = document["metadata"]["namespace"], document["metadata"]["name"]
+        return cls(cluster, space, limit_seconds, where=f"{document['kind']} {space}/{name}")
 
     async def done(self, *arguments: str, namespace: str = "") -> "subprocess.CompletedProcess[str]":
         """Run kubectl and return its result, failed or not; the event loop is free meanwhile."""

@@ -101,8 +101,7 @@ def hooks(name: str, cluster: Access, wanted: Parameters | None, limit: float) -
         document, old = await waits.plain(args.new_inputs), await waits.plain(args.old_inputs)
         if not wanted and not ((old or {}).get("spec") or {}).get("infrastructure"):
             return
-        space, gateway = document["metadata"]["namespace"], document["metadata"]["name"]
-        session = Session(cluster, space, limit, where=f"Gateway {space}/{gateway}")
+        session, gateway = Session.of(cluster, document, limit), document["metadata"]["name"]
         await settle(session, gateway, wanted)
         await report_metrics(session, gateway, wanted)
 

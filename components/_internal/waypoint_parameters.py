@@ -14,7 +14,7 @@ from typing import Any
 
 import pulumi
 
-from . import http_text, objects
+from . import http_text, objects, owners
 
 STAMP = "waypoint-lab/parameters"  # annotation on each object that istiod made with a ConfigMap: the ConfigMap's name
 DEPLOYMENT, AUTOSCALER, BUDGET = (
@@ -44,7 +44,7 @@ class Parameters:
         return {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": self.name, "namespace": namespace},
+            "metadata": {"name": self.name, "namespace": namespace, "annotations": owners.annotation()},
             "data": {key: json.dumps(patch, sort_keys=True) for key, patch in self.overlays.items()},
         }
 

@@ -162,7 +162,7 @@ def test_hosted_component_with_a_kubeconfig_uses_its_cluster(
             {**ROUTE, "baseline": "a", "canary": "b", "weight": 120},
             "CanaryRoute: weight is 120: it must be a number from 0 to 100",
         ),
-        ({"service": "greeter", "port": PORT}, "Missing required input 'namespace' on 'CanaryRoute'"),
+        ({"service": "greeter", "port": PORT}, "CanaryRoute: namespace is missing: it must be given"),
     ],
 )
 def test_remote_component_with_a_bad_argument_is_refused_with_the_reason(

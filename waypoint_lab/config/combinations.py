@@ -164,21 +164,15 @@ def _identify(stages: StagesSettings, app: AppSettings) -> str:
 
 def _gateways(app: AppSettings, waypoint: WaypointSettings) -> str:
     """Return the problem if a Gateway, which has a Service of its name, has the name of another one."""
-    if waypoint.namespace not in ("", app.namespace):
-        return _same_gateways(waypoint)
-    owners = {backend.service: f"app.backends.{role}" for role, backend in app.backends.items()}
-    owners[app.service] = "app.service"
-    if waypoint.name in owners:
-        return f"waypoint.name: {waypoint.name} is {owners[waypoint.name]}, too; use another name"
-    if waypoint.canary and waypoint.canary.name in owners:
-        name = waypoint.canary.name
-        return f"waypoint.canary.name: {name} is {owners[name]}, too; use another name"
-    return _same_gateways(waypoint)
-
-
-def _same_gateways(waypoint: WaypointSettings) -> str:
-    if waypoint.canary and waypoint.canary.name == waypoint.name:
-        return f"waypoint.canary.name: {waypoint.name} is waypoint.name, too; use another name"
+    owners: dict[str, str] = {}
+    if waypoint.namespace in ("", app.namespace):
+        owners |= {backend.service: f"app.backends.{role}" for role, backend in app.backends.items()}
+        owners[app.service] = "app.service"
+    canary = waypoint.canary.name if waypoint.canary else ""
+    for setting, name in (("waypoint.name", waypoint.name), ("waypoint.canary.name", canary)):
+        if name in owners:
+            return f"{setting}: {name} is {owners[name]}, too; use another name"
+        owners[name] = setting
     return ""
 
 

@@ -1,5 +1,7 @@
 """Models of the settings object `waypoint`."""
 
+from typing import Any
+
 import msgspec
 
 from waypoint_lab.config import types
@@ -82,7 +84,13 @@ class WaypointSettings(Model, frozen=True):
     """A second waypoint; not set means none."""
 
     @property
+    def parameters(self) -> dict[str, Any]:
+        """The settings of the waypoint's Pods that are set, by their names in Python."""
+        names = ("replicas", "autoscaling", "resources", "disruption_budget", "pod_labels", "pod_annotations")
+        default = WaypointSettings()
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(default, name)}
+
+    @property
     def has_parameters(self) -> bool:
         """True where a setting of the waypoint's Pods is set."""
-        own = (self.replicas, self.autoscaling, self.disruption_budget, self.pod_labels, self.pod_annotations)
-        return any(own) or self.resources != ResourcesSettings()
+        return bool(self.parameters)

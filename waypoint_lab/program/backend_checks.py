@@ -12,7 +12,6 @@ from waypoint_lab.errors import ConfigError
 from waypoint_lab.kubectl import Object
 from waypoint_lab.program import backend_policies
 
-SECONDS = 30
 ServicePort = dict[str, Any]
 COPIED = ("name", "port", "targetPort", "protocol", "appProtocol")
 # Source: https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/
@@ -47,7 +46,7 @@ def application(config: LabConfig) -> Application:
 
 def _check_namespace(config: LabConfig) -> None:
     name = config.waypoint.namespace
-    if not kubectl.get(config.target, "namespace", name, limit_seconds=SECONDS):
+    if not kubectl.get(config.target, "namespace", name):
         raise ConfigError(
             f"waypoint-lab:waypoint.namespace: there is no namespace {name}; create it: kubectl create namespace {name}"
         )
@@ -100,14 +99,14 @@ def used_backends(config: LabConfig) -> dict[str, BackendSettings]:
 
 def _pods(config: LabConfig) -> Sequence[dict[str, str]]:
     """Return the labels of the Pods in the application's namespace."""
-    pods = kubectl.items(config.target, "pods", "--namespace", config.app.namespace, limit_seconds=SECONDS)
+    pods = kubectl.items(config.target, "pods", "--namespace", config.app.namespace)
     return [pod.get("metadata", {}).get("labels") or {} for pod in pods]
 
 
 def _ports(config: LabConfig, service: str, missing: str) -> list[ServicePort]:
     """Return the ports of a Service that has the application's; `missing` is the error where there is no Service."""
     app, where = config.app, f"{config.app.namespace}/{service}"
-    found = kubectl.get(config.target, "service", service, "--namespace", app.namespace, limit_seconds=SECONDS)
+    found = kubectl.get(config.target, "service", service, "--namespace", app.namespace)
     if not found:
         raise ConfigError(f"waypoint-lab:{missing.format(where)}")
     ports: list[ServicePort] = (found.get("spec") or {}).get("ports") or []

@@ -12,7 +12,6 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError, KubectlError
 from waypoint_lab.kubectl import Object
 
-SECONDS = 30
 KINDS = ("AuthorizationPolicy", "RequestAuthentication")
 RESOURCES = "authorizationpolicies.security.istio.io,requestauthentications.security.istio.io"
 COPY_OF = "waypoint-lab/copy-of"
@@ -42,7 +41,7 @@ def copies(config: LabConfig) -> list[Object]:
         return []
     app = config.app
     try:
-        found = kubectl.items(config.target, RESOURCES, "--namespace", app.namespace, limit_seconds=SECONDS)
+        found = kubectl.items(config.target, RESOURCES, "--namespace", app.namespace)
     except KubectlError as error:
         if "the server doesn't have a resource type" in str(error):
             return []

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pulumi
 
-from components import FailClosed, L7Policy, ResourceAmounts, Waypoint
+from components import FailClosed, L7Policy, Waypoint
 from components.fail_closed import FailClosedArgs
 from components.waypoint import WaypointArgs
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.config.waypoint_models import AmountsSettings, ResourcesSettings, WaypointSettings
+from waypoint_lab.config.waypoint_models import WaypointSettings
 from waypoint_lab.program import l4_enforcement, traffic
-from waypoint_lab.program.context import GateCheck, Stack
+from waypoint_lab.program.context import GateCheck, Stack, arguments
 from waypoint_lab.program.preflight import Application
 from waypoint_lab.stages.table import STAGES
 
@@ -25,40 +25,8 @@ def _gateways(config: LabConfig) -> WaypointArgs:
         args["canary"] = {"gateway": config.waypoint.canary.name, "weight": config.waypoint.canary.weight}
         if config.waypoint.canary.revision:
             args["canary"]["revision"] = config.waypoint.canary.revision
-    return _production(config.waypoint, args)
-
-
-def _production(waypoint: WaypointSettings, args: WaypointArgs) -> WaypointArgs:
-    """Add the settings of the waypoint's Pods that are set."""
-    if waypoint.replicas is not None:
-        args["replicas"] = waypoint.replicas
-    if scaler := waypoint.autoscaling:
-        args["autoscaling"] = {"min": scaler.min, "max": scaler.max, "cpu_percent": scaler.cpu_percent}
-    if waypoint.resources != ResourcesSettings():
-        args["resources"] = {
-            "requests": _amounts(waypoint.resources.requests),
-            "limits": _amounts(waypoint.resources.limits),
-        }
-    if budget := waypoint.disruption_budget:
-        args["disruption_budget"] = (
-            {"min_available": budget.min_available}
-            if budget.min_available
-            else {"max_unavailable": budget.max_unavailable or 1}
-        )
-    if waypoint.pod_labels:
-        args["pod_labels"] = {**waypoint.pod_labels}
-    if waypoint.pod_annotations:
-        args["pod_annotations"] = {**waypoint.pod_annotations}
+    args.update(arguments(config.waypoint.parameters))
     return args
-
-
-def _amounts(amounts: AmountsSettings) -> ResourceAmounts:
-    found: ResourceAmounts = {}
-    if amounts.cpu:
-        found["cpu"] = amounts.cpu
-    if amounts.memory:
-        found["memory"] = amounts.memory
-    return found
 
 
 def _waypoint(stack: Stack) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pulumi
 import pulumi_kubernetes as kubernetes
 
@@ -23,6 +24,31 @@ class GateCheck:
 
     record: Mapping[str, Any]
     check: Callable[[], None] | None
+
+
+def arguments(settings: Any) -> Any:
+    """Return settings as arguments of a component that has the same names; without those that are not set."""
+    if isinstance(settings, msgspec.Struct):
+        settings = msgspec.structs.asdict(settings)
+    if isinstance(settings, dict):
+        return {name: arguments(value) for name, value in settings.items() if value not in (None, "")}
+    return settings
+
+
+def _check_default_provider() -> None:
+    """Raise RunError if the stack's config gives the default provider another cluster than that of the environment.
+
+    Everything but the provider asks the cluster of the environment.
+    Source: https://www.pulumi.com/registry/packages/kubernetes/installation-configuration/
+    """
+    config = pulumi.Config("kubernetes")
+    for name in ("kubeconfig", "context", "cluster"):
+        if config.get_secret(name) is not None:
+            raise pulumi.RunError(
+                f"kubernetes:{name} is set: objects could go to another cluster than that of waypoint-lab:target, "
+                f"which is measured; remove it by pulumi config rm kubernetes:{name}, and choose the cluster by "
+                f"waypoint-lab:target"
+            )
 
 
 class Stack:
@@ -59,6 +85,7 @@ class Stack:
 
             return kubernetes.Provider("cluster", kubeconfig=KindCluster("kind", target).kubeconfig)
         if not target.kubeconfig and not target.context:
+            _check_default_provider()
             return None
         return kubernetes.Provider("cluster", kubeconfig=target.kubeconfig or None, context=target.context or None)
 
@@ -87,7 +114,7 @@ class Stack:
                         },
                         "spec": {"selector": backend.selector, "ports": self.ports},
                     },
-                    self._plain(*copies),
+                    self.options(*copies),
                 )
                 self._versions.append(service)
         return self._versions
@@ -95,11 +122,6 @@ class Stack:
     def _policies(self) -> list[pulumi.Resource]:
         """Register the copies of policies; a Service is created after them, and deleted before them."""
         return [
-            KubernetesObject(f"{item['metadata']['name']}-{item['kind'].lower()}", item, self._plain())
+            KubernetesObject(f"{item['metadata']['name']}-{item['kind'].lower()}", item, self.options())
             for item in self.policies
         ]
-
-    def _plain(self, *more: pulumi.Resource) -> pulumi.ResourceOptions:
-        """Return the options of an object outside any component."""
-        provider = self._providers[0] if self._providers else None
-        return pulumi.ResourceOptions(provider=provider, depends_on=[*self.after, *more])

@@ -60,15 +60,11 @@ def embedded(config: LabConfig) -> Application:
         verify_identity(default_state())
     except ClusterError as error:
         raise ConfigError(str(error)) from None
-    app = config.app
     try:
         if config.installs_bookinfo:
-            kubectl.run(config.target, "get", "namespace", "default", "--output=name", limit_seconds=SECONDS)
+            kubectl.run(config.target, "get", "namespace", "default", "--output=name")
         return application(config)
     except KubectlError as error:
-        if "NotFound" in str(error):
-            where = f"waypoint-lab:app: there is no Service {app.namespace}/{app.service}"
-            raise ConfigError(f"{where}; set app.namespace and app.service ({error})") from None
         raise ConfigError(f"embedded cluster: {error}; check `lab status` and KUBECONFIG") from None
 
 
@@ -114,7 +110,7 @@ def _application_on_kind(config: LabConfig) -> Application | None:
         return None
     where = ("service", config.app.service, "--namespace", config.app.namespace)
     try:
-        found = config.installs_bookinfo or kubectl.get(config.target, *where, limit_seconds=SECONDS)
+        found = config.installs_bookinfo or kubectl.get(config.target, *where)
         return application(config) if found else None
     except KubectlError as error:
         raise ConfigError(str(error)) from None

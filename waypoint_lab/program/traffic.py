@@ -17,7 +17,7 @@ from components import (
 )
 from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.program.context import Stack
+from waypoint_lab.program.context import Stack, arguments
 from waypoint_lab.stages import fault_expiry
 
 
@@ -120,7 +120,7 @@ def _gate(stack: Stack, route: pulumi.Resource) -> None:
 
 
 def _faults(stack: Stack) -> ServiceTrafficArgs:
-    """Return the arguments for delay, abort, retries and timeout, which both components have."""
+    """Return the arguments for faults, retries and timeout, which both components have."""
     config = stack.config
     args: ServiceTrafficArgs = {
         "namespace": config.app.namespace,
@@ -135,16 +135,10 @@ def _faults(stack: Stack) -> ServiceTrafficArgs:
         args["delay"] = {"seconds": config.fault.delay.seconds}
     if config.stages.abort:
         args["abort"] = {"status": config.fault.abort.status, "percent": config.fault.abort.percent}
+    if config.fault.header_pair and config.faulty:
+        args["fault_headers"] = dict([config.fault.header_pair])
     if config.stages.retries:
-        args["retries"] = {
-            "attempts": config.retries.attempts,
-            "per_try_timeout": config.retries.per_try_timeout,
-            "writes": config.retries.writes,
-        }
-        if config.retries.backoff:
-            args["retries"]["backoff"] = config.retries.backoff
-        if config.retries.budget_percent is not None:
-            args["retries"]["budget_percent"] = config.retries.budget_percent
+        args["retries"] = arguments(config.retries)
     if config.app.request_timeout:
         args["timeout"] = config.app.request_timeout
     if fault := fault_expiry.fault_id(config):
@@ -158,8 +152,6 @@ def chaos(stack: Stack) -> None:
     """Register a VirtualService with faults and retries."""
     config = stack.config
     args: ChaosRuleArgs = {**_faults(stack)}  # type: ignore[typeddict-item]
-    if config.fault.header_pair and config.faulty:
-        args["fault_headers"] = dict([config.fault.header_pair])
     needed = stack.versions() if config.fault.at == "upstream" else []
     ChaosRule(config.rule_name, args, stack.options(*needed))
 
@@ -168,8 +160,6 @@ def traffic(stack: Stack) -> None:
     """Register one VirtualService with routes, faults and retries, and its gate."""
     config = stack.config
     args = _faults(stack)
-    if config.fault.header_pair and config.faulty:
-        args["fault_headers"] = dict([config.fault.header_pair])
     if config.stages.canary or config.stages.premium:
         _split(config, args)
     _extras(config, args)

@@ -8,7 +8,8 @@ from unittest.mock import patch
 
 import pulumi
 from pulumi import resource_hooks
-from pulumi.runtime import mocks
+from pulumi.runtime import mocks, resource
+from pulumi.runtime.proto import source_pb2
 
 ROLLOUT = "4d2f"
 
@@ -69,6 +70,21 @@ _LOOP.set_exception_handler(lambda *_: None)  # of futures that nobody reads any
 atexit.register(_LOOP.close)
 
 
+def run_hooks(make: Callable[[], pulumi.ResourceHook | pulumi.ResourceHookBinding], **inputs: Any) -> None:
+    """Run the hook that `make` makes, or those around a write, as the engine does."""
+    with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
+        made = make()
+    given = pulumi.ResourceHookArgs(urn="u", id="i", name="n", type="t", **inputs)
+
+    async def run() -> None:
+        kind = "update" if given.old_inputs else "create"
+        bound: Any = [getattr(made, f"{when}_{kind}", None) or () for when in ("before", "after")]
+        for hook in [made] if isinstance(made, pulumi.ResourceHook) else [*bound[0], *bound[1]]:
+            await hook(given)
+
+    asyncio.run(run())
+
+
 def run(program: Callable[[], object]) -> Recording:
     """Runs `program` until all that it registered is there. Raises what it raises."""
     record = Recording()
@@ -83,8 +99,12 @@ def run(program: Callable[[], object]) -> Recording:
     def start() -> None:
         program()
 
-    # The SDK's mocks know no resource hooks: without a callback server, registering one fails.
-    with patch.object(resource_hooks, "register_resource_hook", register):
+    # The SDK's mocks know no resource hooks: without a callback server, registering one fails. They read no stack trace
+    # of a resource, which takes longer to make than the resource.
+    with (
+        patch.object(resource_hooks, "register_resource_hook", register),
+        patch.object(resource, "_get_stack_trace", source_pb2.StackTrace),
+    ):
         asyncio.set_event_loop(_LOOP)
         try:
             mocks.set_mocks(record, project="waypoint-lab", stack="test", preview=False, monitor=_Monitor(record))

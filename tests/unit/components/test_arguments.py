@@ -5,6 +5,7 @@ from typing import Any
 import pulumi
 import pytest
 
+import components
 from components import types
 from components._internal import arguments
 from components.canary_route import CanaryRouteArgs
@@ -60,3 +61,25 @@ def test_read_with_a_wrong_type_names_the_field_in_one_line(given: Any, said: st
     with pytest.raises(pulumi.RunError, match=said.replace("[]", r"\[\]")) as caught:
         arguments.read("C", given, CanaryRouteArgs)
     assert len(str(caught.value).splitlines()) == 1
+
+
+POLICY = {"namespace": "n", "services": ["s"], "rules": [{"methods": ["GET"]}]}
+FAIL_CLOSED = {"namespace": "n", "labels": {"app": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (components.L7Policy, POLICY),
+        (components.FailClosed, FAIL_CLOSED),
+        (components.CanaryRoute, {**ROUTE, "backends": [{"name": "b"}]}),
+        (components.ChaosRule, {**ROUTE, "timeout": "1s"}),
+        (components.ServiceTraffic, {**ROUTE, "backends": [{"name": "b"}]}),
+    ],
+)
+def test_component_with_a_bad_name_or_limit_is_refused(kind: Any, given: dict[str, Any]) -> None:
+    for name in ("deny_deletes", "Deny deletes"):
+        with pytest.raises(pulumi.RunError, match=f'^{kind.__name__}: name is "{name}": it must be a DNS name'):
+            run(lambda name=name: kind(name, given))
+    with pytest.raises(pulumi.RunError, match=f"^{kind.__name__}: limit_seconds is 0: it must be a number from 1 to"):
+        run(lambda: kind("r", {**given, "limit_seconds": 0}))

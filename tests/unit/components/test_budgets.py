@@ -9,10 +9,11 @@ import pulumi
 import pytest
 from pulumi.errors import InputPropertiesError
 
-from components import ChaosRule, ServiceTraffic, package
+from components import ChaosRule, ServiceTraffic
 from components._internal import budgets, owners, waits
 from components._internal.api import ApiReadError
 from components._internal.waits import Access, Session
+from tests.unit.components.hosts import host
 from tests.unit.components.recording import run
 
 HOST = "cart.shop.svc.cluster.local"
@@ -94,11 +95,11 @@ def test_two_budgets_for_one_backend_are_refused(service: Any) -> None:
 
 
 def test_two_hosted_budgets_for_one_backend_are_refused() -> None:
-    host = package.Package()
+    process = host()
 
     def construct(kind: str, name: str, port: int) -> None:
         given = {**CART, "port": port, "retries": {"attempts": 1, "budgetPercent": 10}}
-        run(lambda: host.construct(name, f"waypoint-lab:index:{kind}", given))
+        run(lambda: process.construct(name, f"waypoint-lab:index:{kind}", given))
 
     construct("ChaosRule", "a", 80)
     with pytest.raises(InputPropertiesError, match="left out where ChaosRule a has one for"):

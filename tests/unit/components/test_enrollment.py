@@ -42,12 +42,12 @@ def test_waypoints_of_a_service_follow_its_or_namespace_labels(
 
 
 def test_conflict_with_another_tool_is_one_line_with_the_fix() -> None:
-    found = enrollment.conflict([item("Namespace", {PRIMARY: "other"}, "kubectl-label")], {PRIMARY: "waypoint"})
+    found = enrollment.conflict([item("Namespace", {PRIMARY: "other"}, "kubectl-label")], {PRIMARY: "waypoint"}, "shop")
     assert found == (
         "namespace cart has the label istio.io/use-waypoint=other of kubectl-label, and this waypoint needs waypoint; "
         "remove it: kubectl label namespace cart istio.io/use-waypoint-"
     )
-    found = enrollment.conflict([item("Service", {PRIMARY: "none"}, "kubectl-label")], {PRIMARY: "waypoint"})
+    found = enrollment.conflict([item("Service", {PRIMARY: "none"}, "kubectl-label")], {PRIMARY: "waypoint"}, "shop")
     assert found.endswith("kubectl label service cart --namespace shop istio.io/use-waypoint-")
 
 
@@ -56,19 +56,31 @@ def test_conflict_with_another_tool_is_one_line_with_the_fix() -> None:
     [
         ({PRIMARY: "waypoint"}, "kubectl-label"),
         ({PRIMARY: "before"}, "pulumi-kubernetes-a1b2c3d4"),
-        ({CANARY: "other"}, "kubectl-label"),
+        ({CANARY: "none", HOME: "shop"}, "kubectl-label"),
+        ({CANARY: "before", HOME: "before"}, "pulumi-kubernetes-a1b2c3d4"),
         ({"app": "cart"}, "kubectl-label"),
         ({}, ""),
     ],
 )
 def test_conflict_with_same_value_or_own_label_is_none(labels: dict[str, str], manager: str) -> None:
-    assert enrollment.conflict([item("Namespace", labels, manager)], {PRIMARY: "waypoint"}) == ""
+    assert enrollment.conflict([item("Namespace", labels, manager)], {PRIMARY: "waypoint"}, "shop") == ""
 
 
 def test_conflict_of_the_waypoints_namespace_is_found_too() -> None:
     given = [item("Namespace", {PRIMARY: "waypoint", HOME: "other"}, "kubectl-label")]
-    found = enrollment.conflict(given, {PRIMARY: "waypoint", HOME: "mesh"})
+    found = enrollment.conflict(given, {PRIMARY: "waypoint", HOME: "mesh"}, "mesh")
     assert found.startswith("namespace cart has the label istio.io/use-waypoint-namespace=other of kubectl-label")
+
+
+@pytest.mark.parametrize(
+    ("label", "need"), [(HOME, "shop"), (CANARY, "none"), ("istio.io/use-waypoint-canary-namespace", "shop")]
+)
+def test_conflict_of_a_label_that_is_left_over_is_found_too(label: str, need: str) -> None:
+    given = [item("Namespace", {PRIMARY: "waypoint", label: "other"}, "kubectl-label")]
+    assert enrollment.conflict(given, {PRIMARY: "waypoint"}, "shop") == (
+        f"namespace cart has the label {label}=other of kubectl-label, and this waypoint needs {need}; "
+        f"remove it: kubectl label namespace cart {label}-"
+    )
 
 
 def test_grouped_returns_services_by_namespace() -> None:

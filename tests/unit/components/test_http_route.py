@@ -25,10 +25,9 @@ def test_canary_route_without_extras_has_backends_only() -> None:
 
 def test_canary_route_with_timeouts_has_them_on_every_rule() -> None:
     cohorts = [{"header": "end-user", "value": "jane", "backends": [{"name": "x"}]}]
-    for rule in rules(cohorts=cohorts, timeout="3s"):
-        assert rule["timeouts"] == {"request": "3s"}
-    for rule in rules(cohorts=cohorts, try_timeout="500ms"):
-        assert rule["timeouts"] == {"backendRequest": "500ms"}
+    assert [rule["timeouts"] for rule in rules(cohorts=cohorts, timeout="3s")] == [{"request": "3s"}] * 2
+    short = rules(cohorts=cohorts, try_timeout="500ms")
+    assert [rule["timeouts"] for rule in short] == [{"backendRequest": "500ms"}] * 2
 
 
 def test_canary_route_with_mirrors_and_header_changes_has_filters() -> None:

@@ -15,6 +15,7 @@ import pytest
 from components import CanaryRouteArgs, ChaosRuleArgs, L7PolicyArgs, ServiceTrafficArgs, WaypointArgs
 from components._internal import arguments, kubeconfig, waits
 from components._internal.waits import Access
+from tests.unit.components.recording import run
 
 YAML = "apiVersion: v1\nkind: Config\nusers: [{name: a, user: {client-key-data: c2VjcmV0}}]\n"
 JSON = '{"kind": "Config", "users": [{"name": "a", "user": {"client-key-data": "c2VjcmV0"}}]}'
@@ -67,6 +68,38 @@ def test_component_with_a_kubeconfig_as_an_object_does_not_show_it(shape: Any) -
     given = {"kubeconfig": {"users": "c2VjcmV0"}, **dict.fromkeys(shape.__required_keys__, "a")}
     with pytest.raises(pulumi.RunError, match=r"^A: kubeconfig is an object: it must be text$"):
         arguments.read("A", given, shape)
+
+
+@pytest.fixture
+def _staging() -> Iterator[None]:
+    pulumi.runtime.set_all_config(
+        {"kubernetes:context": "staging", "kubernetes:kubeconfig": YAML}, ["kubernetes:kubeconfig"]
+    )
+    yield
+    pulumi.runtime.set_all_config({}, [])
+
+
+@pytest.mark.usefixtures("_staging")
+def test_access_without_a_cluster_is_that_of_the_default_provider() -> None:
+    found: dict[str, Access] = {}
+    contents: list[str] = []
+
+    def program() -> None:
+        own = pulumi.ResourceOptions(provider=pulumi.ProviderResource("kubernetes", "east", {}))
+        parent = pulumi.ComponentResource("t:t:T", "parent", None, own)
+        for name, args, opts in (
+            ("default", {}, pulumi.ResourceOptions()),
+            ("given", {"context": "prod"}, pulumi.ResourceOptions()),
+            ("own", {}, own),
+            ("inherited", {}, pulumi.ResourceOptions(parent=parent)),
+        ):
+            found[name] = waits.access(args, pulumi.ComponentResource("t:t:T", name, None, opts))
+        assert isinstance(found["default"].kubeconfig, pulumi.Output)
+        found["default"].kubeconfig.apply(contents.append)
+
+    run(program)
+    assert (contents, found.pop("default").context) == ([YAML], "staging")
+    assert {"given": Access("", "prod"), "own": Access(), "inherited": Access()} == found
 
 
 def test_access_takes_what_is_not_given_as_the_environments() -> None:

@@ -1,17 +1,17 @@
 """The drain of a waypoint: its connections first, its Pods then, and not while it gets new ones."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from typing import Any
-from unittest.mock import patch
 
 import pulumi
 import pytest
-from pulumi import resource_hooks
 
 from components._internal import waits
-from components._internal.migration import after_labels, before_labels, before_weight, drain
+from components._internal.migration import before_labels, drain, hook, sync, sync_canary
 from components._internal.waits import Access
+from tests.unit.components.recording import run_hooks
 from tests.unit.components.waypoint_cluster import (
     CANARY,
     DRAIN,
@@ -186,16 +186,7 @@ def hooked(
 ) -> None:
     """Runs the hook that `make` makes as the engine does, in a namespace with those kubectl answers."""
     monkeypatch.setattr(waits, "run_kubectl", there)
-    with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
-        hook = make()
-    given = pulumi.ResourceHookArgs(urn="u", id="i", name="n", type="t", **inputs)
-
-    async def run() -> None:
-        done = hook(given)
-        assert isinstance(done, Awaitable)
-        await done
-
-    asyncio.run(run())
+    run_hooks(make, **inputs)
 
 
 def labelled(**labels: str) -> dict[str, Any]:
@@ -310,12 +301,8 @@ def test_before_labels_without_an_effective_weight_passes(monkeypatch: pytest.Mo
 def test_before_weight_waits_for_the_enrolled_services(monkeypatch: pytest.MonkeyPatch) -> None:
     there = Namespace(old=[Pod("old-1", [{"cart.shop"}])], new=[Pod("new-1", [set(), {"cart.shop"}])])
     there.services = [service("cart"), service("till")]
-    hooked(
-        monkeypatch,
-        there,
-        lambda: before_weight("w-weight", Access(), "shop", ("old", "new"), ["cart"], 5),
-        **{"new_inputs": labelled()},
-    )
+    both = partial(sync_canary, primary="old", canary="new", places=["cart"])
+    hooked(monkeypatch, there, lambda: hook("w-weight", Access(), "shop", 5, both), **{"new_inputs": labelled()})
     assert [line.split()[1] for line in there.commands if line.startswith("exec")] == ["old-1", "new-1"] * 2
 
 
@@ -325,11 +312,13 @@ def test_after_labels_waits_for_the_enrolled_services(
     there = Namespace(old=[Pod("old-1", [set(), {"cart.shop"}]), Pod("old-2", [{"cart.shop", "till.shop"}])])
     there.services = [service("cart"), service("till")]
     inputs = {"new_inputs": labelled()}
-    hooked(monkeypatch, there, lambda: after_labels("w-synced", Access(), "shop", "old", ["cart"], 5), **inputs)
+    synced = partial(sync, gateway="old")
+    cart = partial(synced, places=["cart"])
+    hooked(monkeypatch, there, lambda: hook("w-synced", Access(), "shop", 5, cart), **inputs)
     assert [line.split()[1] for line in there.commands if line.startswith("exec")].count("old-1") == 2
     assert there.writes() == []
     with pytest.raises(RuntimeError, match=r"^namespace shop: waited 0.02 s: waypoint old does not have till.shop$"):
-        hooked(monkeypatch, there, lambda: after_labels("w-synced", Access(), "shop", "old", [], 0.02), **inputs)
+        hooked(monkeypatch, there, lambda: hook("w-synced", Access(), "shop", 0.02, synced), **inputs)
 
 
 @pytest.mark.parametrize("kind", ["create", "update"])

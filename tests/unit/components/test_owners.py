@@ -1,17 +1,22 @@
 """Other owners of a Service's routes: found before a write, and named."""
 
+from functools import partial
 from typing import Any
 
 import pulumi
 import pytest
 from pulumi.errors import InputPropertiesError
 
-from components import CanaryRoute, ChaosRule, ServiceTraffic, package
-from tests.unit.components.recording import run
+from components import CanaryRoute, ChaosRule, ServiceTraffic
+from components._internal import owners
+from components._internal.waits import Access
+from tests.unit.components.hosts import host
+from tests.unit.components.recording import run, run_hooks
 from tests.unit.components.test_sync import Mesh, http_route, mesh, refused, virtual_service, write
 
 __all__ = ["mesh"]
 OWN = "shop/dev"
+SECRET = "4dabf18193072939515e22adb298388d"  # the key that marks a secret on its way to the engine
 CART = {"namespace": "shop", "service": "cart", "port": 80}
 SPLIT = {**CART, "baseline": "old", "canary": "new", "weight": 20}
 
@@ -113,6 +118,13 @@ def test_creation_of_a_route_that_another_owner_has_is_refused(mesh: Mesh) -> No
     assert written(http_route("mine", OWN), new=True) == said
 
 
+def test_first_resource_of_a_rule_beside_another_route_is_refused(mesh: Mesh) -> None:
+    mesh.routes = [http_route("other")]
+    make = partial(owners.hook, "f", Access(), 60, virtual_service("mine"))
+    with pytest.raises(RuntimeError, match=r"^VirtualService shop/mine: HTTPRoute shop/other routes Service shop/cart"):
+        run_hooks(make)
+
+
 @pytest.mark.parametrize("status", [403, 404])
 def test_write_without_the_right_to_read_routes_is_not_refused(mesh: Mesh, status: int) -> None:
     mesh.refusing = {"httproutes": status}
@@ -131,10 +143,10 @@ def test_two_components_for_one_port_of_a_service_are_refused(second: Any) -> No
 
 
 def test_two_hosted_components_for_one_port_of_a_service_are_refused() -> None:
-    host = package.Package()
+    process = host()
 
     def construct(name: str, kind: str = "CanaryRoute") -> None:
-        run(lambda: host.construct(name, f"waypoint-lab:index:{kind}", SPLIT))  # each with a monitor of its own
+        run(lambda: process.construct(name, f"waypoint-lab:index:{kind}", SPLIT))  # each with a monitor of its own
 
     construct("a")
     construct("a")  # the update after its preview
@@ -167,6 +179,23 @@ def test_two_components_for_a_service_that_is_an_output_are_refused(second: Any,
         run(lambda: program(80))
     want = "it must be one whose port 80 CanaryRoute a does not route as well; use one ServiceTraffic for both"
     assert f'{second.__name__}: service is "cart": {want}' == str(caught.value)
+
+
+@pytest.mark.parametrize("as_output", [False, True])
+def test_components_for_one_service_of_two_clusters_are_not_refused(as_output: bool) -> None:
+    def program(*contexts: str) -> None:
+        for number, context in enumerate(contexts):
+            where = pulumi.Output.secret(context) if as_output else context
+            ChaosRule(f"c{number}", {**CART, "retries": {"attempts": 1, "budget_percent": 10}, "context": where})  # type: ignore[typeddict-item]
+
+    record = run(lambda: program("east", "west"))
+    for name in ("c0-rule", "c1-rule"):
+        assert record.inputs(name)["spec"]["hosts"] == ["cart.shop.svc.cluster.local"]
+        assert SECRET not in str(record.requests[name].object)
+    with pytest.raises(
+        pulumi.RunError, match=r'service is "cart": it must be one whose port 80 ChaosRule c0 does|budget'
+    ):
+        run(lambda: program("east", "east"))
 
 
 def test_component_for_a_service_that_is_an_output_keeps_its_names() -> None:

@@ -201,7 +201,9 @@ def test_service_traffic_with_a_bad_argument_is_refused(args: dict[str, Any], sa
 
 def test_mirrors_and_header_changes_are_on_every_rule() -> None:
     extras = {"mirrors": [{"name": "new", "percent": 2.5}], "response_headers": {"set": {"x-lab": "yes"}}}
-    for rule in rules(traffic(**BACKENDS, **extras, retries={"attempts": 1})):
+    found = rules(traffic(**BACKENDS, **extras, retries={"attempts": 1}))
+    assert len(found) == 2
+    for rule in found:
         place = {"host": f"new.{DOMAIN}", "port": {"number": 80}}
         assert rule["mirrors"] == [{"destination": place, "percentage": {"value": 2.5}}]
         assert rule["headers"] == {"response": {"set": {"x-lab": "yes"}}}

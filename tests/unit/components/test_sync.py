@@ -1,21 +1,21 @@
 """The wait around a write: Services and waypoint before it, status and Envoy after it."""
 
-import asyncio
 import json
 import re
 import subprocess
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import pulumi
 import pytest
-from pulumi import resource_hooks
 
 from components._internal import owners, sync, waits
 from components._internal.api import ApiReadError
 from components._internal.waits import Access
+from tests.unit.components.recording import run_hooks
 
 GATEWAY, CLASS = "gateway.networking.k8s.io/gateway-name", "gateway.networking.k8s.io/gateway-class-name"
 LABELS = {"istio.io/use-waypoint": "waypoint"}
@@ -157,26 +157,15 @@ def mesh(monkeypatch: pytest.MonkeyPatch) -> Mesh:
 
 def write(document: dict[str, Any], generation: int = 2, old: int | None = 1, limit: float = 30) -> None:
     """Run the hooks around one write, as the engine does."""
-    with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
-        binding = sync.hooks("p", Access(), limit, waits.condition_problem("WaypointAccepted"))
     written = {**document, "metadata": {**document["metadata"], "generation": generation}}
     before = {**document, "metadata": {**document["metadata"], "generation": old}} if old else None
-    given = pulumi.ResourceHookArgs(
-        "u", "i", "n", "t", new_inputs=document, old_inputs=before, new_outputs=written, old_outputs=before
-    )
-
-    async def run() -> None:
-        for hook in (*(binding.before_update or ()), *(binding.after_update or ())):
-            done = hook(given)  # type: ignore[operator]
-            assert isinstance(done, Awaitable)
-            await done
-
-    asyncio.run(run())
+    make = partial(sync.hooks, "p", Access(), limit, waits.condition_problem("WaypointAccepted"))
+    run_hooks(make, new_inputs=document, old_inputs=before, new_outputs=written, old_outputs=before)
 
 
 def refused(document: dict[str, Any], **options: Any) -> str:
     with pytest.raises(RuntimeError) as caught:
-        write(document, **{"limit": 0.3, **options})
+        write(document, **{"limit": 0, **options})
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
@@ -236,7 +225,7 @@ def test_write_by_a_user_who_may_not_read_the_namespace_waits_for_all_its_waypoi
 def test_write_to_a_stale_generation_is_not_accepted(mesh: Mesh) -> None:
     mesh.written = [mesh.status(2, ACCEPTED, observed=1)]
     said = refused(policy("cart"))
-    assert said == "AuthorizationPolicy shop/p: waited 0.3 s: WaypointAccepted is of generation 1, not of 2"
+    assert said == "AuthorizationPolicy shop/p: waited 0 s: WaypointAccepted is of generation 1, not of 2"
 
 
 def test_write_of_which_one_target_is_not_bound_is_not_accepted(mesh: Mesh) -> None:
@@ -347,7 +336,7 @@ def test_write_with_a_backend_or_mirror_without_its_port_is_refused_before_it(
     mesh: Mesh, kind: str, places: list[tuple[str, int]], mirror: tuple[str, int] | None, said: str
 ) -> None:
     document = sent(kind, *places, mirror=mirror)
-    assert refused(document, old=None) == f"{kind} shop/p: waited 0.3 s: {said}"
+    assert refused(document, old=None) == f"{kind} shop/p: waited 0 s: {said}"
     assert not [line for line in mesh.commands if line.endswith("/p")]
     mesh.stats = {"waypoint-1": [(3, 0), (4, 0)]}
     write(document)  # it was there before, so it does not refuse a rollback
@@ -360,12 +349,9 @@ def test_write_with_a_tcp_port_of_a_backend_and_a_mirror_passes(mesh: Mesh, kind
 
 
 def test_write_of_a_rule_waits_for_the_port_behind_its_failing_workload(mesh: Mesh) -> None:
-    with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
-        binding = sync.hooks("p", Access(), 0.1, behind=[("till", 8080)])
-    (hook,) = binding.before_create or ()
-    given = pulumi.ResourceHookArgs(urn="u", id="i", name="n", type="t", new_inputs=virtual_service("p"))
+    make = partial(sync.hooks, "p", Access(), 0.1, behind=[("till", 8080)])
     with pytest.raises(RuntimeError, match=r"Service shop/till has no port 8080; it has 80$"):
-        asyncio.run(hook(given))  # type: ignore[operator, arg-type]
+        run_hooks(make, new_inputs=virtual_service("p"))
 
 
 def test_creation_of_an_object_that_another_owner_has_is_refused(mesh: Mesh) -> None:
@@ -395,8 +381,8 @@ def test_write_that_envoy_rejects_first_then_accepts_passes(mesh: Mesh) -> None:
 def test_write_to_a_disconnected_envoy_fails_after_the_limit(mesh: Mesh) -> None:
     mesh.stats = {"waypoint-1": [(3, 0)]}
     mesh.connected = 0
-    said = refused(policy("cart"))
-    assert said.endswith("waited 0.3 s: waypoint Pod shop/waypoint-1 is not connected to istiod")
+    said = refused(policy("cart"), limit=0.05)
+    assert said.endswith("waited 0.05 s: waypoint Pod shop/waypoint-1 is not connected to istiod")
 
 
 def test_write_that_makes_no_difference_to_istiod_passes(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -454,15 +440,8 @@ def test_names_are_read_from_all_kinds_of_documents() -> None:
 
 
 def test_write_of_a_kind_without_status_waits_for_envoy(mesh: Mesh) -> None:
-    with patch.object(resource_hooks, "register_resource_hook", lambda hook: None):
-        binding = sync.hooks("p", Access(), 1)
     document = virtual_service("p")
-    given = pulumi.ResourceHookArgs(urn="u", id="i", name="n", type="t", new_inputs=document, new_outputs=document)
-
-    def run() -> None:
-        for hook in (*(binding.before_create or ()), *(binding.after_create or ())):
-            asyncio.run(hook(given))  # type: ignore[operator, arg-type]
-
+    run = partial(run_hooks, partial(sync.hooks, "p", Access(), 0.2), new_inputs=document, new_outputs=document)
     run()
     assert not [line for line in mesh.commands if "virtualservices/" in line]
     mesh.stats = {"waypoint-1": [(3, 0)]}

@@ -9,6 +9,7 @@ import pytest
 
 from components import Waypoint
 from components._internal import waits, waypoint_deployment, waypoint_parameters
+from components._internal.owners import OWNER
 from components._internal.waits import Access, Session
 from components._internal.waypoint_parameters import STAMP
 from tests.unit.components.recording import Recording, run
@@ -36,6 +37,15 @@ def test_waypoint_gateway_depends_on_its_parameters() -> None:
     }
     assert "w-parameters" in record.needs("w-gateway")
     assert overlays(record) == {"deployment": {"metadata": {"annotations": {STAMP: name}}, "spec": {"replicas": 2}}}
+
+
+def test_waypoint_parameters_of_another_stack_are_not_taken_over() -> None:
+    record = waypoint(replicas=2, canary={"gateway": "next"})
+    for suffix in ("", "-next"):
+        config_map = record.inputs(f"w-parameters{suffix}")["metadata"]
+        assert config_map["annotations"] == {OWNER: "waypoint-lab/test"}
+        for name in ("w-parameters", "w-gateway"):
+            assert f"w-untaken{suffix}" in record.requests[f"{name}{suffix}"].hooks.before_create
 
 
 def test_waypoint_parameters_name_follows_their_content() -> None:

@@ -15,7 +15,7 @@ from waypoint_lab.program import declared
 
 GOLD = {"premium": {"query": "tier", "value": "gold"}}
 COHORT = {"header": "x-team", "value": "testers"}
-CONFIG = {"waypoint-lab:canary": json.dumps({"weight": "0.5", "cohort": COHORT}), "kubernetes:context": "x"}
+CONFIG = {"waypoint-lab:canary": json.dumps({"weight": "0.5", "cohort": COHORT}), "other:canary": "x"}
 
 
 @pytest.fixture
