@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.statistics.guard_traffic import INTERVALS, Traffic, destination
-from waypoint_lab.guard.comparison import Rules, compare, verdict
+from waypoint_lab.guard.comparison import Expectation, Rules, compare, verdict
 from waypoint_lab.guard.differences import Kind
 from waypoint_lab.guard.observation import Observation, Series
 from waypoint_lab.measure.verify import Verdict
@@ -44,6 +44,16 @@ def test_error_rate_without_tolerance_is_as_stated() -> None:
     runs = 1_000
     found = verdicts(MODELS, None, Rules(error_rate=0.05, share=0.0, failures=0.0), runs, "no tolerance")
     assert found[Verdict.FAILED] <= 0.05 * runs
+
+
+def test_declared_share_that_is_lowered_fails_at_most_as_stated() -> None:
+    random_, runs, found = random.Random("lowered"), 400, Counter[str]()
+    for rate in (1, 10, 100):
+        before = Traffic({"baseline": 0.5, "canary": 0.5}, rate, dispersion=3, failures=FAILURES)
+        after = Traffic({"baseline": 0.98, "canary": 0.02}, rate, dispersion=3, failures=FAILURES)
+        rules = Rules(expected={"canary": Expectation(0.02)})
+        found.update(verdict(compare(before.observe(random_), after.observe(random_), rules)) for _ in range(runs))
+    assert found[Verdict.FAILED] <= 0.01 * 3 * runs
 
 
 def slow_times(random_: random.Random, factor: float = 1.0) -> Observation:

@@ -11,9 +11,9 @@ import pytest
 from tests.statistics.test_unpaired import ERROR, RUNS, drawn
 from waypoint_lab.config.traffic_models import GateSettings
 from waypoint_lab.measure.sequential import Decision
-from waypoint_lab.measure.statistics import Interval, binomial_interval
+from waypoint_lab.measure.statistics import Interval, binomial_interval, quantile
 from waypoint_lab.measure.unpaired import NO_REQUESTS, UnpairedComparison
-from waypoint_lab.rollout.latency import P99, P99Ratio, quantile, slower
+from waypoint_lab.rollout.latency import P99, P99Ratio, slower
 
 MARGIN = GateSettings().latency_margin / 100
 BAD = 1 - P99 + MARGIN  # share of a bad canary's requests beyond the limit

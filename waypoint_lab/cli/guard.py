@@ -155,6 +155,7 @@ def guard(
         limit,
         lambda: stack_rules(rules, stack_of_lab, before) if stack_of_lab else rules,
         STDERR if as_json else None,
+        replace(rules, expected={}, may_be_silent=frozenset()),
     )
     record = reports.Recording(destination, pulumi_stack, ctx.obj.state)
     waypoints = Waypoints(config.target, watched)

@@ -149,13 +149,15 @@ def _tests(before: Observation, after: Observation, rules: Rules) -> Iterator[Te
     silent = rules.may_be_silent | {name for name, item in rules.expected.items() if not item.share}
     for where in known:
         group = next((group for group in groups if where in group), frozenset([where]))
+        undeclared = not any(group & members for members in declared.values())
+        moves = undeclared and any(item.named(name) for item in group for name in rules.may_move)
         if any(before.of(where).requests) and not any(where.named(name) for name in silent):
-            yield _rate_test(where, before, after)
+            part = _part(where, declared, rules, before)
+            if part:
+                yield _rate_test(where, group if moves else frozenset([where]), part, before, after)
         if any(after.of(where).completed):
             yield _success_test(where, group, before, after)
-        undeclared = not any(group & members for members in declared.values())
-        undeclared = undeclared and not any(item.named(name) for item in group for name in rules.may_move)
-        if undeclared and len(group) > 1 and any(before.total(group)) and any(after.total(group)):
+        if undeclared and not moves and len(group) > 1 and any(before.total(group)) and any(after.total(group)):
             yield _share_test(where, group, before, after)
         if before.of(where).latencies and after.of(where).latencies:
             yield _latency_test(where, before, after)
@@ -188,9 +190,36 @@ def _expected_test(name: str, expected: Expectation, members: frozenset[Destinat
     )
 
 
-def _rate_test(where: Destination, before: Observation, after: Observation) -> Test:
-    seconds = before.seconds, after.seconds
-    return lambda tolerance: silence.rate(where, before.of(where), after.of(where), seconds, tolerance.tail)
+def _part(
+    where: Destination, declared: Mapping[str, frozenset[Destination]], rules: Rules, before: Observation
+) -> float:
+    """Return the part of its requests before, 0 to 1, that declared shares leave to a destination; it had some."""
+    part = 1.0
+    for members in {*declared.values()}:
+        if where not in members:
+            continue
+        names = [name for name, others in declared.items() if others == members]
+        own = [name for name in names if where.named(name)]
+        side = frozenset(item for item in members if any(item.named(name) for name in own or names))
+        share = sum(rules.expected[name].share for name in own or names)
+        if not own:  # it shares the rest with the others that no name declares
+            side, share = members - side, max(0.0, 1 - share)
+        part *= round(share, 9) * sum(before.total(members)) / sum(before.total(side))
+    return min(1.0, part)
+
+
+def _rate_test(
+    where: Destination, members: frozenset[Destination], part: float, before: Observation, after: Observation
+) -> Test:
+    """Return the test of the requests to a destination, or to all `members` where requests may move between them."""
+    counts, seconds = (before.total(members), after.total(members)), (before.seconds, after.seconds)
+    place = ", with the other backends of its routes" if len(members) > 1 else ""
+
+    def test(tolerance: Tolerance) -> Difference:
+        found = silence.rate(where, counts, seconds, part, tolerance.tail)
+        return replace(found, evidence=found.evidence + place)
+
+    return test
 
 
 def _success_test(where: Destination, group: frozenset[Destination], before: Observation, after: Observation) -> Test:

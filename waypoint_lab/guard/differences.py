@@ -9,7 +9,7 @@ from typing import Any
 from waypoint_lab.guard import dispersion, significance
 from waypoint_lab.guard.observation import Series
 from waypoint_lab.measure.endpoint_counters import Destination
-from waypoint_lab.measure.statistics import quantile_interval
+from waypoint_lab.measure.statistics import quantile, quantile_interval
 from waypoint_lab.measure.verify import Verdict
 
 SUSPICIOUS = 0.05  # error rate of one test alone, from which an unproven change is inconclusive
@@ -207,7 +207,7 @@ def latency(where: Destination, before: Series, after: Series, tolerance: Tolera
     new = [value for values in after.latencies or () for value in values]
     if not old or not new:
         return None
-    text = f"p99 was {_p99(old):.3f} s of {len(old)}, is {_p99(new):.3f} s of {len(new)}"
+    text = f"p99 was {quantile(old, P99):.3f} s of {len(old)}, is {quantile(new, P99):.3f} s of {len(new)}"
     limit = quantile_interval(old, P99, 1 - 2 * tolerance.tail).high * tolerance.p99_factor
     if math.isinf(limit):
         needed = math.ceil(math.log(tolerance.tail) / math.log(P99))
@@ -217,7 +217,3 @@ def latency(where: Destination, before: Series, after: Series, tolerance: Tolera
     certain = Hits([], [])  # the share that is exceeded is 1 - P99
     limits = (1 - P99, tolerance.tail)
     return _change(str(where), Kind.LATENCY, certain, slow, limits, text, rises=True)
-
-
-def _p99(values: list[float]) -> float:
-    return sorted(values)[math.ceil(P99 * len(values)) - 1]

@@ -27,6 +27,7 @@ class GuardedChange:
         limit_seconds: Time after which the command is asked to end.
         rules: Return the accepted changes; called after the command, which may declare some.
         stdout: File descriptor for the standard output of both commands; None means that of this process.
+        tolerances: The accepted changes without declared ones, by which the outcome of the rollback is judged.
     """
 
     command: Sequence[str]
@@ -36,6 +37,7 @@ class GuardedChange:
     limit_seconds: float
     rules: Callable[[], Rules]
     stdout: int | None = None
+    tolerances: Rules = field(default_factory=Rules)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def watch(source: Source, change: GuardedChange, report: Report) -> GuardResult:
     with handled(lambda *_: None):  # children do not inherit this, as they would inherit that signals are ignored
         shell = ["sh", "-c", change.rollback]
         rollback = run(shell, change.limit_seconds, report, stdout=change.stdout, forward=False)
-        found = _observed(source, change, before, Rules, "after the rollback", report).differences
+        found = _observed(source, change, before, lambda: change.tolerances, "after the rollback", report).differences
     return replace(result, rollback=rollback, after_rollback=found)
 
 

@@ -5,42 +5,50 @@ from collections.abc import Sequence
 
 from waypoint_lab.guard import dispersion, significance
 from waypoint_lab.guard.differences import SUSPICIOUS, Difference, Kind, judged
-from waypoint_lab.guard.observation import Series
 from waypoint_lab.measure.endpoint_counters import Destination
 from waypoint_lab.measure.verify import Verdict
 
 SILENT = 0.1  # part of the former rate at which a destination is taken for silent
+ALIKE = 0.75  # part of the former rate from which on the order of the intervals tells silence
 HALF = 0.5  # part of the former rate that a silent destination must provably have fallen below
 
 
 def rate(
-    where: Destination, before: Series, after: Series, seconds: tuple[Sequence[float], Sequence[float]], tail: float
+    where: Destination,
+    counts: tuple[Sequence[int], Sequence[int]],
+    seconds: tuple[Sequence[float], Sequence[float]],
+    part: float,
+    tail: float,
 ) -> Difference:
     """Compare the rates: a destination that had requests before must not be silent.
 
     Silence is proven by the numbers of requests, or by intervals that all have less than half of any interval before.
-    Each of the two tests gets half of the error rate.
+    Each of the two tests gets half of the error rate. The second one is left out where the intervals are not alike:
+    where those after are much shorter, or get fewer requests by declaration, they may be empty by chance.
 
     Args:
         where: The destination.
-        before: Its requests before, at least one.
-        after: Its requests after.
+        counts: Its requests in each interval before, at least one in all, and after.
         seconds: Lengths of the intervals before and after.
+        part: Part of the former rate that is declared, above 0, at most 1.
         tail: Probability of a false alarm.
     """
-    first, second = sum(before.requests), sum(after.requests)
+    before, after = counts
+    first, second = sum(before), sum(after)
     time, after_time = sum(seconds[0]), sum(seconds[1])
-    factor = dispersion.of_rate(before.requests, seconds[0]) * dispersion.allowance(tail / 2, len(seconds[0]))
-    ratio = after_time / time
+    factor = dispersion.of_rate(before, seconds[0]) * dispersion.allowance(tail / 2, len(seconds[0]))
+    ratio = part * after_time / time
     silent = second <= SILENT * ratio * first
     by_number = significance.fewer(first / factor, second / factor, HALF * ratio)
     old, new = (
-        [count / span for count, span in zip(counts, spans, strict=True)]
-        for counts, spans in zip((before.requests, after.requests), seconds, strict=True)
+        [count / span for count, span in zip(numbers, spans, strict=True)]
+        for numbers, spans in zip(counts, seconds, strict=True)
     )
-    proven = silent and min(by_number, significance.apart(old, new, HALF)) <= tail / 2
+    alike = part >= ALIKE and after_time / len(new) >= HALF * time / len(old)
+    below = HALF * part if alike else 0.0
+    proven = silent and min(by_number, significance.apart(old, new, below)) <= tail / 2
     needed = math.ceil(factor * significance.fewer_needed(tail / 2, HALF * ratio))
-    enough = first >= needed or significance.apart(old, [0.0] * len(new), HALF) <= tail / 2
+    enough = first >= needed or significance.apart(old, [0.0] * len(new), below) <= tail / 2
     suspicious = silent and not proven and significance.fewer(first / factor, second / factor, ratio) <= SUSPICIOUS
     verdict = judged(proven, suspicious, enough)
     text = f"{first / time:.3g} requests/s before, {second / after_time:.3g} after ({first} and {second} requests)"

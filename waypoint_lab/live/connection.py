@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import quote
 
 import aiohttp
@@ -100,9 +99,7 @@ class Api:
         self._session = aiohttp.ClientSession("http://localhost", connector=connector)
         return self
 
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """End all requests and the process."""
         await self._session.close()
         await end(self._process, kill=False)

@@ -7,10 +7,8 @@ sent.
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -55,7 +53,8 @@ class Sampler:
         self._snapshot = TrafficSnapshot(time=0.0, stack=stack, namespace=config.app.namespace, problem="no answer yet")
         self._started, self._error = threading.Event(), LabError("")
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
+        self._stopping = False
         self._thread = threading.Thread(target=self._main, daemon=True)
 
     def __enter__(self) -> "Sampler":
@@ -71,12 +70,11 @@ class Sampler:
             raise self._error
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the thread and its processes."""
-        if self._loop and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop.set)
+        self._stopping = True  # for a task that ends at the moment of its cancellation
+        if self._loop and (work := self._work) and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(work.cancel)
         self._thread.join(END_SECONDS)
 
     def snapshot(self) -> TrafficSnapshot:
@@ -104,6 +102,8 @@ class Sampler:
     def _main(self) -> None:
         try:
             asyncio.run(self._run())
+        except asyncio.CancelledError:
+            pass  # by `__exit__`
         except Exception as error:  # of any type: a view that stands still has to say why
             self._error = error if isinstance(error, LabError) else LabError(f"live view: {described(error)}")
             problem = f"the live view has ended ({self._error}); start it again"
@@ -112,7 +112,7 @@ class Sampler:
             self._started.set()
 
     async def _run(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._work = asyncio.get_running_loop(), asyncio.current_task()
         async with Api(self._config.target) as api:
             reader = ClusterReader(self._config, self._folder, self._stack, self._window_seconds, api)
             self._started.set()
@@ -120,9 +120,9 @@ class Sampler:
             tasks = [*reader.start(), asyncio.create_task(stack_file.follow(stack, reader.take))]
             frequent_until = 0.0
             try:
-                while not self._stop.is_set():
+                while not self._stopping:
                     began = time.monotonic()
-                    changed = await self._unless_stopped(reader.read)
+                    changed = await reader.read()
                     for task in tasks:
                         if task.done():  # by an error alone
                             task.result()
@@ -132,30 +132,16 @@ class Sampler:
                         reader.woken.clear()
                         frequent_until = now + FREQUENT_SECONDS
                     soon = changed or now < frequent_until
-                    await self._pause(reader.woken, SOON_SECONDS if soon else INTERVAL_SECONDS - (now - began))
+                    pause = SOON_SECONDS if soon else max(0.0, INTERVAL_SECONDS - (now - began))
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(pause):
+                            await reader.woken.wait()
             finally:
+                self._work = None  # its end is not cancelled
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await reader.close()
-
-    async def _unless_stopped(self, read: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
-        task = asyncio.create_task(read())
-        if not await self._first(task):
-            return False
-        return task.result()
-
-    async def _pause(self, woken: asyncio.Event, seconds: float) -> None:
-        await self._first(asyncio.create_task(woken.wait()), max(0.0, seconds))
-
-    async def _first(self, task: "asyncio.Task[bool]", seconds: float | None = None) -> bool:
-        """Wait for a task, a request to stop or a limit; cancel the others. Return True if the task is done."""
-        stop = asyncio.create_task(self._stop.wait())
-        done, waiting = await asyncio.wait({task, stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for one in waiting:
-            one.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        return task in done
 
     def _publish(self, reader: ClusterReader) -> None:
         now, clock, found, window = time.time(), time.monotonic(), reader.objects, reader.window

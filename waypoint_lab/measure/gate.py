@@ -14,7 +14,7 @@ from waypoint_lab.errors import GateError, KubectlError, NotSyncedError, ProbeEr
 from waypoint_lab.measure import envoy_config, prometheus, traffic
 from waypoint_lab.measure.attribution import check_identities, send
 from waypoint_lab.measure.client import Answer, Group
-from waypoint_lab.measure.statistics import binomial_interval, quantile_interval
+from waypoint_lab.measure.statistics import binomial_interval, quantile, quantile_interval
 from waypoint_lab.measure.unpaired import Outcomes
 from waypoint_lab.measure.verify import judge
 from waypoint_lab.stages.expectations import CONFIDENCE, MOST_REQUESTS, Expect, Measure, least_requests
@@ -65,14 +65,10 @@ def _success_rate(declared: float, measured: float, requests: int) -> str:
     )
 
 
-def _quantile99(times: Sequence[float]) -> float:
-    return sorted(times)[math.ceil(len(times) * 0.99) - 1]
-
-
 def _p99(declared: float, times: Sequence[float]) -> str:
     """Return the reason why a 99th percentile in seconds fails; empty if it passes. No answer counts as infinite."""
     ordered = sorted(times)
-    measured = _quantile99(ordered)
+    measured = quantile(ordered, 0.99)
     if measured <= declared:
         return ""
     ends = quantile_interval(ordered, 0.99, CONFIDENCE)
@@ -184,7 +180,8 @@ def traffic_failures(config: LabConfig, gate: GateSettings) -> list[str]:
     else:
         most = f"measured {sample} of users"
         if sample >= gate.minimum_requests:
-            most = f"measured {_least(logged)} of users to one backend, of at least {P99_REQUESTS}"
+            few = f"measured {_least(logged)} of users to one backend, of at least {P99_REQUESTS}"
+            most = f"{few} (to the baseline, with an answer)"
         if not tries.requests:
             most = f"{most} ({traffic.none_passed(config)})"
         return [f"{_few(gate)}, {most}: no data is not a pass"]
@@ -196,13 +193,15 @@ def traffic_failures(config: LabConfig, gate: GateSettings) -> list[str]:
     if gate.p99_seconds is not None:
         found.append(_p99(gate.p99_seconds, [one for times in seconds.values() for one in times]))
     if p99_ratio is not None:
-        limit = round(p99_ratio * max(_quantile99(seconds["baseline"]), 0.001), 9)  # without floating-point noise
+        p99 = quantile(filter(math.isfinite, seconds["baseline"]), 0.99)
+        limit = round(p99_ratio * max(p99, 0.001), 9)  # without floating-point noise
         found.append(_p99(limit, seconds["canary"]))
     return [why for why in found if why]
 
 
-def _least(logged: Mapping[str, Sequence[object]]) -> int:
-    return min(map(len, logged.values()))
+def _least(logged: Mapping[str, Sequence[traffic.LoggedRequest]]) -> int:
+    """Return the smaller number: requests to the canary, or those to the baseline that have an answer."""
+    return min(len(logged["canary"]), sum(bool(one.status) for one in logged["baseline"]))
 
 
 def _few(gate: GateSettings) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import json
 import queue
 import threading
 import time
@@ -11,9 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 from waypoint_lab.errors import LabError
 
+POST_SECONDS = 5.0
+POST_BYTES = 1 << 16
+
 
 class NoAnswerError(LabError):
-    """Report a server that did not answer. The message is the reason, without the server's address."""
+    """Report a server that did not answer. The message has the server's name at most, and the reason."""
 
 
 class _SameServer(urllib.request.HTTPRedirectHandler):
@@ -66,6 +70,19 @@ def ask(url: str, seconds: float, most_bytes: int, document: bytes | None = None
             why = why.replace(address, place(url))
         raise NoAnswerError(" ".join(why.split())) from None
     return answer
+
+
+def post(url: str, document: object, seconds: float = POST_SECONDS) -> tuple[int, str]:
+    """Post a document as JSON. Return status and text of the answer, whatever the status is.
+
+    Raises:
+        NoAnswerError: There is no answer; the message names the server.
+    """
+    try:
+        status, text = ask(url, seconds, POST_BYTES, json.dumps(document).encode())
+    except NoAnswerError as error:
+        raise NoAnswerError(f"{place(url)} does not answer: {error}") from None
+    return status, text.decode(errors="replace")
 
 
 def _request(url: str, document: bytes | None = None) -> urllib.request.Request:

@@ -98,10 +98,16 @@ def quantile_interval(values: Sequence[float], quantile: float, confidence: floa
 
 def quantiles(values: Iterable[float] | Mapping[float, int]) -> dict[str, float]:
     """Return the measured quantiles of values, or of numbers of each value, by name such as `p99`; empty without."""
+    return {f"p{100 * one:g}": round(value, 6) for one, value in _at(values, QUANTILES).items()}
+
+
+def quantile(values: Iterable[float] | Mapping[float, int], share: float) -> float:
+    """Return the measured quantile (0 to 1) of values, or of numbers of each value; there is at least one."""
+    return _at(values, (share,))[share]
+
+
+def _at(values: Iterable[float] | Mapping[float, int], shares: Sequence[float]) -> dict[float, float]:
     counts = Counter(values)
     ordered = sorted(counts)
     ranks = list(accumulate(counts[value] for value in ordered))  # of the last of each value
-    if not ordered:
-        return {}
-    found = {one: ordered[bisect_left(ranks, max(1, math.ceil(one * ranks[-1])))] for one in QUANTILES}
-    return {f"p{100 * one:g}": round(value, 6) for one, value in found.items()}
+    return {one: ordered[bisect_left(ranks, max(1, math.ceil(one * ranks[-1])))] for one in shares if ranks}

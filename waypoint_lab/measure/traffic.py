@@ -63,6 +63,7 @@ class LogReader:
     config: LabConfig
     _addresses: tuple[str, ...] = ()
     _seen: set[str] = field(default_factory=set)
+    _before: set[str] = field(default_factory=set)  # by the call before the last: a late one sees less than the next
     _last: float = field(default_factory=time.monotonic)
 
     def __call__(self, pods: Collection[str]) -> dict[str, list[LoggedRequest]]:
@@ -73,8 +74,8 @@ class LogReader:
         with ThreadPoolExecutor(endpoint_counters.THREADS) as pool:
             logs = list(pool.map(lambda pod: access_log.pod_log(self.config, pod, window), pods))
         lines = [line for text in logs for line in text.splitlines()]
-        new = "\n".join(line for line in lines if line not in self._seen)
-        self._seen, self._last = set(lines), now
+        new = "\n".join(line for line in lines if line not in self._seen and line not in self._before)
+        self._before, self._seen, self._last = self._seen, set(lines), now
         found: dict[str, list[LoggedRequest]] = {role: [] for role in ROLES}
         for one in access_log.requests(new, self._addresses):
             where = endpoint_counters.destination(one["cluster"])

@@ -158,6 +158,9 @@ class UnpairedComparison(SequentialTest):
 
         Args:
             ratio: Requests to the baseline for each request to the canary.
+
+        Returns:
+            The number; MOST_REQUESTS or more where no number shows it.
         """
         block = Outcomes(1000), Outcomes(round(1000 * ratio))
         rates = self._alternative
@@ -172,4 +175,4 @@ class UnpairedComparison(SequentialTest):
             if one.requests
         )
         missing = -math.log(self.bad_found_healthy) - self._healthy
-        return self.canary.requests + min(MOST_REQUESTS, max(0, math.ceil(1000 * missing / gain)))
+        return self.canary.requests + min(MOST_REQUESTS, max(0, math.ceil(1000 * missing / max(gain, 1e-9))))

@@ -19,9 +19,9 @@ from waypoint_lab.config.types import is_address
 from waypoint_lab.errors import LabError
 from waypoint_lab.kubectl import ClusterAccess
 from waypoint_lab.masking import SECRET
+from waypoint_lab.measure.http_answer import place
 from waypoint_lab.measure.proxy_versions import ISTIO, UNKNOWN
 from waypoint_lab.pulumi_cli import pulumi
-from waypoint_lab.rollout.web import place
 
 GIT_SECONDS = 10.0
 KUBERNETES_PLUGIN = "pulumi-resource-kubernetes"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from waypoint_lab.errors import RolloutError
-from waypoint_lab.rollout import web
+from waypoint_lab.measure.http_answer import NoAnswerError, place, post
 from waypoint_lab.rollout.analysis import StepDecision
 from waypoint_lab.rollout.state import CanaryStep
 
@@ -55,7 +55,7 @@ class HttpApproval:
 
     def __init__(self, url: str, stack: str, report: Callable[[str], None]) -> None:
         """Name the address and the stack; `report` shows one line."""
-        self.where, self._url, self._stack, self._report, self._shown = f"of {web.place(url)}", url, stack, report, ""
+        self.where, self._url, self._stack, self._report, self._shown = f"of {place(url)}", url, stack, report, ""
 
     def __call__(self, step: CanaryStep) -> StepDecision | None:
         """Return the answer; None where there is none yet."""
@@ -68,12 +68,12 @@ class HttpApproval:
     def _ask(self, step: CanaryStep) -> tuple[StepDecision | None, str]:
         """Return the answer, or why there is none; both empty while the server only wants to wait."""
         try:
-            status, text = web.post(self._url, {"stack": self._stack, **step.document()})
-        except web.WebError as error:
+            status, text = post(self._url, {"stack": self._stack, **step.document()})
+        except NoAnswerError as error:
             return None, str(error)
         if status != 200:
             waits = 200 < status < 300 or 400 <= status < 500
-            return None, "" if waits else f"{web.place(self._url)} answers {status}"
+            return None, "" if waits else f"{place(self._url)} answers {status}"
         word = text.strip().lower()
         found = ANSWERS.get(word or "promote")
         return found, "" if found else f"{word[:40]!r} is no answer; it must be {WANTED}"

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from waypoint_lab.measure.statistics import quantile
 from waypoint_lab.measure.traffic import LoggedRequest
 from waypoint_lab.measure.unpaired import Outcomes, UnpairedComparison
 
@@ -12,20 +13,14 @@ LEAST_BASELINE = 200  # latencies before the ratio of two p99 is judged
 Latencies = Mapping[float, int]  # number of requests by latency in milliseconds
 
 
-def quantile(latencies: Latencies, share: float) -> float:
-    """Return a quantile of latencies in milliseconds; there is at least one."""
-    total = sum(latencies.values())
-    slower = total - math.ceil(total * share)
-    for milliseconds in sorted(latencies, reverse=True):
-        slower -= latencies[milliseconds]
-        if slower < 0:
-            break
-    return milliseconds
-
-
 def answered(requests: Iterable[LoggedRequest]) -> Counter[float]:
     """Return the latencies of requests; one without an answer is infinitely slow."""
     return Counter(one.milliseconds if one.status else math.inf for one in requests)
+
+
+def finite(latencies: Latencies) -> Counter[float]:
+    """Return the latencies of the requests with an answer."""
+    return Counter({latency: count for latency, count in latencies.items() if math.isfinite(latency)})
 
 
 def slower(latencies: Latencies, milliseconds: float) -> Outcomes:
@@ -53,12 +48,16 @@ class P99Ratio:
         self.comparison, self._ratio, self._before = comparison, ratio, before
         self._known: Counter[float] = Counter()
 
+    @property
+    def p99(self) -> float | None:
+        """The baseline's p99 in milliseconds; None where it is not known yet."""
+        if self._before is None and self._known.total() >= LEAST_BASELINE:
+            return quantile(self._known, P99)
+        return self._before
+
     def add(self, canary: Latencies, baseline: Latencies) -> None:
         """Add the requests of a block; those before the baseline's p99 is known are not compared."""
-        p99 = self._before
-        if p99 is None and self._known.total() >= LEAST_BASELINE:
-            p99 = quantile(self._known, P99)
-        if p99 is not None:
+        if (p99 := self.p99) is not None:
             # Logs round down, so a canary's request is slow only if it is for every p99 that the baseline may have.
             self.comparison.add(slower(canary, round(self._ratio * (p99 + 1), 6)), slower(baseline, p99))
-        self._known.update({latency: count for latency, count in baseline.items() if math.isfinite(latency)})
+        self._known.update(finite(baseline))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from waypoint_lab.rollout import web
+from waypoint_lab.measure.http_answer import NoAnswerError, place, post
 from waypoint_lab.rollout.analysis import StepDecision
 from waypoint_lab.rollout.journal import Record
 from waypoint_lab.rollout.migration_steps import KIND, MigrationStep
@@ -101,7 +101,7 @@ class Webhook:
         self._queue.put(None)
         self._thread.join(limit_seconds)
         if self._thread.is_alive():
-            self._report(f"{web.place(self._url)} has not taken all notifications within {limit_seconds:g} s")
+            self._report(f"{place(self._url)} has not taken all notifications within {limit_seconds:g} s")
 
     def _deliver(self) -> None:
         while (one := self._queue.get()) is not None:
@@ -115,13 +115,13 @@ class Webhook:
         why = ""
         for pause in (*(() if self._silent else PAUSES_SECONDS), None):
             try:
-                status, _ = web.post(self._url, one)
-            except web.WebError as error:
+                status, _ = post(self._url, one)
+            except NoAnswerError as error:
                 why = str(error)
             else:
                 if 200 <= status < 300:
                     return ""
-                why = f"{web.place(self._url)} answers {status}"
+                why = f"{place(self._url)} answers {status}"
                 if status < 500 and status not in (408, 429):  # another try gets the same answer
                     return why
             if pause is not None:

@@ -242,9 +242,9 @@ class Promotion:
         return self.state()
 
     def _api_problem(self) -> str:
-        """Return the reason why the API server does not answer; empty where it does."""
+        """Return the reason why the API server does not answer; empty where it does, or where it cannot be asked."""
         try:
             kubectl.run(self.stack.config().target, "get", "--raw=/readyz", limit_seconds=5.0)
-        except KubectlError as error:
-            return str(error)
+        except Exception as error:  # of another type, such as of the stack's file, it counts as a try
+            return str(error) if isinstance(error, KubectlError) else ""
         return ""

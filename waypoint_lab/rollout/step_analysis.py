@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from waypoint_lab.config.app_models import AccessLogIdentify
@@ -19,6 +20,7 @@ from waypoint_lab.rollout.traffic_analysis import BaselineBefore, TrafficEvidenc
 from waypoint_lab.stages.fault_outcomes import longest_seconds
 
 ORDER = ("probe", "traffic", "prometheus")  # the probe is fast, and would be counted as traffic if it ran beside it
+COMPARING = {"probe", "traffic"}  # sources with an error rate
 WORDS = {"probe": "the probe", "traffic": "the users' requests", "prometheus": "Prometheus"}
 POLL_SECONDS = 0.2
 INTERVAL_SECONDS = 1.0  # of reading counters, logs and Prometheus
@@ -46,13 +48,15 @@ class StepAnalysis:
         Args:
             config: Config of the stack, which declares the step.
             step: The step.
-            thresholds: Limits of the analysis of this step.
+            thresholds: Limits of the analysis of this step; the sources share `healthy_rolled_back`.
             before: The baseline's requests at earlier steps; None where they are not known.
             stop_requested: Returns the name of a signal that asks to stop, or an empty text.
             progress: Observes the evidence; it neither raises nor blocks.
         """
         self._progress = progress
-        self._config, self._step, self._thresholds, self._before = config, step, thresholds, before
+        self._config, self._step, self._before = config, step, before
+        among = max(1, len(COMPARING & {*config.canary.evidence}))
+        self._thresholds = replace(thresholds, healthy_rolled_back=thresholds.healthy_rolled_back / among)
         self._stop_requested, self._began = stop_requested, time.monotonic()
         self._evidence: dict[str, StepEvidence] = {}
 

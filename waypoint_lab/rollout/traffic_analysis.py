@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from waypoint_lab.measure.statistics import QUANTILES, Interval, binomial_interval
+from waypoint_lab.measure.statistics import Interval, binomial_interval, quantile, quantiles
 from waypoint_lab.measure.traffic import ROLES, LoggedRequest, TrafficBlock
-from waypoint_lab.measure.unpaired import NO_REQUESTS, Outcomes, UnpairedComparison
+from waypoint_lab.measure.unpaired import MOST_REQUESTS, NO_REQUESTS, Outcomes, UnpairedComparison
 from waypoint_lab.rollout.analysis import Compared, StepDecision, Thresholds, decide
-from waypoint_lab.rollout.latency import P99, P99Ratio, answered, quantile, slower
+from waypoint_lab.rollout.latency import LEAST_BASELINE, P99, P99Ratio, answered, finite, slower
 
 TEXTS = {"tries": "failed", "answers": "were answered with a failure", "p99": "were too slow", "p99 ratio": "were slow"}
 
@@ -21,8 +21,8 @@ class BaselineBefore:
     Attributes:
         tries: Tries and failed ones.
         answers: Answers and failed ones, by access logs.
-        p99_seconds: The 99th percentile; None where it is not known.
-        slower: Answers, and those that took longer than `p99_seconds`.
+        p99_seconds: The 99th percentile of the answers; None where it is not known.
+        slower: Requests, and those that took longer than `p99_seconds`, or got no answer.
     """
 
     tries: Outcomes
@@ -100,7 +100,7 @@ class TrafficEvidence:
         canary, baseline = (block.logged[role] for role in ROLES)
         for role in ROLES:
             self.statuses[role].update(f"{one.status // 100}xx" for one in block.logged[role])
-            self.latencies[role].update(one.milliseconds for one in block.logged[role])
+            self.latencies[role].update(answered(block.logged[role]))
         if answers := self.comparisons.get("answers"):
             answers.add(_failed(canary), _failed(baseline))
         if p99 := self.comparisons.get("p99"):
@@ -136,11 +136,15 @@ class TrafficEvidence:
         one = self.comparisons[name]
         if name == "p99 ratio" and self.weight == 100 and (self.before is None or self.before.p99_seconds is None):
             return "the baseline's p99 is not known, as it gets no requests; add a step below 100 %"
-        ratio = (100 - self.weight) / self.weight if self.weight else one.baseline.requests / (one.canary.requests or 1)
-        return (
-            f"too few in {elapsed_seconds:.0f} s, which is not a pass; "
-            f"about {one.needed(ratio)} to the canary are needed if it is healthy"
-        )
+        few = f"too few in {elapsed_seconds:.0f} s, which is not a pass"
+        if name == "p99 ratio" and self._p99_ratio and self._p99_ratio.p99 is None:
+            return f"{few}; {LEAST_BASELINE} answers of the baseline are needed first"
+        tries = self.comparisons["tries"]
+        seen = tries.baseline.requests / (tries.canary.requests or 1)
+        needed = one.needed((100 - self.weight) / self.weight if self.weight else seen)
+        if needed >= MOST_REQUESTS:
+            return f"{few}; requests to the baseline are needed, too, or a larger margin"
+        return f"{few}; about {needed} to the canary are needed if it is healthy"
 
     def document(self) -> dict[str, Any]:
         """Return the evidence as the journal keeps it."""
@@ -166,11 +170,11 @@ class TrafficEvidence:
             found["statuses"] = {role: dict(sorted(self.statuses[role].items())) for role in ROLES}
             found["latency"] = {
                 role: {
-                    **{f"p{100 * one:g}": round(quantile(known, one) / 1000, 6) for one in QUANTILES},
-                    "slower": list(slower(known, quantile(known, P99))),
+                    **{name: round(milliseconds / 1000, 6) for name, milliseconds in quantiles(known).items()},
+                    "slower": list(slower(self.latencies[role], quantile(known, P99))),
                 }
-                for role, known in self.latencies.items()
-                if known
+                for role in ROLES
+                if (known := finite(self.latencies[role]))
             }
         return found
 

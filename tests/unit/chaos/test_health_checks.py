@@ -16,6 +16,7 @@ from waypoint_lab.chaos.schedule_file import HealthCheck
 HEALTHY = (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",)
 CUT = (b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\nok",)
 CUT_CHUNK = (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\nok",)
+BAD_REQUEST = (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nok",)
 ODD = (b"garbage\r\n\r\n",)
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 
@@ -66,9 +67,10 @@ def application() -> Iterator[Application]:
         (CUT, "{} does not answer: IncompleteRead(2 bytes read, 198 more expected)"),
         (CUT_CHUNK, "{} does not answer: IncompleteRead("),
         (ODD, "{} does not answer: garbage"),
+        (BAD_REQUEST, "{} answers 400"),
     ],
 )
-def test_problem_answer_that_is_not_http_is_one_line(
+def test_problem_answer_that_is_an_error_or_not_http_is_one_line(
     application: Application, parts: tuple[bytes, ...], want: str
 ) -> None:
     application.parts = parts
@@ -87,6 +89,14 @@ def test_monitor_answer_that_is_not_http_sets_unhealthy(
         application.parts = parts
         assert monitor.unhealthy.wait(10)
     assert "does not answer" in monitor.why
+
+
+def test_monitor_ends_without_waiting_for_the_limit_of_an_answer(application: Application) -> None:
+    began = time.monotonic()
+    with HealthMonitor(application.check(seconds=10)) as monitor:
+        pass
+    assert time.monotonic() - began < 5
+    assert not monitor.unhealthy.is_set()
 
 
 def test_problem_answer_without_an_end_has_a_limit_of_time(application: Application) -> None:

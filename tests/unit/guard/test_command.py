@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,12 +46,16 @@ def test_unknown_command_is_one_line() -> None:
         command.run(["no-such"], 10, LINES.append)
 
 
+def is_ready(file: Path) -> bool:
+    return file.exists() and "ready" in file.read_text()
+
+
 def after(file: Path, number: int) -> threading.Thread:
     """Send a signal to this process once the command is ready."""
 
     def send() -> None:
-        while not file.exists() or "ready" not in file.read_text():
-            pass
+        while not is_ready(file):
+            time.sleep(0.01)
         os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=send)
@@ -81,33 +86,44 @@ def test_command_beyond_its_limit_is_asked_to_end() -> None:
     assert (result.exit_code, result.stopped) == (143, "it did not end within 0.2 s")
 
 
-def test_command_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the file in which a command says that it is ready; its limit of 20 s is over then."""
+    file = tmp_path / "trace"
+    clock = SimpleNamespace(sleep=time.sleep, monotonic=lambda: time.monotonic() + 20 * is_ready(file))
+    monkeypatch.setattr(command, "time", clock)
+    return file
+
+
+def test_command_that_does_not_end_is_killed(late: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "STOP_SECONDS", 0.3)
-    result = command.run(["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], 2.0, LINES.append)
-    assert result.exit_code == 137
+    script = f"trap '' TERM; echo ready >{late}; while :; do sleep 0.1; done"
+    assert command.run(["sh", "-c", script], 20, LINES.append).exit_code == 137
 
 
 # A shell that dies at once, while what it runs takes a while to end.
-PULUMI = "trap 'sleep 0.5; echo done >>{file}; exit' TERM; echo ready >>{file}; sleep 60 & wait"
+PULUMI = "trap 'sleep 0.3; echo done >>{file}; exit' TERM; echo ready >>{file}; sleep 60 & wait"
 SLOW = f'bash -c "{PULUMI}"; echo deployed'
 
 
-@pytest.mark.parametrize("limit", [2.0, 20.0])
-def test_command_that_was_asked_to_end_has_ended_with_all_of_its_group(tmp_path: Path, limit: float) -> None:
+def test_command_that_was_asked_to_end_has_ended_with_all_of_its_group(tmp_path: Path) -> None:
     file = tmp_path / "trace"
-    thread = after(file, signal.SIGTERM) if limit > 2 else None
-    result = command.run(["sh", "-c", SLOW.format(file=file)], limit, LINES.append)
-    if thread:
-        thread.join()
+    thread = after(file, signal.SIGTERM)
+    result = command.run(["sh", "-c", SLOW.format(file=file)], 20, LINES.append)
+    thread.join()
     assert (result.exit_code, file.read_text()) == (143, "ready\ndone\n")
 
 
-def test_rest_of_a_group_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_beyond_its_limit_has_ended_with_all_of_its_group(late: Path) -> None:
+    result = command.run(["sh", "-c", SLOW.format(file=late)], 20, LINES.append)
+    assert (result.exit_code, late.read_text()) == (143, "ready\ndone\n")
+
+
+def test_rest_of_a_group_that_does_not_end_is_killed(late: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "STOP_SECONDS", 0.3)
-    file = tmp_path / "pid"
-    script = f"sh -c 'trap \"\" TERM; echo $$ >{file}; while :; do sleep 0.1; done'; echo deployed"
-    assert command.run(["sh", "-c", script], 2.0, LINES.append).exit_code == 143
-    state = Path(f"/proc/{file.read_text().strip()}/stat")
+    script = f"sh -c 'trap \"\" TERM; echo ready $$ >{late}; while :; do sleep 0.1; done'; echo deployed"
+    assert command.run(["sh", "-c", script], 20, LINES.append).exit_code == 143
+    state = Path(f"/proc/{late.read_text().split()[1]}/stat")
     until = time.monotonic() + 5
     while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < until

@@ -71,6 +71,11 @@ def test_comparison_without_requests_is_inconclusive() -> None:
     assert found[0].needed > 0
 
 
+@pytest.mark.parametrize(("requests", "wanted"), [(7, INCONCLUSIVE), (8, PASSED)])
+def test_same_traffic_passes_once_there_are_enough_requests(requests: int, wanted: Verdict) -> None:
+    assert wanted is verdict(compare(observed(web=requests), observed(web=requests), Rules()))
+
+
 def test_few_requests_to_one_destination_do_not_hide_the_others() -> None:
     found = compare(observed(web=300, rare=2), observed(web=300, rare=1), Rules())
     assert PASSED is verdict(found)

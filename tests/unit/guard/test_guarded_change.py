@@ -200,3 +200,12 @@ def test_access_log_that_fails_after_the_command_is_not_rolled_back(cluster: Clu
     result = watch(readers, GuardedChange(["apply"], "undo", 30, 30, 60, Rules), cluster.report)
     assert (result.verdict, cluster.ran, result.not_measured) == (Verdict.PASSED, ["apply"], [Kind.LATENCY])
     assert "latency is not measured: kubectl logs: no answer within 30 s" in cluster.lines
+
+
+def test_outcome_of_the_rollback_is_judged_by_the_tolerances_of_the_user(cluster: Cluster) -> None:
+    cluster.source.rates = {"web": Counts(400, 400)}
+    cluster.effects = {"apply": {"web": Counts(400, 398, 2)}}  # the rollback does not help
+    strict = Rules(failures=0.001)
+    change = GuardedChange(["apply"], "undo", 30, 30, 60, lambda: strict, tolerances=strict)
+    result = watch(cluster.source.readers(), change, cluster.report)
+    assert (result.verdict, cluster.ran, result.restored) == (Verdict.FAILED, ["apply", "undo"], False)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.unit.configs import lab_config
+from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.envoy_config import FAULT, problem
 from waypoint_lab.measure.envoy_routes import affinity_cookie, serving, weights
 
@@ -176,3 +177,18 @@ def test_problem_session_affinity_compares_the_cookie(weight: int) -> None:
     if weight < 100:
         said = "the waypoint sends users with the cookie to reviews-baseline, reviews-stable"
         assert found(r"(.*;\s*)?waypoint\-lab\-backend=reviews\-stable\.0000(;.*)?") == said
+
+
+def test_current_cookie_is_that_of_the_services_own_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    def listener(port: int, backend: str) -> dict[str, object]:
+        header = {"key": "set-cookie", "value": f"waypoint-lab-backend={backend}; Path=/"}
+        added = [{"header": {"key": "x-lab", "value": "a=b"}}, {"header": header}]
+        route = {"route": {"cluster": cluster(backend)["name"]}, "response_headers_to_add": added}
+        name = f"inbound-vip|{port}|http|reviews.bookinfo-backends.svc.cluster.local"
+        manager = {"route_config": {"name": name, "virtual_hosts": [{"routes": [route]}]}}
+        return {"active_state": {"listener": {"filter_chains": [{"filters": [{"typed_config": manager}]}]}}}
+
+    dump = {"configs": [listener(80, "other"), listener(9080, "reviews-stable")]}
+    monkeypatch.setattr(envoy_config, "_dumps", lambda *_: iter([("waypoint-1", dump)]))
+    config = lab_config("waypoint", "canary", canary={"weight": 50, "sessionAffinity": {"maxAgeSeconds": 60}})
+    assert envoy_config.current_cookie(config) == "waypoint-lab-backend=reviews-stable"

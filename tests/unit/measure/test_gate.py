@@ -15,7 +15,7 @@ from waypoint_lab import kubectl
 from waypoint_lab.config.settings import PROMOTION, SKIP_GATE, LabConfig
 from waypoint_lab.config.traffic_models import CanarySettings, GateSettings, PrometheusSettings
 from waypoint_lab.config.weights import StepsError, read_steps, shown
-from waypoint_lab.errors import ConfigError, GateError, ProbeError
+from waypoint_lab.errors import ConfigError, GateError, NotSyncedError, ProbeError
 from waypoint_lab.measure import envoy_config, gate, prometheus, traffic
 from waypoint_lab.measure.client import Answer
 from waypoint_lab.measure.traffic import TrafficBlock
@@ -343,8 +343,8 @@ def judged(seconds: float = 30, **thresholds: Any) -> list[str]:
 
 
 def test_users_requests_within_the_thresholds_pass_once_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    block = users(Outcomes(50, 1), Outcomes(250, 1))
-    Blocks(monkeypatch, block, None, block)
+    block = users(Outcomes(50, 1), Outcomes(200, 1))
+    Blocks(monkeypatch, block, None, block)  # 500 requests, as declared
     assert judged(success_rate=99, p99_seconds=1, p99_ratio=2) == []
 
 
@@ -379,6 +379,17 @@ def test_too_few_requests_of_users_are_no_pass(monkeypatch: pytest.MonkeyPatch) 
     assert "measured 98 of users to one backend, of at least 100" in line
 
 
+def test_ratio_to_a_baseline_without_answers_is_taken_of_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast, left, slow = (traffic.LoggedRequest(*one) for one in ((200, 10), (0, 10), (200, 60_000)))
+    both = {"canary": Outcomes(300), "baseline": Outcomes(300)}
+    Blocks(monkeypatch, TrafficBlock(both, {"canary": [slow] * 300, "baseline": [fast] * 196 + [left] * 4}))
+    (line,) = judged(p99_ratio=1.5)
+    assert line.startswith("p99: declared at most 0.015 s, measured 60.000 s")
+    Blocks(monkeypatch, TrafficBlock(both, {"canary": [fast] * 300, "baseline": [fast] * 99 + [left] * 201}))
+    (line,) = judged(0.01, p99_ratio=1.5)
+    assert "measured 99 of users to one backend, of at least 100 (to the baseline, with an answer)" in line
+
+
 def test_check_by_traffic_alone_sends_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_args: object, **_more: object) -> None:
         raise AssertionError("a request was sent")
@@ -388,6 +399,16 @@ def test_check_by_traffic_alone_sends_no_request(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(gate, "send", refused)
     Blocks(monkeypatch, users(Outcomes(100), Outcomes(400)))
     gate.check(LabConfig(canary=CanarySettings(evidence=("traffic",), gate=GateSettings(success_rate=99))))
+
+
+def test_check_of_a_waypoint_that_is_not_in_sync_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(_config: LabConfig) -> None:
+        raise NotSyncedError("the route is late")
+
+    monkeypatch.setattr(envoy_config, "wait", late)
+    Blocks(monkeypatch, users(Outcomes(100), Outcomes(400)))
+    with pytest.raises(GateError, match=r"not measured, and no data is not a pass: the route is late$"):
+        gate.check(LabConfig(canary=CanarySettings(evidence=("traffic",), gate=GateSettings(success_rate=99))))
 
 
 def test_check_in_a_promotion_leaves_the_requests_of_users_to_it(monkeypatch: pytest.MonkeyPatch) -> None:

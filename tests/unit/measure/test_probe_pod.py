@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -157,5 +158,7 @@ def test_wait_of_a_pod_with_a_command_ends_with_its_life(tmp_path: Path, number:
     (tmp_path / str(os.getpid() + number)).mkdir()
     (tmp_path / "self").mkdir()
     started, life = time.monotonic(), 0.2 if ends == "life" else 30.0
-    probe_pod_script.wait(life, 0.01, str(tmp_path))
+    with patch.object(time, "sleep", wraps=time.sleep) as paused:
+        probe_pod_script.wait(life, 0.01, str(tmp_path))
+    assert paused.called, "the Pod never rests"
     assert (ends == "life") == (time.monotonic() - started >= life)

@@ -5,10 +5,12 @@ import os
 import signal
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.unit.configs import lab_config
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import PulumiError, RestoreError
 from waypoint_lab.measure import snapshot, stage_run
@@ -194,3 +196,31 @@ def test_judge_latency_with_few_answers_fails() -> None:
 
 def test_stage_result_without_a_verdict_has_not_passed() -> None:
     assert not StageResult("canary", "").passed
+
+
+def test_change_that_is_recorded_begins_once_requests_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    class Requests:
+        def __init__(self, *_args: object) -> None:
+            order.append("requests")
+
+        def wait_for_answers(self) -> None:
+            order.append("answers")
+
+        def stop(self) -> list[Answer]:
+            order.append("stop")
+            return [Answer(200, "none")]
+
+    def done(what: str) -> float:
+        order.append(what)
+        return 1.0
+
+    monkeypatch.setattr(stage_run, "Load", Requests)
+    monkeypatch.setattr(stage_run, "AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(stage_run.envoy_config, "wait", lambda _config: done("sync"))
+    result, config = StageResult("delay", ""), lab_config("waypoint", "delay")
+    stack: Any = SimpleNamespace(up=lambda: done("up"))
+    stage_run._change(stack, BY_NAME["delay"], config, result, record=True)
+    assert order == ["requests", "answers", "up", "sync", "stop"]
+    assert [len(change.seen) for change in result.changes] == [1]

@@ -90,6 +90,16 @@ def test_read_after_a_failure_has_the_requests_of_both_intervals(scene: Scene) -
     assert block.logged["canary"] == [LoggedRequest(200, 5)]
 
 
+def test_read_counts_a_request_once_where_the_read_before_was_late(scene: Scene) -> None:
+    first, second, third, fourth = (line(CANARY, at) for at in (1, 2, 3, 4))
+    # A late read looks back less far than the next one.
+    scene.logs = [[], [first, second], [third], [second, third, fourth]]
+    scene.counters = [counters(Counts(), Counts())] * 4
+    reader = started()
+    found = [reader.read() for _ in range(3)]
+    assert [len(block.logged["canary"]) for block in found if block and block.logged] == [2, 1, 1]
+
+
 @pytest.mark.parametrize(("message", "limit"), [("pods is forbidden", 20.0), ("busy", -1.0)])
 def test_read_that_fails_for_good_raises(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, message: str, limit: float

@@ -40,8 +40,16 @@ def test_file_with_an_answer_is_read_and_removed(tmp_path: Path, text: str, deci
 
 def test_wait_without_an_answer_pauses_at_its_limit(tmp_path: Path) -> None:
     lines: list[str] = []
-    found = Wait(FileApproval(tmp_path / "answer", lines.append), 0.05, lambda: "", lines.append)(STEP)
+    asked: list[CanaryStep] = []
+
+    class Counted(FileApproval):
+        def __call__(self, step: CanaryStep) -> StepDecision | None:
+            asked.append(step)
+            return super().__call__(step)
+
+    found = Wait(Counted(tmp_path / "answer", lines.append), 0.05, lambda: "", lines.append)(STEP)
     assert found is StepDecision.PAUSE
+    assert 1 <= len(asked) <= 6, "every 0.01 s"
     assert lines[-1] == f"no answer in {tmp_path / 'answer'} within 0.05 s"
 
 
@@ -104,7 +112,7 @@ def test_server_that_fails_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert "answers 500" in lines[0]
     assert "does not answer" in lines[1]
     answers: list[tuple[int, str]] = [(200, "roll back\n"), (200, "perhaps")]
-    monkeypatch.setattr(approval.web, "post", lambda *_args: answers.pop(0))
+    monkeypatch.setattr(approval, "post", lambda *_args: answers.pop(0))
     assert ask(STEP) is StepDecision.ROLL_BACK
     assert ask(STEP) is None
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from waypoint_lab.rollout import notify, web
+from waypoint_lab.measure.http_answer import place, post
+from waypoint_lab.rollout import notify
 from waypoint_lab.rollout.journal import Journal
 from waypoint_lab.rollout.notify import Webhook
 
@@ -197,16 +198,16 @@ def test_webhook_close_is_bounded() -> None:
         webhook = Webhook(there.url, "dev", "shop/cart", lines.append)
         webhook(START)
         webhook.close(0.05)
-    assert lines == [f"{web.place(there.url)} has not taken all notifications within 0.05 s"]
+    assert lines == [f"{place(there.url)} has not taken all notifications within 0.05 s"]
 
 
 def test_post_follows_no_redirect() -> None:
     with server(200) as other, server(302, headers={"Location": other.url}) as there:
-        assert web.post(there.url, {})[0] == 302
+        assert post(there.url, {})[0] == 302
     assert other.got == []
 
 
 def test_post_sends_json() -> None:
     with server(200) as there:
-        web.post(there.url, {"a": [1]})
+        post(there.url, {"a": [1]})
     assert there.got == [("/hook/t0ken", {"a": [1]})]

@@ -38,6 +38,7 @@ class Scene:
         self.file.write_text(yaml.safe_dump({"config": on}))
         self.journal = Journal(folder, "dev")
         self.applied: list[str] = []
+        self.synced: list[str] = []
         self.said: list[str] = []
         self.failing_ups: dict[str, int] = {}
         self.canary: list[Answer] = []
@@ -61,7 +62,7 @@ class Scene:
                 return [(self.answer, OK, OK)] * 50 if seconds else []
 
         monkeypatch.setattr(step_analysis, "Client", Client)
-        monkeypatch.setattr(envoy_config, "wait", lambda _config: 0.0)
+        monkeypatch.setattr(envoy_config, "wait", lambda config: self.synced.append(str(CanaryStep.declared(config))))
         monkeypatch.setattr(envoy_config, "wait_for_traffic", lambda _config: 0.0)
         monkeypatch.setattr(promotion, "POLL_SECONDS", 0.001)
 
@@ -124,7 +125,7 @@ def test_start_by_traffic_without_permission_changes_nothing(scene: Scene, monke
 def test_promotion_of_failing_canary_rolls_back_with_evidence(scene: Scene) -> None:
     scene.canary = [OK, OK, BAD]
     assert scene.promote() is StepDecision.ROLL_BACK
-    assert scene.applied == ["0 %", "1 %", "5 %", "20 %", "5 %"]
+    assert scene.applied == scene.synced == ["0 %", "1 %", "5 %", "20 %", "5 %"]
     (bad,) = [record for record in scene.journal.records() if record.get("decision") == "roll back"]
     assert bad["evidence"]["probe"]["failed"] == {"canary": 50, "baseline": 0, "route": 0}
     assert bad["evidence"]["probe"]["canary"]["decision"] == "bad"

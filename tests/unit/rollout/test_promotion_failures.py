@@ -8,6 +8,7 @@ import pytest
 from tests.unit.rollout.test_promotion import BAD, RULES, STEPS, Scene
 from tests.unit.streams import without_stderr
 from waypoint_lab.cli import output
+from waypoint_lab.errors import RolloutError
 from waypoint_lab.rollout.analysis import StepDecision
 from waypoint_lab.rollout.promotion import Operator, Promotion
 from waypoint_lab.rollout.step_analysis import StepAnalysis
@@ -55,3 +56,20 @@ def test_rollback_unexpected_error_is_tried_again(scene: Scene, monkeypatch: pyt
     monkeypatch.setattr(running.stack, "up_unchecked", flaky)
     assert running.run()[0] is StepDecision.ROLL_BACK
     assert scene.applied == ["0 %", "1 %", "0 %"]
+
+
+def test_rollback_with_a_broken_stack_file_says_that_nothing_is_rolled_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = Promotion(scene.journal, scene.stack(), RULES, Operator(scene.said.append, lambda: ""))
+    running.start(STEPS, "")
+
+    def broken(_analysis: StepAnalysis) -> tuple[StepDecision, str]:
+        scene.file.write_text("config: [")
+        return StepDecision.ROLL_BACK, "bad"
+
+    monkeypatch.setattr(StepAnalysis, "run", broken)
+    with pytest.raises(
+        RolloutError, match=r"^cannot roll back to 0 % yet: .*; run `lab canary rollback` to try again$"
+    ):
+        running.run()

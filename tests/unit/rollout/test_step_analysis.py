@@ -176,3 +176,10 @@ def test_run_by_prometheus_that_is_silent_too_long_raises(sources: Sources, monk
 def test_run_that_is_asked_to_stop_rolls_back(sources: Sources) -> None:
     sources.signal, sources.users = "SIGINT", TrafficBlock({"canary": Outcomes(), "baseline": Outcomes()})
     assert sources.decide("traffic") == (StepDecision.ROLL_BACK, "stopped by SIGINT")
+
+
+@pytest.mark.parametrize("evidence", [("probe",), ("traffic", "prometheus"), ("probe", "traffic")])
+def test_sources_share_the_probability_of_a_wrong_rollback(sources: Sources, evidence: tuple[str, ...]) -> None:
+    sources.decide(*evidence)
+    parts = [one["healthy_rolled_back"] for one in sources.document.values() if "healthy_rolled_back" in one]
+    assert sum(parts) == pytest.approx(LIMITS.healthy_rolled_back)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from waypoint_lab.measure.sequential import Decision
 from waypoint_lab.measure.traffic import LoggedRequest, TrafficBlock
 from waypoint_lab.measure.unpaired import Outcomes, UnpairedComparison
 from waypoint_lab.rollout.analysis import StepDecision, Thresholds
@@ -174,3 +175,22 @@ def test_document_has_figures_and_is_read_as_former_baseline() -> None:
     assert found["latency"]["canary"].items() >= {"p50": 0.03, "p99": 0.03, "slower": [100, 0]}.items()
     assert BaselineBefore.read(found) == BaselineBefore(Outcomes(400), Outcomes(400), 0.02, Outcomes(400))
     assert BaselineBefore.read(evidence().document()) == BaselineBefore(Outcomes())
+
+
+def test_requests_without_an_answer_are_slow_for_canary_and_former_baseline_alike() -> None:
+    left, limits = answers(60, 5, status=0), replace(LIMITS, p99_ratio=2)
+    found = evidence(logged(answers(100), answers(2940) + left), logs=True).document()
+    assert found["latency"]["baseline"].items() >= {"p0": 0.02, "p99": 0.02, "slower": [3000, 60]}.items()
+    blocks, before = [logged(answers(294) + left[:6], [])] * 5, BaselineBefore.read(found)
+    step = evidence(*blocks, limits=limits, weight=100, before=before, logs=True)
+    assert step.comparisons["p99 ratio"].decision is not Decision.BAD
+
+
+def test_too_few_requests_of_the_baseline_are_named() -> None:
+    limits = replace(LIMITS, p99_ratio=2)
+    few = evidence(logged(answers(1200), answers(180)), limits=limits, weight=0, logs=True).decide(120.0)
+    assert few
+    assert few[1].endswith("too few in 120 s, which is not a pass; 200 answers of the baseline are needed first")
+    none = evidence(limits=replace(LIMITS, margin=0.005), weight=0).decide(120.0)
+    assert none
+    assert none[1].endswith("which is not a pass; requests to the baseline are needed, too, or a larger margin")

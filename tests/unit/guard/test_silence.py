@@ -1,0 +1,59 @@
+"""Silence of a destination that gets fewer requests by declaration, or that is observed for a short time."""
+
+import pytest
+
+from tests.unit.guard.observations import destination, observed
+from tests.unit.guard.test_comparison import FAILED, INCONCLUSIVE, PAIR, PASSED, failures
+from waypoint_lab.guard.comparison import Expectation, Rules, compare, verdict
+from waypoint_lab.guard.observation import Observation, Series
+
+BOTH = frozenset({"old", "new"})
+
+
+def declared(share: float, among: frozenset[str] = BOTH) -> Rules:
+    """Return the rules of a declared share of Service `new`."""
+    return Rules(expected={"new": Expectation(share, among)})
+
+
+@pytest.mark.parametrize("among", [BOTH, frozenset[str]()], ids=["stack", "option"])
+@pytest.mark.parametrize(("old", "new"), [(990, 10), (50, 950), (0, 1000)])
+def test_declared_share_that_moves_most_requests_is_not_silence(among: frozenset[str], old: int, new: int) -> None:
+    found = compare(observed(PAIR, old=500, new=500), observed(PAIR, old=old, new=new), declared(new / 1000, among))
+    assert (PASSED, set()) == (verdict(found), failures(found))
+
+
+def test_silence_within_the_tolerance_of_a_declared_share_fails() -> None:
+    found = compare(observed(PAIR, old=5000, new=5000), observed(PAIR, old=10000, new=0), declared(0.02))
+    assert {("new:80", "rate")} == failures(found)
+
+
+def test_few_requests_of_a_low_declared_share_are_no_proof_of_silence() -> None:
+    # 2 % of 20 requests are none, although each interval before had one.
+    found = compare(observed(PAIR, old=10, new=10), observed(PAIR, old=20, new=0), declared(0.02))
+    assert set() == failures(found)
+
+
+def test_declared_shares_leave_the_rest_to_the_other_backends() -> None:
+    groups = (("old", "new", "third"),)
+    before, after = observed(groups, old=300, new=300, third=400), observed(groups, old=800, new=200, third=0)
+    rules = Rules(expected={"old": Expectation(0.8), "new": Expectation(0.2)})
+    assert set() == failures(compare(before, after, rules))
+    assert ("third:80", "rate") in failures(compare(before, after, Rules(expected={"new": Expectation(0.2)})))
+
+
+def test_backends_whose_shares_may_move_are_silent_together_only() -> None:
+    before, rules = observed(PAIR, old=500, new=500), Rules(may_move=BOTH)
+    assert PASSED is verdict(compare(before, observed(PAIR, old=995, new=5), rules))
+    found = compare(before, observed(PAIR, old=0, new=0), rules)
+    assert {("old:80", "rate"), ("new:80", "rate")} == failures(found)
+    assert found[0].evidence.endswith(" 0 after (1000 and 0 requests), with the other backends of its routes")
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(120.0, PASSED), (1.0, FAILED)])
+def test_order_of_intervals_tells_silence_only_where_they_are_alike(seconds: float, expected: object) -> None:
+    # Ten requests in an hour, and none in the next five seconds.
+    ones, zeros = (1,) * 10, (0,) * 10
+    before = Observation([seconds] * 10, {destination("web"): Series(ones, ones, zeros)})
+    after = Observation([0.5] * 10, {destination("web"): Series(zeros, zeros, zeros)})
+    found = verdict(compare(before, after, Rules()))
+    assert found is (INCONCLUSIVE if expected is PASSED else expected)
