@@ -35,7 +35,7 @@ check: .venv/.installed-dev ## Check format, style, types, the order of imports,
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	$(call pytest,-m unit -n 4 tests/unit tests/policies)
+	$(call pytest,-m unit -n 3 tests/unit tests/policies)
 
 browser: .venv/.installed-dev ## Check that Chromium is here for the browser tests; root installs the distribution's package
 	if [ "$(BROWSER)" != no ]; then .venv/bin/python -m tools.browser; fi

@@ -197,7 +197,8 @@ def test_analyzed_passes_plain_resources_to_istioctl(commands: Commands) -> None
     commands.add("istioctl", json.dumps(reported), "\t* error processing -[0]: not this\n")
     given = thing("Service", "s", {"ports": [{"port": 80.0, "weight": 0.5, "nothing": None}], "__fieldManager": "m"})
     given = type(given)("Service", {**given.properties, "apiVersion": "v1"})
-    found = analyzed(snapshot(given, namespace(patch=True)))
+    patch = Resource("NamespacePatch", {**namespace(patch=True).properties, "apiVersion": "v1"})
+    found = analyzed(snapshot(given, patch))
     assert [message["message"] for message in found.messages] == ["no", "not this"]
     assert found.messages[1]["origin"] == "Service n/s"
     shown = json.loads((commands.folder / "istioctl.in").read_text())

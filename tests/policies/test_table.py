@@ -12,6 +12,7 @@ import pytest
 from policies.pack.policy import Policy
 from policies.pack.table import TABLE
 from tools import policy_table
+from waypoint_lab.cli import main
 
 CLONE = Path(__file__).parents[2]
 ALONE = """
@@ -31,11 +32,6 @@ for row in TABLE:
 """
 
 
-def lab_policies(*arguments: str) -> str:
-    command = [sys.executable, "-m", "waypoint_lab.cli", "policies", *arguments]
-    return subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=True, timeout=30).stdout
-
-
 def test_document_has_the_generated_table() -> None:
     document = policy_table.DOCUMENT.read_text()
     assert policy_table.render(document) == document
@@ -49,10 +45,12 @@ def test_document_example_names_existing_policies_and_parameters() -> None:
         assert set(given) <= known[name]
 
 
-def test_lab_policies_lists_every_policy() -> None:
-    table = lab_policies().splitlines()
+def test_lab_policies_lists_every_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["policies"]) == 0
+    table = capsys.readouterr().out.splitlines()
     assert [row.name for row in TABLE] == [line.split()[0] for line in table if not line.startswith((" ", "policy "))]
-    rows = json.loads(lab_policies("--json"))
+    assert main.main(["policies", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
     assert [row.name for row in TABLE] == [row["name"] for row in rows]
     assert rows[0]["parameters"]["total"]["default"] == 100
 
@@ -94,6 +92,11 @@ def test_policy_row_is_complete(row: Policy) -> None:
     assert all((row.description, row.fix, row.reason))
     for schema in row.parameters.values():
         assert {"type", "default", "description"} <= set(schema)
+
+
+def test_limit_of_a_policy_may_be_below_one() -> None:
+    limits = [schema["minimum"] for row in TABLE for name, schema in row.parameters.items() if name.startswith("max")]
+    assert {0} == set(limits)
 
 
 def test_pack_names_the_python_runtime() -> None:

@@ -12,8 +12,6 @@ from types import UnionType
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 
 from waypoint_lab.config.app_models import BackendSettings
 from waypoint_lab.config.cohort_models import CohortSettings
@@ -128,21 +126,13 @@ def _argument(random: Random, kind: Any, name: str, wrong: float) -> Any:
 
 
 def cases(check: Callable[[Random], None], number: int = CASES) -> None:
-    """Call `check` with a source of choices for each case, without shrinking, which would take minutes."""
-
-    @seed(SEED)
-    @settings(
-        max_examples=number,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.integers(0, 2**64))
-    def run(case: int) -> None:
-        check(Random(case))
-
-    run()
+    """Call `check` with a source of choices for each case. An error names its case."""
+    for case in range(number):
+        try:
+            check(Random(f"{SEED}/{case}"))
+        except BaseException as error:
+            error.add_note(f"case {case}, seed {SEED}")
+            raise
     print(f"{number} cases, seed {SEED}")
 
 

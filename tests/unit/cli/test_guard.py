@@ -79,6 +79,7 @@ def test_rules_come_from_the_options(watched: Watched) -> None:
     run("--namespace", "shop", *given, "--p99-factor", "2", "--error-rate", "5", "--", "true")
     rules = Rules(0.05, 0.03, 0.02, 2.0, {"new": Expectation(0.2)}, frozenset({"old"}))
     assert rules == watched.change.rules()
+    assert Rules(0.05, 0.03, 0.02, 2.0) == watched.change.tolerances
 
 
 def test_rules_of_a_stack_come_from_its_deployment(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

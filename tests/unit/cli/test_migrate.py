@@ -115,14 +115,15 @@ class Scene:
         self.folder, self.file = folder, folder / "Pulumi.dev.yaml"
         self.journal, self.asked = Journal(folder, "dev"), ""
         self.applied: list[str] = []
+        self.synced: list[MigrationStep] = []
         self.bad: Callable[[MigrationStep], str] = lambda step: ""
         self.lost: Callable[[MigrationStep], int] = lambda step: 0
         self.refused: Callable[[MigrationStep], str] = lambda step: ""
         self.write(ON)
         monkeypatch.setattr(PulumiStack, "up", lambda updates: self._up("up"))
         monkeypatch.setattr(PulumiStack, "up_unchecked", lambda updates: self._up("back"))
-        monkeypatch.setattr(migration.envoy_config, "wait", lambda config: 0.0)
-        monkeypatch.setattr(migration.envoy_config, "wait_for_traffic", lambda config: 0.0)
+        for wait in ("wait", "wait_for_traffic"):
+            monkeypatch.setattr(migration.envoy_config, wait, lambda config: self.synced.append(self.now()))
         monkeypatch.setattr(migration, "Load", lambda *given, **more: self)
         monkeypatch.setattr(migration, "measure", self._measure)
 
@@ -167,6 +168,7 @@ STEPS = plan(FIRST, "next", "", [20, 100])
 def test_migration_to_healthy_waypoint_records_each_decision(scene: Scene) -> None:
     assert scene.migrate(STEPS)
     assert scene.applied == [f"up: {step}" for step in STEPS]
+    assert scene.synced == [step for step in STEPS for _ in ("Envoy", "traffic")]
     assert scene.now() == MigrationStep("next")
     records = scene.journal.records()
     assert [record["decision"] for record in records] == ["promote"] * 4
@@ -205,7 +207,9 @@ def test_migration_without_a_reader_of_its_verdicts_rolls_back(scene: Scene, mon
 
 def test_migration_one_lost_request_rolls_back(scene: Scene) -> None:
     scene.lost = lambda step: int(step.weight == 20)
+    before = scene.file.read_text()
     assert not scene.migrate(STEPS)
+    assert yaml.safe_load(scene.file.read_text()) == yaml.safe_load(before), "no default is written"
     assert scene.journal.records()[-1]["why"] == "1 of 100 requests failed while it was applied (lost)"
 
 

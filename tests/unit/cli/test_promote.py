@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -116,21 +115,11 @@ def test_promote_bad_approval_is_a_usage_error(
     assert said in capsys.readouterr().err
 
 
-def test_promote_without_a_stack_file_is_one_line(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "waypoint_lab.cli",
-        "--state",
-        str(tmp_path),
-        "canary",
-        "promote",
-        "--stack",
-        "no-such-stack",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 1
-    assert done.stderr.startswith("lab canary promote: Pulumi.no-such-stack.yaml: there is no such file")
+def test_promote_without_a_stack_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["--state", str(tmp_path), "canary", "promote", "--stack", "no-such-stack"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("lab canary promote: Pulumi.no-such-stack.yaml: there is no such file")
+    assert said.count("\n") == 1
 
 
 def test_document_has_decision_phase_and_steps() -> None:

@@ -20,15 +20,15 @@ Answer = tuple[int, bytes, http.client.HTTPMessage]
 
 
 @pytest.fixture
-def states() -> States:
+def states(monkeypatch: pytest.MonkeyPatch) -> States:
     """Return the source of the page's snapshots."""
+    monkeypatch.setattr("waypoint_lab.dashboard.feed.WAIT_SECONDS", 0.02)  # the end of a test waits for it
     return States()
 
 
 @pytest.fixture
-def access(tmp_path: Path, states: States, monkeypatch: pytest.MonkeyPatch) -> Iterator[PageAccess]:
+def access(tmp_path: Path, states: States) -> Iterator[PageAccess]:
     """Serve the page of a stack without a promotion, and return its addresses."""
-    monkeypatch.setattr("waypoint_lab.dashboard.feed.WAIT_SECONDS", 0.1)  # the end of a test waits for it
     actions = PageActions([sys.executable, "-c", "pass"], tmp_path, "dev", lambda: (), lambda: False)
     with PageFeed(states) as feed:
         feed.actions = actions.document

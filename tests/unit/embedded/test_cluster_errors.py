@@ -27,9 +27,7 @@ def test_error_of_the_machine_names_the_file_and_a_fix(number: int, fix: str) ->
 
 
 @pytest.mark.parametrize("command", ["up", "down", "status", "env"])
-def test_unusable_state_folder_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
-) -> None:
+def test_unusable_state_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
     (tmp_path / "file").touch()
     assert main.main(["--state", str(tmp_path / "file"), command]) == 1
     if command != "status":  # a cluster that was never started there does not run
