@@ -50,7 +50,7 @@ _PODS = {
     ),
     f"!({_LABEL.format('sidecar.istio.io/inject', 'true')})": _SIDECARS,
     "!object.spec.?setHostnameAsFQDN.orValue(false)": "setHostnameAsFQDN: hosts of this node have short names",
-    "object.spec.?hostUsers.orValue(true)": (
+    "object.spec.?hostUsers.orValue(true) == true": (
         "hostUsers: only containers with runAsUser have a user namespace of their own on this node; leave it out"
     ),
 }
