@@ -1,5 +1,6 @@
 """A waypoint proxy, and the enrollment of a namespace or of Services in it."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NotRequired, TypedDict
 
@@ -66,6 +67,10 @@ class WaypointArgs(TypedDict):
     """Context in it; the current one unless given."""
 
 
+def _taken(known: Sequence[str], first: str) -> pulumi.RunError:
+    return objects.refuse(_KIND, "gateway", known[1], f"one that {first} does not have in namespace {known[0]} as well")
+
+
 class Waypoint(pulumi.ComponentResource):
     """A Gateway of class istio-waypoint; enrolls only once it is Programmed and its Deployment rolled out.
 
@@ -103,6 +108,8 @@ class Waypoint(pulumi.ComponentResource):
         specs = waypoint_parameters.check(_KIND, args)
         super().__init__("waypoint-lab:index:Waypoint", name, {**args}, opts)
         cluster = waits.access(args, self)
+        for gateway in revisions:
+            owners.once(gateway, f"{_KIND} {name}", [namespace, gateway, *cluster], _taken)
 
         timeouts = objects.timeouts(limit)
         gateways: list[objects.KubernetesObject] = []

@@ -41,6 +41,17 @@ def test_policies_and_the_access_log_name_their_stack() -> None:
         assert record.inputs(name)["metadata"]["annotations"] == {OWNER: "waypoint-lab/test"}
 
 
+@pytest.mark.parametrize("second", [{}, {"gateway": "b", "canary": {"gateway": "waypoint", "weight": 0}}])
+def test_two_waypoints_of_one_gateway_are_refused(second: Any) -> None:
+    def program(namespace: str) -> None:
+        Waypoint("w", {"namespace": "shop"})
+        Waypoint("again", {"namespace": namespace, **second})
+
+    run(lambda: program("other"))
+    with pytest.raises(pulumi.RunError, match='gateway is "waypoint": it must be one that Waypoint w does not have in'):
+        run(lambda: program("shop"))
+
+
 def test_waypoint_enrolls_a_namespace_by_its_label_alone() -> None:
     patch = waypoint().inputs("w-enrollment")
     assert patch["metadata"] == {"name": "shop", "labels": {"istio.io/use-waypoint": "waypoint"}}
