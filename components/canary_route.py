@@ -45,7 +45,7 @@ class CanaryRouteArgs(TypedDict):
     limit_seconds: NotRequired[float]
     """Limit of each wait, for the backends and for the route, 1 to 3600 seconds; default 60. Plain."""
     kubeconfig: NotRequired[pulumi.Input[str]]
-    """Kubeconfig for the waits: its path, or its contents; default the environment's. An output is possible."""
+    """Kubeconfig for the waits: its path, or its contents; default the default provider's. An output is possible."""
     context: NotRequired[pulumi.Input[str]]
     """Context in the kubeconfig; default the current one. An output is possible."""
 

@@ -27,7 +27,7 @@ class FailClosedArgs(TypedDict):
     limit_seconds: NotRequired[float]
     """Seconds that each wait may take, 1 to 3600; 60 unless given."""
     kubeconfig: NotRequired[pulumi.Input[str]]
-    """Kubeconfig that the waits use: its path, `~` included, or its contents; the ambient one unless given."""
+    """Kubeconfig that the waits use: its path, `~` included, or its contents; the default provider's unless given."""
     context: NotRequired[pulumi.Input[str]]
     """Context in it; the current one unless given."""
 

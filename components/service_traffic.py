@@ -63,7 +63,7 @@ class ServiceTrafficArgs(TypedDict):
     limit_seconds: NotRequired[float]
     """Limit of each wait, for backends, waypoint and the Job that ends the fault, 1 to 3600 s; default 120. Plain."""
     kubeconfig: NotRequired[pulumi.Input[str]]
-    """Kubeconfig for the waits: its path, or its contents; default the environment's. An output is possible."""
+    """Kubeconfig for the waits: its path, or its contents; default the default provider's. An output is possible."""
     context: NotRequired[pulumi.Input[str]]
     """Context in the kubeconfig; default the current one. An output is possible."""
     cluster_domain: NotRequired[str]

@@ -62,7 +62,7 @@ class WaypointArgs(TypedDict):
     limit_seconds: NotRequired[float]
     """Seconds that each wait may take, 1 to 3600; 180 unless given."""
     kubeconfig: NotRequired[pulumi.Input[str]]
-    """Kubeconfig that the waits use: its path, `~` included, or its contents; the ambient one unless given."""
+    """Kubeconfig that the waits use: its path, `~` included, or its contents; the default provider's unless given."""
     context: NotRequired[pulumi.Input[str]]
     """Context in it; the current one unless given."""
 
@@ -108,8 +108,11 @@ class Waypoint(pulumi.ComponentResource):
         specs = waypoint_parameters.check(_KIND, args)
         super().__init__("waypoint-lab:index:Waypoint", name, {**args}, opts)
         cluster = waits.access(args, self)
-        for gateway in revisions:
-            owners.once(gateway, f"{_KIND} {name}", [namespace, gateway, *cluster], _taken)
+        # The namespace of each Gateway's objects, which fails where the Gateway is another component's.
+        claimed = {
+            gateway: owners.once(namespace, f"{_KIND} {name}", [namespace, gateway, *cluster], _taken)
+            for gateway in revisions
+        }
 
         timeouts = objects.timeouts(limit)
         gateways: list[objects.KubernetesObject] = []
@@ -126,7 +129,7 @@ class Waypoint(pulumi.ComponentResource):
             hooks.before_create = [untaken, collected]
             before: list[pulumi.Resource] = []
             if parameters:
-                document = parameters.config_map(namespace)
+                document = parameters.config_map(claimed[gateway])
                 # Not protected with the component: new parameters replace it.
                 first = pulumi.ResourceHookBinding(before_create=[untaken])
                 child = pulumi.ResourceOptions(parent=self, hooks=first, protect=False)
@@ -139,7 +142,7 @@ class Waypoint(pulumi.ComponentResource):
                 ignore_changes=gateway_objects.KEPT,
             )
             document = gateway_objects.gateway(
-                namespace, gateway, str(scope), revision, parameters.name if parameters else ""
+                claimed[gateway], gateway, str(scope), revision, parameters.name if parameters else ""
             )
             gateways.append(objects.KubernetesObject(f"{name}-gateway{suffix}", document, options))
             rolled_out = partial(migration.rolled_out, gateway=gateway, parameters=parameters)
@@ -147,7 +150,10 @@ class Waypoint(pulumi.ComponentResource):
         if log:
             # One for both, because istioctl reports two without a workload selector (IST0160).
             bound = pulumi.ResourceOptions(
-                parent=self, depends_on=gateways, hooks=sync.hooks(f"{name}-access-log", cluster, limit)
+                parent=self,
+                depends_on=gateways,
+                hooks=sync.hooks(f"{name}-access-log", cluster, limit),
+                protect=False,
             )
             telemetry = gateway_objects.telemetry(namespace, [*revisions])
             objects.KubernetesObject(f"{name}-access-log{waypoint_arguments.suffix(primary)}", telemetry, bound)

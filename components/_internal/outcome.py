@@ -62,6 +62,9 @@ class LabCommand(pulumi.CustomResource):
         super().__init__("command:local:Command", name, properties, options)
 
 
+_PATH = "the path of the file; set it where kubernetes:kubeconfig of the stack's config has contents"
+
+
 def text(component: str, words: Sequence[pulumi.Input[str]], cluster: Access) -> pulumi.Output[str]:
     """Return the text of a `lab` command for the shell; without `lab` on PATH it fails in one line.
 
@@ -73,7 +76,7 @@ def text(component: str, words: Sequence[pulumi.Input[str]], cluster: Access) ->
 
     def path(given: str) -> str:
         if kubeconfig.is_contents(given):
-            raise objects.refuse(component, "kubeconfig", "the contents of a file", "the path of the file")
+            raise objects.refuse(component, "kubeconfig", "the contents of a file", _PATH)
         return given
 
     options = {"--kubeconfig": objects.applied(cluster.kubeconfig, path), "--context": cluster.context}

@@ -31,7 +31,7 @@ _VERSIONS = {
 KINDS = (*_VERSIONS,)
 _ANY = 0  # port: a route of all ports of a Service
 # Components of each run of a program by what they claim.
-_claims: "weakref.WeakKeyDictionary[Any, dict[Any, str]]" = weakref.WeakKeyDictionary()
+_claims: "weakref.WeakKeyDictionary[Any, dict[Any, dict[Any, str]]]" = weakref.WeakKeyDictionary()
 # The component host, which gets a new monitor for each component of a program.
 HOST: ContextVar[Any] = ContextVar("host", default=None)
 
@@ -47,7 +47,7 @@ def once(
     Args:
         value: A value of the resources that are refused with the claim.
         mine: Kind and name of the component.
-        claimed: Names and cluster of what it claims.
+        claimed: Names of what it claims, and kubeconfig and context of its cluster.
         refusal: Returns the error for `claimed`, and for the component that has it.
 
     Returns:
@@ -61,9 +61,13 @@ def once(
         return value
 
     def check(known: Sequence[str]) -> None:
-        first = _claims.setdefault(run, {}).setdefault((*known,), mine)
-        if first != mine:
-            raise refusal(known, first)
+        *what, kubeconfig, context = known
+        here, clusters = (kubeconfig, context), _claims.setdefault(run, {}).setdefault((*what,), {})
+        for there, first in clusters.items():
+            # A component that names no cluster may have any of them.
+            if first != mine and (there == here or not any(there) or not any(here)):
+                raise refusal(known, first)
+        clusters[here] = mine
 
     if all(isinstance(each, str) for each in claimed):
         check([str(each) for each in claimed])

@@ -102,5 +102,16 @@ def test_access_without_a_cluster_is_that_of_the_default_provider() -> None:
     assert {"given": Access("", "prod"), "own": Access(), "inherited": Access()} == found
 
 
+def test_access_of_the_default_provider_with_a_cluster_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubeconfig, "configured", {"cluster": "east"}.get)
+
+    def program(**args: str) -> None:
+        waits.access(args, pulumi.ComponentResource("t:t:T", "any"))
+
+    run(lambda: program(context="prod"))
+    with pytest.raises(pulumi.RunError, match="kubernetes:cluster is set, which the waits"):
+        run(program)
+
+
 def test_access_takes_what_is_not_given_as_the_environments() -> None:
     assert waits.access({"kubeconfig": "a", "context": None}) == Access("a", "")

@@ -20,7 +20,7 @@ PROTECTED = pulumi.ResourceOptions(protect=True)
     ("program", "kept"),
     [
         (
-            lambda: components.Waypoint("w", {"namespace": "shop", "replicas": 2}, PROTECTED),
+            lambda: components.Waypoint("w", {"namespace": "shop", "replicas": 2, "access_log": True}, PROTECTED),
             {"w-gateway", "w-enrollment"},
         ),
         (lambda: components.CanaryRoute("w", {**CART, **SPLIT}, PROTECTED), {"w-route"}),

@@ -7,6 +7,7 @@ import pytest
 
 from components import FailClosed, L7Policy, Waypoint
 from components._internal.owners import OWNER
+from tests.unit.components import recording
 from tests.unit.components.recording import Recording, run
 
 
@@ -50,6 +51,21 @@ def test_two_waypoints_of_one_gateway_are_refused(second: Any) -> None:
     run(lambda: program("other"))
     with pytest.raises(pulumi.RunError, match='gateway is "waypoint": it must be one that Waypoint w does not have in'):
         run(lambda: program("shop"))
+
+
+def test_second_waypoint_of_a_gateway_in_a_namespace_that_is_an_output_registers_no_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def program() -> None:
+        for name in ("w", "again"):
+            Waypoint(name, {"namespace": pulumi.Output.from_input("shop"), "replicas": 2})
+
+    record = Recording()
+    monkeypatch.setattr(recording, "Recording", lambda: record)
+    with pytest.raises(pulumi.RunError, match='gateway is "waypoint": it must be one that Waypoint w does not have in'):
+        run(program)
+    assert "w-parameters" in record.kinds()
+    assert not {"again-gateway", "again-parameters"} & record.kinds().keys()
 
 
 def test_waypoint_enrolls_a_namespace_by_its_label_alone() -> None:
