@@ -12,7 +12,7 @@ from embedded.node.kubelet.context import PodContext
 from embedded.node.launcher.process import Process
 
 DEFAULT_GRACE_SECONDS = 30.0
-# The least time for SIGTERM after a preStop hook that took longer than it should.
+# The least time from SIGTERM to SIGKILL, whatever its preStop hook and the containers before it took.
 # Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/kuberuntime/kuberuntime_container.go
 LEAST_SECONDS = 2.0
 
@@ -98,14 +98,13 @@ class ContainerEnd:
         return self._task
 
     async def _run(self, process: Process, period: GracePeriod) -> None:
-        extra = 0.0
         if (hook := (self._spec.get("lifecycle") or {}).get("preStop")) and period.left() > 0:
             async with period.limit():
                 answer = await probes.run_hook(hook, period.left(), self._probe)
                 if not answer.passed:
                     name = self._spec["name"]
                     self._pod.event("Warning", "FailedPreStopHook", f"preStop hook of {name}: {answer.message}")
-            extra = max(0.0, LEAST_SECONDS - period.left())
+        extra = max(0.0, LEAST_SECONDS - period.left())  # where a hook, or the wait for other containers, took the rest
         await self._pod.launcher.kill(process, signal.SIGTERM)
         async with period.limit(extra):
             await process.wait()

@@ -147,7 +147,7 @@ class Kubelet:
         """
         item = self._informer.items.get(f"{namespace}/{name}")
         ended = [Pod(self, item)] if item and completed(item) else []
-        for pod in (*self._pods.values(), *ended):
+        for pod in (*reversed(self._pods.values()), *ended):  # the files of an earlier one may still be removed
             meta = pod.pod["metadata"]
             if (meta["namespace"], meta["name"]) == (namespace, name):
                 for each in (*pod.mains, *pod.init):

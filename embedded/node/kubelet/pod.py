@@ -185,6 +185,8 @@ class Pod:
 
     async def _run_in_order(self, beside: asyncio.TaskGroup, sidecars: list[asyncio.Task[int]]) -> None:
         for each in self.init:
+            if self._ending.is_set():
+                return
             if each.spec.get("restartPolicy") == "Always":
                 sidecars.append(beside.create_task(each.run()))
                 await each.up.wait()

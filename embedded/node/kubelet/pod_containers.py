@@ -7,7 +7,7 @@ from embedded.node.kubelet.container import KILLED, Container
 from embedded.node.kubelet.container_end import LEAST_SECONDS, GracePeriod
 from embedded.node.kubelet.context import PodContext
 
-KILL_SECONDS = LEAST_SECONDS + 1.0  # from the end of the grace period to the end of the last process
+KILL_SECONDS = 1.0  # from SIGKILL to the end of the process
 
 
 def create(context: PodContext, pod: Object) -> tuple[list[Container], list[Container]]:
@@ -75,6 +75,6 @@ async def stop(period: GracePeriod, init: list[Container], mains: list[Container
     """
     sidecars = [each for each in init if each.spec.get("restartPolicy") == "Always"]
     first = [*mains, *(each for each in init if each not in sidecars)]
-    async with period.limit(KILL_SECONDS):
+    async with period.limit(LEAST_SECONDS * (1 + len(sidecars)) + KILL_SECONDS):
         for group in (first, *([each] for each in reversed(sidecars))):
             await asyncio.gather(*(each.stop(period) for each in group))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from embedded.kube import Object
-from embedded.node.kubelet import container, status_writer
+from embedded.node.kubelet import container, container_end, status_writer
 from embedded.node.kubelet import pod as pods
 from embedded.node.kubelet.pod import Pod
 from embedded.node.kubelet.sandbox import Addresses, Sandbox
@@ -277,6 +277,48 @@ async def test_pod_ends_its_sidecars_in_reverse_order(
         delete(pod, 0)
     async with asyncio.timeout(5):
         await run
+
+
+@pytest.mark.asyncio
+async def test_sidecar_that_waited_for_its_turn_is_asked_to_end_before_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container_end, "LEAST_SECONDS", 60)
+    pod, node = made(tmp_path, monkeypatch, initContainers=[SIDECAR, {**SIDECAR, "name": "later"}])
+    signals: list[int] = []
+    usual = node.launcher.kill
+
+    async def kill(process: Process, number: int = KILL, *, group: bool = False) -> None:
+        if process is pod.init[0].process:
+            signals.append(number)
+        await usual(process, number, group=group)
+
+    monkeypatch.setattr(node.launcher, "kill", kill)
+    run = asyncio.create_task(pod.run())
+    await until(lambda: "running" in pod.mains[0].state)
+    delete(pod, 0)  # nothing of the grace period is left
+    async with asyncio.timeout(5):
+        await run
+    assert signals[0] == TERM
+    assert pod.init[0].exit_code == 128 + TERM
+
+
+@pytest.mark.asyncio
+async def test_pod_that_is_deleted_during_its_init_containers_starts_no_sidecar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod, node = made(tmp_path, monkeypatch, initContainers=[{"name": "migrate", "image": "i"}, SIDECAR])
+
+    async def kill(process: Process, number: int = KILL, *, group: bool = False) -> None:
+        process.end(0)
+
+    monkeypatch.setattr(node.launcher, "kill", kill)
+    run = asyncio.create_task(pod.run())
+    await until(lambda: "running" in pod.init[0].state)
+    delete(pod, 30)
+    async with asyncio.timeout(5):
+        await run
+    assert len(node.launcher.processes) == 1
 
 
 @pytest.mark.asyncio
