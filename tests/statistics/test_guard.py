@@ -56,6 +56,17 @@ def test_declared_share_that_is_lowered_fails_at_most_as_stated() -> None:
     assert found[Verdict.FAILED] <= 0.01 * 3 * runs
 
 
+@pytest.mark.parametrize(("old", "new", "rate"), [(0.0, 1.0, 50), (0.02, 1.0, 5), (0.05, 0.95, 10), (0.05, 0.9, 10)])
+def test_declared_share_that_is_raised_hides_no_silence_of_all(old: float, new: float, rate: float) -> None:
+    random_, rules = random.Random("raised"), Rules(expected={"canary": Expectation(new)})
+    silent = Traffic({"baseline": 0.0, "canary": 0.0}, 1)
+    before, after = (Traffic({"baseline": 1 - one, "canary": one}, rate, dispersion=3) for one in (old, new))
+    lost = [verdict(compare(before.observe(random_), silent.observe(random_), rules)) for _ in range(50)]
+    assert lost.count(Verdict.FAILED) >= 45
+    moved = [verdict(compare(before.observe(random_), after.observe(random_), rules)) for _ in range(50)]
+    assert Verdict.FAILED not in moved
+
+
 def slow_times(random_: random.Random, factor: float = 1.0) -> Observation:
     """Return an observation whose latencies have a long tail, and are slower in some seconds than in others."""
     times = []

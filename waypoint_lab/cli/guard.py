@@ -53,6 +53,7 @@ def stack_rules(rules: Rules, stack: PulumiStack, before: LabConfig | None) -> R
         expected={**declared.expectations(config), **rules.expected},
         may_be_silent=rules.may_be_silent | declared.without_requests(config),
         may_move=declared.moved(before, config),
+        may_fall=declared.falling(before, config),
         of_stack=declared.services(config),
     )
 

@@ -4,10 +4,10 @@ The error rate is that of the whole comparison. It is divided by the number of t
 that is as before fails with this probability at most, however many destinations there are.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from waypoint_lab.guard import differences, significance, silence
+from waypoint_lab.guard import differences, routes, significance, silence
 from waypoint_lab.guard.differences import Difference, Hits, Kind, Tolerance
 from waypoint_lab.guard.observation import Observation
 from waypoint_lab.measure.endpoint_counters import Destination
@@ -41,6 +41,7 @@ class Rules:
         expected: Declared shares by name of the Service.
         may_be_silent: Names of Services that may lose all requests.
         may_move: Names of Services whose undeclared shares may change, with those of the same routes.
+        may_fall: Names of Services of `may_move` that may lose all requests to the others.
         of_stack: Names of Services in a stack's config, which the waypoints need not know.
     """
 
@@ -51,6 +52,7 @@ class Rules:
     expected: Mapping[str, Expectation] = field(default_factory=dict)
     may_be_silent: frozenset[str] = frozenset()
     may_move: frozenset[str] = frozenset()
+    may_fall: frozenset[str] = frozenset()
     of_stack: frozenset[str] = frozenset()
 
 
@@ -139,7 +141,7 @@ def _configuration(before: Observation, after: Observation, silent: frozenset[st
 
 def _tests(before: Observation, after: Observation, rules: Rules) -> Iterator[Test]:
     known = sorted({*before.series, *after.series})
-    groups = _groups([*before.state.groups, *after.state.groups])
+    groups = routes.connected([*before.state.groups, *after.state.groups])
     declared = {name: _members(name, expectation, known, groups) for name, expectation in rules.expected.items()}
     for name, members in declared.items():
         # A stack declares shares of a Service that nobody may be using.
@@ -147,14 +149,23 @@ def _tests(before: Observation, after: Observation, rules: Rules) -> Iterator[Te
         if not unused:
             yield _expected_test(name, rules.expected[name], members, after)
     silent = rules.may_be_silent | {name for name, item in rules.expected.items() if not item.share}
+    moving = [one for one in groups if len(one) > 1 and any(_named(item, rules.may_move) for item in one)]
+    seconds = before.seconds, after.seconds
+    for members in dict.fromkeys([*declared.values(), *moving]):  # requests move between them, and none goes away
+        # Those to a stack's Service without a route move to the others; those that a user lets be silent may be lost.
+        held = frozenset(item for item in members if not _named(item, rules.may_be_silent - rules.of_stack))
+        if any(before.total(held)) and not all(_named(item, silent) for item in held):
+            counts, place = (before.total(held), after.total(members)), ", with the other backends of its routes"
+            yield _rate_test(min(held), counts, seconds, 1.0, place)
     for where in known:
         group = next((group for group in groups if where in group), frozenset([where]))
         undeclared = not any(group & members for members in declared.values())
-        moves = undeclared and any(item.named(name) for item in group for name in rules.may_move)
-        if any(before.of(where).requests) and not any(where.named(name) for name in silent):
+        moves = undeclared and group in moving
+        falls = moves and _named(where, rules.may_fall)
+        if any(before.of(where).requests) and not falls and not _named(where, silent):
             part = _part(where, declared, rules, before)
             if part:
-                yield _rate_test(where, group if moves else frozenset([where]), part, before, after)
+                yield _rate_test(where, (before.of(where).requests, after.of(where).requests), seconds, part)
         if any(after.of(where).completed):
             yield _success_test(where, group, before, after)
         if undeclared and not moves and len(group) > 1 and any(before.total(group)) and any(after.total(group)):
@@ -163,13 +174,8 @@ def _tests(before: Observation, after: Observation, rules: Rules) -> Iterator[Te
             yield _latency_test(where, before, after)
 
 
-def _groups(given: Sequence[frozenset[Destination]]) -> list[frozenset[Destination]]:
-    """Return the groups, merged where they have a member in common."""
-    found: list[frozenset[Destination]] = []
-    for group in given:
-        touched = [other for other in found if other & group]
-        found = [other for other in found if other not in touched] + [group.union(*touched)]
-    return found
+def _named(where: Destination, names: Iterable[str]) -> bool:
+    return any(where.named(name) for name in names)
 
 
 def _members(
@@ -209,12 +215,12 @@ def _part(
 
 
 def _rate_test(
-    where: Destination, members: frozenset[Destination], part: float, before: Observation, after: Observation
+    where: Destination,
+    counts: tuple[Sequence[int], Sequence[int]],
+    seconds: tuple[Sequence[float], Sequence[float]],
+    part: float,
+    place: str = "",
 ) -> Test:
-    """Return the test of the requests to a destination, or to all `members` where requests may move between them."""
-    counts, seconds = (before.total(members), after.total(members)), (before.seconds, after.seconds)
-    place = ", with the other backends of its routes" if len(members) > 1 else ""
-
     def test(tolerance: Tolerance) -> Difference:
         found = silence.rate(where, counts, seconds, part, tolerance.tail)
         return replace(found, evidence=found.evidence + place)

@@ -1,5 +1,7 @@
 """Shares that a stack of the lab declares for the backends of its Service."""
 
+from msgspec.structs import replace
+
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.guard.comparison import Expectation
 
@@ -26,6 +28,19 @@ def moved(before: LabConfig | None, after: LabConfig) -> frozenset[str]:
         after: The config after.
     """
     return frozenset() if before is not None and _split(before) == _split(after) else services(after)
+
+
+def falling(before: LabConfig | None, after: LabConfig) -> frozenset[str]:
+    """Return the moved Services that may lose all requests; a raised weight takes them from the baseline only.
+
+    Args:
+        before: The config before; None where nothing was deployed.
+        after: The config after.
+    """
+    if before is None or moved(replace(before, canary=replace(before.canary, weight=after.canary.weight)), after):
+        return moved(before, after)
+    raised = after.canary.weight > before.canary.weight
+    return moved(before, after) & {(after.app.baseline if raised else after.app.canary).service}
 
 
 def _split(config: LabConfig) -> tuple[object, ...]:

@@ -1,6 +1,6 @@
 """Routes in the configuration of a waypoint's Envoy: the backends that they choose between, and those without any."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from waypoint_lab.guard.observation import BrokenRoute
@@ -68,6 +68,15 @@ def groups(found: list[Route]) -> list[frozenset[Destination]]:
         named = filter(None, map(destination, route.clusters))
         members.setdefault(route.service, {route.service}).update(named)
     return [frozenset(group) for group in members.values()]
+
+
+def connected(given: Sequence[frozenset[Destination]]) -> list[frozenset[Destination]]:
+    """Return groups of destinations, merged where they have a member in common."""
+    found: list[frozenset[Destination]] = []
+    for group in given:
+        touched = [other for other in found if other & group]
+        found = [other for other in found if other not in touched] + [group.union(*touched)]
+    return found
 
 
 def broken(found: list[Route], endpoints: dict[str, int]) -> Iterator[BrokenRoute]:

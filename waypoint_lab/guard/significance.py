@@ -41,11 +41,11 @@ def apart(before: Sequence[float], after: Sequence[float], ratio: float) -> floa
         ratio: The part, 0 to 1.
 
     Returns:
-        The probability, whatever the distribution of the rates is; 1 where the values are not apart.
+        The probability, whatever the distribution of the rates is; 1 where the values are not apart, or none is after.
 
     Source: Fisher, "The Design of Experiments" (1935), section 21 (randomization test).
     """
-    if not max(after) < ratio * min(before):
+    if not after or not max(after) < ratio * min(before):
         return 1.0
     return 1 / math.comb(len(before) + len(after), len(after))
 

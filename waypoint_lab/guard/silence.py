@@ -23,8 +23,9 @@ def rate(
     """Compare the rates: a destination that had requests before must not be silent.
 
     Silence is proven by the numbers of requests, or by intervals that all have less than half of any interval before.
-    Each of the two tests gets half of the error rate. The second one is left out where the intervals are not alike:
-    where those after are much shorter, or get fewer requests by declaration, they may be empty by chance.
+    Each of the two tests gets half of the error rate. Intervals after may be empty by chance where they are much
+    shorter, or get fewer requests by declaration: so they are joined until they are at least half as long as those
+    before, and the second test is left out where the declared part is small.
 
     Args:
         where: The destination.
@@ -40,12 +41,9 @@ def rate(
     ratio = part * after_time / time
     silent = second <= SILENT * ratio * first
     by_number = significance.fewer(first / factor, second / factor, HALF * ratio)
-    old, new = (
-        [count / span for count, span in zip(numbers, spans, strict=True)]
-        for numbers, spans in zip(counts, seconds, strict=True)
-    )
-    alike = part >= ALIKE and after_time / len(new) >= HALF * time / len(old)
-    below = HALF * part if alike else 0.0
+    old = _joined(before, seconds[0])
+    new = _joined(after, seconds[1], HALF * time / len(old))
+    below = HALF * part if part >= ALIKE else 0.0
     proven = silent and min(by_number, significance.apart(old, new, below)) <= tail / 2
     needed = math.ceil(factor * significance.fewer_needed(tail / 2, HALF * ratio))
     enough = first >= needed or significance.apart(old, [0.0] * len(new), below) <= tail / 2
@@ -60,3 +58,14 @@ def rate(
         needed if verdict is Verdict.INCONCLUSIVE else 0,
         suspicious,
     )
+
+
+def _joined(counts: Sequence[int], seconds: Sequence[float], least: float = 0.0) -> list[float]:
+    """Return the rates of intervals, joined until each is at least `least` seconds long; a shorter rest is left out."""
+    rates, number, length = list[float](), 0, 0.0
+    for count, span in zip(counts, seconds, strict=True):
+        number, length = number + count, length + span
+        if length >= least:
+            rates.append(number / length)
+            number, length = 0, 0.0
+    return rates

@@ -92,6 +92,21 @@ def test_rules_of_a_stack_come_from_its_deployment(watched: Watched, monkeypatch
     assert {"reviews", "reviews-premium", "reviews-stable", "reviews-baseline"} == rules.of_stack
 
 
+def test_backends_that_a_change_of_the_stack_may_empty_come_from_its_weight(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = iter((20, 30))
+
+    def deployed(_stack: object) -> LabConfig:
+        canary = {"weight": next(weights), "sessionAffinity": {"maxAgeSeconds": 60}}
+        return LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}, "canary": canary})
+
+    monkeypatch.setattr(guard.PulumiStack, "deployed", deployed)
+    run("--", "true")
+    rules = watched.change.rules()
+    assert ({"reviews-baseline"}, rules.of_stack) == (rules.may_fall, rules.may_move)
+
+
 def test_share_of_the_options_overrides_that_of_the_stack(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}})
     monkeypatch.setattr(guard.PulumiStack, "deployed", lambda stack: config)

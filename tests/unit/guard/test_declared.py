@@ -73,7 +73,7 @@ def test_change_of_the_backends_moves_all_shares_of_the_application() -> None:
         )
         for one, other in names
     )
-    assert declared.moved(before, after) == {"reviews", *names[0]}
+    assert declared.moved(before, after) == declared.falling(before, after) == {"reviews", *names[0]}
 
 
 @pytest.mark.parametrize(
@@ -109,3 +109,21 @@ def test_change_of_the_config_moves_all_shares_of_the_application(
     before: LabConfig | None, after: LabConfig, expected: frozenset[str]
 ) -> None:
     assert declared.moved(before, after) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"weight": 20}, {"weight": 30}, {"reviews-baseline"}),
+        ({"weight": 30}, {"weight": 20}, {"reviews-stable"}),
+        ({"weight": 20}, {"weight": 20}, set[str]()),
+        ({"weight": 20}, {"weight": 30, "cohort": COHORT}, ALL),
+    ],
+    ids=["raised", "lowered", "same", "cohort"],
+)
+def test_change_of_the_weight_alone_takes_requests_from_one_backend(
+    before: dict[str, object], after: dict[str, object], expected: set[str]
+) -> None:
+    old, new = (config("canary", sessionAffinity=AFFINITY, **one) for one in (before, after))
+    assert expected == declared.falling(old, new)
+    assert declared.falling(None, new) == ALL

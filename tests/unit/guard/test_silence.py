@@ -1,5 +1,7 @@
 """Silence of a destination that gets fewer requests by declaration, or that is observed for a short time."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.guard.observations import destination, observed
@@ -42,11 +44,47 @@ def test_declared_shares_leave_the_rest_to_the_other_backends() -> None:
 
 
 def test_backends_whose_shares_may_move_are_silent_together_only() -> None:
-    before, rules = observed(PAIR, old=500, new=500), Rules(may_move=BOTH)
+    before, rules = observed(PAIR, old=500, new=500), Rules(may_move=BOTH, may_fall=BOTH)
     assert PASSED is verdict(compare(before, observed(PAIR, old=995, new=5), rules))
     found = compare(before, observed(PAIR, old=0, new=0), rules)
-    assert {("old:80", "rate"), ("new:80", "rate")} == failures(found)
+    assert {("new:80", "rate")} == failures(found)
     assert found[0].evidence.endswith(" 0 after (1000 and 0 requests), with the other backends of its routes")
+
+
+def test_backend_whose_share_only_rises_may_not_be_silent() -> None:
+    before, rules = observed(PAIR, old=800, new=200), Rules(may_move=BOTH, may_fall=frozenset({"old"}))
+    assert PASSED is verdict(compare(before, observed(PAIR, old=0, new=1000), rules))
+    assert {("new:80", "rate")} == failures(compare(before, observed(PAIR, old=800, new=0), rules))
+
+
+@pytest.mark.parametrize("rules", [declared(1.0), declared(1.0, frozenset()), declared(0.95)])
+@pytest.mark.parametrize("new", [0, 10])
+def test_declared_share_takes_no_requests_from_all_backends_together(rules: Rules, new: int) -> None:
+    found = compare(observed(PAIR, old=1000, new=new), observed(PAIR, old=0, new=0), rules)
+    assert ("old:80", "rate") in failures(found) or ("new:80", "rate") in failures(found)
+    assert found[0].evidence.endswith(" 0 requests), with the other backends of its routes")
+
+
+def test_backends_that_are_new_to_the_routes_of_a_service_get_its_requests() -> None:
+    names = frozenset({"web", *BOTH})
+    rules = replace(declared(0.2), may_be_silent=frozenset({"web"}), may_move=names, of_stack=names)
+    before, groups = observed((("web",),), web=1000), (("web", *BOTH),)
+    assert PASSED is verdict(compare(before, observed(groups, old=800, new=200), rules))
+    assert {("new:80", "rate")} == failures(compare(before, observed(groups, old=0, new=0), rules))
+
+
+def test_requests_to_a_service_that_may_be_silent_need_not_move_to_the_others() -> None:
+    groups = (("old", "new", "third"),)
+    before, after = observed(groups, old=20, new=20, third=960), observed(groups, old=20, new=20, third=0)
+    rules = Rules(expected={"new": Expectation(0.5)}, may_be_silent=frozenset({"third"}))
+    assert set() == failures(compare(before, after, rules))
+
+
+def test_silence_after_a_longer_observation_is_proven_by_the_order_of_the_intervals() -> None:
+    counts, zeros = (40, 400) * 15, (0,) * 30
+    before = Observation([4.0] * 30, {destination("web"): Series(counts, counts, zeros)})
+    after = Observation([1.0] * 30, {destination("web"): Series(zeros, zeros, zeros)})
+    assert FAILED is verdict(compare(before, after, Rules()))
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(120.0, PASSED), (1.0, FAILED)])

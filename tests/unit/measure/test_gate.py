@@ -390,6 +390,30 @@ def test_ratio_to_a_baseline_without_answers_is_taken_of_its_answers(monkeypatch
     assert "measured 99 of users to one backend, of at least 100 (to the baseline, with an answer)" in line
 
 
+@pytest.mark.parametrize(
+    ("canary", "baseline", "said"),
+    [(6, 6, ""), (0, 6, ""), (12, 6, "measured no answer"), (6, 0, "measured no answer")],
+)
+def test_canary_may_have_as_many_requests_without_an_answer_as_the_baseline(
+    monkeypatch: pytest.MonkeyPatch, canary: int, baseline: int, said: str
+) -> None:
+    answer, left = traffic.LoggedRequest(200, 10), traffic.LoggedRequest(0, 10)
+    both = {"canary": Outcomes(300), "baseline": Outcomes(300)}
+    logged = {"canary": canary, "baseline": baseline}
+    block = TrafficBlock(both, {role: [left] * gone + [answer] * (300 - gone) for role, gone in logged.items()})
+    Blocks(monkeypatch, block)
+    assert said in "".join(judged(p99_ratio=1.5)) if said else judged(p99_ratio=1.5) == []
+
+
+def test_baseline_without_answers_hides_no_slow_canary(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast, left, slow = (traffic.LoggedRequest(*one) for one in ((200, 10), (0, 10), (200, 900)))
+    both = {"canary": Outcomes(300), "baseline": Outcomes(300)}
+    logged = {"canary": [slow] * 20 + [fast] * 280, "baseline": [left] * 60 + [fast] * 240}
+    Blocks(monkeypatch, TrafficBlock(both, logged))
+    (line,) = judged(p99_ratio=1.5)
+    assert line.startswith("p99: declared at most 0.015 s, measured 0.900 s")
+
+
 def test_check_by_traffic_alone_sends_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_args: object, **_more: object) -> None:
         raise AssertionError("a request was sent")
