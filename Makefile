@@ -5,6 +5,8 @@ PYTHON ?= python3
 # Where this is set, each of the many commands that the tests start compiles our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 BROWSER ?= yes
+# They use most of both cores, or kill parts of the cluster; each other test waits about a third of its time.
+ONE_BY_ONE = tests/e2e tests/embedded/test_cluster.py tests/embedded/test_cluster_lifecycle.py
 PROPERTIES = tests/unit/test_answers.py tests/embedded/test_objects.py $(wildcard tests/*/test_properties.py tests/*/*/test_properties.py)
 # Tests that fail run once more, because a busy machine can make a test late; the first run shows why they failed.
 pytest = .venv/bin/pytest -q $(1) || { [ $$? = 1 ] && .venv/bin/pytest -q --last-failed --last-failed-no-failures none $(1); }
@@ -41,8 +43,9 @@ browser: .venv/.installed-dev ## Check that Chromium is here for the browser tes
 	if [ "$(BROWSER)" != no ]; then .venv/bin/python -m tools.browser; fi
 
 test: browser toolchain check ## Run `check`, and every test on a cluster; BROWSER=no leaves out the browser tests
-	$(call pytest,-n 2 tests/statistics)
-	$(call pytest,-m "(cluster or e2e) and not soak$(if $(filter no,$(BROWSER)), and not browser)")
+	$(call pytest,-n 2 tests/statistics $(if $(filter no,$(BROWSER)),,tests/browser))
+	$(call pytest,-n 2 --dist loadfile -m "cluster and not soak" tests/policies tests/embedded $(ONE_BY_ONE:%=--ignore=%))
+	$(call pytest,-m "(cluster or e2e) and not soak$(if $(filter no,$(BROWSER)), and not browser)" $(ONE_BY_ONE))
 
 soak: toolchain .venv/.installed-dev ## Run the tests that take long or kill processes at random moments, and 145,000 cases of properties
 	WAYPOINT_LAB_SOAK_CASES=5000 .venv/bin/pytest -q -s $(PROPERTIES)
