@@ -53,10 +53,7 @@ def access(args: Mapping[str, Any], component: pulumi.Resource | None = None) ->
     """
     if component and not any(map(args.get, Access._fields)) and not component.get_provider("kubernetes:core/v1:Pod"):
         if kubeconfigs.configured("cluster") is not None:
-            raise pulumi.RunError(
-                "kubernetes:cluster is set, which the waits of components do not read; choose the cluster by "
-                "kubernetes:context"
-            )
+            raise pulumi.RunError("kubernetes:cluster is set, which the waits do not read; set kubernetes:context")
         args = {field: kubeconfigs.configured(field) for field in Access._fields}
     given = (args.get(field) or "" for field in Access._fields)
     return Access(*(value if isinstance(value, str) else pulumi.Output.from_input(value) for value in given))
