@@ -67,6 +67,19 @@ def test_declared_share_that_is_raised_hides_no_silence_of_all(old: float, new: 
     assert Verdict.FAILED not in moved
 
 
+@pytest.mark.parametrize(("old", "new"), [(0.8, 0.0), (0.2, 1.0)])
+def test_shares_that_may_move_hide_no_loss_of_most_requests(old: float, new: float) -> None:
+    random_, names = random.Random("moving"), frozenset(SHARES)
+    rules = Rules(may_move=names, may_fall=names)
+    before = Traffic({"baseline": old, "canary": 1 - old}, 50, dispersion=3)
+    after = [Traffic({"baseline": new, "canary": 1 - new}, rate, dispersion=3) for rate in (50, 10)]
+    moved, lost = (
+        [verdict(compare(before.observe(random_), one.observe(random_), rules)) for _ in range(50)] for one in after
+    )
+    assert Verdict.FAILED not in moved
+    assert lost.count(Verdict.FAILED) >= 45
+
+
 def slow_times(random_: random.Random, factor: float = 1.0) -> Observation:
     """Return an observation whose latencies have a long tail, and are slower in some seconds than in others."""
     times = []

@@ -48,13 +48,14 @@ def stack_rules(rules: Rules, stack: PulumiStack, before: LabConfig | None) -> R
     config = deployed(stack)
     if config is None:
         return rules
+    former = (declared.services(before) if before else frozenset[str]()) - declared.services(config)
     return replace(
         rules,
         expected={**declared.expectations(config), **rules.expected},
-        may_be_silent=rules.may_be_silent | declared.without_requests(config),
+        may_be_silent=rules.may_be_silent | declared.without_requests(config) | former,
         may_move=declared.moved(before, config),
         may_fall=declared.falling(before, config),
-        of_stack=declared.services(config),
+        of_stack=declared.services(config) | former,
     )
 
 

@@ -7,7 +7,7 @@ that is as before fails with this probability at most, however many destinations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from waypoint_lab.guard import differences, routes, significance, silence
+from waypoint_lab.guard import differences, rates, routes, significance, silence
 from waypoint_lab.guard.differences import Difference, Hits, Kind, Tolerance
 from waypoint_lab.guard.observation import Observation
 from waypoint_lab.measure.endpoint_counters import Destination
@@ -150,22 +150,22 @@ def _tests(before: Observation, after: Observation, rules: Rules) -> Iterator[Te
             yield _expected_test(name, rules.expected[name], members, after)
     silent = rules.may_be_silent | {name for name, item in rules.expected.items() if not item.share}
     moving = [one for one in groups if len(one) > 1 and any(_named(item, rules.may_move) for item in one)]
-    seconds = before.seconds, after.seconds
-    for members in dict.fromkeys([*declared.values(), *moving]):  # requests move between them, and none goes away
+    every = sorted([*declared.values(), *moving], key=len)
+    pools = {_used(members, before, after): members for members in every}  # one for the same requests: the largest
+    for members in pools.values():  # requests move between them, and none goes away
         # Those to a stack's Service without a route move to the others; those that a user lets be silent may be lost.
         held = frozenset(item for item in members if not _named(item, rules.may_be_silent - rules.of_stack))
         if any(before.total(held)) and not all(_named(item, silent) for item in held):
-            counts, place = (before.total(held), after.total(members)), ", with the other backends of its routes"
-            yield _rate_test(min(held), counts, seconds, 1.0, place)
+            yield rates.together(held, members, before, after, closed=members in groups)
     for where in known:
         group = next((group for group in groups if where in group), frozenset([where]))
         undeclared = not any(group & members for members in declared.values())
         moves = undeclared and group in moving
         falls = moves and _named(where, rules.may_fall)
         if any(before.of(where).requests) and not falls and not _named(where, silent):
-            part = _part(where, declared, rules, before)
+            part = rates.part(where, declared, {name: item.share for name, item in rules.expected.items()}, before)
             if part:
-                yield _rate_test(where, (before.of(where).requests, after.of(where).requests), seconds, part)
+                yield rates.alone(where, part, before, after)
         if any(after.of(where).completed):
             yield _success_test(where, group, before, after)
         if undeclared and not moves and len(group) > 1 and any(before.total(group)) and any(after.total(group)):
@@ -176,6 +176,11 @@ def _tests(before: Observation, after: Observation, rules: Rules) -> Iterator[Te
 
 def _named(where: Destination, names: Iterable[str]) -> bool:
     return any(where.named(name) for name in names)
+
+
+def _used(members: frozenset[Destination], *seen: Observation) -> frozenset[Destination]:
+    """Return the destinations that got requests in any observation."""
+    return frozenset(item for item in members if any(any(one.of(item).requests) for one in seen))
 
 
 def _members(
@@ -194,38 +199,6 @@ def _expected_test(name: str, expected: Expectation, members: frozenset[Destinat
     return lambda tolerance: differences.expected_share(
         name, expected.share, Hits(after.total(own), after.total(members)), tolerance
     )
-
-
-def _part(
-    where: Destination, declared: Mapping[str, frozenset[Destination]], rules: Rules, before: Observation
-) -> float:
-    """Return the part of its requests before, 0 to 1, that declared shares leave to a destination; it had some."""
-    part = 1.0
-    for members in {*declared.values()}:
-        if where not in members:
-            continue
-        names = [name for name, others in declared.items() if others == members]
-        own = [name for name in names if where.named(name)]
-        side = frozenset(item for item in members if any(item.named(name) for name in own or names))
-        share = sum(rules.expected[name].share for name in own or names)
-        if not own:  # it shares the rest with the others that no name declares
-            side, share = members - side, max(0.0, 1 - share)
-        part *= round(share, 9) * sum(before.total(members)) / sum(before.total(side))
-    return min(1.0, part)
-
-
-def _rate_test(
-    where: Destination,
-    counts: tuple[Sequence[int], Sequence[int]],
-    seconds: tuple[Sequence[float], Sequence[float]],
-    part: float,
-    place: str = "",
-) -> Test:
-    def test(tolerance: Tolerance) -> Difference:
-        found = silence.rate(where, counts, seconds, part, tolerance.tail)
-        return replace(found, evidence=found.evidence + place)
-
-    return test
 
 
 def _success_test(where: Destination, group: frozenset[Destination], before: Observation, after: Observation) -> Test:

@@ -17,7 +17,7 @@ def expectations(config: LabConfig) -> dict[str, Expectation]:
 
 def services(config: LabConfig) -> frozenset[str]:
     """Return the Services that the application's routes may send requests to."""
-    return frozenset(config.app.services)
+    return frozenset(config.app.services) | _failing(config)
 
 
 def moved(before: LabConfig | None, after: LabConfig) -> frozenset[str]:
@@ -31,14 +31,18 @@ def moved(before: LabConfig | None, after: LabConfig) -> frozenset[str]:
 
 
 def falling(before: LabConfig | None, after: LabConfig) -> frozenset[str]:
-    """Return the moved Services that may lose all requests; a raised weight takes them from the baseline only.
+    """Return the moved Services that may lose all requests.
+
+    Affinity and mirroring take them from the baseline and the canary only, a raised weight from the baseline.
 
     Args:
         before: The config before; None where nothing was deployed.
         after: The config after.
     """
-    if before is None or moved(replace(before, canary=replace(before.canary, weight=after.canary.weight)), after):
+    if before is None or moved(replace(before, canary=replace(after.canary, cohort=before.canary.cohort)), after):
         return moved(before, after)
+    if moved(replace(before, canary=replace(before.canary, weight=after.canary.weight)), after):
+        return frozenset([after.app.baseline.service, after.app.canary.service])
     raised = after.canary.weight > before.canary.weight
     return moved(before, after) & {(after.app.baseline if raised else after.app.canary).service}
 
@@ -62,6 +66,10 @@ def without_requests(config: LabConfig) -> frozenset[str]:
         canary = config.canary
         if config.stages.canary and any((canary.weight, canary.cohort, canary.session_affinity, canary.mirror_percent)):
             routed.add(config.app.canary.service)
-    every = services(config)
-    upstream = config.faulty and config.fault.at == "upstream"  # a workload in front of the backends takes the requests
-    return every if upstream else every - routed
+    return services(config) - (_failing(config) or routed)
+
+
+def _failing(config: LabConfig) -> frozenset[str]:
+    """Return the Service that takes the backends' requests while a fault is at the upstream; none without one."""
+    upstream = config.faulty and config.fault.at == "upstream"
+    return frozenset([f"{config.rule_name}-upstream"] if upstream else [])

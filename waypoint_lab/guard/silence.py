@@ -9,7 +9,6 @@ from waypoint_lab.measure.endpoint_counters import Destination
 from waypoint_lab.measure.verify import Verdict
 
 SILENT = 0.1  # part of the former rate at which a destination is taken for silent
-ALIKE = 0.75  # part of the former rate from which on the order of the intervals tells silence
 HALF = 0.5  # part of the former rate that a silent destination must provably have fallen below
 
 
@@ -19,13 +18,14 @@ def rate(
     seconds: tuple[Sequence[float], Sequence[float]],
     part: float,
     tail: float,
+    moved: float = 1.0,
 ) -> Difference:
     """Compare the rates: a destination that had requests before must not be silent.
 
     Silence is proven by the numbers of requests, or by intervals that all have less than half of any interval before.
     Each of the two tests gets half of the error rate. Intervals after may be empty by chance where they are much
     shorter, or get fewer requests by declaration: so they are joined until they are at least half as long as those
-    before, and the second test is left out where the declared part is small.
+    before, and the second test is left out where the declared part is below 1.
 
     Args:
         where: The destination.
@@ -33,19 +33,21 @@ def rate(
         seconds: Lengths of the intervals before and after.
         part: Part of the former rate that is declared, above 0, at most 1.
         tail: Probability of a false alarm.
+        moved: Part of the requests before whose loss is tested, above 0, at most 1; the others stay.
     """
     before, after = counts
     first, second = sum(before), sum(after)
     time, after_time = sum(seconds[0]), sum(seconds[1])
     factor = dispersion.of_rate(before, seconds[0]) * dispersion.allowance(tail / 2, len(seconds[0]))
     ratio = part * after_time / time
-    silent = second <= SILENT * ratio * first
-    by_number = significance.fewer(first / factor, second / factor, HALF * ratio)
+    least, half = (1 - moved * (1 - limit) for limit in (SILENT, HALF))
+    silent = second <= least * ratio * first
+    by_number = significance.fewer(first / factor, second / factor, half * ratio)
     old = _joined(before, seconds[0])
     new = _joined(after, seconds[1], HALF * time / len(old))
-    below = HALF * part if part >= ALIKE else 0.0
+    below = half if part == 1 else 0.0
     proven = silent and min(by_number, significance.apart(old, new, below)) <= tail / 2
-    needed = math.ceil(factor * significance.fewer_needed(tail / 2, HALF * ratio))
+    needed = math.ceil(factor * significance.fewer_needed(tail / 2, half * ratio))
     enough = first >= needed or significance.apart(old, [0.0] * len(new), below) <= tail / 2
     suspicious = silent and not proven and significance.fewer(first / factor, second / factor, ratio) <= SUSPICIOUS
     verdict = judged(proven, suspicious, enough)

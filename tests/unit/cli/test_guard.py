@@ -107,6 +107,31 @@ def test_backends_that_a_change_of_the_stack_may_empty_come_from_its_weight(
     assert ({"reviews-baseline"}, rules.of_stack) == (rules.may_fall, rules.may_move)
 
 
+@pytest.mark.parametrize(
+    ("before", "former"),
+    [
+        (
+            {"app": {"backends": {"baseline": {"service": "reviews-baseline"}, "canary": {"service": "reviews-v1"}}}},
+            "reviews-v1",
+        ),
+        ({"fault": {"at": "upstream"}, "stages": {"abort": True}}, "reviews-traffic-upstream"),
+    ],
+    ids=["renamed", "end of a fault"],
+)
+def test_service_that_only_the_former_config_names_may_be_silent(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, before: dict[str, Any], former: str
+) -> None:
+    def config(given: dict[str, Any]) -> LabConfig:
+        stages = {"waypoint": True, "canary": True, **given.get("stages", {})}
+        return LabConfig.from_mapping({"trafficApi": "virtual-service", **given, "stages": stages})
+
+    configs = iter([config(before), config({})])
+    monkeypatch.setattr(guard.PulumiStack, "deployed", lambda _stack: next(configs))
+    run("--", "true")
+    rules = watched.change.rules()
+    assert former in rules.may_be_silent & rules.of_stack
+
+
 def test_share_of_the_options_overrides_that_of_the_stack(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     config = LabConfig.from_mapping({"stages": {"waypoint": True, "canary": True}})
     monkeypatch.setattr(guard.PulumiStack, "deployed", lambda stack: config)

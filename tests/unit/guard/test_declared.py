@@ -61,6 +61,14 @@ def test_services_with_a_fault_at_the_upstream_may_be_silent() -> None:
     assert declared.without_requests(given) == ALL
 
 
+def test_failing_service_gets_requests_while_a_fault_is_at_the_upstream() -> None:
+    stages = {"waypoint": True, "abort": True}
+    assert declared.services(LabConfig.from_mapping({"stages": stages})) == ALL
+    given = LabConfig.from_mapping({"stages": stages, "fault": {"at": "upstream"}, "trafficApi": "virtual-service"})
+    assert {*ALL, "reviews-traffic-upstream"} == declared.services(given)
+    assert declared.without_requests(given) == ALL
+
+
 def test_change_of_the_backends_moves_all_shares_of_the_application() -> None:
     names = [("reviews-baseline", "reviews-stable"), ("reviews-stable", "reviews-baseline")]
     before, after = (
@@ -127,3 +135,20 @@ def test_change_of_the_weight_alone_takes_requests_from_one_backend(
     old, new = (config("canary", sessionAffinity=AFFINITY, **one) for one in (before, after))
     assert expected == declared.falling(old, new)
     assert declared.falling(None, new) == ALL
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({}, {"sessionAffinity": AFFINITY}, {"reviews-baseline", "reviews-stable"}),
+        ({"mirrorPercent": 5}, {"mirrorPercent": 6}, {"reviews-baseline", "reviews-stable"}),
+        ({}, {"weight": 30, "sessionAffinity": AFFINITY}, {"reviews-baseline", "reviews-stable"}),
+        ({}, {"cohort": COHORT}, ALL),
+    ],
+    ids=["affinity", "mirror", "weight", "cohort"],
+)
+def test_change_of_the_canary_takes_no_requests_from_other_backends(
+    before: dict[str, object], after: dict[str, object], expected: set[str]
+) -> None:
+    old, new = (config("canary", "premium", **{"weight": 20, **one}) for one in (before, after))
+    assert expected == declared.falling(old, new)

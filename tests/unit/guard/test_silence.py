@@ -57,6 +57,37 @@ def test_backend_whose_share_only_rises_may_not_be_silent() -> None:
     assert {("new:80", "rate")} == failures(compare(before, observed(PAIR, old=800, new=0), rules))
 
 
+MOVING = Rules(may_move=BOTH, may_fall=BOTH)
+
+
+@pytest.mark.parametrize(
+    ("rules", "before", "after", "lost"),
+    [
+        pytest.param(MOVING, (800, 200), (0, 200), True, id="most are lost"),
+        pytest.param(MOVING, (800, 200), (5, 200), True, id="nearly silent"),
+        pytest.param(MOVING, (800, 200), (0, 1000), False, id="moved"),
+        pytest.param(MOVING, (800, 200), (0, 500), False, id="moved, less traffic"),
+        pytest.param(MOVING, (800, 200), (160, 40), False, id="less traffic"),
+        pytest.param(MOVING, (500, 500), (0, 500), False, id="half"),
+        pytest.param(MOVING, (800, 1000), (1000, 0), False, id="copies end"),
+        pytest.param(declared(1.0, frozenset()), (800, 200), (0, 200), True, id="declared, lost"),
+        pytest.param(declared(1.0, frozenset()), (800, 200), (0, 1000), False, id="declared, moved"),
+    ],
+)
+def test_requests_to_a_large_silent_backend_move_to_the_others(
+    rules: Rules, before: tuple[int, int], after: tuple[int, int], lost: bool
+) -> None:
+    seen = (observed(PAIR, old=old, new=new) for old, new in (before, after))
+    assert ({("old:80", "rate")} if lost else set()) == failures(compare(*seen, rules))
+
+
+def test_requests_that_a_declaration_and_the_routes_name_are_tested_once() -> None:
+    groups, names = (("web", *BOTH),), frozenset({"web", *BOTH})
+    rules = replace(declared(0.3), may_be_silent=frozenset({"web"}), may_move=names, of_stack=names)
+    found = compare(observed(groups, old=800, new=200), observed(groups, old=0, new=0), rules)
+    assert sum(item.evidence.endswith("of its routes") for item in found) == 1
+
+
 @pytest.mark.parametrize("rules", [declared(1.0), declared(1.0, frozenset()), declared(0.95)])
 @pytest.mark.parametrize("new", [0, 10])
 def test_declared_share_takes_no_requests_from_all_backends_together(rules: Rules, new: int) -> None:
@@ -70,7 +101,7 @@ def test_backends_that_are_new_to_the_routes_of_a_service_get_its_requests() -> 
     rules = replace(declared(0.2), may_be_silent=frozenset({"web"}), may_move=names, of_stack=names)
     before, groups = observed((("web",),), web=1000), (("web", *BOTH),)
     assert PASSED is verdict(compare(before, observed(groups, old=800, new=200), rules))
-    assert {("new:80", "rate")} == failures(compare(before, observed(groups, old=0, new=0), rules))
+    assert {("web:80", "rate")} == failures(compare(before, observed(groups, old=0, new=0), rules))
 
 
 def test_requests_to_a_service_that_may_be_silent_need_not_move_to_the_others() -> None:
