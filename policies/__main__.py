@@ -1,5 +1,6 @@
 """The policy pack: checks the resources of a stack and reports violations to Pulumi."""
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,13 +18,17 @@ READER = SnapshotReader()
 KUBERNETES = "kubernetes:"
 
 
-def connection_of(provider: PolicyProviderResource | None) -> ClusterConnection | None:
+def connection_of(provider: PolicyProviderResource) -> ClusterConnection | None:
     """Return the connection of a Kubernetes provider; None where it is not known yet."""
-    props: Mapping[str, object] = provider.props if provider else {}
+    props: Mapping[str, object] = provider.props
     try:
-        return ClusterConnection(str(props.get("kubeconfig") or ""), str(props.get("context") or ""))
+        given = {field: str(props.get(field) or "") for field in ClusterConnection._fields}
     except UnknownValueError:
         return None
+    # The SDK writes KUBECONFIG into explicit providers. Source: pulumi_kubernetes, Provider.
+    if given["kubeconfig"] == os.environ.get("KUBECONFIG"):
+        given["kubeconfig"] = ""
+    return ClusterConnection(**given)
 
 
 def stack_of(urn: str) -> str:
@@ -35,8 +40,8 @@ def resource_policy(row: Policy) -> pulumi_policy.ResourceValidationPolicy:
     """Return a policy that checks each resource before it is applied."""
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        if not args.resource_type.startswith(KUBERNETES):
-            return
+        if not (args.provider and args.resource_type.startswith(KUBERNETES)):
+            return  # without a provider it is a component such as a ConfigGroup, which applies nothing itself
         connection, stack = connection_of(args.provider), stack_of(args.urn)
         READER.start(stack, connection)
         item = Resource(kind_of(args.resource_type), args.props, args.urn)
@@ -63,9 +68,10 @@ def resource_policy(row: Policy) -> pulumi_policy.ResourceValidationPolicy:
 def record(item: Resource) -> None:
     """Record the requested labels and annotations for the checks of the whole stack."""
     try:
-        READER.record(Resource(item.kind, {}, item.urn).marked(dict(item.labels), dict(item.annotations)))
+        labels, annotations, _key = dict(item.labels), dict(item.annotations), item.key
     except UnknownValueError:
         return  # known only when it is applied: until then the engine's outputs are used
+    READER.record(Resource(item.kind, {}, item.urn).marked(labels, annotations))
 
 
 def stack_policy(row: Policy) -> pulumi_policy.StackValidationPolicy:
@@ -90,9 +96,11 @@ def by_cluster(args: StackValidationArgs) -> Iterator[tuple[ClusterConnection | 
     """Yield the stack's Kubernetes resources of each cluster."""
     found: dict[ClusterConnection | None, list[Resource]] = {}
     for item in args.resources:
-        if item.resource_type.startswith(KUBERNETES):
+        if item.provider and item.resource_type.startswith(KUBERNETES):
+            connection = connection_of(item.provider)
+            READER.connect(item.provider.urn, connection)
             resource = Resource(kind_of(item.resource_type), item.props, item.urn)
-            found.setdefault(connection_of(item.provider), []).append(resource)
+            found.setdefault(connection, []).append(resource)
     return ((connection, tuple(resources)) for connection, resources in found.items())
 
 

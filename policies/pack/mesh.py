@@ -17,6 +17,7 @@ CANARY_WEIGHT = "istio.io/use-waypoint-canary-weight"
 MANAGED = "gateway.istio.io/managed"
 WAYPOINT_FOR = "istio.io/waypoint-for"
 FOR_SERVICES = ("service", "all")  # values of WAYPOINT_FOR that include requests to Services
+GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"  # label of the Pods of a Gateway
 HBONE = (15008, "HBONE")  # port and protocol of a waypoint's listener
 
 GatewayName = tuple[str, str]  # namespace and name of a Gateway
@@ -99,20 +100,31 @@ def allows_namespace(snapshot: ClusterSnapshot, waypoint: GatewayName, namespace
     return True
 
 
-def unenforced_reason(snapshot: ClusterSnapshot, service: tuple[str, str], route_namespace: str | None) -> str:
+def selects_gateway(snapshot: ClusterSnapshot, policy: Resource) -> bool:
+    """Return True if a policy selects a Gateway that is no waypoint: that Gateway enforces it.
+
+    Source: istiod 1.31, ShouldAttachPolicy: of the Gateways, only a waypoint ignores selectors.
+    """
+    name = text(policy.spec, "selector", "matchLabels", GATEWAY_NAME)
+    used = snapshot.spec("Gateway", policy.namespace, name).get("gatewayClassName") if name else None
+    return used not in (None, WAYPOINT_CLASS, AGENTGATEWAY_CLASS)
+
+
+def unenforced_reason(snapshot: ClusterSnapshot, service: Key, route_namespace: str | None) -> str:
     """Return why no waypoint enforces a policy or route of a Service in the ambient mesh; empty where one may.
 
     Args:
         snapshot: The resources.
-        service: Namespace and name of the Service.
+        service: The Service or ServiceEntry.
         route_namespace: Namespace of the route; None for a policy.
 
     Source: istiod 1.31, fetchWaypointForService and getVirtualServiceForWaypoint.
     """
-    namespace, title = service[0], f"Service {'/'.join(service)}"
-    primary, canary, _weight = enrollment(snapshot, ("Service", *service))
+    kind, namespace, name = service
+    title = f"{kind} {namespace}/{name}"
+    primary, canary, _weight = enrollment(snapshot, service)
     if not primary:
-        known = snapshot.find("Service", *service) or snapshot.is_complete_for(namespace)
+        known = snapshot.find(*service) or snapshot.is_complete_for(namespace)
         return f"{title} has no waypoint" if known else ""
     if not allows_namespace(snapshot, primary, namespace):
         return f"allowedRoutes of waypoint {'/'.join(primary)} do not include the namespace of {title}"

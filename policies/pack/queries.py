@@ -29,15 +29,18 @@ KINDS = (
     f"requestauthentications.{_SECURITY}",
 )
 
+_GROUPS = {"Gateway": _GATEWAY_API, "Service": "core"}  # groups of the kinds that another group has, too
+
 
 class ClusterConnection(NamedTuple):
-    """Settings of a Kubernetes provider: path or text of a kubeconfig, and a context in it.
+    """Settings of a Kubernetes provider: path or text of a kubeconfig, and a context and a cluster in it.
 
     Empty settings mean those of the environment.
     """
 
     kubeconfig: str = ""
     context: str = ""
+    cluster: str = ""
 
 
 class QueryError(Exception):
@@ -83,7 +86,8 @@ def cluster_query(connection: ClusterConnection, *what: str) -> "Future[Resource
     """
     wanted = what or (",".join(KINDS), "--all-namespaces")
     command = ["kubectl", f"--request-timeout={LIMIT_SECONDS:g}s", "get", *wanted]
-    chosen = [f"--context={connection.context}"] if connection.context else []
+    named = {"context": connection.context, "cluster": connection.cluster}
+    chosen = [f"--{flag}={value}" for flag, value in named.items() if value]
     text = connection.kubeconfig
     if "\n" in text or text.lstrip().startswith("{"):  # the provider takes a kubeconfig's own text, too
         chosen.append("--kubeconfig={}")
@@ -103,12 +107,12 @@ def state_query(stack: str) -> "Future[Resources]":
     The result is the Kubernetes resources that the stack applied earlier, with the labels and annotations that it gave,
     or a QueryError. The cluster has them although the program may now remove them.
 
-    The stack may be one of another organization than the user's default. Source: pulumi, constructEnv; for backends
-    without organizations the engine passes `organization`.
+    A policy pack in Python is not given the stack's organization: it is that of PULUMI_STACK, if this names the stack,
+    or the user's default one. Source: pulumi 3.260, NewPolicyAnalyzer.
     """
-    owner = os.environ.get("PULUMI_ORGANIZATION", "organization")
-    if owner != "organization":
-        stack = "/".join(filter(None, (owner, os.environ.get("PULUMI_PROJECT"), stack)))
+    named = os.environ.get("PULUMI_STACK", "")
+    if named.rpartition("/")[2] == stack:
+        stack = named
 
     def read() -> Resources:
         exported = json.loads(_run(["pulumi", "stack", "export", "--stack", stack, "--non-interactive"]))
@@ -125,12 +129,20 @@ def _applied(item: Fields) -> Resource:
     """
     kind = kind_of(item["type"])
     given = Resource(kind, fields(item, "inputs"))
-    return Resource(kind, fields(item, "outputs"), text(item, "urn")).marked(given.labels, given.annotations)
+    provider = text(item, "provider").rpartition("::")[0]  # the state has URN::ID
+    found = Resource(kind, fields(item, "outputs"), text(item, "urn"), provider)
+    return found.marked(given.labels, given.annotations)
 
 
 def kind_of(token: str) -> str:
-    """Return the kind of a Pulumi type token such as `kubernetes:apps/v1:Deployment`."""
-    return token.rpartition(":")[2]
+    """Return the kind of a Pulumi type token such as `kubernetes:apps/v1:Deployment`.
+
+    A kind that another API group has, too, such as Istio's Gateway, is returned with its group.
+    """
+    version, _, kind = token.removeprefix("kubernetes:").rpartition(":")
+    group = version.rpartition("/")[0]
+    usual = _GROUPS.get(kind.removesuffix("Patch"), group)
+    return kind if group in ("", usual) else f"{group}/{kind}"
 
 
 def without_stack(live: Resources, recorded: Resources) -> list[Resource]:

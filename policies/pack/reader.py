@@ -18,6 +18,7 @@ class SnapshotReader:
         self._pods: dict[tuple[ClusterConnection, str], Future[Resources]] = {}
         self._state: Future[Resources] | None = None
         self._requested: dict[str, Resource] = {}
+        self._connections: dict[str, ClusterConnection | None] = {}
 
     def record(self, item: Resource) -> None:
         """Record the labels and annotations that the program requests, by the resource's URN.
@@ -26,6 +27,10 @@ class SnapshotReader:
         Source: pulumi, stepGenerator.AnalyzeResources.
         """
         self._requested[item.urn] = item
+
+    def connect(self, provider: str, connection: ClusterConnection | None) -> None:
+        """Record the connection of a provider, by its URN."""
+        self._connections[provider] = connection
 
     def start(self, stack: str, connection: ClusterConnection | None) -> None:
         """Start reading in the background. A connection of None is not known yet."""
@@ -79,11 +84,17 @@ class SnapshotReader:
         if snapshot.error or self._state is None:
             return snapshot
         try:
-            former = self._state.result()
+            applied = self._state.result()
         except QueryError as error:
             return replace(snapshot, live=(), error=f"the stack's state could not be read: {error}")
+        former = [item for item in applied if self._of_connection(item, connection)]
         own = tuple(self._as_requested(item, former) for item in resources)
         return replace(snapshot, declared=own, live=without_stack(snapshot.live, former))
+
+    def _of_connection(self, item: Resource, connection: ClusterConnection | None) -> bool:
+        """Return True if a resource of the state may be in this cluster; one that the update deletes is in none."""
+        deleted = item.urn not in self._requested
+        return deleted or self._connections.get(item.provider, connection) == connection
 
     def _as_requested(self, item: Resource, former: Resources) -> Resource:
         """Return `item` with its requested labels and annotations; a whole resource keeps those of others."""

@@ -18,16 +18,18 @@ class Resource:
     """A Kubernetes resource.
 
     Attributes:
-        kind: Its kind; with the suffix `Patch` where the stack only patches it.
+        kind: Its kind, as `kind_of` returns it; with the suffix `Patch` where the stack only patches it.
         properties: Its fields, of any shape.
         urn: Its Pulumi URN; empty for a resource that is not of the stack.
+        provider: URN of the provider that applied it; known only for a resource of the stack's last state.
     """
 
     kind: str
     properties: Fields
     urn: str = ""
+    provider: str = ""
 
-    @property
+    @cached_property
     def base(self) -> str:
         """Kind of the resource itself, also for a patch."""
         return self.kind.removesuffix("Patch")
@@ -62,7 +64,7 @@ class Resource:
         """Its namespace; empty for a cluster-scoped resource."""
         return "" if self.base in CLUSTER_SCOPED else text(self.properties, "metadata", "namespace", default="default")
 
-    @property
+    @cached_property
     def key(self) -> Key:
         """Identity within its cluster."""
         return self.base, self.namespace, self.name
@@ -70,7 +72,8 @@ class Resource:
     @property
     def title(self) -> str:
         """Name in messages."""
-        return f"{self.kind} {self.namespace}/{self.name}".replace(" /", " ").rstrip()
+        kind = self.kind.rpartition("/")[2]
+        return f"{kind} {self.namespace}/{self.name}".replace(" /", " ").rstrip()
 
     def same_as(self, other: "Resource") -> bool:
         """Return True if both are the same resource of the cluster."""
@@ -79,7 +82,7 @@ class Resource:
     def marked(self, labels: Fields, annotations: Fields) -> "Resource":
         """Return a copy with these labels and annotations in place of its own."""
         metadata = {**fields(self.properties, "metadata"), "labels": labels, "annotations": annotations}
-        return Resource(self.kind, {**self.properties, "metadata": metadata}, self.urn)
+        return Resource(self.kind, {**self.properties, "metadata": metadata}, self.urn, self.provider)
 
 
 Resources = Sequence[Resource]
@@ -122,19 +125,21 @@ class ClusterSnapshot:
     def all(self, *kinds: str) -> Iterator[Resource]:
         """Yield the resources of `kinds` of stack and cluster; one that is in both is the stack's."""
         yield from self.own(*kinds)
-        whole = {item.key for item in self.declared if not item.patch}
+        whole = {item.key for item in self.own(*kinds) if not item.patch}
         yield from (item for item in self.live if item.base in kinds and item.key not in whole)
 
     @cached_property
-    def _by_key(self) -> dict[Key, list[Resource]]:
-        found: dict[Key, list[Resource]] = {}
-        for item in self.all(*{item.base for item in (*self.declared, *self.live)}):
-            found.setdefault(item.key, []).append(item)
-        return {key: sorted(parts, key=lambda part: part.patch) for key, parts in found.items()}
+    def _by_kind(self) -> dict[str, dict[Key, list[Resource]]]:
+        return {}  # each kind is read when a rule asks for it: in a preview the name of a resource may be unknown
 
     def find(self, kind: str, namespace: str, name: str) -> list[Resource]:
         """Return a resource with its patches, patches last; empty where it does not exist."""
-        return self._by_key.get((kind, namespace, name), [])
+        if kind not in self._by_kind:
+            found: dict[Key, list[Resource]] = {}
+            for item in sorted(self.all(kind), key=lambda part: part.patch):
+                found.setdefault(item.key, []).append(item)
+            self._by_kind[kind] = found
+        return self._by_kind[kind].get((kind, namespace, name), [])
 
     def spec(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
         """Return the spec of a resource with its patches applied."""

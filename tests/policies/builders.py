@@ -78,6 +78,11 @@ def dry_run(policy: Resource, value: str = "true") -> Resource:
     return policy.marked({}, {"istio.io/dry-run": value})
 
 
+def service_entry(name: str = "e", host: str = "api.example.com", **labels: str) -> Resource:
+    """A ServiceEntry of one host."""
+    return thing("ServiceEntry", name, {"hosts": [host]}, labels=labels)
+
+
 def on(*services: str) -> dict[str, Any]:
     """The targetRefs of a policy."""
     return {"targetRefs": [{"kind": "Service", "name": name} for name in services]}

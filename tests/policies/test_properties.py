@@ -6,6 +6,7 @@ from typing import Any
 from policies.pack.resources import ClusterSnapshot, Resource
 from policies.pack.table import TABLE
 from tests.policies import (
+    cases_backends,
     cases_canary,
     cases_canary_policies,
     cases_enforcement,
@@ -15,7 +16,15 @@ from tests.policies import (
 )
 from tests.unit import shapes
 
-FILES = (cases_routes, cases_enforcement, cases_services, cases_faults, cases_canary, cases_canary_policies)
+FILES = (
+    cases_routes,
+    cases_enforcement,
+    cases_services,
+    cases_faults,
+    cases_canary,
+    cases_canary_policies,
+    cases_backends,
+)
 SAMPLES = [
     item
     for file in FILES

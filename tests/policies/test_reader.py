@@ -11,43 +11,15 @@ from policies.pack.reader import UNKNOWN, SnapshotReader, analyzed
 from policies.pack.resources import Resource
 from policies.pack.rules.reductions import pod_namespaces
 from tests.policies.builders import ENROLLED, enrolled, namespace, route, rule, service, snapshot, thing
+from tests.policies.commands import Commands, exported, listed
 
 HERE = ClusterConnection()
-
-
-class Commands:
-    """A folder first on PATH; each command in it keeps a count of its runs and what it was given."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def add(self, name: str, out: str, said: str = "", status: int = 0) -> None:
-        (self.folder / f"{name}.out").write_text(out)
-        (self.folder / f"{name}.said").write_text(said)
-        command = self.folder / name
-        at = self.folder / name
-        lines = ["#!/bin/sh", f'echo "$@" >> {at}.calls', f"cat > {at}.in", f"cat {at}.said >&2", f"cat {at}.out"]
-        command.write_text("\n".join([*lines, f"exit {status}\n"]))
-        command.chmod(0o755)
-
-    def calls(self, name: str) -> list[str]:
-        return (self.folder / f"{name}.calls").read_text().splitlines()
 
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     return Commands(tmp_path)
-
-
-def listed(*items: object) -> str:
-    return json.dumps({"items": items})
-
-
-def exported(*resources: tuple[str, object], inputs: object = None) -> str:
-    rows = [{"type": token, "urn": f"urn:{number}", "outputs": out} for number, (token, out) in enumerate(resources)]
-    given = [{**row, "inputs": inputs} if inputs else row for row in rows]
-    return json.dumps({"deployment": {"resources": given}})
 
 
 ROUTE = {"kind": "HTTPRoute", "metadata": {"name": "r", "namespace": "n"}}
@@ -142,12 +114,13 @@ def test_reader_used_several_times_runs_each_query_once(commands: Commands) -> N
     assert commands.calls("pulumi") == ["stack export --stack dev --non-interactive"]
 
 
-@pytest.mark.parametrize(("owner", "name"), [("acme", "acme/shop/dev"), ("organization", "dev")])
-def test_reader_of_a_stack_of_an_organization_names_it(
-    commands: Commands, monkeypatch: pytest.MonkeyPatch, owner: str, name: str
+@pytest.mark.parametrize(
+    ("named", "name"), [("acme/shop/dev", "acme/shop/dev"), ("acme/shop/test", "dev"), ("", "dev")]
+)
+def test_reader_of_a_stack_that_pulumi_stack_names_reads_that_one(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, named: str, name: str
 ) -> None:
-    monkeypatch.setenv("PULUMI_ORGANIZATION", owner)
-    monkeypatch.setenv("PULUMI_PROJECT", "shop")
+    monkeypatch.setenv("PULUMI_STACK", named)
     commands.add("kubectl", listed())
     commands.add("pulumi", exported())
     assert SnapshotReader().of_stack((service(),), "dev", HERE).error == ""
@@ -157,12 +130,12 @@ def test_reader_of_a_stack_of_an_organization_names_it(
 def test_reader_with_kubeconfig_path_or_text_passes_it_to_kubectl(commands: Commands) -> None:
     commands.add("kubectl", listed())
     commands.add("pulumi", exported())
-    SnapshotReader().beside_cluster((), "dev", ClusterConnection("/some/where", "there"))
+    SnapshotReader().beside_cluster((), "dev", ClusterConnection("/some/where", "there", "east"))
     reader = SnapshotReader()
     snapshot = reader.beside_cluster((), "dev", ClusterConnection("apiVersion: v1\nkind: Config\n"))
     assert snapshot.error == ""
     first, second = sorted(commands.calls("kubectl"), key=lambda call: "/dev/fd/" in call)
-    assert "--context=there --kubeconfig=/some/where" in first
+    assert "--context=there --cluster=east --kubeconfig=/some/where" in first
     assert "--kubeconfig=/dev/fd/" in second
 
 

@@ -9,6 +9,7 @@ from policies.pack.resources import ClusterSnapshot
 from policies.pack.rules import authorization
 from policies.pack.table import BY_NAME, TABLE
 from tests.policies import (
+    cases_backends,
     cases_canary,
     cases_canary_policies,
     cases_enforcement,
@@ -28,6 +29,7 @@ FILES = (
     cases_canary,
     cases_canary_policies,
     cases_reductions,
+    cases_backends,
 )
 CASES = [case for file in FILES for part in file.PARTS for case in part()]
 

@@ -12,6 +12,7 @@ from ..mesh import (
     enrolling_resources,
     is_ambient,
     matches_any,
+    selects_gateway,
     unenforced_reason,
 )
 from ..resources import ClusterSnapshot, Parameters, Resource, Violations
@@ -42,14 +43,16 @@ def target_refs_only(snapshot: ClusterSnapshot, _parameters: Parameters) -> Viol
     """Check that policies in a namespace with a waypoint are bound by targetRefs: a waypoint ignores selectors.
 
     A namespace has one if its Gateway is there, or if it or a Service in it is enrolled in one of another namespace.
-    ztunnel enforces an AuthorizationPolicy of layer 4 at the Pods of its selector; it is allowed.
+    ztunnel enforces an AuthorizationPolicy of layer 4 at the Pods of its selector, and a Gateway that is no waypoint
+    each policy that selects it; they are allowed.
     """
     places = {item.namespace for item in snapshot.all("Gateway") if item.spec.get("gatewayClassName") == WAYPOINT_CLASS}
     places |= {key[1] or key[2] for key in enrolled_services(snapshot, "Service")}
     for policy, parts in snapshot.patched(*BOUND_KINDS):
         layer_4 = policy.base == "AuthorizationPolicy" and not any(layer_7_fields(policy))
+        allowed = layer_4 or selects_gateway(snapshot, policy)
         owned = snapshot.first_owned(parts)
-        if owned and policy.namespace in places and fields(policy.spec, "selector") and not layer_4:
+        if owned and policy.namespace in places and fields(policy.spec, "selector") and not allowed:
             yield owned, "has a selector, which a waypoint ignores"
 
 
@@ -71,16 +74,17 @@ def layer_7_has_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) -> 
         if not owned:
             continue
         if item.base not in BOUND_KINDS:
-            what, services = "its routing", set(services_of(item))
+            what, services = "its routing", {("Service", *service) for service in services_of(item)}
         else:
             layer_7 = layer_7_fields(item) if item.base == "AuthorizationPolicy" else {"jwtRules"} & item.spec.keys()
             what = ", ".join(sorted(set(layer_7)))
             targets = list(policy_targets(item))
-            services = {(target.namespace, target.name) for target in targets if target.kind == "Service"}
-            if what and not targets and is_ambient(snapshot, item.namespace):
+            services = {target[:3] for target in targets if target.kind in ("Service", "ServiceEntry")}
+            bound = targets or selects_gateway(snapshot, item)
+            if what and not bound and is_ambient(snapshot, item.namespace):
                 yield owned, f"has no targetRefs, so no waypoint enforces {what}"
         for service in sorted(services) if what else ():
-            if not is_ambient(snapshot, service[0]):
+            if not is_ambient(snapshot, service[1]):
                 continue
             # Routes of another namespace are for its sidecars.
             inert = item.base not in BOUND_KINDS and is_ambient(snapshot, item.namespace)
@@ -114,7 +118,8 @@ def allow_includes_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) 
     """
     policies: dict[str, list[tuple[Resource, list[Resource], set[tuple[str, str]]]]] = {}
     for item, parts in _enforced(snapshot):
-        if action(item) == "ALLOW" and not any(item.spec.get(field) for field in _BINDING):
+        bound = any(item.spec.get(field) for field in _BINDING) or selects_gateway(snapshot, item)
+        if action(item) == "ALLOW" and not bound:
             policies.setdefault(item.namespace, []).append((item, parts, _selector(item)))
     seen: set[tuple[int, GatewayName]] = set()
     for key, enrolled in enrolled_services(snapshot, "Service").items() if policies else ():

@@ -21,7 +21,7 @@ from ..mesh import (
 )
 from ..resources import ClusterSnapshot, Key, Parameters, Resource, Violations
 
-_KINDS = ("Namespace", "Service")
+_KINDS = ("Namespace", "Service", "ServiceEntry")
 
 
 def canary_waypoint_valid(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
@@ -73,13 +73,13 @@ def _named_by_heirs(snapshot: ClusterSnapshot, item: Resource) -> bool:
 
 
 def _hint(snapshot: ClusterSnapshot, item: Resource) -> str:
-    above = item.base == "Service" and USE_CANARY in snapshot.labels("Namespace", "", item.namespace)
+    above = item.base != "Namespace" and USE_CANARY in snapshot.labels("Namespace", "", item.namespace)
     return " (its namespace's counts only beside its namespace's primary)" if above else ""
 
 
 def _heirs(snapshot: ClusterSnapshot, item: Resource) -> Iterator[Resource]:
-    """Yield the Services that take their primary waypoint from this Namespace."""
-    for service in snapshot.all("Service") if item.base == "Namespace" else ():
+    """Yield the Services and ServiceEntries that take their primary waypoint from this Namespace."""
+    for service in snapshot.all("Service", "ServiceEntry") if item.base == "Namespace" else ():
         if service.namespace == item.name and USE_WAYPOINT not in snapshot.labels(*service.key):
             yield service
 
@@ -119,7 +119,7 @@ def canary_waypoint_steps(snapshot: ClusterSnapshot, _parameters: Parameters) ->
             if key in seen or not after.primary:
                 continue
             seen.add(key)
-            where = "" if key == item.key else f"for Service {key[1]}/{key[2]} "
+            where = "" if key == item.key else f"for {key[0]} {key[1]}/{key[2]} "
             yield from ((item, where + line) for line in _lost(now, key, after))
 
 

@@ -15,10 +15,11 @@ _DENOMINATORS = {"HUNDRED": 1.0, "TEN_THOUSAND": 0.01, "MILLION": 0.0001}  # Sou
 
 
 class InjectedFault(NamedTuple):
-    """An injected fault: percent of requests that it aborts, and its delay in seconds."""
+    """An injected fault: percent of requests that it aborts, its delay in seconds, and the percent that it delays."""
 
     abort_percent: float
     delay_seconds: float
+    delay_percent: float
 
 
 def injected_faults(item: Resource) -> Iterator[InjectedFault]:
@@ -28,13 +29,17 @@ def injected_faults(item: Resource) -> Iterator[InjectedFault]:
             if fault := fields(rule, "fault"):
                 # Source: Istio, HTTPFaultInjection: without a percentage, all requests are aborted.
                 percent = number(fault, "abort", "percentage", "value", default=100) if fields(fault, "abort") else 0
-                yield InjectedFault(percent, seconds(text(fault, "delay", "fixedDelay")))
+                delayed = number(fault, "delay", "percentage", "value", default=100) if fields(fault, "delay") else 0
+                yield InjectedFault(percent, seconds(text(fault, "delay", "fixedDelay")), delayed)
     elif item.base == "ConfigMap":
         for document in fields(item.properties, "data").values():
             for fault in _envoy_faults(str(document)):
                 scale = _DENOMINATORS.get(text(fault, "abort", "percentage", "denominator"), 1.0)
                 percent = number(fault, "abort", "percentage", "numerator") * scale
-                yield InjectedFault(percent, seconds(text(fault, "delay", "fixed_delay")))
+                delayed = (
+                    number(fault, "delay", "percentage", "numerator", default=100) if fields(fault, "delay") else 0
+                )
+                yield InjectedFault(percent, seconds(text(fault, "delay", "fixed_delay")), delayed)
 
 
 def _envoy_faults(document: str) -> list[Fields]:
@@ -89,10 +94,12 @@ def _duration_problem(item: Resource, parameters: Parameters) -> str:
 def no_faults_in_production(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations:
     """Check that no fault is injected in stacks of `stacks`, or in namespaces with a label of `namespaceLabels`.
 
-    A fault is in the namespace of its resource, of the Services that it is for, and of their backends.
+    A fault is in the namespace of its resource, of the Services that it is for, and of their backends. One of 0 % of
+    the requests is none.
     """
     for item in snapshot.own("VirtualService", "ConfigMap"):
-        if any(injected_faults(item)):
+        faults = injected_faults(item)
+        if any(fault.abort_percent > 0 or fault.delay_percent > 0 for fault in faults):
             reasons = (production_reason(snapshot, parameters, name) for name in _namespaces(item))
             if reason := next(filter(None, reasons), ""):
                 yield item, f"injects a fault, and {reason}"

@@ -28,7 +28,8 @@ def targets_exist(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violati
         for problem in dict.fromkeys(_unresolved(snapshot, item)):
             yield item, problem
         for reference in dict.fromkeys(_references(item)):
-            if problem := _missing(snapshot, reference):
+            problem = _missing(snapshot, reference)
+            if problem and not _is_service_entry(snapshot, item, reference):
                 yield item, problem
         for host, subset in sorted(_subsets_used(item) - subsets):
             if snapshot.is_complete_for(item.namespace):
@@ -72,6 +73,14 @@ def _missing(snapshot: ClusterSnapshot, reference: Reference) -> str:
     if reference.port is None or not ports or reference.port in ports:
         return ""
     return f"{title} has no port {reference.port:g}; it has {', '.join(f'{port:g}' for port in sorted(ports))}"
+
+
+def _is_service_entry(snapshot: ClusterSnapshot, item: Resource, reference: Reference) -> bool:
+    """Return True if the Service that a host means does not exist, but a ServiceEntry has this host."""
+    if item.base not in ("VirtualService", "DestinationRule") or snapshot.find(*reference[:3]):
+        return False
+    hosts = (service_of(host, "") for entry in snapshot.all("ServiceEntry") for host in texts(entry.spec, "hosts"))
+    return reference[1:3] in hosts
 
 
 def _unresolved(snapshot: ClusterSnapshot, item: Resource) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from itertools import combinations, product
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..fields import Fields, fields, items, number, plain, text, texts, value_at
 from ..mesh import matches_any, service_of
@@ -14,6 +14,16 @@ _ALL_PORTS = 0
 PARENT_GROUPS = {"Service": "", "ServiceEntry": "networking.istio.io", "Gateway": "gateway.networking.k8s.io"}
 _REGEX = "RegularExpression"
 _ALL_PATHS = {"type": "PathPrefix", "value": "/"}  # default of the API server where a match names no path
+
+
+class Backend(NamedTuple):
+    """A port of a Service, which is given by namespace and name; port 0 where none is named."""
+
+    service: tuple[str, str]
+    port: float
+
+
+Percents = Mapping[Backend, float]
 
 
 def rules_of(route: Resource) -> list[Fields]:
@@ -66,6 +76,7 @@ def canary_jump(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations
     """Check that no backend's weight grows by more than `maxPoints` percentage points over the live route.
 
     Rules are compared by their matches. The live route has the same name, or else the same Service and port.
+    A backend is a port of a Service; one whose port is renumbered is the same.
     `baselines` and the Service of the route itself may take any weight at once.
     """
     limit = parameters["maxPoints"]
@@ -73,15 +84,31 @@ def canary_jump(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations
         live_route = _live_route(snapshot, route)
         if live_route is None:
             continue
-        live = {_text(rule): _percents(rule) for rule in rules_of(live_route)}
-        exempt = {text(parent, "name") for parent in _parents(route)}
+        live = {_text(rule): _percents(rule, live_route.namespace) for rule in rules_of(live_route)}
+        exempt = set(services_of(route))
         for index, rule in enumerate(rules_of(route), 1):
-            before = live.get(_text(rule)) or {}
-            for name, percent in _percents(rule).items() if before else ():
-                was = before.get(name, 0.0)
-                if percent - was > limit and name not in exempt and not matches_any(name, parameters["baselines"]):
-                    sends = f"rule {index} sends {percent:g} % to {name}; the live route sends {was:g} %"
+            before, after = live.get(_text(rule)) or {}, _percents(rule, route.namespace)
+            for backend, percent in after.items() if before else ():
+                was = _live_percent(backend, before, after)
+                known = backend.service in exempt or matches_any(backend.service[1], parameters["baselines"])
+                if percent - was > limit and not known:
+                    title = _title(backend, after, route.namespace)
+                    sends = f"rule {index} sends {percent:g} % to {title}; the live route sends {was:g} %"
                     yield route, f"{sends}: a jump of {percent - was:g}"
+
+
+def _live_percent(backend: Backend, before: Percents, after: Percents) -> float:
+    """Return the live percent of a backend; with a new port, that of the ports of its Service that are removed."""
+    if backend in before:
+        return before[backend]
+    return sum(share for other, share in before.items() if other.service == backend.service and other not in after)
+
+
+def _title(backend: Backend, among: Percents, place: str) -> str:
+    """Return the name of a backend, without its namespace if that is `place`, and with its port if that is needed."""
+    namespace, name = backend.service
+    port = f":{backend.port:g}" if sum(other.service == backend.service for other in among) > 1 else ""
+    return f"{name}{port}" if namespace == place else f"{namespace}/{name}{port}"
 
 
 def one_owner_per_service(snapshot: ClusterSnapshot, _parameters: Parameters) -> Violations:
@@ -129,8 +156,11 @@ def _one_hides_another(first: Resource, second: Resource, service: tuple[str, st
 
 
 def _conditions(route: Resource, service: tuple[str, str]) -> list[tuple[int, dict[str, Any]]]:
-    """Return the matches of all rules of a route, each with its port; one without conditions is empty."""
-    rules = rules_of(route) or [{}]
+    """Return the matches of all rules of a route, each with its port; one without conditions is empty.
+
+    A VirtualService with rules of TCP or TLS only has none.
+    """
+    rules = rules_of(route) or ([] if route.spec.get("tcp") or route.spec.get("tls") else [{}])
     if route.base == "HTTPRoute":
         return list(product(ports_of(route, service), [match for rule in rules for match in _matches(rule)]))
     found = []
@@ -164,13 +194,13 @@ def _weight(ref: Fields) -> float:
     return number(ref, "weight", default=1)
 
 
-def _percents(rule: Fields) -> dict[str, float]:
+def _percents(rule: Fields, namespace: str) -> dict[Backend, float]:
     refs = items(rule, "backendRefs")
     total = sum(map(_weight, refs))
-    percents: dict[str, float] = {}
+    percents: dict[Backend, float] = {}
     for ref in refs if total > 0 else ():
-        name = text(ref, "name")
-        percents[name] = round(percents.get(name, 0.0) + 100 * _weight(ref) / total, 4)
+        backend = Backend((text(ref, "namespace", default=namespace), text(ref, "name")), number(ref, "port"))
+        percents[backend] = round(percents.get(backend, 0.0) + 100 * _weight(ref) / total, 4)
     return percents
 
 

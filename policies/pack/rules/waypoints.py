@@ -32,7 +32,7 @@ def waypoint_exists(snapshot: ClusterSnapshot, _parameters: Parameters) -> Viola
 
     Traffic skips the policies of a primary waypoint that is missing or refuses the namespace; such a canary gets none.
     """
-    for item in snapshot.own("Namespace", "Service"):
+    for item in snapshot.own("Namespace", "Service", "ServiceEntry"):
         labels = snapshot.labels(*item.key)  # with patches: another one may set the namespace of the Gateway
         own = item.name if item.base == "Namespace" else item.namespace
         for label, role in ((USE_WAYPOINT, "waypoint"), (USE_CANARY, "canary waypoint")):
@@ -89,15 +89,15 @@ def _used_waypoints(snapshot: ClusterSnapshot, item: Resource) -> Iterator[tuple
     """Yield each waypoint that is meant to enforce `item`, with the resources that make it so."""
     if item.base in ("VirtualService", "DestinationRule"):
         host = service_of(text(item.spec, "host", default="*"), item.namespace)
-        services = set(services_of(item)) if item.base == "VirtualService" else {host} if host else set()
+        named = set(services_of(item)) if item.base == "VirtualService" else {host} if host else set()
+        services = {("Service", *service) for service in named}
     else:
         targets = list(policy_targets(item))
-        services = {target[1:3] for target in targets if target.kind == "Service"}
+        services = {target[:3] for target in targets if target.kind in ("Service", "ServiceEntry")}
         for namespace, name in sorted({target[1:3] for target in targets if target.kind == "Gateway"}):
             yield (namespace, name), snapshot.find("Gateway", namespace, name)
     found: dict[tuple[str, str], list[Resource]] = {}
-    for service in sorted(services):
-        key = ("Service", *service)
+    for key in sorted(services):
         enrolled = enrollment(snapshot, key)
         for waypoint, label in ((enrolled.primary, USE_WAYPOINT), (enrolled.canary, USE_CANARY)):
             if waypoint:

@@ -28,7 +28,7 @@ ROWS: tuple[Policy, ...] = (
         "use several updates",
         "A canary is removed only at weight 0, and becomes the only waypoint only at weight 100.",
         canary_waypoints.canary_waypoint_steps,
-        kinds=("Namespace", "Service"),
+        kinds=("Namespace", "Service", "ServiceEntry"),
         labels=(mesh.USE_WAYPOINT, mesh.USE_CANARY),
         requires=frozenset({Requirement.CLUSTER, Requirement.STATE}),
     ),
