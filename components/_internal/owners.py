@@ -22,7 +22,8 @@ from .traffic import Traffic
 from .waits import Access, Failed, Session, plain
 
 OWNER = "waypoint-lab/owner"
-TAKEN = "it exists already, and is not of this stack; delete it, or choose another name"
+EXISTS = "it exists already, and is not of this stack"
+TAKEN = f"{EXISTS}; delete it, or choose another name"
 _VERSIONS = {
     "HTTPRoute": "gateway.networking.k8s.io/v1",
     "GRPCRoute": "gateway.networking.k8s.io/v1",
@@ -119,15 +120,17 @@ def path(document: Mapping[str, Any]) -> str:
     kind, meta, version = document["kind"].lower(), document["metadata"], document["apiVersion"]
     plural = f"{kind[:-1]}ies" if kind.endswith(("cy", "ry")) else f"{kind}s"
     root = "apis" if "/" in version else "api"
-    return f"/{root}/{version}/namespaces/{meta['namespace']}/{plural}/{meta['name']}"
+    space = f"namespaces/{meta['namespace']}/" if "namespace" in meta else ""
+    return f"/{root}/{version}/{space}{plural}/{meta['name']}"
 
 
-async def untaken(session: Session, document: Mapping[str, Any]) -> str:
+async def untaken(session: Session, document: Mapping[str, Any], refusal: str = TAKEN) -> str:
     """Check that an object to create does not exist, or is of this stack: the provider would take it over.
 
     Args:
         session: kubectl in the namespace of the document.
         document: The object that is to be created.
+        refusal: The error if another owner has it.
 
     Returns:
         Nothing, as an empty text.
@@ -138,7 +141,7 @@ async def untaken(session: Session, document: Mapping[str, Any]) -> str:
     """
     found = await session.optional(path(document), HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
     if found and not found["metadata"].get("deletionTimestamp") and of(found) != of(document):
-        raise Failed(TAKEN)
+        raise Failed(refusal)
     return ""
 
 
@@ -190,13 +193,13 @@ def hook(name: str, cluster: Access, limit: float, document: Mapping[str, Any]) 
     return pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook(f"{name}-owners", before)])
 
 
-def untaken_hook(name: str, cluster: Access, limit: float) -> pulumi.ResourceHook:
+def untaken_hook(name: str, cluster: Access, limit: float, refusal: str = TAKEN) -> pulumi.ResourceHook:
     """Return a hook for before the creation of an object, which is refused where another owner has it."""
 
     async def before(args: pulumi.ResourceHookArgs) -> None:
         document = await plain(args.new_inputs)
         session = Session.of(cluster, document, limit)
-        await session.until(lambda: untaken(session, document))
+        await session.until(lambda: untaken(session, document, refusal))
 
     return pulumi.ResourceHook(name, before)
 

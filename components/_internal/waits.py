@@ -110,9 +110,9 @@ class Session:
 
     @classmethod
     def of(cls, cluster: Access, document: Mapping[str, Any], limit_seconds: float) -> "Session":
-        """Begin a session for an object, in its namespace."""
-        space, name = document["metadata"]["namespace"], document["metadata"]["name"]
-        return cls(cluster, space, limit_seconds, where=f"{document['kind']} {space}/{name}")
+        """Begin a session for an object, in its namespace if it has one."""
+        space, name = document["metadata"].get("namespace", ""), document["metadata"]["name"]
+        return cls(cluster, space, limit_seconds, where=f"{document['kind']} {f'{space}/' if space else ''}{name}")
 
     async def done(self, *arguments: str, namespace: str = "") -> "subprocess.CompletedProcess[str]":
         """Run kubectl and return its result, failed or not; the event loop is free meanwhile."""

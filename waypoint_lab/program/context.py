@@ -8,10 +8,12 @@ import msgspec
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import SKIP_AWAIT, KubernetesObject
+from components import SKIP_AWAIT
+from components._internal.waits import Access
 from waypoint_lab.config.models import KindTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program.bookinfo import Bookinfo
+from waypoint_lab.program.owned import owned
 from waypoint_lab.program.preflight import Application
 
 
@@ -63,6 +65,7 @@ class Stack:
     ) -> None:
         """Register the provider, and bookinfo if the configuration installs it."""
         self.config = config
+        self.cluster = Access(config.target.kubeconfig, config.target.context)
         self.expired = expired
         self.gate = gate
         # As the API server completes it, so that a Service that appears later changes nothing.
@@ -73,7 +76,7 @@ class Stack:
         provider = self._provider()
         self._providers: list[pulumi.ProviderResource] | None = [provider] if provider else None
         if config.installs_bookinfo:
-            self.after.append(Bookinfo("bookinfo", self.options()))
+            self.after.append(Bookinfo("bookinfo", self.cluster, self.options()))
         self._versions: list[pulumi.Resource] = []
 
     def _provider(self) -> kubernetes.Provider | None:
@@ -97,11 +100,11 @@ class Stack:
         """Register the backends with a selector once, and return them; the application's own Service is not changed."""
         if not self._versions:
             app, copies = self.config.app, self._policies()
-            for backend in app.backends.values():
+            for role, backend in app.backends.items():
                 if not backend.selector:
                     continue
                 name = backend.service
-                service = KubernetesObject(
+                service = owned(
                     name,
                     {
                         "apiVersion": "v1",
@@ -114,7 +117,10 @@ class Stack:
                         },
                         "spec": {"selector": backend.selector, "ports": self.ports},
                     },
+                    self.cluster,
                     self.options(*copies),
+                    f"remove the selector of waypoint-lab:app.backends.{role} to use it as it is, or set another "
+                    f"service there",
                 )
                 self._versions.append(service)
         return self._versions
@@ -122,6 +128,12 @@ class Stack:
     def _policies(self) -> list[pulumi.Resource]:
         """Register the copies of policies; a Service is created after them, and deleted before them."""
         return [
-            KubernetesObject(f"{item['metadata']['name']}-{item['kind'].lower()}", item, self.options())
+            owned(
+                f"{item['metadata']['name']}-{item['kind'].lower()}",
+                item,
+                self.cluster,
+                self.options(),
+                "delete it, or leave the Service to its owner",
+            )
             for item in self.policies
         ]

@@ -9,11 +9,14 @@ import msgspec
 import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 
+from waypoint_lab import masking
 from waypoint_lab.config import free_text
 from waypoint_lab.config.decode import PROJECT, fields
 from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.masking import LEAST_LENGTH
 
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 Transformation = Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]
 
 
@@ -25,7 +28,15 @@ def load() -> LabConfig:
     """
     config, prefix = pulumi.Config(PROJECT), f"{PROJECT}:"
     names = [key.removeprefix(prefix) for key in CONFIG.get() if key.startswith(prefix)]
-    return LabConfig.from_stack({f"{prefix}{name}": config.get(name) for name in names})
+    values = {f"{prefix}{name}": config.get(name) for name in names}
+    try:
+        return LabConfig.from_stack(values)
+    except ConfigError as error:
+        held = [value for key, value in values.items() if value and is_config_secret(key)]
+        texts = [text for value in held for text in masking.parts(value) or [value]]
+        # An error has values in quotes only; a plain word of such an object may also be in a path.
+        shown = _QUOTED.sub(lambda found: f'"{masking.masked(found[1], texts)}"', str(error))
+        raise ConfigError(shown) from None
 
 
 def secrets(config: LabConfig) -> frozenset[str]:

@@ -8,32 +8,40 @@ import pulumi
 from pulumi_command import local
 
 from waypoint_lab.config.models import KindTarget
+from waypoint_lab.program.preflight import this_stack
 
 DEFAULT_CONFIG = Path(__file__).with_suffix(".yaml")
 CREATE_MINUTES, DELETE_MINUTES = 15, 5
-# A cluster of this name without an owner file is not of this stack. One with it that answers is used as it is; one
-# that does not answer was left by an interruption, and is created again.
-CREATE = """
+# The owner file names the stack that created a cluster; an empty one is that of an earlier version, and counts as own.
+_BEGIN = """
 set -eu
 owner="$KIND_KUBECONFIG.owner"
+others() { [ -s "$owner" ] && [ "$(cat "$owner")" != "$KIND_OWNER" ]; }
+"""
+# A cluster of this name without an owner file is not of this stack. A cluster of the stack that answers is used as it
+# is; one that does not answer was left by an interruption, and is created again.
+CREATE = (
+    _BEGIN
+    + """
 drop() {
   kind delete cluster --name "$KIND_NAME" --kubeconfig "$KIND_KUBECONFIG" >&2
   rm -f "$owner" "$KIND_KUBECONFIG"
 }
 clusters=$(kind get clusters)
 if printf '%s\\n' "$clusters" | grep -qxF "$KIND_NAME"; then
-  if [ ! -e "$owner" ]; then
+  if [ ! -e "$owner" ] || others; then
     echo "kind has a cluster $KIND_NAME already, not of this stack: set waypoint-lab:target.name to another" >&2
     exit 1
   fi
   if kubectl --kubeconfig "$KIND_KUBECONFIG" --request-timeout=10s get --raw /readyz >/dev/null 2>&1; then
+    printf '%s' "$KIND_OWNER" > "$owner"
     cat "$KIND_KUBECONFIG"
     exit 0
   fi
   drop
 fi
 mkdir -p "$(dirname "$owner")"
-: > "$owner"
+printf '%s' "$KIND_OWNER" > "$owner"
 trap 'drop; exit 130' INT TERM
 # In the background, because a shell handles no signal while it waits for a foreground command.
 printf '%s' "$KIND_CONFIG" |
@@ -42,12 +50,19 @@ wait $! || { rm -f "$owner"; exit 1; }
 chmod 600 "$KIND_KUBECONFIG"
 cat "$KIND_KUBECONFIG"
 """
-DELETE = """
-set -eu
+)
+DELETE = (
+    _BEGIN
+    + """
+if others; then
+  echo "the cluster $KIND_NAME is that of stack $(cat "$owner"), and is not deleted" >&2
+  exit 0
+fi
 kind delete cluster --name "$KIND_NAME" --kubeconfig "$KIND_KUBECONFIG"
-rm -f "$KIND_KUBECONFIG" "$KIND_KUBECONFIG.owner"
+rm -f "$KIND_KUBECONFIG" "$owner"
 rmdir "$(dirname "$KIND_KUBECONFIG")" 2>/dev/null || true
 """
+)
 GATEWAY_API = """
 set -eu
 folder="${WAYPOINT_LAB_SHARE:?is not set; run: eval \\"\\$(.venv/bin/lab env)\\"}/gateway-api/standard"
@@ -91,7 +106,7 @@ class KindCluster(pulumi.ComponentResource):
         super().__init__("waypoint-lab:index:KindCluster", name, inputs)
         environment = {"KIND_NAME": target.name, "KIND_KUBECONFIG": target.kubeconfig}
         # The contents: a path would be relative to the project, which may be another than this one.
-        creation = {**environment, "KIND_CONFIG": text}
+        creation = {**environment, "KIND_CONFIG": text, "KIND_OWNER": this_stack()}
         made = self._command(
             f"{name}-cluster",
             {"create": CREATE, "delete": DELETE, "environment": creation, "logging": local.Logging.STDERR},

@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import pulumi
+
 from embedded.errors import ClusterError
 from embedded.identity import verify_identity
 from embedded.project import PROJECT_FOLDER, default_state
@@ -33,10 +35,11 @@ class Preflight:
             KubectlError: kubectl is not on PATH.
         """
         kubectl.require()
+        stack = this_stack()  # which another thread does not know
         checks: dict[str, Callable[[LabConfig], Application | None]] = {
             "embedded": embedded,
             "existing": lambda config: existing(config, missing(config)),
-            "kind": kind,
+            "kind": lambda config: kind(config, stack),
         }
         self._pool = ThreadPoolExecutor(1)
         self._answer = self._pool.submit(checks[config.target.kind], config)
@@ -81,8 +84,13 @@ def existing(config: LabConfig, missing: Sequence[str]) -> Application:
         raise ConfigError(str(error)) from None
 
 
-def kind(config: LabConfig) -> Application | None:
-    """Check that kind works, and that the cluster's name is free or the stack's own. Raises ConfigError."""
+def this_stack() -> str:
+    """Return the names of the project and the stack, as the owner file of a kind cluster has them."""
+    return f"{pulumi.get_project()}/{pulumi.get_stack()}"
+
+
+def kind(config: LabConfig, stack: str) -> Application | None:
+    """Check that kind works, and that the cluster's name is free or its owner is `stack`. Raises ConfigError."""
     for tool in ("kind", "istioctl"):
         if shutil.which(tool) is None:
             raise ConfigError(f'{tool} is not on PATH; in this clone: eval "$(.venv/bin/lab env --stack NAME)"')
@@ -96,12 +104,22 @@ def kind(config: LabConfig) -> Application | None:
         raise ConfigError(f"kind: there is no container runtime; start Docker or Podman ({line})")
     assert isinstance(config.target, KindTarget)
     name = config.target.name
-    if name in done.stdout.split() and not (PROJECT_FOLDER / f"{config.target.kubeconfig}.owner").exists():
+    if name in done.stdout.split() and (other := _other_owner(config.target, stack)) is not None:
+        but = f" but of {other}; set another name, or destroy that stack"
+        unknown = f"; set another name, or remove it: kind delete cluster --name {name}"
         raise ConfigError(
-            f"waypoint-lab:target.name: kind has a cluster {name} already, not of this stack; set another name, or "
-            f"remove it: kind delete cluster --name {name}"
+            f"waypoint-lab:target.name: kind has a cluster {name} already, not of this stack{but if other else unknown}"
         )
     return _application_on_kind(config) if name in done.stdout.split() else None
+
+
+def _other_owner(target: KindTarget, stack: str) -> str | None:
+    """Return the owner of a cluster that is not of `stack`, empty if it is not known; None for one of `stack`."""
+    try:
+        owner = (PROJECT_FOLDER / f"{target.kubeconfig}.owner").read_text().strip()
+    except FileNotFoundError:
+        return ""
+    return None if owner in ("", stack) else owner  # empty: of an earlier version
 
 
 def _application_on_kind(config: LabConfig) -> Application | None:

@@ -11,13 +11,13 @@ from components import (
     ChaosRuleArgs,
     Cohort,
     FaultAt,
-    KubernetesObject,
     ServiceTraffic,
     ServiceTrafficArgs,
 )
 from waypoint_lab.config.cohort_models import CohortSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.program.context import Stack, arguments
+from waypoint_lab.program.owned import owned
 from waypoint_lab.stages import fault_expiry
 
 
@@ -101,7 +101,7 @@ def _gate(stack: Stack, route: pulumi.Resource) -> None:
     assert gate
     check = gate.check
     hooks = [pulumi.ResourceHook(f"{config.app.service}-gate", lambda _args: check())] if check else []
-    KubernetesObject(
+    owned(
         f"{config.app.service}-gate",
         {
             "apiVersion": "v1",
@@ -112,10 +112,12 @@ def _gate(stack: Stack, route: pulumi.Resource) -> None:
                 "annotations": {"waypoint-lab/passed": json.dumps(gate.record, sort_keys=True)},
             },
         },
+        stack.cluster,
         pulumi.ResourceOptions.merge(
             stack.options(route),
             pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[*hooks], before_update=[*hooks])),
         ),
+        "delete it, or leave the Service to its owner",
     )
 
 

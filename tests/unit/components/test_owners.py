@@ -8,7 +8,7 @@ import pytest
 from pulumi.errors import InputPropertiesError
 
 from components import CanaryRoute, ChaosRule, ServiceTraffic
-from components._internal import owners
+from components._internal import owners, waits
 from components._internal.waits import Access
 from tests.unit.components.hosts import host
 from tests.unit.components.recording import run, run_hooks
@@ -123,6 +123,20 @@ def test_first_resource_of_a_rule_beside_another_route_is_refused(mesh: Mesh) ->
     make = partial(owners.hook, "f", Access(), 60, virtual_service("mine"))
     with pytest.raises(RuntimeError, match=r"^VirtualService shop/mine: HTTPRoute shop/other routes Service shop/cart"):
         run_hooks(make)
+
+
+def test_creation_of_a_namespace_that_another_owner_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[str]()
+    monkeypatch.setattr(waits, "read_api", lambda _, path: asked.append(path) or b'{"metadata": {}}')
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "shop", "annotations": {owners.OWNER: OWN}},
+    }
+    make = partial(owners.untaken_hook, "n", Access(), 60, f"{owners.EXISTS}; delete it")
+    with pytest.raises(RuntimeError, match=r"^Namespace shop: it exists already, and is not of this stack; delete it$"):
+        run_hooks(make, new_inputs=namespace)
+    assert asked == ["/api/v1/namespaces/shop"]
 
 
 @pytest.mark.parametrize("status", [403, 404])

@@ -1,10 +1,13 @@
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pulumi
 import pytest
 
+from components._internal import owners
+from components._internal.waits import Access
 from tests.unit.components.recording import Recording, run
 from tests.unit.configs import lab_config
 from waypoint_lab.config.combinations import TOGGLES
@@ -12,6 +15,7 @@ from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError, KubectlError
 from waypoint_lab.program import build
 from waypoint_lab.program.backend_checks import Application
+from waypoint_lab.program.context import GateCheck
 from waypoint_lab.program.preflight import Preflight
 from waypoint_lab.stages import fault_expiry
 
@@ -211,6 +215,41 @@ def test_build_bookinfo_only_if_declared() -> None:
     kinds = set(record.kinds().values())
     assert {"Namespace", "Deployment", "Service", "ServiceAccount"} <= kinds
     assert built().kinds() == {}
+
+
+POLICY = {
+    "apiVersion": "security.istio.io/v1",
+    "kind": "AuthorizationPolicy",
+    "metadata": {"name": "waypoint-lab-users", "namespace": "bookinfo-backends", "annotations": {"of": "users"}},
+    "spec": {"targetRefs": []},
+}
+
+
+def test_build_objects_name_their_stack_and_are_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, make = dict[str, str](), owners.untaken_hook
+
+    def hook(name: str, cluster: Access, limit: float, refusal: str = "") -> pulumi.ResourceHook:
+        said[name] = refusal
+        return make(name, cluster, limit, refusal)
+
+    monkeypatch.setattr(owners, "untaken_hook", hook)
+    gate, application = GateCheck({}, lambda: None), Application([], [POLICY])
+    config = lab_config("waypoint", "canary", app={"deployBookinfo": True}, canary={"gate": {"successRate": 99}})
+    record = run(lambda: build.build(config, gate=gate, application=application))
+    objects = {name: args.inputs for name, args in record.made.items() if args.custom and "Patch" not in args.typ}
+    inside = {name for name in objects if re.match("bookinfo-.*-bookinfo-(frontends|backends)-", name)}
+    assert {"bookinfo-namespace-bookinfo-backends", "bookinfo-gateway-istio-system-ingress"} <= objects.keys() - inside
+    for name in objects.keys() - inside:
+        assert objects[name]["metadata"]["annotations"]["waypoint-lab/owner"] == "waypoint-lab/test", name
+        hooks = [*record.requests[name].hooks.before_create]
+        assert name == "reviews-route" or any("untaken" in hook for hook in hooks), name
+    assert [*record.requests["reviews-gate"].hooks.before_create][-1] == "reviews-gate", "measured last"
+    assert "remove the selector of waypoint-lab:app.backends.canary" in said["reviews-stable-service-untaken"]
+    assert (
+        "set waypoint-lab:app.deployBookinfo to false" in said["bookinfo-namespace-bookinfo-backends-namespace-untaken"]
+    )
+    for name in ("reviews-baseline", "reviews-gate", "waypoint-lab-users-authorizationpolicy"):
+        assert record.requests[name].ignoreChanges == ['metadata.annotations["waypoint-lab/owner"]'], name
 
 
 def test_build_explicit_context_has_its_own_provider() -> None:

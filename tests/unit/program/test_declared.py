@@ -8,6 +8,7 @@ import pytest
 from components._internal import cohorts, http_text
 from tests.unit.components.recording import run
 from tests.unit.configs import lab_config
+from waypoint_lab import masking
 from waypoint_lab.config import deployed
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
@@ -33,6 +34,29 @@ def test_load_reads_pulumis_config_with_its_secrets() -> None:
 def test_load_of_an_unknown_setting_names_it() -> None:
     pulumi.runtime.set_all_config({"waypoint-lab:canaryWeight": "5"}, [])
     with pytest.raises(ConfigError, match="waypoint-lab:canaryWeight: there is no such setting; did you mean canary"):
+        declared.load()
+
+
+@pytest.mark.parametrize(
+    ("webhook", "shown"),
+    [
+        ("hooks.example/T0/VERYSECRET", "[secret]"),
+        ("hooks.example/schl\u00fcssel/VERYSECRET", "[secret]"),
+        ('hooks.example/"a"/VERYSECRET', "[secret]"),
+        ({"to": ["webhook", "VERYSECRET"]}, '{"to": ["[secret]", "[secret]"]}'),
+    ],
+)
+def test_load_error_hides_a_value_of_a_secret_object(webhook: Any, shown: str) -> None:
+    pulumi.runtime.set_all_config({"waypoint-lab:notify": json.dumps({"webhook": webhook})}, ["waypoint-lab:notify"])
+    shown = shown if shown.startswith("{") else f'"{shown}"'
+    with pytest.raises(ConfigError) as raised:
+        declared.load()
+    assert str(raised.value).startswith(f"waypoint-lab:notify.webhook: {shown} is not valid; use ")
+
+
+def test_load_error_hides_an_object_that_is_secret_text() -> None:
+    pulumi.runtime.set_all_config({"waypoint-lab:notify": "https://VERYSECRET"}, ["waypoint-lab:notify"])
+    with pytest.raises(ConfigError, match=r'^waypoint-lab:notify: "\[secret\]" is not valid; use a map'):
         declared.load()
 
 
@@ -105,3 +129,23 @@ def test_ahead_shows_no_text_which_may_be_secret() -> None:
     assert deployed.ahead(lab_config(canary=file), lab_config(canary=stack), "dev") == (
         "Pulumi.dev.yaml: it is ahead of the deployment, canary.cohort.value differs; run `pulumi up`"
     )
+
+
+def test_deployed_secrets_are_hidden_unless_they_are_plain_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "_known", set())
+
+    def secret(text: str) -> dict[str, str]:
+        return {deployed._MARK: deployed._IS_SECRET, "plaintext": json.dumps(text)}
+
+    config = lab_config("waypoint", "canary", canary={"cohort": COHORT})
+    outputs = declared.outputs(config, frozenset())
+    outputs["declared"]["canary"]["cohort"] = {"header": secret("x-team"), "value": secret("testers")}
+    resources = [{"type": "kubernetes:core/v1:Service"}, {"type": "pulumi:pulumi:Stack", "outputs": outputs}]
+    assert config == deployed.of_state({"deployment": {"resources": resources}}, "dev", ["x-team"])
+    assert masking.hidden("x-team=testers") == "x-team=[secret]"
+
+
+@pytest.mark.parametrize("state", [{}, {"deployment": None}, {"deployment": {"resources": [{"type": "a:b:Stack"}]}}])
+def test_deployed_of_a_state_without_outputs_is_an_error(state: Any) -> None:
+    with pytest.raises(ConfigError, match="stack dev: nothing is deployed; run `pulumi up`"):
+        deployed.of_state(state, "dev", [])

@@ -67,6 +67,15 @@ def test_program_with_a_wrong_setting_fails_in_one_line() -> None:
 
 
 @pytest.mark.usefixtures("cluster")
+def test_program_that_the_cluster_refuses_shows_no_secret(tmp_path: Path) -> None:
+    script = '#!/bin/sh\necho "error: context t0p-secret does not exist" >&2; exit 1\n'
+    (tmp_path / "kubectl").write_text(script)
+    config = {"waypoint-lab:target": '{"kind":"existing","context":"t0p-secret"}'}
+    with pytest.raises(pulumi.RunError, match=r"context \[secret\] does not exist"):
+        program({**config, "waypoint-lab:stages": '{"waypoint":true}'}, "waypoint-lab:target")
+
+
+@pytest.mark.usefixtures("cluster")
 def test_program_of_a_rollback_is_not_refused_by_a_check_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"waypoint-lab:target": '{"kind":"existing"}', "waypoint-lab:stages": '{"waypoint":true}'}
     with pytest.raises(pulumi.RunError, match=r"^the cluster is not ready for the lab"):

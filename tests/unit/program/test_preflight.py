@@ -1,5 +1,7 @@
 """Checks of the embedded target before anything is planned."""
 
+import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from waypoint_lab.config.settings import SKIP_GATE, LabConfig
 from waypoint_lab.config.target import use_target
 from waypoint_lab.config.waypoint_models import WaypointSettings
 from waypoint_lab.errors import ConfigError
-from waypoint_lab.program import backend_policies, preflight
+from waypoint_lab.program import backend_policies, kind_cluster, preflight
 from waypoint_lab.program.backend_checks import application, service_ports
 from waypoint_lab.program.preflight import Preflight
 
@@ -220,3 +222,61 @@ def test_application_on_kind_is_the_users_own_service(
         (tmp_path / config.target.kubeconfig).parent.mkdir(parents=True)
         (tmp_path / config.target.kubeconfig).touch()
     assert (port and (port["spec"]["ports"], [])) == preflight._application_on_kind(config)
+
+
+KIND = """#!/bin/sh
+case "$1 $2" in
+"get clusters") ls "$CLUSTERS" ;;
+"create cluster") touch "$CLUSTERS/$4"; echo kubeconfig > "$8" ;;
+"delete cluster") rm "$CLUSTERS/$4" ;;
+esac
+"""
+
+
+def test_kind_cluster_of_another_stack_is_neither_used_nor_deleted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for tool, script in {"kind": KIND, "istioctl": "#!/bin/sh\n", "kubectl": "#!/bin/sh\n"}.items():
+        (tmp_path / tool).write_text(script)
+        (tmp_path / tool).chmod(0o755)
+    clusters = tmp_path / "clusters"
+    clusters.mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("CLUSTERS", str(clusters))
+    monkeypatch.setattr(preflight, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(preflight, "_application_on_kind", lambda _config: None)
+    config = lab_config(target={"kind": "kind"})
+    owner = tmp_path / f"{config.target.kubeconfig}.owner"
+
+    def run(script: str, stack: str) -> tuple[int, str]:
+        names = {"KIND_NAME": config.target.name, "KIND_KUBECONFIG": config.target.kubeconfig, "KIND_CONFIG": ""}
+        done = subprocess.run(
+            ["/bin/sh", "-c", script],
+            cwd=tmp_path,
+            env={**os.environ, **names, "KIND_OWNER": stack},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    assert run(kind_cluster.CREATE, "lab/one") == (0, "kubeconfig\n")
+    assert owner.read_text() == "lab/one"
+    preflight.kind(config, "lab/one")
+    with pytest.raises(
+        ConfigError, match=r"not of this stack but of lab/one; set another name, or destroy that stack$"
+    ):
+        preflight.kind(config, "lab/two")
+    code, said = run(kind_cluster.CREATE, "lab/two")
+    assert code == 1
+    assert "already, not of this stack" in said
+    assert run(kind_cluster.DELETE, "lab/two")[0] == 0
+    assert len([*clusters.iterdir()]) == 1
+
+    owner.write_text("")  # of an earlier version: the stack's own, which the next update notes
+    preflight.kind(config, "lab/one")
+    assert run(kind_cluster.CREATE, "lab/one") == (0, "kubeconfig\n")
+    assert owner.read_text() == "lab/one"
+    assert run(kind_cluster.DELETE, "lab/one")[0] == 0
+    assert not [*clusters.iterdir()]
+    assert not owner.exists()
