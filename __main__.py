@@ -4,6 +4,7 @@ import os
 
 import pulumi
 
+from waypoint_lab import masking
 from waypoint_lab.config.settings import SKIP_GATE, LabConfig
 from waypoint_lab.errors import LabError
 from waypoint_lab.program import declared
@@ -20,9 +21,10 @@ def missing(config: LabConfig) -> list[str]:
     return cluster_queries.missing(config)
 
 
-gate = None
+gate, secrets = None, frozenset[str]()
 try:
     config = declared.load()
+    secrets = declared.secrets(config)
     # Both answer while the Kubernetes SDK is imported.
     preflight, reader = Preflight(config, missing), RecordReader(config)
     from waypoint_lab.program.build import GateCheck, build
@@ -34,9 +36,9 @@ try:
     application = preflight.result()
     expired = reader.result()
 except LabError as error:
-    raise pulumi.RunError(str(error)) from None
+    raise pulumi.RunError(masking.masked(str(error), secrets)) from None
 
-if secrets := declared.secrets(config):
+if secrets:
     pulumi.runtime.register_stack_transformation(declared.hiding(secrets))
 build(config, expired, gate, application)
 for name, value in declared.outputs(config, secrets).items():

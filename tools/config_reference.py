@@ -36,6 +36,9 @@ is refused with its path, and with what is right.
 Commands read secrets by Pulumi. They print `[secret]` in place of each, also in the journal and in reports. A
 promotion keeps the cohort of each step in its journal, so it refuses a `canary.cohort` that has a secret in it.
 `target.kind` is needed before Pulumi, so it is never a secret.
+
+The commands do not read environments of Pulumi ESC: they refuse a stack's file with `environment`, so keep the settings
+under `config`. They also refuse a key that is there twice, also once as `canary` and once as `waypoint-lab:canary`.
 """
 
 

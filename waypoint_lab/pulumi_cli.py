@@ -14,14 +14,15 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from waypoint_lab import masking
-from waypoint_lab.config import deployed, target
+from waypoint_lab.config import deployed, free_text, target
 from waypoint_lab.config.paths import Settings
 from waypoint_lab.config.settings import SKIP_GATE, LabConfig
 from waypoint_lab.config.stack_file import edited, write
-from waypoint_lab.errors import PulumiError
+from waypoint_lab.errors import ConfigError, PulumiError
 from waypoint_lab.signals import ignored
 
 POLL_SECONDS = 0.05
@@ -128,9 +129,11 @@ class PulumiStack:
             ConfigError: Nothing is deployed.
             PulumiError: Pulumi cannot read the stack.
         """
-        self._read_secrets()  # so that they are hidden
-        outputs = pulumi(self.folder, "stack", "output", "--json", "--show-secrets", "--stack", self.name)
-        return deployed.read(json.loads(outputs), self.name)
+        plain: list[str] = []
+        with suppress(ConfigError):  # of a file that is not valid, no text is known as plain
+            plain = free_text.texts(self.config())
+        state = pulumi(self.folder, "stack", "export", "--show-secrets", "--stack", self.name)
+        return deployed.of_state(json.loads(state), self.name, plain)
 
     def set(self, settings: Settings) -> LabConfig:
         """Write settings, by path, into the stack's file; None removes one.
@@ -141,6 +144,7 @@ class PulumiStack:
         Raises:
             ConfigError: The new config is not valid.
         """
+        target.encrypted(self.folder, self.name)  # refuses a file that Pulumi does not read
         text = self.file.read_text()
         if (changed := edited(text, settings, target.project_defaults(self.folder))) != text:
             write(self.file, changed)

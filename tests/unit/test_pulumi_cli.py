@@ -1,5 +1,6 @@
 """Updates beside a lock or a signal."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from waypoint_lab import pulumi_cli
-from waypoint_lab.errors import PulumiError
+from waypoint_lab import masking, pulumi_cli
+from waypoint_lab.errors import ConfigError, PulumiError
 from waypoint_lab.pulumi_cli import PulumiStack
 from waypoint_lab.signals import SIGNALS, handled
 from waypoint_lab.signals import interrupt as raise_interrupt
@@ -148,3 +149,36 @@ def test_reason_returns_the_line_of_the_cause() -> None:
     output = 'warning: x\n    error: update failed\n  error: before hook "g" failed: gate at 5 %: share\n'
     assert pulumi_cli.reason(output) == 'before hook "g" failed: gate at 5 %: share'
     assert pulumi_cli.reason("") == "no message"
+
+
+ROTATED = """config:
+  waypoint-lab:stages: {waypoint: true, canary: true}
+  waypoint-lab:canary: {weight: 20, cohort: {path: /new}, requestHeaders: {x-plain: same}}
+"""
+
+
+@pytest.mark.parametrize(("file", "shown"), [(ROTATED, "[secret] same"), ("config: {a: 1, a: 2}", "[secret] [secret]")])
+def test_deployed_secret_that_the_file_does_not_have_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, shown: str
+) -> None:
+    monkeypatch.setattr(masking, "_known", set())
+    (tmp_path / "Pulumi.dev.yaml").write_text(file)
+    marks = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
+    old, same = ({**marks, "plaintext": json.dumps(text)} for text in ("/old", "same"))
+    canary = {"cohort": {"path": old}, "requestHeaders": {"x-plain": same}}
+    declared = {"stages": {"waypoint": True, "canary": True}, "canary": canary}
+    root = {"type": "pulumi:pulumi:Stack", "outputs": {"declared": declared}}
+    state = json.dumps({"deployment": {"resources": [root]}})
+    monkeypatch.setattr(pulumi_cli, "pulumi", lambda *_arguments: state)
+    found = PulumiStack(tmp_path, "dev").deployed()
+    assert found.canary.cohort
+    assert found.canary.cohort.path == "/old"
+    assert masking.hidden("/old same") == shown
+
+
+def test_set_in_a_file_with_a_key_twice_is_one_line_and_changes_nothing(tmp_path: Path) -> None:
+    file, text = tmp_path / "Pulumi.dev.yaml", "config: {waypoint-lab:canary: {}, waypoint-lab:canary: {weight: 5}}"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"^Pulumi.dev.yaml: .*waypoint-lab:canary is there twice"):
+        PulumiStack(tmp_path, "dev").set({"canary.weight": 7})
+    assert file.read_text() == text

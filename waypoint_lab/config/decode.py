@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 
 from waypoint_lab.errors import ConfigError
+from waypoint_lab.masking import SECRET
 
 PROJECT = "waypoint-lab"
 _SURROGATE = re.compile("[\ud800-\udfff]")  # no text has these letters alone
@@ -129,8 +130,9 @@ def _single(kind: Any, value: object, path: str) -> Any:
     """Read a value that is not a map. Pulumi keeps decimals, and all values set without --path, as text."""
     meta = get_args(kind)[1] if get_origin(kind) is Annotated else None
     plain = get_args(kind)[0] if meta else kind
+    shown = SECRET if meta and meta.extra and "hidden" in meta.extra else value
     if isinstance(value, str) and _SURROGATE.search(value):
-        raise bad(path, value, expected(kind))
+        raise bad(path, shown, expected(kind))
     given = value
     if isinstance(value, str) and plain == tuple[str, ...]:
         given = [value]
@@ -143,9 +145,9 @@ def _single(kind: Any, value: object, path: str) -> Any:
     try:
         found = msgspec.convert(given, kind)
     except msgspec.ValidationError:
-        raise bad(path, value, expected(kind), _quoted(kind, value, path)) from None
+        raise bad(path, shown, expected(kind), _quoted(kind, value, path)) from None
     if meta and meta.extra and not meta.extra["check"](found):
-        raise bad(path, value, expected(kind))
+        raise bad(path, shown, expected(kind))
     return found
 
 

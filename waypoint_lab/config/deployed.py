@@ -1,12 +1,47 @@
 """Read the configuration that a stack was deployed with, from its outputs."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from waypoint_lab import masking
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
+
+# Mark of a secret in a stack's state. Source: Pulumi, sdk/go/common/resource, SigKey and SecretSig.
+_MARK, _IS_SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
+
+
+def of_state(state: Mapping[str, Any], stack: str, plain: Iterable[str]) -> LabConfig:
+    """Return the configuration that a stack was deployed with; its secrets are hidden in all output from then on.
+
+    Args:
+        state: The state as `pulumi stack export --show-secrets` prints it. All text beside a secret is secret in it.
+        stack: Name of the stack, for the error.
+        plain: Texts that are not hidden.
+
+    Raises:
+        ConfigError: Nothing is deployed.
+    """
+    resources = (state.get("deployment") or {}).get("resources") or []
+    roots = [item.get("outputs") or {} for item in resources if item.get("type") == "pulumi:pulumi:Stack"]
+    secrets: set[str] = set()
+    outputs = _decrypted(roots[0] if roots else {}, secrets)
+    masking.remember(secrets.difference(plain))
+    return read(outputs, stack)
+
+
+def _decrypted(value: Any, secrets: set[str]) -> Any:
+    """Return a part of a state with its secrets in plain text, and add them to `secrets`."""
+    if isinstance(value, dict):
+        if value.get(_MARK) == _IS_SECRET:
+            found = json.loads(value["plaintext"])
+            secrets.add(str(found))
+            return found
+        return {key: _decrypted(item, secrets) for key, item in value.items()}
+    return [_decrypted(item, secrets) for item in value] if isinstance(value, list) else value
 
 
 def read(outputs: Mapping[str, Any], stack: str) -> LabConfig:

@@ -51,7 +51,7 @@ class EmbeddedTarget(Model, frozen=True, tag_field="kind", tag="embedded"):
 class ExistingTarget(Model, frozen=True, tag_field="kind", tag="existing"):
     """A cluster of your own."""
 
-    kubeconfig: types.OptionalText = ""
+    kubeconfig: types.OptionalFile = ""
     """Path of a kubeconfig, relative to the project; empty means the one of the environment."""
     context: types.OptionalText = ""
     """Context in the kubeconfig; empty means its current one."""
@@ -63,7 +63,7 @@ class KindTarget(Model, frozen=True, tag_field="kind", tag="kind"):
 
     name: types.Name = "waypoint-lab"
     """Name of the cluster."""
-    config_file: types.OptionalText = ""
+    config_file: types.OptionalFile = ""
     """Path of a config file of kind, relative to the project; empty means one node."""
     istio_hub: types.Text = "docker.io/istio"
     """Registry of Istio's images."""

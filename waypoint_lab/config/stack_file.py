@@ -8,7 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from waypoint_lab.config.paths import Settings, put
-from waypoint_lab.config.settings import PROJECT, parsed
+from waypoint_lab.config.settings import parsed
+from waypoint_lab.config.stack_yaml import named
 from waypoint_lab.errors import ConfigError
 
 
@@ -33,14 +34,17 @@ def edited(text: str, settings: Settings, defaults: Settings = MappingProxyType(
     yaml.indent(mapping=2, sequence=4, offset=2)  # as Pulumi writes it
     document = yaml.load(text) or {}
     config = document["config"] = document.get("config") or {}
-    names = dict.fromkeys(f"{PROJECT}:{path.partition('.')[0]}" for path in settings if "." in path)
+    keys = {named(key): str(key) for key in config}  # a key may leave out its project
+    parts = [(path.partition("."), value) for path, value in settings.items()]
+    own = {f"{keys.get(named(first), named(first))}{dot}{rest}": value for (first, dot, rest), value in parts}
+    names = dict.fromkeys(path.partition(".")[0] for path in own if "." in path)
     copied = [name for name in names if name not in config and name in defaults]
     for name in names:
         if isinstance(found := parsed(defaults[name] if name in copied else config.get(name)), dict):
             if set(found) == {"secure"}:
                 raise ConfigError(f"{name}: it is one secret, in which no setting can be changed; set them one by one")
             config[name] = copy.deepcopy(found) if name in copied else found
-    put(config, {f"{PROJECT}:{path}": value for path, value in settings.items()})
+    put(config, own)
     for name in copied:
         if config.get(name) == parsed(defaults[name]):
             del config[name]
@@ -50,7 +54,8 @@ def edited(text: str, settings: Settings, defaults: Settings = MappingProxyType(
 
 
 def write(file: Path, text: str) -> None:
-    """Replace a file atomically, and keep its mode."""
+    """Replace a file atomically, and keep its mode; a symbolic link is kept, too."""
+    file = file.resolve()
     with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=f".{file.name}.", delete=False) as new:
         new.write(text)
         new.flush()

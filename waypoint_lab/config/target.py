@@ -67,9 +67,7 @@ def _declared(folder: Path, stack: str, secrets: Mapping[str, str]) -> dict[str,
 
 def project_defaults(folder: Path) -> dict[str, Any]:
     """Return the values of the project, by path with the project's name. Raises ConfigError."""
-    project = _config(folder / "Pulumi.yaml")
-    found = {key if ":" in key else f"{PROJECT}:{key}": project[key] for key in sorted(map(str, project))}
-    return {path: _default(value) for path, value in found.items()}
+    return {path: _default(value) for path, value in sorted(_config(folder / "Pulumi.yaml").items())}
 
 
 def _default(declared: Any) -> Any:
@@ -108,7 +106,7 @@ def _encrypted(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[str, 
 
 
 def _config(file: Path) -> dict[str, Any]:
-    """Return the object `config` of a file; empty without one."""
+    """Return the object `config` of a file, by names with their project; empty without one. Raises ConfigError."""
     try:
         document = stack_yaml.load(file.read_text(encoding="utf-8")) if file.exists() else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -117,7 +115,18 @@ def _config(file: Path) -> dict[str, Any]:
     found = (document or {}).get("config") or {} if isinstance(document or {}, dict) else None
     if not isinstance(found, dict):
         raise ConfigError(f"{file.name}: config is not a map of settings; fix it")
-    return found
+    if (document or {}).get("environment"):
+        raise ConfigError(
+            f"{file.name}: environment is read by Pulumi only, and the commands would use other settings; "
+            "put its settings into config, and remove it"
+        )
+    keys: dict[str, str] = {}
+    for key in map(str, found):
+        if other := keys.get(name := stack_yaml.named(key)):
+            wrong = key if key != name else other
+            raise ConfigError(f"{file.name}: {other} and {key} are one setting; remove {wrong}")
+        keys[name] = key
+    return {stack_yaml.named(key): value for key, value in found.items()}
 
 
 def _add_default(config: dict[str, Any], path: str, value: Any) -> None:

@@ -96,6 +96,17 @@ Name = Annotated[str, _checked("a Kubernetes name: lower-case letters, digits an
 OptionalName = Annotated[str, _optional("a Kubernetes name: lower-case letters, digits and -", _NAME.fullmatch)]
 Text = Annotated[str, _checked("printable text that is not empty", _printable)]
 OptionalText = Annotated[str, _checked("printable text, or empty", lambda text: not text or _printable(text))]
+# A kubeconfig's contents would be an argument of kubectl, and have a token.
+OptionalFile = Annotated[
+    str,
+    Meta(
+        description="the path of a file, not its contents; or empty",
+        extra={
+            "check": lambda text: not text or (_printable(text) and not text.lstrip().startswith("{")),
+            "hidden": True,  # in errors
+        },
+    ),
+]
 HeaderName = Annotated[str, _checked("the name of an HTTP header, such as end-user", _HEADER.fullmatch)]
 OptionalHeaderName = Annotated[str, _optional("a name such as end-user", _HEADER.fullmatch)]
 Method = Annotated[str, _checked("an HTTP method in upper case, such as GET", _METHOD.fullmatch)]

@@ -60,6 +60,19 @@ def test_edited_object_that_is_one_secret_is_refused() -> None:
         stack_file.edited(text, {"canary.weight": 7})
 
 
+@pytest.mark.parametrize("key", ["canary", "waypoint-lab:config:canary", "waypoint-lab:canary"])
+def test_edited_keeps_the_key_of_an_object(key: str) -> None:
+    changed = stack_file.edited(f"config:\n  {key}: # mine\n    weight: 20\n", {"canary.weight": 7, "fault": "a"})
+    assert changed == f"config:\n  {key}: # mine\n    weight: 7\n  waypoint-lab:fault: a\n"
+
+
+def test_write_keeps_a_symbolic_link(tmp_path: Path) -> None:
+    link = tmp_path / "Pulumi.dev.yaml"
+    link.symlink_to("real.yaml")
+    stack_file.write(link, "new")
+    assert (link.is_symlink(), (tmp_path / "real.yaml").read_text()) == (True, "new")
+
+
 def test_write_replaces_the_file_and_keeps_its_mode(tmp_path: Path) -> None:
     file = tmp_path / "Pulumi.dev.yaml"
     file.write_text("old")

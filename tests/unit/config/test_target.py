@@ -1,5 +1,6 @@
 """The configuration of a stack, from its file and the defaults of its project."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 
 from tests.unit.configs import lab_config
-from waypoint_lab.config.target import stack_config, target_kind
+from waypoint_lab.config.target import encrypted, read_secrets, stack_config, target_kind
 from waypoint_lab.errors import ConfigError
 
 AFFINITY = {"sessionAffinity": {"maxAgeSeconds": 60}}
@@ -42,6 +43,52 @@ def test_stack_config_has_the_defaults_of_the_project(tmp_path: Path, stack: Any
 def test_stack_config_of_another_shape_is_refused_in_one_line(tmp_path: Path, document: Any) -> None:
     written(tmp_path, document, {})
     with pytest.raises(ConfigError, match=r"^Pulumi.dev.yaml: config is not a map of settings; fix it$"):
+        stack_config(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["canary", "waypoint-lab:config:canary"])
+def test_stack_config_has_keys_in_each_form_that_pulumi_reads(tmp_path: Path, key: str) -> None:
+    written(tmp_path, {"config": {key: {"weight": 30, "cohort": {"path": SECURE}}}}, {})
+    assert stack_config(tmp_path, secrets={"v1:abc": "/a"}).canary.weight == 30
+    shown = {"waypoint-lab:canary": {"objectValue": {"cohort": {"path": "/a"}}}}
+    assert read_secrets(shown, encrypted(tmp_path, "dev")) == {"v1:abc": "/a"}
+
+
+@pytest.mark.parametrize("file", ["stack", "project"])
+@pytest.mark.parametrize("keys", [("canary", "waypoint-lab:canary"), ("waypoint-lab:canary", "canary")])
+def test_stack_config_key_in_two_forms_is_refused(tmp_path: Path, file: str, keys: tuple[str, ...]) -> None:
+    (tmp_path / "Pulumi.dev.yaml").write_text("")
+    name = {"stack": "Pulumi.dev.yaml", "project": "Pulumi.yaml"}[file]
+    (tmp_path / name).write_text("config:\n" + "".join(f"  {key}: {{weight: 5}}\n" for key in keys))
+    with pytest.raises(ConfigError, match=rf"^{name}: {keys[0]} and {keys[1]} are one setting; remove canary$"):
+        stack_config(tmp_path)
+
+
+def test_stack_config_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.dev.yaml").write_text("config:\n  a:b: 1\n  a:b: 2\n")
+    with pytest.raises(
+        ConfigError, match=r"^Pulumi.dev.yaml: it is not valid YAML .*\(key a:b is there twice in the map"
+    ):
+        stack_config(tmp_path)
+
+
+@pytest.mark.parametrize("environment", [["mesh"], {"imports": ["mesh"]}])
+def test_stack_config_with_an_environment_of_pulumi_is_refused(tmp_path: Path, environment: Any) -> None:
+    written(tmp_path, {"environment": environment, "config": {}}, {})
+    with pytest.raises(ConfigError, match=r"^Pulumi.dev.yaml: environment is read by Pulumi only"):
+        stack_config(tmp_path)
+    written(tmp_path, {"environment": []}, {})
+    assert stack_config(tmp_path) == lab_config()
+
+
+KUBECONFIG = {"apiVersion": "v1", "users": [{"user": {"token": "T0KEN"}}]}
+
+
+@pytest.mark.parametrize("contents", [KUBECONFIG, json.dumps(KUBECONFIG), yaml.safe_dump(KUBECONFIG), ["T0KEN"]])
+def test_stack_config_with_the_contents_of_a_kubeconfig_is_refused_without_them(tmp_path: Path, contents: Any) -> None:
+    written(tmp_path, {"config": {"target": {"kind": "existing", "kubeconfig": contents}}}, {})
+    why = r'^waypoint-lab:target.kubeconfig: "\[secret\]" is not valid; use the path of a file, not its contents'
+    with pytest.raises(ConfigError, match=why):
         stack_config(tmp_path)
 
 
