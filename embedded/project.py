@@ -7,23 +7,30 @@ from pathlib import Path
 _NAME = re.compile(r"^name: *waypoint-lab *$", re.MULTILINE)
 
 
+def _is_project(file: Path) -> bool:
+    """Return True for the file of this project; False for one that cannot be read."""
+    try:
+        return file.is_file() and bool(_NAME.search(file.read_text(errors="replace")))
+    except OSError:
+        return False
+
+
 def find_project(here: Path) -> Path:
     """Return the project folder: the nearest at or above `here`, else the clone of this module, else `here`.
 
     An installed package is part of no clone.
     """
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
-        file = folder / "Pulumi.yaml"
-        if file.is_file() and _NAME.search(file.read_text(errors="replace")):
+        if _is_project(folder / "Pulumi.yaml"):
             return folder
     return here
 
 
 def _current_folder() -> Path:
-    """Return the current folder, or the one of this module if it was deleted."""
+    """Return the current folder, or the one of this module if it was deleted or cannot be read."""
     try:
         return Path.cwd()
-    except FileNotFoundError:
+    except OSError:
         return Path(__file__).resolve().parent
 
 

@@ -39,12 +39,25 @@ def hidden(content: Content) -> Content:
     return masked(content, _known) if _known else content
 
 
+def json_text(document: object, indent: int | None = 1) -> str:
+    """Return a document as JSON without the secrets that this process has read.
+
+    Keys and texts are masked before the JSON is written, so that numbers stay numbers and the text stays JSON.
+    """
+    return json.dumps(hidden(document), indent=indent, default=lambda value: hidden(str(value)))
+
+
 class MaskedStream:
     """A text stream that hides the secrets which this process has read."""
 
     def __init__(self, stream: TextIO) -> None:
         """Write to `stream`."""
         self._stream = stream
+
+    @property
+    def unmasked(self) -> TextIO:
+        """The stream itself, for a text without secrets."""
+        return self._stream
 
     def write(self, text: str) -> int:
         """Write the text without secrets."""

@@ -96,7 +96,6 @@ def test_shell_completion_is_turned_on(scene: Scene) -> None:
         documented("docs/troubleshooting.md", "kubectl get gateways -A"),
         documented("docs/troubleshooting.md", "kubectl get --raw /readyz"),
         documented("docs/troubleshooting.md", "kubectl get namespace -L istio.io/use-waypoint"),
-        documented("docs/troubleshooting.md", "pulumi config set --path app.client.kind pod"),
         documented("docs/troubleshooting.md", "pulumi config set --path stages.accessLog true"),
         documented("docs/troubleshooting.md", "lab canary history"),
     ],
@@ -104,3 +103,15 @@ def test_shell_completion_is_turned_on(scene: Scene) -> None:
 def test_command_that_finds_a_cause_succeeds(scene: Scene, command: str) -> None:
     done = scene.run("sh", "-c", command)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_client_without_python_is_removed_from_the_config(scene: Scene) -> None:
+    client = {"namespace": "web", "workload": "deploy/go-client"}
+    before = scene.file.read_text()
+    try:
+        scene.write_settings(app={"client": client})
+        done = scene.run("sh", "-c", documented("docs/troubleshooting.md", "pulumi config rm --path app.client"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert scene.config().app.client is None
+    finally:
+        scene.file.write_text(before)

@@ -94,13 +94,14 @@ def rounds(stack: PulumiStack, count: int, report: Callable[[str], None], seen: 
         _pulumi(empty, "stack", "select", "--create")
         _up(empty)
         on = ("waypoint", "canary")
+        base = {"trafficApi": "gateway-api"}  # `kubectl apply` is timed on an HTTPRoute
         try:
-            config = set_step(stack, Step(on, {"canary.weight": 10}))
+            config = set_step(stack, Step(on, {**base, "canary.weight": 10}))
             _up(stack.folder)
             envoy_config.wait(config)
             for number in range(count):
                 report(f"round {number + 1} of {count}")
-                config = set_step(stack, Step(on, {"canary.weight": 20 + number % WEIGHTS}))
+                config = set_step(stack, Step(on, {**base, "canary.weight": 20 + number % WEIGHTS}))
                 seen["weight step"].append(_up(stack.folder))
                 envoy_config.wait(config, 0)  # the update itself has waited for Envoy
                 seen["unchanged update"].append(_up(stack.folder))

@@ -29,7 +29,7 @@ class State(StrEnum):
     """Result of a check."""
 
     OK = "ok"
-    UNKNOWN = "unknown"  # not readable by this user, or not ready on each node; a measurement shows it
+    UNKNOWN = "unknown"  # not readable, without a version, or not ready on each node; a measurement shows it
     MISSING = "MISSING"
 
 
@@ -87,7 +87,8 @@ def gateway_api(crds: Mapping[str, str]) -> list[Check]:
 def _image(workload: Object) -> str:
     """Return the version in the tag of a workload's first image; empty if it has none."""
     containers = workload.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or [{}]
-    return str(containers[0].get("image", "")).rpartition(":")[2]
+    name = str(containers[0].get("image", "")).partition("@")[0].rpartition("/")[2]  # no digest, no port of a registry
+    return name.partition(":")[2]
 
 
 def _old(version: str, wanted: tuple[int, int]) -> str:
@@ -117,7 +118,12 @@ def ambient(classes: list[Object], workloads: list[Object], wanted: tuple[int, i
     if istiod := by_kind.get("Deployment"):
         version = _image(istiod)
         why = _old(version, wanted)
-        found.append(_missing("Istio version", why, "istioctl upgrade") if why else _ok("Istio version", version))
+        if why:
+            found.append(_missing("Istio version", why, "istioctl upgrade"))
+        elif _number(version):
+            found.append(_ok("Istio version", version))
+        else:
+            found.append(Check("Istio version", State.UNKNOWN, f"{version or 'no tag'}: its image names no version"))
     else:
         found.append(Check("Istio version", State.UNKNOWN, "no Deployment with the label app=istiod"))
     if ztunnel := by_kind.get("DaemonSet"):

@@ -22,6 +22,7 @@ from waypoint_lab.dashboard.server import serving
 from waypoint_lab.errors import ConfigError, PulumiError
 from waypoint_lab.live.model import TrafficSnapshot, to_json
 from waypoint_lab.live.sampler import Sampler
+from waypoint_lab.masking import hidden
 from waypoint_lab.pulumi_cli import PulumiStack
 
 WINDOW_SECONDS = 10.0
@@ -59,7 +60,7 @@ def snapshots(sampler: Sampler) -> SnapshotSource:
         if (found := sampler.wait(known, limit_seconds)) is None:
             return None
         known = found
-        return to_json(found)
+        return hidden(to_json(found))
 
     return wait
 

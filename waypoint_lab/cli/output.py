@@ -2,18 +2,18 @@
 
 import errno
 import functools
-import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 from rich.text import Text
 
-from waypoint_lab.masking import hidden
+from waypoint_lab.masking import hidden, json_text
 from waypoint_lab.measure.verify import Measurement, Verdict
 
 _shown_by: list[Callable[[str], None]] = []
@@ -33,10 +33,17 @@ class OutputConsole(Console):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
+def on_terminal(console: Console) -> bool:
+    """Return True where a console is on a terminal; by FORCE_COLOR, rich takes any stream for one."""
+    return console.is_terminal and console.file.isatty()
+
+
 def console(*, stderr: bool = False) -> Console:
-    """Return a console; without a terminal, it neither wraps lines nor uses colours."""
+    """Return a console; without a terminal, it does not wrap lines, and has colours only by FORCE_COLOR."""
     found = OutputConsole(stderr=stderr, highlight=False, soft_wrap=True)
-    return found if found.is_terminal else OutputConsole(stderr=stderr, highlight=False, soft_wrap=True, width=1000)
+    if not on_terminal(found):
+        found.size = ConsoleDimensions(1000, 25)
+    return found
 
 
 def printable(text: str) -> str:
@@ -80,9 +87,9 @@ def reported_to(show: Callable[[str], None]) -> Iterator[None]:
         _shown_by.remove(show)
 
 
-def print_json(document: object) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(document, indent=1, default=str))
+def print_json(document: object, indent: int | None = 1) -> None:
+    """Print one JSON document without secrets; in one line if `indent` is None."""
+    click.echo(json_text(document, indent), file=getattr(sys.stdout, "unmasked", sys.stdout))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, stderr: bool = False) -> None:

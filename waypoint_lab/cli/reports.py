@@ -93,7 +93,7 @@ class Recording:
         name = self._stack.name if self._stack else ""
         versions = context.versions(folder, self._state, target or self._config.target, proxy)
         config = _set(self._config) if self._stack else {}
-        repeat = context.repeat(folder, name)
+        repeat = context.repeat(name)
         found = Report(
             title, verdict, summary, self._began, time.time(), confidence, sections, versions, repeat, config
         )

@@ -1,6 +1,5 @@
 """`lab run`: run all stages of the lab and measure each."""
 
-import json
 import os
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from waypoint_lab.cli import output, reports
 from waypoint_lab.cli.main import Invocation
 from waypoint_lab.config.target import use_target
 from waypoint_lab.errors import ReportError
+from waypoint_lab.masking import json_text
 from waypoint_lab.measure.restore import recover
 from waypoint_lab.measure.stage_run import StageResult, run_stages
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -112,7 +112,7 @@ def run(
         record.write("lab run", verdict, summary, CONFIDENCE, sections, proxy)
     if to_file:
         try:
-            to_file.write_text(json.dumps(document, indent=1) + "\n")
+            to_file.write_text(json_text(document) + "\n")
         except OSError as error:
             raise ReportError(f"--json {to_file}: it cannot be written ({error.strerror})") from None
     return 0 if passed else 1

@@ -25,7 +25,7 @@ REFRESH_SECONDS = 0.4
 
 def can_show(console: Console) -> bool:
     """Return True where a console is a terminal that can move its cursor."""
-    return console.is_terminal and not console.is_dumb_terminal
+    return output.on_terminal(console) and not console.is_dumb_terminal
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """`lab watch`: show the traffic of the stack's waypoints now."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -58,7 +57,7 @@ class Lines:
     def __call__(self, snapshot: TrafficSnapshot) -> None:
         """Print what is new in a snapshot."""
         if self._as_json:
-            click.echo(json.dumps(to_json(snapshot)))
+            output.print_json(to_json(snapshot), indent=None)
             return
         for change in snapshot.changes:
             if change not in self._changes:

@@ -118,7 +118,10 @@ class Client:
         last = (said.splitlines() or ["the client script ended too early"])[-1]
         text = f"{self._where}: cannot send requests: {last}"
         if _NO_PYTHON.search(said):
-            text = f"{self._where}: it has no python3; set app.client to a workload that has, or to kind: pod"
+            text = (
+                f"{self._where}: it has no python3; set app.client to a workload that has, "
+                "or remove app.client for a probe Pod"
+            )
         return ProbeError(text)
 
     def _kill(self) -> None:

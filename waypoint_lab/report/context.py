@@ -24,15 +24,18 @@ from waypoint_lab.measure.proxy_versions import ISTIO, UNKNOWN
 from waypoint_lab.pulumi_cli import pulumi
 
 GIT_SECONDS = 10.0
+CLONE = Path(__file__).resolve().parents[2]  # an installed package is in no clone
 KUBERNETES_PLUGIN = "pulumi-resource-kubernetes"
 _WEB_ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^\s/@]+@")  # of an address of another scheme
 
 
-def _commit(folder: Path) -> str:
-    """Return the commit of the clone, and a mark where files differ from it; empty where it is none."""
+def _commit() -> str:
+    """Return the commit of the clone that runs, and a mark where files differ from it; empty where it is none."""
+    if not (CLONE / "Pulumi.yaml").is_file():
+        return ""
     try:
-        command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        command = ["git", "-C", str(CLONE), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=False)
     except (OSError, subprocess.SubprocessError):
         return ""
@@ -48,7 +51,7 @@ def versions(folder: Path, state: Path, target: ClusterAccess, proxy: Mapping[st
         target: The cluster.
         proxy: Versions of the waypoint.
     """
-    lab, commit = importlib.metadata.version("waypoint-lab"), _commit(folder)
+    lab, commit = importlib.metadata.version("waypoint-lab"), _commit()
     found = {"Waypoint Lab": f"{lab}, commit {commit}" if commit else lab, "Python": platform.python_version()}
     try:
         found["Pulumi"] = pulumi(folder, "version").strip()
@@ -81,14 +84,13 @@ def command_line() -> str:
     return shlex.join(["lab", *map(without_secrets, sys.argv[1:])])
 
 
-def repeat(folder: Path, stack: str) -> list[str]:
+def repeat(stack: str) -> list[str]:
     """Return the commands that repeat what this process did.
 
     Args:
-        folder: The project.
         stack: Name of the stack; empty where there is none.
     """
-    commit = _commit(folder).removesuffix("-dirty")
+    commit = _commit().removesuffix("-dirty")
     first = [f"git checkout {commit}"] if commit else []
     settings = [f"# put the settings below into Pulumi.{stack}.yaml"] if stack else []
     return [*first, "make lab    # once; or .venv/bin/lab up", 'eval "$(.venv/bin/lab env)"', *settings, command_line()]

@@ -46,9 +46,11 @@ def test_bench_of_a_stack_on_another_cluster_is_refused(
 def test_weights_of_many_rounds_are_valid_and_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stepped: list[int] = []
     applied: list[int] = []
+    apis: set[object] = set()
 
     def step(_stack: PulumiStack, step: Step) -> None:
         if "canary.weight" in step.settings:
+            apis.add(step.settings["trafficApi"])
             stepped.append(lab_config(canary={"weight": step.settings["canary.weight"]}).canary.weight)
 
     for name in ("selected", "restored"):
@@ -62,6 +64,7 @@ def test_weights_of_many_rounds_are_valid_and_change(tmp_path: Path, monkeypatch
     bench.rounds(PulumiStack(tmp_path, "dev"), 90, lambda _line: None, {name: [] for name in bench.STEPS})
     assert 90 == len(applied) == len(stepped) - 1
     assert max(applied) <= 100
+    assert apis == {"gateway-api"}  # else there is no HTTPRoute to apply
     changes = [*pairwise(stepped), *pairwise(applied), *zip(stepped[1:], applied, strict=True)]
     assert all(before != after for before, after in changes)
 

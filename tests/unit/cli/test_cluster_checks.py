@@ -52,6 +52,22 @@ def test_ambient_without_accepted_class_names_the_fix() -> None:
         assert (first.state, first.fix) == (State.MISSING, "istioctl install --set profile=ambient")
 
 
+@pytest.mark.parametrize(
+    ("image", "state", "found"),
+    [
+        ("istio/pilot:1.20.3@sha256:9f2c1d4e5b6a", State.MISSING, "1.20.3 is too old, 1.24 or newer is needed"),
+        ("registry:5000/istio/pilot:1.31.0@sha256:9f2c", State.OK, "1.31.0"),
+        ("registry:5000/istio/pilot", State.UNKNOWN, "no tag: its image names no version"),
+        ("istio/pilot@sha256:9f2c1d4e5b6a", State.UNKNOWN, "no tag: its image names no version"),
+        ("istio/pilot:latest", State.UNKNOWN, "latest: its image names no version"),
+    ],
+)
+def test_ambient_takes_the_version_from_the_tag_alone(image: str, state: State, found: str) -> None:
+    one = {"kind": "Deployment", "spec": {"template": {"spec": {"containers": [{"image": image}]}}}}
+    _, version, _ = cluster_checks.ambient([ACCEPTED], [one])
+    assert (version.state, version.found) == (state, found)
+
+
 @pytest.mark.parametrize("nodes", [0, 2])
 def test_ambient_old_istio_and_ztunnel_without_a_ready_node_are_missing(nodes: int) -> None:
     _, version, data_plane = cluster_checks.ambient([ACCEPTED], [istiod("1.22.3"), ztunnel(0, nodes)])

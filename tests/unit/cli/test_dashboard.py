@@ -70,3 +70,12 @@ def test_snapshots_are_given_once_each_whatever_their_times_are() -> None:
     source = snapshots(cast(Sampler, sampler))
     assert [found and found["time"] for found in (source(1.0), source(1.0), source(1.0))] == [1000.0, None, 1.0]
     assert [one and one.time for one in cast(list[TrafficSnapshot], asked)] == [None, 1000.0, 1000.0]
+
+
+def test_snapshots_for_the_page_have_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "_known", {"5676", "t0ken"})  # the first is in the time
+    newest = replace(QUIET, problem="no answer for t0ken")
+    sampler = SimpleNamespace(wait=lambda _after, _limit: newest)
+    found = snapshots(cast(Sampler, sampler))(1.0)
+    assert found
+    assert (QUIET.time, "no answer for [secret]") == (found["time"], found["problem"])

@@ -1,13 +1,25 @@
-"""Output to streams that nobody reads any more."""
+"""Output to terminals, to pipes, and to streams that nobody reads any more."""
 
+import io
+import json
 import sys
+from contextlib import redirect_stdout
 
 import pytest
+from rich.console import Console
 from rich.text import Text
 
 from tests.unit.streams import GONE, Unread, without_stderr
 from waypoint_lab import masking
-from waypoint_lab.cli import main, output
+from waypoint_lab.cli import main, output, terminal
+
+
+class Terminal(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        """Return True."""
+        return True
 
 
 @pytest.mark.parametrize("number", GONE)
@@ -16,16 +28,37 @@ def test_report_without_a_reader_is_dropped(monkeypatch: pytest.MonkeyPatch, num
     output.reporter("guard")("roll back: undo")
 
 
-def test_table_that_folds_its_cells_shows_no_secret(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+def test_table_that_folds_its_cells_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr(masking, "_known", {"t0ken" * 12})
     output.print_table(("what",), [(f"end-user={'t0ken' * 12} to the canary",)])
-    out = capsys.readouterr().out
-    assert "end-user=[secret] to the canary" in out
-    assert "t0ken" not in out
+    assert "end-user=[secret] to the canary" in stream.getvalue()
+    assert "t0ken" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_pipe_that_may_have_colours_has_whole_rows_and_no_view(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, term: str
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    monkeypatch.setenv("TERM", term)
+    output.print_table(("what",), [("share " * 40,)])
+    assert "share " * 40 in capsys.readouterr().out
+    assert not terminal.can_show(Console())
+
+
+def test_json_masks_keys_and_texts_and_no_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(masking, "_known", {"4711", 'say "no"'})
+    with redirect_stdout(masking.MaskedStream(sys.stdout)):
+        output.print_json({"p0": 0.047116, "requests": 4711, "x-4711": ['say "no"', b"4711"]})
+    want = {"p0": 0.047116, "requests": 4711, "x-[secret]": ["[secret]", "b'[secret]'"]}
+    assert want == json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("number", GONE)

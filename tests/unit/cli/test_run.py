@@ -1,11 +1,13 @@
 """The command line: usage errors, the choice of stages, and help."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from waypoint_lab import masking
 from waypoint_lab.cli import main, reports
 from waypoint_lab.cli import run as run_command
 from waypoint_lab.cli.run import choose_stages
@@ -106,6 +108,21 @@ def test_run_results_on_a_full_disk_come_after_the_report(
 def test_run_writes_its_results(project: Path) -> None:
     assert main.main(["run", "--json", str(project / "run.json")]) == 0
     assert json.loads((project / "run.json").read_text())["passed"] is True
+
+
+def test_run_results_in_a_file_have_no_secret(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(masking, "_known", {"t0ken-4f9a", "5000"})
+    results = [StageResult("premium", "", [replace(PASSED, what="t0ken-4f9a to premium", requests=5000)])]
+    monkeypatch.setattr(run_command, "run_stages", lambda *_arguments, **_more: results)
+    assert main.main(["run", "--json", str(project / "run.json")]) == 0
+    capsys.readouterr()
+    assert main.main(["run", "--json", "-"]) == 0
+    text = (project / "run.json").read_text()
+    assert text == capsys.readouterr().out
+    (row,) = json.loads(text)["stages"][0]["verdicts"]
+    assert (row["what"], row["requests"]) == ("[secret] to premium", 5000)
 
 
 def test_run_restore_that_fails_is_one_line(

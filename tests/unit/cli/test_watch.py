@@ -1,5 +1,8 @@
 """The probe of `lab watch`, and its end in a pipe."""
 
+import json
+import sys
+from contextlib import redirect_stdout
 from types import SimpleNamespace
 from typing import cast
 
@@ -8,6 +11,7 @@ from msgspec.structs import replace
 
 from tests.unit.cli.snapshots import QUIET
 from tests.unit.configs import lab_config
+from waypoint_lab import masking
 from waypoint_lab.cli import watch
 from waypoint_lab.live.sampler import Sampler
 
@@ -43,3 +47,14 @@ def test_print_ends_with_the_line_of_a_view_that_has_ended(capsys: pytest.Captur
     assert error == "watch: the live view has ended (e); start it again\n"
     assert out.count("reviews:9080 reviews-stable") == 2
     assert drained == [False, True]
+
+
+def test_json_of_a_snapshot_with_secrets_is_one_line_whose_numbers_are_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(masking, "_known", {"5676", "t0ken"})  # the first is in the time
+    with redirect_stdout(masking.MaskedStream(sys.stdout)):
+        watch.Lines(as_json=True)(replace(QUIET, problem="no answer for t0ken"))
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert (QUIET.time, "no answer for [secret]") == (found["time"], found["problem"])

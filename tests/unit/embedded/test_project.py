@@ -24,6 +24,18 @@ def test_clone_of_the_module_is_used_from_other_folders(tmp_path: Path) -> None:
     assert find_project(CLONE / "examples" / "greeter") == CLONE  # a project of another name
 
 
+def test_folder_that_cannot_be_read_is_no_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_file = Path.is_file
+
+    def refused(file: Path) -> bool:
+        if tmp_path in file.parents:
+            raise PermissionError(13, "Permission denied", str(file))
+        return is_file(file)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    assert find_project(tmp_path / "below") == CLONE
+
+
 def test_deleted_current_folder_gives_the_clone_of_the_module(tmp_path: Path) -> None:
     (tmp_path / "deleted").mkdir()
     script = "import os; os.rmdir(os.getcwd()); from embedded.project import PROJECT_FOLDER; print(PROJECT_FOLDER)"

@@ -86,7 +86,7 @@ def test_load_that_ended_before_the_change_is_an_error(monkeypatch: pytest.Monke
         ("echo a >&2; echo forbidden >&2; exit 1", "cannot send requests: forbidden"),
         (
             """echo 'exec failed: "python3": executable file not found in $PATH' >&2; echo end >&2; exit 1""",
-            "it has no python3; set app.client to a workload that has, or to kind: pod",
+            "it has no python3; set app.client to a workload that has, or remove app.client for a probe Pod",
         ),
         ("exit 1", "cannot send requests: the client script ended too early"),
         (

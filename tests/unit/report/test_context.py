@@ -1,4 +1,7 @@
-"""Facts of a report: the command line, without what is secret in its addresses."""
+"""Facts of a report: the commit, and the command line without what is secret in its addresses."""
+
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +31,19 @@ def test_without_secrets_shows_of_an_address_the_server_only(text: str, shown: s
 def test_command_line_has_no_secret_of_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["lab", "canary", "promote", f"--approve-url={URL}"])
     assert context.command_line() == f"lab canary promote '--approve-url={SHOWN}'"
+
+
+def test_commit_is_of_the_clone_that_runs_and_of_no_other_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.com")
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message=a"], check=True)
+    done = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], check=True, capture_output=True, text=True)
+    checkout = f"git checkout {done.stdout.strip()}"
+    monkeypatch.chdir(tmp_path)
+    assert checkout not in context.repeat("")
+    monkeypatch.setattr(context, "CLONE", tmp_path)  # as of an installed package in somebody's repository
+    assert context.repeat("")[0].startswith("make lab ")
+    (tmp_path / "Pulumi.yaml").touch()
+    assert context.repeat("")[0] == checkout
