@@ -10,6 +10,9 @@ from functools import lru_cache
 from typing import Any, TextIO, TypeVar
 from urllib.parse import quote
 
+import msgspec
+from msgspec import structs
+
 SECRET = "[secret]"  # as Pulumi shows it, in place of the value
 LEAST_LENGTH = 4  # shorter secrets occur in too many texts; they are only compared with whole values
 Content = TypeVar("Content")
@@ -91,7 +94,7 @@ def masked(content: Content, texts: Iterable[str]) -> Content:
     """Return content with a placeholder for each secret.
 
     Args:
-        content: Data classes, maps, sequences and texts.
+        content: Data classes, structs, maps, sequences and texts.
         texts: The secrets.
     """
     whole, pattern = _patterns(frozenset(texts))
@@ -102,6 +105,8 @@ def masked(content: Content, texts: Iterable[str]) -> Content:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             found = {one.name: of(getattr(value, one.name)) for one in dataclasses.fields(value)}
             return dataclasses.replace(value, **found)
+        if isinstance(value, msgspec.Struct):
+            return structs.replace(value, **{name: of(getattr(value, name)) for name in value.__struct_fields__})
         if isinstance(value, dict):
             return {of(key): of(item) for key, item in value.items()}
         if isinstance(value, tuple) and hasattr(value, "_fields"):

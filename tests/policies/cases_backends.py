@@ -45,6 +45,8 @@ def jumps() -> Iterator[Case]:
     before, after = (backends(("s0", 100 - weight, web), ("s0", weight, admin)) for weight in (0, 100))
     yield name, snapshot(after, live=(before,)), {}, f"{sends} s0:81; the live route sends 0 %: a jump of 100"
     yield name, snapshot(backends(("s0", 100, admin)), live=(backends(("s0", 100, web)),)), {}, ""  # renumbered
+    both, other = backends(("s1", 50, web), ("s1", 50, admin)), backends(("s0", 100, web))
+    yield name, snapshot(both, live=(other,)), {}, f"{sends} s1; the live route sends 0 %: a jump of 100"
 
 
 def entries() -> Iterator[Case]:
@@ -59,6 +61,11 @@ def entries() -> Iterator[Case]:
     yield name, snapshot(bound, service_entry(), ambient), {}, said
     yield name, snapshot(bound, service_entry(**ENROLLED), ambient), {}, ""
     yield name, snapshot(bound, service_entry(), namespace(**AMBIENT, **ENROLLED)), {}, ""
+    host = "db.n.svc.cluster.local"
+    routed = virtual_service(host, {"route": [{"destination": {"host": host}}]})
+    yield name, snapshot(routed, service_entry("db", host, **ENROLLED), ambient), {}, ""
+    said = "VirtualService n/v: nothing enforces its routing: ServiceEntry n/db has no waypoint"
+    yield name, snapshot(routed, service_entry("db", host), ambient), {}, said
     name = "waypoint-supports-api"
     agent = gateway(gatewayClassName="istio-agentgateway-waypoint")
     said = "has no effect: waypoint n/w of istio-agentgateway-waypoint ignores it"

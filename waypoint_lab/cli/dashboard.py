@@ -60,7 +60,7 @@ def snapshots(sampler: Sampler) -> SnapshotSource:
         if (found := sampler.wait(known, limit_seconds)) is None:
             return None
         known = found
-        return hidden(to_json(found))
+        return to_json(hidden(found))
 
     return wait
 

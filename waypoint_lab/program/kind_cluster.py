@@ -12,11 +12,11 @@ from waypoint_lab.program.preflight import this_stack
 
 DEFAULT_CONFIG = Path(__file__).with_suffix(".yaml")
 CREATE_MINUTES, DELETE_MINUTES = 15, 5
-# The owner file names the stack that created a cluster; an empty one is that of an earlier version, and counts as own.
+# The owner file names the stack that created a cluster.
 _BEGIN = """
 set -eu
 owner="$KIND_KUBECONFIG.owner"
-others() { [ -s "$owner" ] && [ "$(cat "$owner")" != "$KIND_OWNER" ]; }
+others() { [ -e "$owner" ] && [ "$(cat "$owner")" != "$KIND_OWNER" ]; }
 """
 # A cluster of this name without an owner file is not of this stack. A cluster of the stack that answers is used as it
 # is; one that does not answer was left by an interruption, and is created again.
@@ -34,7 +34,6 @@ if printf '%s\\n' "$clusters" | grep -qxF "$KIND_NAME"; then
     exit 1
   fi
   if kubectl --kubeconfig "$KIND_KUBECONFIG" --request-timeout=10s get --raw /readyz >/dev/null 2>&1; then
-    printf '%s' "$KIND_OWNER" > "$owner"
     cat "$KIND_KUBECONFIG"
     exit 0
   fi

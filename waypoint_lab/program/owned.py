@@ -32,8 +32,8 @@ def owned(
     )
     more = pulumi.ResourceOptions(
         hooks=pulumi.ResourceHookBinding(before_create=[untaken]),
-        # The annotation alone is no update: it would restart Pods of a Gateway, and measure the gate of a canary.
-        ignore_changes=gateway_objects.KEPT if notes else None,
+        # Of these the annotation alone is no update: it would restart a Gateway's Pods, or measure a canary's gate.
+        ignore_changes=gateway_objects.KEPT if document["kind"] in ("Gateway", "ConfigMap") else None,
     )
     return KubernetesObject(
         name,

@@ -105,7 +105,8 @@ def kind(config: LabConfig, stack: str) -> Application | None:
     assert isinstance(config.target, KindTarget)
     name = config.target.name
     if name in done.stdout.split() and (other := _other_owner(config.target, stack)) is not None:
-        but = f" but of {other}; set another name, or destroy that stack"
+        renamed = f"if it was renamed, write {stack} into {config.target.kubeconfig}.owner"
+        but = f" but of {other}; set another name, destroy that stack, or, {renamed}"
         unknown = f"; set another name, or remove it: kind delete cluster --name {name}"
         raise ConfigError(
             f"waypoint-lab:target.name: kind has a cluster {name} already, not of this stack{but if other else unknown}"
@@ -119,7 +120,7 @@ def _other_owner(target: KindTarget, stack: str) -> str | None:
         owner = (PROJECT_FOLDER / f"{target.kubeconfig}.owner").read_text().strip()
     except FileNotFoundError:
         return ""
-    return None if owner in ("", stack) else owner  # empty: of an earlier version
+    return None if owner == stack else owner
 
 
 def _application_on_kind(config: LabConfig) -> Application | None:

@@ -17,7 +17,7 @@ from ..mesh import (
 )
 from ..resources import ClusterSnapshot, Parameters, Resource, Violations
 from .patterns import pattern_covers, rule_covers, rule_part
-from .references import BOUND_KINDS, policy_targets
+from .references import BOUND_KINDS, host_owner, policy_targets
 from .routes import services_of
 
 _LAYER_7 = (
@@ -74,7 +74,7 @@ def layer_7_has_waypoint(snapshot: ClusterSnapshot, _parameters: Parameters) -> 
         if not owned:
             continue
         if item.base not in BOUND_KINDS:
-            what, services = "its routing", {("Service", *service) for service in services_of(item)}
+            what, services = "its routing", {host_owner(snapshot, service) for service in services_of(item)}
         else:
             layer_7 = layer_7_fields(item) if item.base == "AuthorizationPolicy" else {"jwtRules"} & item.spec.keys()
             what = ", ".join(sorted(set(layer_7)))

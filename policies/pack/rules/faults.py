@@ -20,6 +20,7 @@ class InjectedFault(NamedTuple):
     abort_percent: float
     delay_seconds: float
     delay_percent: float
+    limits_responses: bool = False  # their rate, by Envoy
 
 
 def injected_faults(item: Resource) -> Iterator[InjectedFault]:
@@ -39,7 +40,8 @@ def injected_faults(item: Resource) -> Iterator[InjectedFault]:
                 delayed = (
                     number(fault, "delay", "percentage", "numerator", default=100) if fields(fault, "delay") else 0
                 )
-                yield InjectedFault(percent, seconds(text(fault, "delay", "fixed_delay")), delayed)
+                limits = bool(fields(fault, "response_rate_limit"))
+                yield InjectedFault(percent, seconds(text(fault, "delay", "fixed_delay")), delayed, limits)
 
 
 def _envoy_faults(document: str) -> list[Fields]:
@@ -99,7 +101,7 @@ def no_faults_in_production(snapshot: ClusterSnapshot, parameters: Parameters) -
     """
     for item in snapshot.own("VirtualService", "ConfigMap"):
         faults = injected_faults(item)
-        if any(fault.abort_percent > 0 or fault.delay_percent > 0 for fault in faults):
+        if any(fault.abort_percent > 0 or fault.delay_percent > 0 or fault.limits_responses for fault in faults):
             reasons = (production_reason(snapshot, parameters, name) for name in _namespaces(item))
             if reason := next(filter(None, reasons), ""):
                 yield item, f"injects a fault, and {reason}"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ..fields import fields, items, number, text, texts, value_at
 from ..mesh import enrollment, is_ambient, service_of
-from ..resources import ClusterSnapshot, Parameters, Resource, Violations
+from ..resources import ClusterSnapshot, Key, Parameters, Resource, Violations
 from .routes import PARENT_GROUPS, destinations, rules_of, services_of, wrong_group
 
 BOUND_KINDS = ("AuthorizationPolicy", "RequestAuthentication", "Telemetry", "WasmPlugin", "TrafficExtension")
@@ -77,10 +77,16 @@ def _missing(snapshot: ClusterSnapshot, reference: Reference) -> str:
 
 def _is_service_entry(snapshot: ClusterSnapshot, item: Resource, reference: Reference) -> bool:
     """Return True if the Service that a host means does not exist, but a ServiceEntry has this host."""
-    if item.base not in ("VirtualService", "DestinationRule") or snapshot.find(*reference[:3]):
-        return False
-    hosts = (service_of(host, "") for entry in snapshot.all("ServiceEntry") for host in texts(entry.spec, "hosts"))
-    return reference[1:3] in hosts
+    hosts = item.base in ("VirtualService", "DestinationRule")
+    return hosts and host_owner(snapshot, reference[1:3])[0] == "ServiceEntry"
+
+
+def host_owner(snapshot: ClusterSnapshot, service: tuple[str, str]) -> Key:
+    """Return the key of a Service, or of the ServiceEntry that has its host where the Service does not exist."""
+    key = ("Service", *service)
+    entries = () if snapshot.find(*key) else snapshot.all("ServiceEntry")
+    hosts = ((service_of(host, ""), entry.key) for entry in entries for host in texts(entry.spec, "hosts"))
+    return next((entry for named, entry in hosts if named == service), key)
 
 
 def _unresolved(snapshot: ClusterSnapshot, item: Resource) -> Iterator[str]:

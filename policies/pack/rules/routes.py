@@ -88,13 +88,18 @@ def canary_jump(snapshot: ClusterSnapshot, parameters: Parameters) -> Violations
         exempt = set(services_of(route))
         for index, rule in enumerate(rules_of(route), 1):
             before, after = live.get(_text(rule)) or {}, _percents(rule, route.namespace)
+            jumps = dict[str, None]()
             for backend, percent in after.items() if before else ():
-                was = _live_percent(backend, before, after)
+                was, ports = _live_percent(backend, before, after), after
+                total, had = _total(backend, after), _total(backend, before)
+                if total - had > percent - was:  # of all ports of the Service
+                    percent, was, ports = total, had, {}
                 known = backend.service in exempt or matches_any(backend.service[1], parameters["baselines"])
                 if percent - was > limit and not known:
-                    title = _title(backend, after, route.namespace)
+                    title = _title(backend, ports, route.namespace)
                     sends = f"rule {index} sends {percent:g} % to {title}; the live route sends {was:g} %"
-                    yield route, f"{sends}: a jump of {percent - was:g}"
+                    jumps[f"{sends}: a jump of {percent - was:g}"] = None
+            yield from ((route, jump) for jump in jumps)
 
 
 def _live_percent(backend: Backend, before: Percents, after: Percents) -> float:
@@ -102,6 +107,10 @@ def _live_percent(backend: Backend, before: Percents, after: Percents) -> float:
     if backend in before:
         return before[backend]
     return sum(share for other, share in before.items() if other.service == backend.service and other not in after)
+
+
+def _total(backend: Backend, among: Percents) -> float:
+    return sum(percent for other, percent in among.items() if other.service == backend.service)
 
 
 def _title(backend: Backend, among: Percents, place: str) -> str:

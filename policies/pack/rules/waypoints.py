@@ -18,7 +18,7 @@ from ..mesh import (
     service_of,
 )
 from ..resources import ClusterSnapshot, Parameters, Resource, Violations
-from .references import policy_targets
+from .references import host_owner, policy_targets
 from .routes import services_of
 
 # Source: istiod's gateway controller: a label on a ConfigMap of its own namespace, for all Gateways of a class.
@@ -90,7 +90,7 @@ def _used_waypoints(snapshot: ClusterSnapshot, item: Resource) -> Iterator[tuple
     if item.base in ("VirtualService", "DestinationRule"):
         host = service_of(text(item.spec, "host", default="*"), item.namespace)
         named = set(services_of(item)) if item.base == "VirtualService" else {host} if host else set()
-        services = {("Service", *service) for service in named}
+        services = {host_owner(snapshot, service) for service in named}
     else:
         targets = list(policy_targets(item))
         services = {target[:3] for target in targets if target.kind in ("Service", "ServiceEntry")}

@@ -73,7 +73,7 @@ def test_snapshots_are_given_once_each_whatever_their_times_are() -> None:
 
 
 def test_snapshots_for_the_page_have_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masking, "_known", {"5676", "t0ken"})  # the first is in the time
+    monkeypatch.setattr(masking, "_known", {"5676", "t0ken", "problem"})  # in the time, in a text, and a key
     newest = replace(QUIET, problem="no answer for t0ken")
     sampler = SimpleNamespace(wait=lambda _after, _limit: newest)
     found = snapshots(cast(Sampler, sampler))(1.0)

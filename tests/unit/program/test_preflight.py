@@ -198,7 +198,7 @@ def test_preflight_copies_policies_where_the_stack_installs_the_application(
         assert Preflight(config, lambda _config: []).result() is None, "there is no cluster yet"
         (asked.parent / config.target.kubeconfig).parent.mkdir(parents=True)
         (asked.parent / config.target.kubeconfig).touch()
-        (asked.parent / f"{config.target.kubeconfig}.owner").touch()
+        (asked.parent / f"{config.target.kubeconfig}.owner").write_text(preflight.this_stack())
         assert Preflight(config, lambda _config: []).result() is None, "its cluster was removed by hand"
         (asked.parent / "kind").write_text(f"#!/bin/sh\necho {config.target.name}\n")
     assert Preflight(config, lambda _config: []).result() == ([], ["copy"])
@@ -264,7 +264,7 @@ def test_kind_cluster_of_another_stack_is_neither_used_nor_deleted(
     assert owner.read_text() == "lab/one"
     preflight.kind(config, "lab/one")
     with pytest.raises(
-        ConfigError, match=r"not of this stack but of lab/one; set another name, or destroy that stack$"
+        ConfigError, match=r"not of this stack but of lab/one; .* write lab/two into .*kubeconfig\.owner$"
     ):
         preflight.kind(config, "lab/two")
     code, said = run(kind_cluster.CREATE, "lab/two")
@@ -273,10 +273,9 @@ def test_kind_cluster_of_another_stack_is_neither_used_nor_deleted(
     assert run(kind_cluster.DELETE, "lab/two")[0] == 0
     assert len([*clusters.iterdir()]) == 1
 
-    owner.write_text("")  # of an earlier version: the stack's own, which the next update notes
-    preflight.kind(config, "lab/one")
-    assert run(kind_cluster.CREATE, "lab/one") == (0, "kubeconfig\n")
-    assert owner.read_text() == "lab/one"
-    assert run(kind_cluster.DELETE, "lab/one")[0] == 0
+    owner.write_text("lab/two")  # the stack was renamed
+    preflight.kind(config, "lab/two")
+    assert run(kind_cluster.CREATE, "lab/two") == (0, "kubeconfig\n")
+    assert run(kind_cluster.DELETE, "lab/two")[0] == 0
     assert not [*clusters.iterdir()]
     assert not owner.exists()
