@@ -58,6 +58,7 @@ def _stack(
     yield made
     made.pulumi("destroy", "--yes", "--skip-preview")
     made.pulumi("stack", "rm", "--yes")
+    made.run("pulumi", "stack", "select", "dev")  # for commands of a document, which name none
 
 
 # An existing cluster.
