@@ -84,7 +84,7 @@ def test_promotion_of_healthy_canary_loses_no_request(
     promotion = documented(
         "docs/progressive-delivery.md",
         "lab canary promote --steps 0.1,20,100 --cohort cookie:group=tester --approve-url https://ci.example.com/canary",
-        {"https://ci.example.com/canary": url, "20,": ""},
+        {"https://ci.example.com/canary": url},
         f"--metrics {tmp_path / 'lab.prom'}",
     )
     load = scene.load()
@@ -98,13 +98,13 @@ def test_promotion_of_healthy_canary_loses_no_request(
     assert live_weight(kubectl) == 100
     assert "/secret" not in said + scene.file.read_text()
     events = [document["event"] for document in documents if "event" in document]
-    assert events == ["start", *["step"] * 4, "promotion"]
-    assert len(documents) - len(events) == 4  # approvals
+    assert events == ["start", *["step"] * 5, "promotion"]
+    assert len(documents) - len(events) == 5  # approvals
     metrics = (tmp_path / "lab.prom").read_text()
     assert 'waypoint_lab_promotion_phase{stack="dev",phase="Promoted"} 1\n' in metrics
-    assert 'waypoint_lab_promotion_steps_passed{stack="dev"} 4\n' in metrics
+    assert 'waypoint_lab_promotion_steps_passed{stack="dev"} 5\n' in metrics
     steps = [(record["weight"], record["cohort"]) for record in records(scene, "decision")]
-    assert steps == [*((weight, TESTER) for weight in (0, 0.1, 100)), (100, "")]
+    assert steps == [*((weight, TESTER) for weight in (0, 0.1, 20, 100)), (100, "")]
     text = scene.file.read_text()
     assert text.startswith(COMMENT)
     assert yaml.safe_load(text)["config"]["waypoint-lab:canary"]["weight"] == 100
