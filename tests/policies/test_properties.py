@@ -5,33 +5,10 @@ from typing import Any
 
 from policies.pack.resources import ClusterSnapshot, Resource
 from policies.pack.table import TABLE
-from tests.policies import (
-    cases_backends,
-    cases_canary,
-    cases_canary_policies,
-    cases_enforcement,
-    cases_faults,
-    cases_routes,
-    cases_services,
-)
+from tests.policies.cases import CASES
 from tests.unit import shapes
 
-FILES = (
-    cases_routes,
-    cases_enforcement,
-    cases_services,
-    cases_faults,
-    cases_canary,
-    cases_canary_policies,
-    cases_backends,
-)
-SAMPLES = [
-    item
-    for file in FILES
-    for part in file.PARTS
-    for _name, snapshot, _parameters, _said in part()
-    for item in (*snapshot.declared, *snapshot.live)
-]
+SAMPLES = [item for _name, snapshot, _parameters, _said in CASES for item in (*snapshot.declared, *snapshot.live)]
 LEAVES = (None, True, False, 0, -1, 0.5, 10**400, float("inf"), float("nan"), "", "n", "w", "*", "²", "reviews", "None")
 
 

@@ -8,30 +8,9 @@ from policies.pack.mesh import seconds, service_of
 from policies.pack.resources import ClusterSnapshot
 from policies.pack.rules import authorization
 from policies.pack.table import BY_NAME, TABLE
-from tests.policies import (
-    cases_backends,
-    cases_canary,
-    cases_canary_policies,
-    cases_enforcement,
-    cases_faults,
-    cases_reductions,
-    cases_routes,
-    cases_services,
-)
 from tests.policies.builders import ENROLLED, enrolled, namespace, route, rule, snapshot, source, thing
 from tests.policies.builders import authorization as a_policy
-
-FILES = (
-    cases_routes,
-    cases_enforcement,
-    cases_services,
-    cases_faults,
-    cases_canary,
-    cases_canary_policies,
-    cases_reductions,
-    cases_backends,
-)
-CASES = [case for file in FILES for part in file.PARTS for case in part()]
+from tests.policies.cases import CASES
 
 
 @pytest.mark.parametrize(("name", "snapshot", "parameters", "said"), CASES)

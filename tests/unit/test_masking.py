@@ -10,6 +10,7 @@ import pytest
 from tests.unit.report.reports import change, report, result
 from waypoint_lab import masking
 from waypoint_lab.cli import doctor, main
+from waypoint_lab.config import deployed
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import ConfigError
 from waypoint_lab.masking import masked
@@ -103,7 +104,7 @@ def test_free_text_of_an_object_that_is_one_secret_is_hidden(stack: PulumiStack,
 
 
 def test_manifests_of_a_state_have_placeholders_for_secrets() -> None:
-    mark = {manifests._MARK: manifests._IS_SECRET, "ciphertext": "v1:abc"}
+    mark = {deployed._MARK: deployed._IS_SECRET, "ciphertext": "v1:abc"}
     assert manifests.without_secrets({"a": [{"value": mark}]}) == {"a": [{"value": "[secret]"}]}
 
 

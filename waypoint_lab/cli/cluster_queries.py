@@ -145,7 +145,7 @@ def _reviewed(config: LabConfig, user: str, questions: list[Object]) -> list[Che
 
 def _permissions(config: LabConfig) -> list[Check]:
     needs = [*NEEDED, *(MIGRATION_NEEDS if config.waypoint.canary else [])]
-    needs += PARAMETER_NEEDS if config.waypoint.has_parameters else []
+    needs += PARAMETER_NEEDS if config.waypoint.parameters else []
     needs += EXPIRY_NEEDS if config.faulty and config.fault.duration_seconds else []
     client = POD_NEEDS if isinstance(config.client, PodClient) else EXEC_NEEDS
     asked = [question for space in config.namespaces for question in _allowed(space, needs)]
@@ -169,7 +169,7 @@ def _istiod_of(config: LabConfig, revision: str) -> list[Check]:
     ]
     if not users:
         return [Check("istiod's permissions", State.UNKNOWN, f"cannot be asked for (no Deployment has {labels})")]
-    needs = [*ISTIOD_NEEDS, *(ISTIOD_PARAMETER_NEEDS if config.waypoint.has_parameters else [])]
+    needs = [*ISTIOD_NEEDS, *(ISTIOD_PARAMETER_NEEDS if config.waypoint.parameters else [])]
     answers = []
     for user in dict.fromkeys(users):
         asked = [question for space in config.namespaces for question in _allowed(space, needs, user)]

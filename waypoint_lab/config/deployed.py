@@ -1,7 +1,7 @@
 """Read the configuration that a stack was deployed with, from its outputs."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -28,20 +28,24 @@ def of_state(state: Mapping[str, Any], stack: str, plain: Iterable[str]) -> LabC
     resources = (state.get("deployment") or {}).get("resources") or []
     roots = [item.get("outputs") or {} for item in resources if item.get("type") == "pulumi:pulumi:Stack"]
     secrets: set[str] = set()
-    outputs = _decrypted(roots[0] if roots else {}, secrets)
+
+    def decrypted(secret: Mapping[str, Any]) -> Any:
+        found = json.loads(secret["plaintext"])
+        secrets.add(str(found))
+        return found
+
+    outputs = replaced(roots[0] if roots else {}, decrypted)
     masking.remember(secrets.difference(plain))
     return read(outputs, stack)
 
 
-def _decrypted(value: Any, secrets: set[str]) -> Any:
-    """Return a part of a state with its secrets in plain text, and add them to `secrets`."""
+def replaced(value: Any, secret: Callable[[Mapping[str, Any]], Any]) -> Any:
+    """Return a part of a stack's state with `secret` of each secret in its place."""
     if isinstance(value, dict):
         if value.get(_MARK) == _IS_SECRET:
-            found = json.loads(value["plaintext"])
-            secrets.add(str(found))
-            return found
-        return {key: _decrypted(item, secrets) for key, item in value.items()}
-    return [_decrypted(item, secrets) for item in value] if isinstance(value, list) else value
+            return secret(value)
+        return {key: replaced(item, secret) for key, item in value.items()}
+    return [replaced(item, secret) for item in value] if isinstance(value, list) else value
 
 
 def read(outputs: Mapping[str, Any], stack: str) -> LabConfig:

@@ -89,8 +89,3 @@ class WaypointSettings(Model, frozen=True):
         names = ("replicas", "autoscaling", "resources", "disruption_budget", "pod_labels", "pod_annotations")
         default = WaypointSettings()
         return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(default, name)}
-
-    @property
-    def has_parameters(self) -> bool:
-        """True where a setting of the waypoint's Pods is set."""
-        return bool(self.parameters)

@@ -153,7 +153,7 @@ def _tests(before: Observation, after: Observation, rules: Rules) -> Iterator[Te
     every = sorted([*declared.values(), *moving], key=len)
     pools = {_used(members, before, after): members for members in every}  # one for the same requests: the largest
     for members in pools.values():  # requests move between them, and none goes away
-        # Those to a stack's Service without a route move to the others; those that a user lets be silent may be lost.
+        # Requests to a Service that only `--allow-silent` names may be lost; those to a silent one of the stack move.
         held = frozenset(item for item in members if not _named(item, rules.may_be_silent - rules.of_stack))
         if any(before.total(held)) and not all(_named(item, silent) for item in held):
             yield rates.together(held, members, before, after, closed=members in groups)

@@ -9,7 +9,7 @@ from waypoint_lab.guard.observation import Observation
 from waypoint_lab.measure.endpoint_counters import Destination
 
 Test = Callable[[Tolerance], Difference]
-# Mirrored copies, which may end, are at most half of the requests: silent destinations with this share had others, too.
+# Share from which on the requests of silent destinations are not mirrored copies alone, which are at most half.
 MOST = 0.6
 
 
@@ -36,7 +36,8 @@ def together(
 ) -> Test:
     """Return the test that the requests of silent destinations have moved to the others.
 
-    It needs silent ones with MOST of the requests; without them, it tests that all together are not silent.
+    It is for silent destinations that had MOST of the requests. Where there are none, it tests that all together are
+    not silent.
 
     Args:
         held: The destinations whose requests must not be lost; they had some before.

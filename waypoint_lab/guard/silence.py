@@ -23,9 +23,9 @@ def rate(
     """Compare the rates: a destination that had requests before must not be silent.
 
     Silence is proven by the numbers of requests, or by intervals that all have less than half of any interval before.
-    Each of the two tests gets half of the error rate. Intervals after may be empty by chance where they are much
-    shorter, or get fewer requests by declaration: so they are joined until they are at least half as long as those
-    before, and the second test is left out where the declared part is below 1.
+    Each of the two tests gets half of the error rate. Much shorter intervals after the change may be empty by chance:
+    they are joined until they are at least half as long as those before. Where the declared part is below 1, the
+    second test is left out.
 
     Args:
         where: The destination.

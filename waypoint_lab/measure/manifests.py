@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from waypoint_lab import kubectl
+from waypoint_lab.config.deployed import replaced
 from waypoint_lab.kubectl import ClusterAccess, Object
 from waypoint_lab.masking import SECRET
 from waypoint_lab.pulumi_cli import PulumiStack, pulumi
 
-# Mark of a secret in a stack's state. Source: Pulumi, sdk/go/common/resource, SigKey and SecretSig.
-_MARK, _IS_SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
 # Objects that decide on requests. No Secrets, ConfigMaps and workloads: they may hold what must not be shown.
 ROUTING = "gateways.gateway.networking.k8s.io,httproutes,virtualservices,destinationrules,authorizationpolicies,\
 telemetries,services"
@@ -27,11 +26,7 @@ def name(item: Object) -> str:
 
 def without_secrets(value: Any) -> Any:
     """Return a part of a stack's state with a placeholder for each secret."""
-    if isinstance(value, dict):
-        if value.get(_MARK) == _IS_SECRET:
-            return SECRET
-        return {key: without_secrets(item) for key, item in value.items()}
-    return [without_secrets(item) for item in value] if isinstance(value, list) else value
+    return replaced(value, lambda _: SECRET)
 
 
 def deployed(stack: PulumiStack) -> dict[str, Object]:

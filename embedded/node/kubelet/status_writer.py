@@ -10,7 +10,7 @@ from embedded.kube import FAULTS, ApiError, Kube, Object
 log = logging.getLogger(__name__)
 GATHER_SECONDS = 0.02  # changes within this time go to the API server together
 RETRY_SECONDS = 0.5
-RETRY_MAX = 10.0  # the longest pause between two attempts
+LONGEST_RETRY_SECONDS = 10.0  # the longest pause between two attempts
 
 
 class Subject(Protocol):
@@ -69,7 +69,7 @@ class StatusWriter:
                 if isinstance(error, ApiError) and error.status == 422:  # refused until the Pod or its object changes
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self.dirty.wait(), pause)
-                    pause = min(2 * pause, RETRY_MAX)
+                    pause = min(2 * pause, LONGEST_RETRY_SECONDS)
                 else:
                     await asyncio.sleep(RETRY_SECONDS)
                 self.dirty.set()
@@ -90,4 +90,4 @@ class StatusWriter:
                     return  # another Pod of this name
                 log.warning("cannot delete Pod %s: %s", meta["name"], error)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, RETRY_MAX)
+            pause = min(2 * pause, LONGEST_RETRY_SECONDS)
