@@ -114,7 +114,7 @@ def rounds(stack: PulumiStack, count: int, report: Callable[[str], None], seen: 
 
 
 @click.command()
-@click.option("--rounds", "count", type=click.IntRange(1, 1000), default=5, show_default=True, help="Rounds.")
+@click.option("--rounds", "count", type=click.IntRange(1, 1000), default=5, show_default=True, help="Number of rounds.")
 @output.json_option
 @click.pass_obj
 def bench(invocation: Invocation, count: int, as_json: bool) -> int:

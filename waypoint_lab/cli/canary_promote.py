@@ -105,9 +105,9 @@ def nothing_to_do(weight: float, why: str) -> dict[str, object]:
     "--approve-file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Take the answer from a file, and remove it.",
+    help="Take the answer (promote, pause or roll back) from FILE, and remove it.",
 )
-@click.option("--approve-url", metavar="URL", help="Take the answer from an HTTP server.")
+@click.option("--approve-url", metavar="URL", help="Post each step to this address until it answers.")
 @click.option(
     "--approve-limit",
     type=click.FloatRange(0, 604800, min_open=True),
@@ -120,21 +120,21 @@ def nothing_to_do(weight: float, why: str) -> dict[str, object]:
     type=click.FloatRange(0, 50, min_open=True),
     default=2.0,
     show_default=True,
-    help="Percentage points of failures that must not be promoted.",
+    help="A canary that fails more often by so many percentage points is not promoted.",
 )
 @click.option(
     "--error-rate",
     type=click.FloatRange(0, 20, min_open=True),
     default=1.0,
     show_default=True,
-    help="Percent of wrong decisions, at most.",
+    help="Greatest probability of each wrong decision, in percent.",
 )
 @click.option("--seconds", type=click.FloatRange(0, 86400), default=0.0, help="Measure each step at least this long.")
 @click.option(
     "--requests",
     type=click.IntRange(0, 10_000_000),
     default=0,
-    help="Measure at least so many rounds, or requests of users to the canary.",
+    help="Measure each step by at least so many requests to the canary.",
 )
 @click.option(
     "--limit",

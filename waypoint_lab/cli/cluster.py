@@ -23,14 +23,14 @@ def _command(state: Path, program: str, *words: str) -> str:
 
 
 @click.command()
-@click.option("--api-port", type=click.IntRange(1, 65535), help=f"Default: {cluster.API_PORT}.")
-@click.option("--http-port", type=click.IntRange(1, 65535), help=f"Default: {cluster.HTTP_PORT}.")
+@click.option("--api-port", type=click.IntRange(1, 65535), help=f"API server's port [default: {cluster.API_PORT}].")
+@click.option("--http-port", type=click.IntRange(1, 65535), help=f"Ingress's port [default: {cluster.HTTP_PORT}].")
 @click.option("--isolated", is_flag=True, help="Pods do not reach hosts outside the cluster.")
 @click.pass_obj
 def up(invocation: Invocation, api_port: int | None, http_port: int | None, isolated: bool) -> None:
     """Start the embedded cluster with bookinfo.
 
-    The API server and the ingress listen on 127.0.0.1 at these ports. Pods reach the hosts that you reach.
+    The API server and the ingress listen on 127.0.0.1. Pods reach the hosts that you reach.
     """
     cluster.up(invocation.state, api_port, http_port, lambda line: click.echo(line, err=True), isolated=isolated)
     click.echo(f"productpage: http://127.0.0.1:{cluster.ports(invocation.state)[1]}/productpage", err=True)
@@ -102,7 +102,7 @@ def _plugins(state: Path) -> list[Plugin]:
 
 
 @click.command()
-@click.option("--stack", metavar="NAME", help="The stack whose cluster is meant (default: the embedded cluster).")
+@click.option("--stack", metavar="NAME", help="The stack whose target is the cluster [default: the embedded cluster].")
 @click.pass_obj
 def env(invocation: Invocation, stack: str | None) -> None:
     """Print the exports that a shell needs: PATH, the kubeconfig, and Pulumi's backend.

@@ -124,8 +124,8 @@ def guard(
 ) -> int:
     """Run COMMAND, and fail if the traffic of a namespace's waypoints is worse afterwards.
 
-    Each destination is compared with the time before: requests, share, failures and latency. Its output passes
-    through; with --json, on standard error.
+    Each destination is compared with the time before: requests, share, failures and latency. The output of
+    COMMAND passes through; with --json, on standard error.
 
     Exit status: 0 passed, 1 failed or rolled back, 3 inconclusive, 130 interrupted.
 

@@ -27,7 +27,7 @@ LIMITS = (
     ("--share-points", click.FloatRange(0, 100), 5.0, "Percentage points by which a share may move."),
     ("--failure-points", click.FloatRange(0, 100), 1.0, "Percentage points by which failures may rise."),
     ("--p99-factor", click.FloatRange(1, 100), 1.5, "Factor by which the 99th percentile may rise."),
-    ("--error-rate", click.FloatRange(0, 20, min_open=True), 1.0, "Percent of false alarms, at most."),
+    ("--error-rate", click.FloatRange(0, 20, min_open=True), 1.0, "Greatest probability of a false alarm, in percent."),
 )
 
 

@@ -88,7 +88,7 @@ outcome = LazyGroup(
     help="Compare traffic around a change that another process makes.",
     modules={
         "observe": ("outcome:observe", "Observe the traffic before the change, and print it as JSON."),
-        "compare": ("outcome:compare", "Observe it after the change; fail if it is worse."),
+        "compare": ("outcome:compare", "Observe the traffic after the change; fail if it is worse."),
     },
 )
 waypoint = LazyGroup(
@@ -96,7 +96,7 @@ waypoint = LazyGroup(
     help="Migrate traffic to another waypoint.",
     modules={
         "migrate": ("waypoint_migrate:migrate", "Migrate to another waypoint in measured steps; roll back on failure."),
-        "abort": ("waypoint_migrate:abort", "Roll back to the primary waypoint and remove the canary."),
+        "abort": ("waypoint_migrate:abort", "Roll back to the primary waypoint and remove the canary waypoint."),
         "history": ("history:waypoint", "Show the decisions of migrations and their evidence."),
     },
 )
@@ -116,7 +116,7 @@ chaos = LazyGroup(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     modules={
         "up": ("cluster:up", "Start the embedded cluster with bookinfo."),
-        "down": ("cluster:down", "Stop it; keep its data for the next `lab up`."),
+        "down": ("cluster:down", "Stop the embedded cluster; keep its data for the next `lab up`."),
         "status": ("cluster:status", "Show the status of the cluster's components and of Pulumi's plugins."),
         "env": ("cluster:env", "Print the exports that a shell needs."),
         "run": ("run:run", "Run all stages of the lab and measure each."),

@@ -79,7 +79,7 @@ def show(found: Sequence[Difference], result: Verdict, *, latency: bool, as_json
     help="Observation by `lab outcome observe`; - is standard input.",
 )
 @seconds_option
-@click.option("--allow-inconclusive", is_flag=True, help="End with 0 where nothing is proven to be worse.")
+@click.option("--allow-inconclusive", is_flag=True, help="Exit with status 0 if the comparison is inconclusive.")
 @guard_options.rules_options
 @guard_options.kubeconfig_option
 @guard_options.context_option

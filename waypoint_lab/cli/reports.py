@@ -27,7 +27,7 @@ report_option = click.option(
     help="Write report.html and its picture report.png into this folder.",
 )
 picture_option = click.option(
-    "--picture/--no-picture", default=True, help="Print the report as PNG, too; needs Chromium on PATH [default: yes]."
+    "--picture/--no-picture", default=True, help="Write the picture; needs Chromium on PATH [default: yes]."
 )
 
 

@@ -82,7 +82,7 @@ class Lines:
     type=click.FloatRange(1, 300),
     default=10.0,
     show_default=True,
-    help="Seconds that the numbers are of, at most; they start again when the waypoint's routes change.",
+    help="Length of the measured window in seconds; it starts again when the waypoint's routes change.",
 )
 @click.option(
     "--probe", is_flag=True, help="Send at most 20 requests a second, by the application's client, for a day at most."
@@ -93,8 +93,8 @@ class Lines:
 def watch(invocation: Invocation, seconds: float | None, window: float, probe: bool, stack: str, as_json: bool) -> int:
     """Show the traffic through the stack's waypoints now; `q` or Ctrl-C ends.
 
-    For each backend: declared weight, measured share with its 99 % interval, requests a second, success and latency, by
-    the requests of users. In a pipe, one line for each backend a second. Only --probe sends requests.
+    For each backend: declared weight, measured share with its 99 % interval, requests a second, success and latency. In
+    a pipe, one line for each backend a second. Only --probe sends requests.
 
     Exit status: 0 ended by `q` or --seconds, 1 refused or ended by an error, 130 interrupted.
 

@@ -64,8 +64,8 @@ def _run(
 
 
 @click.command()
-@click.option("--to", default="", metavar="NAME", help="The waypoint that becomes the primary [default: the canary].")
-@click.option("--revision", default="", help="Its Istio revision [default: the namespace's].")
+@click.option("--to", default="", metavar="NAME", help="The new primary waypoint [default: the canary waypoint].")
+@click.option("--revision", default="", help="Istio revision of that waypoint [default: the namespace's].")
 @click.option(
     "--steps", default=STEPS, show_default=True, metavar="LIST", help="Rising whole percentages of new connections."
 )
@@ -92,5 +92,5 @@ def migrate(
 @output.json_option
 @click.pass_obj
 def abort(invocation: Invocation, stack: str, as_json: bool) -> int:
-    """Roll back to the primary waypoint and remove the canary."""
+    """Roll back to the primary waypoint and remove the canary waypoint."""
     return _run(invocation, stack, abort=True, as_json=as_json)
