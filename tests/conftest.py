@@ -20,7 +20,7 @@ for _name in [*os.environ]:
     if _name.startswith(("PULUMI_", "KUBECONFIG", "WAYPOINT_LAB_STATE")):
         del os.environ[_name]
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
-MARKERS = {"unit": "unit", "policies": "unit", "embedded": "cluster", "e2e": "e2e"}  # by folder; statistics has none
+MARKERS = {"unit": "unit", "policies": "unit", "embedded": "cluster", "e2e": "e2e", "statistics": "slow"}  # by folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

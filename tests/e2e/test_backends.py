@@ -47,6 +47,7 @@ def spec(kubectl: Kubectl, service: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_cohort_gets_the_backend_of_its_name(backends: Scene) -> None:
     verdicts = backends.verdicts()
@@ -76,6 +77,7 @@ def statuses(scene: Scene, service: str, *paths: str) -> list[int]:
     return [answers[0].status for answers in send(scene.config(), groups)]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_users_policy_of_the_service_holds_for_the_backends(backends: Scene, kubectl: Kubectl) -> None:
     kubectl("apply", "--filename=-", given=policy({"action": "DENY", "rules": [{"to": [{"operation": DENIED}]}]}))
@@ -96,6 +98,7 @@ def test_users_policy_of_the_service_holds_for_the_backends(backends: Scene, kub
     until(lambda: statuses(backends, "reviews-gold", "/reviews/1") == [200], 20, "the copy is gone")
 
 
+@pytest.mark.slow
 def test_backends_have_all_ports_of_the_service(backends: Scene, kubectl: Kubectl) -> None:
     for name in ("reviews-baseline", "reviews-stable", "reviews-gold"):
         assert spec(kubectl, "reviews")["ports"] == spec(kubectl, name)["ports"]

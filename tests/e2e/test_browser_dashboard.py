@@ -19,7 +19,7 @@ from tests.e2e.browsing import Problems, keep
 from tests.e2e.promotions import live_weight, records
 from tests.e2e.scene import Scene, until
 
-pytestmark = [pytest.mark.timeout(420), pytest.mark.browser]
+pytestmark = [pytest.mark.timeout(420), pytest.mark.browser, pytest.mark.slow]
 STEPS = [20, 100]
 FOLLOW_SECONDS = 1.0  # from the first answer of the new weight to the page, where each process gets a core at once
 TRIES = 3  # of a measured time

@@ -12,7 +12,7 @@ from tests.e2e.browsing import LIMIT_MILLISECONDS, Problems, keep
 from tests.e2e.scene import Scene
 from waypoint_lab.measure.statistics import binomial_interval
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.browser]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.browser, pytest.mark.slow]
 LOADS = 60
 NOTHING, FIFTH = {"weight": 0}, {"weight": 20}
 DELAY_SECONDS = 2.0

@@ -14,6 +14,7 @@ JANE = {"name": "end-user", "value": "jane"}
 pytestmark = pytest.mark.timeout(360)
 
 
+@pytest.mark.slow
 def test_virtual_service_with_canary_cohort_and_fault_has_declared_shares(scene: Scene) -> None:
     settings = {"trafficApi": "virtual-service", "canary": FIFTH, "fault": {"abort": {"percent": 12.5}}}
     scene.up("canary", "premium", "abort", **settings)
@@ -22,6 +23,7 @@ def test_virtual_service_with_canary_cohort_and_fault_has_declared_shares(scene:
     scene.assert_unchanged()
 
 
+@pytest.mark.slow
 def test_change_of_the_traffic_api_loses_no_request(scene: Scene) -> None:
     scene.up("canary", canary=FIFTH)
     load = scene.load()
@@ -39,6 +41,7 @@ def test_change_of_the_traffic_api_loses_no_request(scene: Scene) -> None:
     assert all(one.proxied for one in answers)
 
 
+@pytest.mark.slow
 def test_fault_with_a_duration_expires_once(scene: Scene) -> None:
     settings: dict[str, Any] = {"trafficApi": "virtual-service", "canary": {"weight": 100}}
     fault = {"abort": {"percent": 100}, "durationSeconds": 20}
@@ -58,6 +61,7 @@ def test_fault_with_a_duration_expires_once(scene: Scene) -> None:
     assert scene.share(503, 20) == 1.0
 
 
+@pytest.mark.slow
 def test_expiry_changes_its_object_only_and_keeps_a_new_weight(scene: Scene) -> None:
     fault = {"abort": {"percent": 100}, "durationSeconds": 20, "at": "upstream"}
     common: dict[str, Any] = {"trafficApi": "virtual-service", "fault": fault}
@@ -102,6 +106,7 @@ def test_fault_for_a_header_hits_no_others_unless_hidden(scene: Scene) -> None:
         scene.run("kubectl", "delete", "-f", str(file))
 
 
+@pytest.mark.slow
 def test_secret_header_of_a_fault_is_measured_and_hidden(scene: Scene) -> None:
     scene.write("abort", fault={"abort": {"percent": 50}, "header": JANE})
     scene.pulumi("config", "set", "--path", "fault.header.value", "jane-t0ken", "--secret")
@@ -125,6 +130,7 @@ def test_check_counts_requests_of_other_clients_that_are_hit(scene: Scene) -> No
     until(counted, 20, "seven requests are in the access log")
 
 
+@pytest.mark.slow
 def test_retries_repeat_declared_writes_within_their_budget(scene: Scene) -> None:
     fault = {"at": "upstream", "abort": {"percent": 50}}
     scene.up("abort", "retries", fault=fault)
@@ -162,6 +168,7 @@ def backend_log(scene: Scene, version: str, path: str) -> list[str]:
     return [line for line in lines if f'/reviews/{path}"' in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("api", "path"), [("gateway-api", "71"), ("virtual-service", "72")])
 def test_mirror_headers_and_session_affinity_are_as_declared(scene: Scene, api: str, path: str) -> None:
     extras = {

@@ -14,7 +14,7 @@ import yaml
 from tests.e2e.scene import Scene, lab, until
 
 LONG = {"startSeconds": 0, "durationSeconds": 300, "abort": {"percent": 100}}
-pytestmark = pytest.mark.timeout(360)
+pytestmark = [pytest.mark.timeout(360), pytest.mark.slow]
 
 
 class Application(http.server.BaseHTTPRequestHandler):

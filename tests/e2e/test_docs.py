@@ -16,6 +16,7 @@ from tools.console_blocks import ConsoleCommand, commands, difference
 from tools.walk import GUIDES, PAGES, README, recorded
 
 COMMAND_SECONDS = 180
+pytestmark = pytest.mark.slow
 ENVOY = ("kubectl", "exec", "-n", NAMESPACE, "deploy/waypoint", "--", "pilot-agent", "request", "GET")
 DRAINING = (*ENVOY, "stats?filter=listener_manager.total_listeners_draining")
 

@@ -78,6 +78,7 @@ def remove(scene: Scene, kind: str) -> None:
     until(lambda: scene.share(200, 4, workers=1) == 1, 20, "requests succeed")
 
 
+@pytest.mark.slow
 def test_guard_passes_a_harmless_change_in_the_cluster_of_a_kubeconfig(busy: Scene) -> None:
     context = busy.run("kubectl", "config", "current-context").stdout.strip()
     (busy.folder / "route.yaml").write_text(http_route("reviews", filters=[header("harmless")]))
@@ -93,6 +94,7 @@ def test_guard_passes_a_harmless_change_in_the_cluster_of_a_kubeconfig(busy: Sce
     assert failed(result) == {}
 
 
+@pytest.mark.slow
 def test_guard_expects_the_declared_share(busy: Scene) -> None:
     route = json.loads(http_route("reviews"))
     refs = route["spec"]["rules"][0]["backendRefs"]
@@ -112,6 +114,7 @@ def test_guard_expects_the_declared_share(busy: Scene) -> None:
     assert any(text.startswith("expected 50 % of the requests, measured ") for text in evidence), evidence
 
 
+@pytest.mark.slow
 def test_outcome_around_a_harmless_change_passes(busy: Scene) -> None:
     (busy.folder / "route.yaml").write_text(http_route("reviews", filters=[header("harmless")]))
     observe = documented(
@@ -164,6 +167,7 @@ def test_guard_catches_a_misspelt_service(busy: Scene) -> None:
     assert "reviewz" in failed(result)["route", "reviews:9080"]
 
 
+@pytest.mark.slow
 def test_guard_catches_a_policy_that_refuses_everything(busy: Scene) -> None:
     status, result = guard(busy, REFUSING)
     remove(busy, "authorizationpolicy")
@@ -172,6 +176,7 @@ def test_guard_catches_a_policy_that_refuses_everything(busy: Scene) -> None:
     assert "authorization policies refused" in failed(result)["rate", "reviews:9080"]
 
 
+@pytest.mark.slow
 def test_guard_catches_a_header_value_that_envoy_rejects(busy: Scene) -> None:
     status, result = guard(busy, http_route("reviews", filters=[header("%NOT_A_FORMATTER%")]))
     remove(busy, "httproute")
@@ -181,6 +186,7 @@ def test_guard_catches_a_header_value_that_envoy_rejects(busy: Scene) -> None:
     assert "NOT_A_FORMATTER" in failed(result)[kind, pod]
 
 
+@pytest.mark.slow
 def test_guard_with_an_update_of_the_stack_takes_the_declared_share_from_it(busy: Scene) -> None:
     busy.write("canary", canary={"weight": 30})
     update = documented("docs/guard.md", "lab guard -- pulumi up --yes", {"lab guard": QUICK}, "--skip-preview")
@@ -207,6 +213,7 @@ pulumi.export("observation", before.observation)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_outcome_gate_fails_an_update_until_its_traffic_is_well(busy: Scene, tmp_path: Path) -> None:
     program, missed = Program(tmp_path, busy.environment), "outcome: failed: reviews:9080: a route sends 100 % of its"

@@ -70,6 +70,7 @@ stage_run.FAULT_SECONDS = 20
 sys.exit(main.main(sys.argv[1:]))"""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_killed_run_leaves_a_fault_that_ends_and_a_stack_that_is_restored(scene: Scene) -> None:
     scene.up("canary", canary={"weight": 100})
@@ -99,6 +100,7 @@ def default_weight(project: Path) -> Iterator[None]:
     file.write_text(before)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.usefixtures("default_weight")
 def test_verify_measures_what_is_deployed_by_project_and_file(scene: Scene) -> None:

@@ -21,6 +21,7 @@ def objects(kubectl: Kubectl) -> list[str]:
     return sorted(kubectl("get", "jobs,pods", *where).stdout.split())
 
 
+@pytest.mark.slow
 def test_probe_pod_of_a_killed_command_is_gone_by_itself(kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe_pod, "IDLE_SECONDS", IDLE_SECONDS)
     monkeypatch.setattr(probe_pod, "KEPT_SECONDS", 1)

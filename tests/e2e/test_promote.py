@@ -30,6 +30,7 @@ TESTER = "cookie:group=tester"
 pytestmark = pytest.mark.timeout(480)
 
 
+@pytest.mark.slow
 def test_up_with_a_missed_gate_fails_until_the_traffic_is_healthy(
     scene: Scene, failing: Callable[[float], None]
 ) -> None:
@@ -114,6 +115,7 @@ def test_promotion_of_healthy_canary_loses_no_request(
     assert live_weight(kubectl) == 0
 
 
+@pytest.mark.slow
 def test_promotion_of_canary_failing_5_percent_rolls_back(
     scene: Scene, start: Start, kubectl: Kubectl, failing: Callable[[float], None], tmp_path: Path
 ) -> None:
@@ -162,6 +164,7 @@ def test_promotion_stopped_by_a_signal_rolls_back(scene: Scene, start: Start, ku
     assert live_weight(kubectl) == 0
 
 
+@pytest.mark.slow
 def test_promotion_without_api_server_rolls_back_once_it_answers(
     scene: Scene, start: Start, kubectl: Kubectl, cluster_state: Path
 ) -> None:
@@ -174,6 +177,7 @@ def test_promotion_without_api_server_rolls_back_once_it_answers(
     assert live_weight(kubectl) == 0
 
 
+@pytest.mark.slow
 def test_promotion_killed_during_a_step_continues_with_the_next_call(
     scene: Scene, start: Start, kubectl: Kubectl
 ) -> None:

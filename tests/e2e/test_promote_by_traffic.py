@@ -16,7 +16,7 @@ WAYPOINT = ("deploy/waypoint", "-n", NAMESPACE)
 READ_SECONDS = 1.0  # as a promotion does
 LOG_SECONDS = 15.0  # Envoy writes its log some time after an answer
 REQUESTS = 8_000
-pytestmark = pytest.mark.timeout(480)
+pytestmark = [pytest.mark.timeout(480), pytest.mark.slow]
 
 
 class Counted:

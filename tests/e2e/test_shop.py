@@ -97,6 +97,7 @@ def test_commands_of_the_shop_succeed_in_their_order(shop: Scene, settings: str)
     assert "200" in shop.shell(answers).stdout
 
 
+@pytest.mark.slow
 def test_verify_of_the_shop_by_a_header_passes(shop: Scene, kubectl: Kubectl) -> None:
     up(shop, identify=HEADER)
     verdicts = shop.verdicts()
@@ -105,6 +106,7 @@ def test_verify_of_the_shop_by_a_header_passes(shop: Scene, kubectl: Kubectl) ->
     until(lambda: not probe_pods(kubectl), 20, "no probe Pod is left")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("api", "cohort"),
     [("gateway-api", {"cookie": "tier", "value": "gold"}), ("virtual-service", {"pathPrefix": "/stock"})],
@@ -122,6 +124,7 @@ def test_verify_of_a_cohort_passes(shop: Scene, settings: str, api: str, cohort:
     assert list(found.values()) == [{"premium": 500}]
 
 
+@pytest.mark.slow
 def test_guard_of_a_route_that_breaks_the_shop_takes_it_away(shop: Scene, kubectl: Kubectl) -> None:
     up(shop, identify={"kind": "accessLog"})
     command = documented(
@@ -187,6 +190,7 @@ def promote(shop: Scene, kubectl: Kubectl, crowd: None) -> Callable[..., Done]:
     return promote
 
 
+@pytest.mark.slow
 def test_promotion_of_the_shop_by_its_users_sends_no_request(shop: Scene, promote: Callable[..., Done]) -> None:
     began = time.monotonic()
     done = promote("50,100")
@@ -198,6 +202,7 @@ def test_promotion_of_the_shop_by_its_users_sends_no_request(shop: Scene, promot
     assert {one["agent"] for one in access_log.requests(log, access_log.addresses(config))} == {"shop-user"}
 
 
+@pytest.mark.slow
 def test_promotion_of_the_shop_with_5_percent_failures_rolls_back_before_20_percent(
     shop: Scene, promote: Callable[..., Done]
 ) -> None:
@@ -214,6 +219,7 @@ def test_promotion_of_the_shop_with_5_percent_failures_rolls_back_before_20_perc
     assert max(record["weight"] for record in records(shop, "decision")) < 20
 
 
+@pytest.mark.slow
 def test_promotion_of_the_shop_with_three_times_the_p99_rolls_back(
     shop: Scene, kubectl: Kubectl, promote: Callable[..., Done]
 ) -> None:
@@ -232,6 +238,7 @@ def test_promotion_of_the_shop_with_three_times_the_p99_rolls_back(
     assert "requests of users to the canary were slow" in done.stderr
 
 
+@pytest.mark.slow
 def test_promotion_of_the_shop_without_users_pauses(
     shop: Scene, kubectl: Kubectl, promote: Callable[..., Done]
 ) -> None:

@@ -99,6 +99,7 @@ def existing(
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(RUN_SECONDS + 60)
 def test_run_on_an_existing_cluster_passes(existing: Scene) -> None:
     doctor = existing.shell(documented("docs/targets.md", "lab doctor --stack staging", more="--json"))
@@ -235,6 +236,7 @@ CREATED = [
 DELETED = ["kind delete cluster --name lab-test --kubeconfig .lab/kind/lab-test.kubeconfig"]
 
 
+@pytest.mark.slow
 def test_kind_cluster_is_created_once_and_deleted_by_destroy(kind: Scene, standins: StandIns) -> None:
     kind.shell(documented("docs/targets.md", "pulumi up", more="--yes --skip-preview --non-interactive"))
     assert standins.calls() == CREATED
@@ -249,6 +251,7 @@ def test_kind_cluster_is_created_once_and_deleted_by_destroy(kind: Scene, standi
     assert (standins.calls(), standins.clusters) == (DELETED, [])
 
 
+@pytest.mark.slow
 def test_kind_cluster_creation_that_failed_is_resumed(kind: Scene, standins: StandIns) -> None:
     standins.switch("fails", on=True)
     assert "could not pull the node image" in kind.apply().stdout
@@ -263,6 +266,7 @@ def test_kind_cluster_creation_that_failed_is_resumed(kind: Scene, standins: Sta
     assert standins.calls() == CREATED[1:]
 
 
+@pytest.mark.slow
 def test_kind_cluster_interrupted_during_creation_is_deleted(kind: Scene, standins: StandIns) -> None:
     standins.switch("slow", on=True)
     running = kind.start(*UP, "--stack", kind.stack)

@@ -99,6 +99,7 @@ def test_watch_sees_a_weight_change_within_a_second_of_its_being_live(watched: S
     assert found[-1][0] < found[-1][1], found
 
 
+@pytest.mark.slow
 def test_watch_in_a_pipe_prints_lines_of_its_probe(watched: Scene) -> None:
     watched.up("canary", canary={"weight": 50})
     done = watched.lab("watch", "--probe", "--seconds", "15")
@@ -143,6 +144,7 @@ def test_killed_watch_leaves_no_process(watched: Scene) -> None:
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), 20, "all processes have ended")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(480)
 def test_promote_on_a_terminal_shows_its_step_evidence_and_limits(watched: Scene, tmp_path: Path) -> None:
     watched.up("canary", canary={"weight": 50})  # a policy refuses a step from 0 to 100 %

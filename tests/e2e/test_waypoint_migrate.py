@@ -48,6 +48,7 @@ def second(weight: int) -> dict[str, Any]:
     return {"canary": {"name": "waypoint-b", "weight": weight}}
 
 
+@pytest.mark.slow
 def test_migration_under_load_loses_no_request(first: Scene) -> None:
     sending = first.load()
     try:
@@ -78,6 +79,7 @@ def test_migration_under_load_loses_no_request(first: Scene) -> None:
     )
 
 
+@pytest.mark.slow
 def test_migration_waits_for_requests_beyond_the_grace_period(first: Scene) -> None:
     slow = {"delay": {"seconds": 8}, "at": "upstream"}  # the grace period of a waypoint's Pod is five seconds
     first.up("delay", fault=slow)
@@ -100,6 +102,7 @@ def test_migration_waits_for_requests_beyond_the_grace_period(first: Scene) -> N
     assert first.gateways() == ["waypoint-b"]
 
 
+@pytest.mark.slow
 def test_migration_to_refusing_waypoint_rolls_back_at_first_share(first: Scene, kubectl: Kubectl) -> None:
     first.up("l7Policy")  # without it, the refusing policy would be the first one, and be seen before any traffic
     kubectl("apply", "-f", "-", given=json.dumps(DENY))

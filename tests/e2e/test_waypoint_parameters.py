@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.scene import NAMESPACE, Scene, failures
 
 KINDS = "horizontalpodautoscalers,poddisruptionbudgets,configmaps"
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 def made(scene: Scene, gateway: str = "waypoint") -> set[str]:

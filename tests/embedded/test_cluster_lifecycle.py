@@ -21,7 +21,7 @@ from embedded.toolchain import build
 
 CLONE = Path(__file__).resolve().parents[2]
 READY_SECONDS = 180.0
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 
 def two_free_ports() -> tuple[int, int]:

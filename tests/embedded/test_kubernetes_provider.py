@@ -3,10 +3,14 @@
 import json
 import re
 
+import pytest
+
 from components._internal.objects import SKIP_AWAIT
 from tests.conftest import Kubectl
 from tests.embedded.documents import NAMESPACE, config_map, deployment, live, meta, row, service
 from tests.embedded.pulumi_program import Program
+
+pytestmark = pytest.mark.slow
 
 
 def managers(kubectl: Kubectl, kind: str, name: str) -> set[tuple[str, str]]:

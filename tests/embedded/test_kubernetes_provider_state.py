@@ -5,10 +5,13 @@ import json
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Kubectl
 from tests.embedded.documents import NAMESPACE, config_map, live, meta, row, service
 from tests.embedded.pulumi_program import Program
 
+pytestmark = pytest.mark.slow
 CANARY = "s3cr3t-canary-value"
 
 

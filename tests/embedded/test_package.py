@@ -100,6 +100,7 @@ def test_remote_components_have_the_declared_effect_and_leave_nothing(program: P
     restored(kubectl, before)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_hosted_components_without_their_pods_write_no_route(program: Program, kubectl: Kubectl) -> None:
     lost = {**ROUTE, "service": "clock", "backends": [{"name": "clock"}, {"name": "nobody"}], "limitSeconds": 2}
@@ -117,6 +118,7 @@ def test_hosted_components_without_their_pods_write_no_route(program: Program, k
     assert "VirtualService/limited" not in live(kubectl)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_pods_of_a_fault_fit_the_restricted_level_of_pod_security(program: Program, kubectl: Kubectl) -> None:
     program.write(WAYPOINT)
@@ -136,6 +138,7 @@ def test_pods_of_a_fault_fit_the_restricted_level_of_pod_security(program: Progr
     assert answers == {"418": 20}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_hosted_component_with_a_kubeconfig_uses_its_cluster(
     program: Program, kubectl: Kubectl, tmp_path: Path
@@ -205,6 +208,7 @@ def example(tmp_path: Path, cluster_environment: dict[str, str]) -> Iterator[Pro
     made.destroy()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_example_has_the_declared_effect_and_leaves_nothing(example: Program, kubectl: Kubectl) -> None:
     update = shlex.split(documented("examples/greeter/README.md", "pulumi up", more=YES))[1:]

@@ -38,6 +38,7 @@ def test_command_runs_once_and_its_outputs_are_kept(program: Program, tmp_path: 
     assert log.read_text().split() == ["made", "gone-out"]
 
 
+@pytest.mark.slow
 def test_command_change_updates_and_trigger_replaces(program: Program, tmp_path: Path) -> None:
     log = tmp_path / "log"
     texts = {name: f"echo {name} >> {log}" for name in ("create", "update", "delete")}
@@ -54,6 +55,7 @@ def test_command_change_updates_and_trigger_replaces(program: Program, tmp_path:
     assert log.read_text().split() == ["create", "update", "create", "delete"]
 
 
+@pytest.mark.slow
 def test_command_without_update_runs_create_with_last_output(program: Program) -> None:
     text = 'echo "was:$PULUMI_COMMAND_STDOUT dir:$(basename "$PWD")"; cat'
     program.write(command(create=text, stdin="one", dir=str(program.folder)))

@@ -10,6 +10,7 @@ from tests.embedded import user_network_scene
 from tests.embedded.namespaces import run_scene
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_pods_reach_what_the_machine_reaches(tmp_path: Path) -> None:
     done = run_scene("user_network_scene", str(tmp_path), seconds=280)

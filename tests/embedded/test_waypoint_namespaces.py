@@ -65,6 +65,7 @@ def labels(kubectl: Kubectl) -> dict[str, str]:
     return {name: text for name, text in found["metadata"]["labels"].items() if name.startswith("istio.io/use-")}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_waypoint_of_another_namespace_enforces_and_migrates(program: Program, kubectl: Kubectl) -> None:
     write(program)

@@ -9,7 +9,7 @@ from tests.conftest import Kubectl
 from tests.embedded.pulumi_program import Program
 from tests.policies.programs import CANARY, USE, pack, packed, patch, preview, two_waypoints
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 PLACE = "policy-takeover"
 BOTH = patch("enrollment", PLACE, **{USE: "old", CANARY: "new"})
 ONLY_OLD, ONLY_NEW = patch("enrollment", PLACE, **{USE: "old"}), patch("enrollment", PLACE, **{USE: "new"})
