@@ -1,6 +1,6 @@
 """A policy: one row of the table of policies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -58,23 +58,24 @@ class Policy:
         """Return True if the policy checks this resource by itself."""
         return item.base in self.kinds and (not self.labels or any(name in item.labels for name in self.labels))
 
-    def violations(self, snapshot: ClusterSnapshot, given: Parameters) -> list[tuple[str, str]]:
-        """Check a snapshot.
+    def violations(self, snapshot: ClusterSnapshot, given: Parameters) -> Iterator[tuple[str, str]]:
+        """Check a snapshot. A rule that meets an unknown value has yielded the violations that it found before.
 
         Args:
             snapshot: The resources to check.
             given: Parameters that differ from their defaults.
 
-        Returns:
+        Yields:
             For each violation the URN of the resource and one line: where, what is wrong, what to do.
         """
         # Pulumi passes unknown parameters on; without this line a misspelt one has no effect.
         if unknown := given.keys() - self.parameters.keys() - {"enforcementLevel"}:
             known = ", ".join(self.parameters) or "none"
-            return [("", f"{self.name}: unknown parameter {', '.join(sorted(unknown))}; it has {known}")]
+            yield "", f"{self.name}: unknown parameter {', '.join(sorted(unknown))}; it has {known}"
+            return
         parameters = {**{name: schema["default"] for name, schema in self.parameters.items()}, **given}
-        found = self.rule(snapshot, parameters)
-        return [(item.urn, f"{item.title}: {problem}; {self.fix}") for item, problem in found]
+        for item, problem in self.rule(snapshot, parameters):
+            yield item.urn, f"{item.title}: {problem}; {self.fix}"
 
 
 def number_schema(default: float, description: str, minimum: float = 0, **more: float) -> Schema:

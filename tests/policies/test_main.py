@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pulumi_policy import PolicyProviderResource
-from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError, unknown_checking_proxy
 
 from tests.policies.commands import Commands, listed
 
@@ -111,6 +111,18 @@ def test_unknown_name_stops_only_policies_that_read_its_kind(
     for row in main["TABLE"]:
         if row.name not in ("targets-exist", "istio-analysis"):
             assert reported(main, row.name, *items) == []
+
+
+@pytest.mark.usefixtures("commands")
+def test_violation_before_an_unknown_value_is_reported(main: dict[str, Any]) -> None:
+    (row,) = [row for row in main["TABLE"] if row.name == "weights-add-up"]
+    rules = [{"backendRefs": [{"name": "s0", "weight": 0}]}, {"backendRefs": [UNKNOWN_STRING_VALUE]}]
+    found: list[str] = []
+    with pytest.raises(UnknownValueError):
+        main["resource_policy"](row).validate(
+            resource(ROUTE, document("r", rules=rules), provider()), lambda line, _urn: found.append(line)
+        )
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize(("given", "queries"), [({"kubeconfig": "/config"}, 1), ({"context": "here"}, 2)])

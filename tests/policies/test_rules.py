@@ -42,10 +42,10 @@ def test_canary_waypoint_steps_applies_only_to_resources_with_a_waypoint_label()
 def test_policy_with_unknown_parameter_reports_it() -> None:
     scene = snapshot(route(rule(100)))
     known = "canary-jump: unknown parameter maxPoint; it has maxPoints, baselines"
-    assert BY_NAME["canary-jump"].violations(scene, {"maxPoint": 10}) == [("", known)]
-    assert BY_NAME["canary-jump"].violations(scene, {"maxPoints": 10, "enforcementLevel": "mandatory"}) == []
+    assert [*BY_NAME["canary-jump"].violations(scene, {"maxPoint": 10})] == [("", known)]
+    assert [*BY_NAME["canary-jump"].violations(scene, {"maxPoints": 10, "enforcementLevel": "mandatory"})] == []
     none = "targets-exist: unknown parameter level; it has none"
-    assert BY_NAME["targets-exist"].violations(scene, {"level": 1}) == [("", none)]
+    assert [*BY_NAME["targets-exist"].violations(scene, {"level": 1})] == [("", none)]
 
 
 def test_allow_includes_waypoint_reads_each_selector_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +55,7 @@ def test_allow_includes_waypoint_reads_each_selector_once(monkeypatch: pytest.Mo
     policies = [a_policy(f"p{number}", source(namespaces=["n"])) for number in range(5)]
     services = [thing("Service", f"s{number}", {"selector": {"app": str(number)}}) for number in range(5)]
     scene = snapshot(namespace(**ENROLLED), *policies, *services)
-    assert BY_NAME["allow-includes-waypoint"].violations(scene, {}) == []
+    assert [*BY_NAME["allow-includes-waypoint"].violations(scene, {})] == []
     assert len(read) == len(policies)
 
 
