@@ -1,12 +1,12 @@
 """Pulumi program of the lab: read the stack's configuration, and build the stages that are on."""
 
 import os
+from functools import partial
 
 import pulumi
 
 from waypoint_lab import masking
 from waypoint_lab.config.settings import SKIP_GATE, LabConfig
-from waypoint_lab.errors import LabError
 from waypoint_lab.program import declared
 from waypoint_lab.program.preflight import Preflight
 from waypoint_lab.stages.fault_expiry import RecordReader
@@ -21,10 +21,11 @@ def missing(config: LabConfig) -> list[str]:
     return cluster_queries.missing(config)
 
 
-gate, secrets = None, frozenset[str]()
-try:
+gate = None
+with declared.one_line_errors():
     config = declared.load()
     secrets = declared.secrets(config)
+    masking.remember(secrets)
     # Both answer while the Kubernetes SDK is imported.
     preflight, reader = Preflight(config, missing), RecordReader(config)
     from waypoint_lab.program.build import GateCheck, build
@@ -32,11 +33,10 @@ try:
     if config.canary.gate and config.stages.canary:
         from waypoint_lab.measure import gate as measured  # only stacks with a gate pay for this import
 
-        gate = GateCheck(measured.record(config), (lambda: measured.check(config)) if measured.wanted() else None)
+        check = partial(declared.one_line_errors()(measured.check), config) if measured.wanted() else None
+        gate = GateCheck(measured.record(config), check)
     application = preflight.result()
     expired = reader.result()
-except LabError as error:
-    raise pulumi.RunError(masking.masked(str(error), secrets)) from None
 
 if secrets:
     pulumi.runtime.register_stack_transformation(declared.hiding(secrets))

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -13,11 +14,20 @@ from waypoint_lab import masking
 from waypoint_lab.config import free_text
 from waypoint_lab.config.decode import PROJECT, fields
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import ConfigError
+from waypoint_lab.errors import ConfigError, LabError
 from waypoint_lab.masking import LEAST_LENGTH
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 Transformation = Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Raise an error of the lab as one that Pulumi prints without a traceback, and without the secrets in it."""
+    try:
+        yield
+    except LabError as error:
+        raise pulumi.RunError(masking.hidden(str(error))) from None
 
 
 def load() -> LabConfig:

@@ -9,7 +9,10 @@ from google.protobuf import json_format
 
 from embedded.control_plane.credentials import make_credentials
 from tests.unit.components.recording import Recording, run
-from waypoint_lab.config.settings import SKIP_GATE
+from waypoint_lab import masking
+from waypoint_lab.config.settings import SKIP_GATE, LabConfig
+from waypoint_lab.measure import gate
+from waypoint_lab.program import build
 
 GATED = {
     "waypoint-lab:stages": '{"waypoint":true,"canary":true}',
@@ -30,6 +33,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "state" / "kubeconfig"))
     monkeypatch.setenv("WAYPOINT_LAB_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(masking, "_known", set())
 
 
 def without_secrets(value: Any) -> Any:
@@ -73,6 +77,21 @@ def test_program_that_the_cluster_refuses_shows_no_secret(tmp_path: Path) -> Non
     config = {"waypoint-lab:target": '{"kind":"existing","context":"t0p-secret"}'}
     with pytest.raises(pulumi.RunError, match=r"context \[secret\] does not exist"):
         program({**config, "waypoint-lab:stages": '{"waypoint":true}'}, "waypoint-lab:target")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_gate_that_is_missed_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missed(config: LabConfig) -> None:
+        assert config.canary.cohort
+        raise gate.GateError(f"no answer for {config.canary.cohort.value}")
+
+    made: list[build.GateCheck] = []
+    monkeypatch.setattr(gate, "check", missed)
+    monkeypatch.setattr(build, "build", lambda *given: made.append(given[2]))
+    program(GATED, "waypoint-lab:canary")
+    assert made[0].check
+    with pytest.raises(pulumi.RunError, match=r"no answer for \[secret\]"):
+        made[0].check()
 
 
 @pytest.mark.usefixtures("cluster")
