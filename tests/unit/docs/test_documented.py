@@ -25,6 +25,7 @@ _PROGRAM = re.compile(r"^(?:make|lab|\.venv/bin/\S+|eval|pulumi|kubectl|istioctl
 SETUP = {
     "make lab",  # `make test` builds the same; `lab up` is in tests/conftest.py, and `lab run` in test_lab.py
     "make test",  # runs these tests
+    "make test-all",  # runs these tests
     "make .venv/.installed",  # a part of `make test`
     ".venv/bin/lab up",  # tests/conftest.py, with a state folder of the tests' own
     "lab down",  # tests/conftest.py
