@@ -23,6 +23,13 @@ TEXTS = """[...document.querySelectorAll("#picture text")].map((one) => {
   return [box.left, box.right];
 })"""
 COMMAND = "import pathlib, sys; pathlib.Path('ran').write_text(' '.join(sys.argv[1:3]))"
+STALLING = """window.EventSource = class extends EventSource {
+  constructor(address) { super(address); window.events = this; }
+  set onmessage(show) { super.onmessage = (message) => {
+    if (JSON.parse(message.data).snapshot) this.close();
+    show(message);
+  }; }
+}"""
 FAULT = {
     "service": "reviews",
     "at": "waypoint",
@@ -135,6 +142,30 @@ def test_page_shows_share_success_fault_policy_and_evidence_where_they_act(page:
     states.newest = snapshot(time.time(), 80.0, changes=[change])
     page.wait_for_function(f"document.querySelector(\"{CANARY}\").dataset.weight === '80'", timeout=5000)
     assert "live reviews: 80 % to the canary" in page.locator("#changes li").first.inner_text()
+
+
+def test_fault_is_drawn_whatever_policies_other_services_have(page: Page, states: States) -> None:
+    others = [{**POLICY, "service": f"other-{number}", "text": f"ALLOW other-{number}"} for number in range(5)]
+    states.newest = snapshot(time.time(), 80.0, faults=[FAULT], policies=[*others, {**POLICY, "service": ""}])
+    page.wait_for_function(f"document.querySelector(\"{CANARY}\").dataset.weight === '80'", timeout=5000)
+    assert "abort 10 % with 503" in (page.locator("#picture .fault").text_content() or "")
+    assert page.locator("#picture .policy text").all_text_contents() == [
+        "policy: ALLOW GET on reviewsALLOW GET on reviews"
+    ]
+
+
+def test_connection_that_stalls_shows_the_age_of_the_last_sample(browser: Browser, address: str) -> None:
+    with browser.new_context() as context:
+        found = context.new_page()
+        found.set_default_timeout(LIMIT_MILLISECONDS)
+        found.add_init_script(STALLING)
+        found.goto(address)
+        found.get_by_text("the last sample is").wait_for()
+        text = found.locator("#connection").inner_text()
+        found.wait_for_function(f"document.getElementById('connection').textContent !== '{text}'")
+        found.evaluate("window.events.onerror()")
+        found.wait_for_timeout(2500)  # two intervals
+        assert found.locator("#connection").inner_text() == "the dashboard does not answer"
 
 
 def test_button_runs_its_command_after_a_second_press_by_keyboard(page: Page, tmp_path: Path) -> None:

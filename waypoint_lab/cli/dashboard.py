@@ -30,12 +30,16 @@ AGAIN_SECONDS = 5.0
 
 
 def declared_weights(stack: PulumiStack) -> Callable[[], Sequence[float]]:
-    """Return a function that reads the canary's weight and its last step; empty while stage canary is off."""
+    """Return a function that reads the canary's weight and its last step; empty while stage canary is off.
+
+    The function raises ConfigError while the config cannot be read.
+    """
     known: dict[int, Sequence[float]] = {}
-    again = 0.0  # time from which a file that could not be read is read once more
+    failed, again = "", 0.0  # the reason why the file could not be read, and the time from which it is read once more
 
     def read() -> Sequence[float]:
-        nonlocal again
+        nonlocal failed, again
+        changed = 0
         try:
             changed = stack.file.stat().st_mtime_ns
             if changed not in known and time.monotonic() >= again:
@@ -44,9 +48,13 @@ def declared_weights(stack: PulumiStack) -> Callable[[], Sequence[float]]:
                 config = stack.config()
                 known[changed] = (config.canary.weight, config.canary.steps[-1]) if config.stages.canary else ()
                 again = 0.0
-            return known.get(changed, ())
-        except (OSError, ConfigError, PulumiError):  # the file is being written, or its user is not done yet
-            return ()
+        except OSError as error:
+            failed = f"{stack.file}: it cannot be read ({error.strerror}); make it readable"
+        except (ConfigError, PulumiError) as error:
+            failed = str(error)
+        if changed not in known:
+            raise ConfigError(failed)
+        return known[changed]
 
     return read
 
@@ -92,7 +100,7 @@ def redirecting(address: str) -> Iterator[str]:
 def dashboard(invocation: Invocation, port: int, open_page: bool, stack: str) -> None:
     """Show traffic and promotion in a browser.
 
-    Prints the address of a page that only this machine can open. Its buttons run `lab canary`. Ctrl-C ends it; a
+    Print the address of a page that only this machine can open. Its buttons run `lab canary`. Ctrl-C ends it; a
     promotion that a button started is paused first.
     """
     report = output.reporter("dashboard")

@@ -135,9 +135,7 @@ def promotion_lines(one: PromotionProgress, now: float) -> Iterator[Text]:
     since = f", {max(0.0, now - one.since):.0f} s" if one.since else ""
     yield _labelled("promotion", f"{place}{one.phase}; waits for {one.waits_for}{since}", "yellow")
     if one.steps:
-        signs = (
-            "✓" if number < one.passed else "▶" if number == one.passed else "" for number in range(len(one.steps))
-        )
+        signs = ("✓" if step < one.passed else "▶" if step == one.passed else "" for step in range(len(one.steps)))
         marks = [f"{sign}{shown(weight)}" for sign, weight in zip(signs, one.steps, strict=True)]
         yield _labelled("steps", "  ".join(marks) + " %")
     if one.why and not one.running:
@@ -178,6 +176,7 @@ def change_line(one: Change) -> Text:
 
 
 def _listed(label: str, texts: Sequence[str], style: str) -> list[Text]:
+    texts = [*dict.fromkeys(texts)]  # a fault may be of several Services
     found = [_labelled(label if not number else "", text, style) for number, text in enumerate(texts[:MOST_LISTED])]
     if len(texts) > MOST_LISTED:
         found[-1].append(f" and {len(texts) - MOST_LISTED} more", "dim")

@@ -14,6 +14,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+HTTP_PORT = 80  # browsers leave it out of `Host` and `Origin`
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class PageAccess:
     @property
     def hosts(self) -> tuple[str, str]:
         """The hosts of a browser on this machine; another name may be that of a foreign site which resolves to it."""
-        return f"127.0.0.1:{self.port}", f"localhost:{self.port}"
+        port = "" if self.port == HTTP_PORT else f":{self.port}"
+        return f"127.0.0.1{port}", f"localhost{port}"
 
     @property
     def address(self) -> str:
@@ -53,7 +55,7 @@ class PageAccess:
             headers: Its headers, with names in any case.
         """
         given = {name.lower(): value for name, value in headers.items()}
-        host, origin = given.get("host", ""), given.get("origin")
+        host, origin = given.get("host", "").removesuffix(f":{HTTP_PORT}"), given.get("origin")
         if host not in self.hosts:
             return "the host is not this dashboard's"
         if (origin is None and method != "GET") or (origin is not None and origin != f"http://{host}"):

@@ -25,6 +25,7 @@ ANSWERS = {PROMOTE: "promote", PAUSE: "pause", ROLL_BACK: "roll back"}  # in the
 WAITS = re.compile(r"waiting up to .* for the answer")  # line of a command that waits for it
 CONFIRM_SECONDS = 60.0
 KEPT_LINES = 40
+POLL_SECONDS = 0.05
 
 
 class ActionError(LabError):
@@ -48,7 +49,7 @@ class PageActions:
             command: The command `lab` and its global options.
             folder: The project.
             stack: Name of the stack.
-            weights: Returns the weight of the canary and the last step that the stack declares; empty without a canary.
+            weights: Returns the canary's declared weight and its last step; empty without a canary. May raise LabError.
             busy: Returns True while a command of any terminal works on a promotion.
         """
         self._command, self._folder, self._stack = tuple(command), folder, stack
@@ -57,8 +58,8 @@ class PageActions:
         self._lock = threading.RLock()
         self._asked: tuple[str, str, str, float] | None = None  # button, word, command line, end by the monotonic clock
         self._process: subprocess.Popen[str] | None = None
-        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
-        self._shown, self._given = "", ""  # the command that runs, and the last answer to it
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)  # `canary promote` handles signals before its first line
+        self._name, self._shown, self._given = "", "", ""  # the command that runs, its line, and the last answer to it
         self._waits, self._answers = 0, 0  # of that command: its questions, and our answers, which may be given before
         self._temporary = tempfile.TemporaryDirectory(prefix="waypoint-lab-dashboard-")
         self._file = Path(self._temporary.name) / "answer"
@@ -66,18 +67,24 @@ class PageActions:
     def close(self, report: Callable[[str], None]) -> None:
         """Pause a promotion that a button started, and remove all files. A second interrupt rolls it back.
 
-        Both wait for the end of the command, which limits its steps itself. A third interrupt leaves it to run on.
+        Both wait for the end of the command, which limits its steps itself. A third interrupt leaves it to run on; a
+        second one does so where it rolls back already, because a signal would end `lab canary rollback`.
         """
         try:
             process = self._process
-            if process and process.poll() is None:
+            if process and self._running and self._rolls_back:
+                report("waiting for the rollback that a button started; Ctrl-C again leaves it to run on")
+                with suppress(KeyboardInterrupt):
+                    process.wait()
+            elif process and self._running:
                 report("pausing the promotion that a button started; Ctrl-C again rolls it back")
                 try:
-                    if PROMOTE in self._shown:
-                        self._answer(PAUSE)
+                    self._answer(PAUSE)
                     process.wait()  # a step is measured to its end before it pauses
                 except KeyboardInterrupt:
                     report("rolling back; see `lab canary history` if you press Ctrl-C once more")
+                    while not self._lines:
+                        time.sleep(POLL_SECONDS)
                     process.send_signal(signal.SIGTERM)
                     process.wait()
         finally:
@@ -140,13 +147,18 @@ class PageActions:
                 # Such a step goes on without an answer. After one that was taken back by hand, the button asks again.
                 if not (state and not state.ended and state.applying):
                     self._answer(PROMOTE)
-                self._start("canary", "promote", "--approve-file", str(self._file))
+                self._start(PROMOTE, "--approve-file", str(self._file))
             else:
-                self._start("canary", "rollback")
+                self._start(ROLL_BACK)
 
     @property
     def _running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def _rolls_back(self) -> bool:
+        """True where the command is a rollback, or was told to roll back."""
+        return ROLL_BACK in (self._name, self._given)
 
     @property
     def _waiting(self) -> bool:
@@ -170,14 +182,13 @@ class PageActions:
         if self._busy():
             return "", "a command in a terminal runs; answer there, or end it there with Ctrl-C"
         try:
-            state = self._state()
-        except ActionError as error:
+            state, weights = self._state(), self._weights() if name == PROMOTE else ()
+        except LabError as error:
             return "", str(error)
         if name == PAUSE:
             return "", "no promotion runs"
         if name == ROLL_BACK:
             return self._line("canary", "rollback"), "" if state else "the stack was never promoted"
-        weights = self._weights()
         if not weights:
             return "", "stage canary is off"
         if (state is None or state.ended) and weights[0] >= weights[1]:
@@ -185,8 +196,10 @@ class PageActions:
         return self._line("canary", "promote", "--approve-file", "FILE"), ""
 
     def _possible_while_running(self, name: str) -> tuple[str, str]:
-        if "rollback" in self._shown or self._given == ROLL_BACK:
+        if self._rolls_back:
             return "", "the rollback runs"
+        if name == ROLL_BACK and not self._lines:
+            return "", "the command starts"
         if self._given == PAUSE and not self._file.exists():  # the command has read it
             return "", "the command ends"
         answer = f"{self._shown}, and the answer `{ANSWERS[name]}`"
@@ -206,11 +219,12 @@ class PageActions:
         draft.write_text(ANSWERS[name])
         draft.replace(self._file)
 
-    def _start(self, *words: str) -> None:
-        self._shown = self._line(*(("FILE" if word == str(self._file) else word) for word in words))
-        self._lines.clear()
+    def _start(self, name: str, *words: str) -> None:
+        self._name = name
+        self._shown = self._line("canary", name, *(("FILE" if word == str(self._file) else word) for word in words))
+        self._lines = deque(maxlen=KEPT_LINES)  # the reader of the last command may still add to its own
         self._process = subprocess.Popen(
-            [*self._command, *words, "--stack", self._stack],
+            [*self._command, "canary", name, *words, "--stack", self._stack],
             cwd=self._folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -220,15 +234,15 @@ class PageActions:
             start_new_session=True,  # so that Ctrl-C at the dashboard does not roll back at once
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-        threading.Thread(target=self._read, args=(self._process,), name="command", daemon=True).start()
+        threading.Thread(target=self._read, args=(self._process, self._lines), name="command", daemon=True).start()
 
-    def _read(self, process: "subprocess.Popen[str]") -> None:
+    def _read(self, process: "subprocess.Popen[str]", lines: deque[str]) -> None:
         assert process.stderr
         with process.stderr as stream:
             for line in stream:
-                self._lines.append(line.rstrip())
+                lines.append(line.rstrip())
                 self._waits += WAITS.search(line) is not None
-        self._lines.append(f"ended with status {process.wait()}")
+        lines.append(f"ended with status {process.wait()}")
 
 
 def lab_command(state: Path) -> tuple[str, ...]:

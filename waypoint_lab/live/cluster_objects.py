@@ -87,7 +87,8 @@ class ClusterObjects:
         for kind, read in READERS.items():
             for item in self.known[kind].values():
                 try:
-                    found.weights |= dict(read(item))
+                    for where, weights in read(item):
+                        found.weights[where] = weights or found.weights.get(where, {})
                     found.mirrored |= set(_mirrors(item))
                 except ODD:
                     continue

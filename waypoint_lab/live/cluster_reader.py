@@ -24,7 +24,6 @@ LISTENERS = "config_dump?resource=dynamic_listeners"
 NOT_INSTALLED = "404 page not found"  # answer of an API server that does not know a kind
 ASK_SECONDS = 0.4  # for one round of questions; a later round takes the answer of a Pod that needs longer
 AGAIN_SECONDS = 1.0  # between two tries of a watch, a log or a Pod that did not answer
-UPDATES_SECONDS = 3.0  # from a change by Pulumi to the read of its history
 MOST_CHANGES = 50
 
 
@@ -105,26 +104,27 @@ class ClusterReader:
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _follow_log(self, pod: str) -> None:
+        what = f"log of {pod}"
         while True:
+            # A refusal comes at once; the status of a log without a line does not.
+            opened = asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._problems.pop, what, None)
             try:
                 async for line in self._api.log(self.config.waypoint_namespace, pod):
                     for one in logged(line.decode(errors="replace"), time.monotonic(), pod):
                         self.window.add_line(one)
-                    self._problems.pop("log", None)
+                    self._problems.pop(what, None)
             except KubectlError as error:
                 if "forbidden" in str(error):
-                    self._problems["log"] = f"log of {pod} cannot be read ({error}); grant `get` on pods/log there"
+                    self._problems[what] = f"{what} cannot be read ({error}); grant `get` on pods/log there"
             except ODD as error:
-                self._problems["log"] = f"log of {pod}: unknown line ({type(error).__name__})"
+                self._problems[what] = f"{what}: unknown line ({type(error).__name__})"
+            finally:
+                opened.cancel()
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _follow_updates(self) -> None:
-        read = -1.0
-        while True:
-            changed = self.objects.by_pulumi
-            if changed != read and abs(time.time() - changed) >= UPDATES_SECONDS:  # the clock may be set back
-                self.updates, read = await updates.read(self._folder, self._stack), changed
-            await asyncio.sleep(AGAIN_SECONDS)
+        async for found in updates.follow(self._folder, self._stack, lambda: self.objects.by_pulumi):
+            self.updates = found
 
     async def read(self) -> bool:
         """Read the counters once. Return True if the routes of an Envoy have changed."""
@@ -135,6 +135,8 @@ class ClusterReader:
         if not pods:
             what = f"{', '.join(self.config.waypoints)} of namespace {self.config.waypoint_namespace}"
             self._problems["pods"] = f"no Pod of waypoint {what} runs; turn stages.waypoint on"
+            if self.window.began:
+                self._add({})  # so that the traffic of before leaves the window
             return False
         self._problems.pop("pods", None)
         answers = await self._answers(pods)
@@ -174,7 +176,7 @@ class ClusterReader:
             self._processed.pop(pod, None)
             self._routes.pop(pod, None)
             self._merge_routes()
-            for what in ("counters", "routes"):
+            for what in ("counters", "routes", "log"):
                 self._problems.pop(f"{what} of {pod}", None)
             if asking := self._asking.pop(pod, None):
                 asking.cancel()

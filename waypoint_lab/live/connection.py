@@ -75,6 +75,12 @@ def _refusal(status: int, body: bytes) -> KubectlError:
     return KubectlError(f"API server: {text or f'it answered {status}'}")
 
 
+def _broken(error: Exception) -> KubectlError:
+    """Return the error of a request without a whole answer."""
+    late = f"no answer within {ANSWER_SECONDS:g} s" if isinstance(error, TimeoutError) else ""
+    return KubectlError(f"API server: {late or str(error) or type(error).__name__}")
+
+
 class Api:
     """The API server, through a socket that only this user can open. An asynchronous context manager."""
 
@@ -118,7 +124,7 @@ class Api:
                 found: Object = json.loads(body)
                 return found
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise KubectlError(f"API server: {error or type(error).__name__}") from None
+            raise _broken(error) from None
 
     async def lines(self, path: str) -> AsyncIterator[bytes]:
         """Yield the lines of an answer as they come, until it ends.
@@ -137,7 +143,7 @@ class Api:
                     for line in lines:
                         yield line
         except (aiohttp.ClientError, OSError) as error:
-            raise KubectlError(f"API server: {error or type(error).__name__}") from None
+            raise _broken(error) from None
 
     async def watch(self, path: str, selector: str = "") -> AsyncIterator[tuple[str, Object]]:
         """Yield the objects of a collection, and each change until the watch has to start again.

@@ -114,7 +114,7 @@ class PolicySummary(Value, frozen=True):
     Attributes:
         name: Its name.
         namespace: Its namespace.
-        service: The Service or Gateway that it is for; empty means all of the namespace.
+        service: The Services that it is for; empty means all of the waypoint or of the namespace.
         action: Its action, such as ALLOW.
         text: The policy in one line.
     """

@@ -1,6 +1,6 @@
 """Readers of the objects of the API server: declared weights, faults, policies, and changes in one line."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,6 +11,9 @@ from waypoint_lab.masking import hidden
 from waypoint_lab.stages.fault_expiry import UNTIL
 
 MANAGER = "pulumi"
+# Matches of all requests.
+ALL: Sequence[Object] = ({}, {"path": {"type": "PathPrefix", "value": "/"}}, {"uri": {"prefix": "/"}})
+WAYPOINT_KINDS = ("Gateway", "GatewayClass")
 
 
 class RouteTarget(NamedTuple):
@@ -47,12 +50,19 @@ def described(weights: Weights) -> str:
     return ", ".join(f"{shown(round(weight, 2))} % {place.title}" for place, weight in weights.items())
 
 
+def _rule_for_all(rules: Sequence[Object], key: str) -> Object:
+    """Return the first rule that matches all requests, which none after it gets; empty without one.
+
+    Source: istio, pilot/pkg/config/kube/gateway, sortHTTPRoutes: the order of an HTTPRoute's other rules is another.
+    """
+    return next((rule for rule in rules if any(match in ALL for match in rule.get(key) or [{}])), {})
+
+
 def http_route(item: Object) -> Iterator[tuple[RouteTarget, Weights]]:
-    """Yield the ports of Services that an HTTPRoute is for, with the weights of its last rule; port 0 means any."""
+    """Yield the ports of Services that an HTTPRoute is for, with the weights of its rule for all; port 0 means any."""
     namespace, spec = item["metadata"]["namespace"], item["spec"]
-    rules = spec.get("rules") or []
     found: dict[RouteTarget, float] = {}
-    for ref in rules[-1].get("backendRefs") or [] if rules else []:
+    for ref in _rule_for_all(spec.get("rules") or [], "matches").get("backendRefs") or []:
         place = RouteTarget(ref["name"], ref.get("namespace", namespace), ref.get("port", 0))
         found[place] = found.get(place, 0) + ref.get("weight", 1)
     for parent in spec.get("parentRefs") or []:
@@ -62,10 +72,9 @@ def http_route(item: Object) -> Iterator[tuple[RouteTarget, Weights]]:
 
 
 def virtual_service(item: Object) -> Iterator[tuple[RouteTarget, Weights]]:
-    """Yield the Services that a VirtualService is for, with the weights of its last rule."""
+    """Yield the Services that a VirtualService is for, with the weights of its rule for all."""
     namespace, spec = item["metadata"]["namespace"], item["spec"]
-    rules = spec.get("http") or []
-    routes = rules[-1].get("route") or [] if rules else []
+    routes = _rule_for_all(spec.get("http") or [], "match").get("route") or []
     found: dict[RouteTarget, float] = {}
     for route in routes:
         to = route["destination"]
@@ -77,9 +86,9 @@ def virtual_service(item: Object) -> Iterator[tuple[RouteTarget, Weights]]:
 
 
 def faults(item: Object) -> Iterator[Fault]:
-    """Yield the faults of a VirtualService, each once."""
+    """Yield the faults of a VirtualService, each once for each of its hosts."""
     namespace, spec = item["metadata"]["namespace"], item["spec"]
-    hosts = spec.get("hosts") or [""]
+    services = dict.fromkeys(split(host, namespace)[0] for host in spec.get("hosts") or [""])
     seen = set()
     for rule in spec.get("http") or []:
         for kind, given in (rule.get("fault") or {}).items():
@@ -87,17 +96,13 @@ def faults(item: Object) -> Iterator[Fault]:
             status = given.get("httpStatus") or given.get("grpcStatus")
             what = f"delay {given.get('fixedDelay')}" if kind == "delay" else f"abort with {status}"
             text = f"{what} for {shown(percent)} % of requests{_matched(rule)}"
-            if text not in seen:
-                seen.add(text)
-                name = f"VirtualService {item['metadata']['name']}"
-                yield Fault(
-                    service=split(hosts[0], namespace)[0],
-                    at="waypoint",
-                    kind=str(kind),
-                    text=text,
-                    object=name,
-                    until=until(item),
-                )
+            for service in services:
+                if (service, text) not in seen:
+                    seen.add((service, text))
+                    name = f"VirtualService {item['metadata']['name']}"
+                    yield Fault(
+                        service=service, at="waypoint", kind=str(kind), text=text, object=name, until=until(item)
+                    )
 
 
 def _percent(kind: str, given: Object) -> float:
@@ -120,12 +125,28 @@ def until(item: Object) -> float | None:
 
 
 def _matched(rule: Object) -> str:
-    """Return the headers that a rule of a VirtualService asks for."""
-    found = []
-    for match in rule.get("match") or []:
-        for name, value in (match.get("headers") or {}).items():
-            found.append(f"{name}={hidden(next(iter(value.values()), ''))}")
-    return f" with {' or '.join(dict.fromkeys(found))}" if found else ""
+    """Return the requests that a rule of a VirtualService matches; empty where it matches all."""
+    found = [" and ".join(_conditions(match)) for match in rule.get("match") or []]
+    return f" with {' or '.join(dict.fromkeys(found))}" if all(found) and found else ""
+
+
+def _conditions(match: Object) -> Iterator[str]:
+    """Yield the conditions that a match joins; those of other kinds are not named."""
+    for key, prefix in (("headers", ""), ("queryParams", "query ")):
+        for name, value in (match.get(key) or {}).items():
+            yield f"{prefix}{name}={_value(value)}" if value else f"{prefix}{name}"
+    for key in ("uri", "method"):
+        if value := match.get(key):
+            yield f"{key} {'prefix ' if 'prefix' in value else ''}{_value(value)}"
+    if port := match.get("port"):
+        yield f"port {port}"
+    if match.keys() - {"headers", "queryParams", "uri", "method", "port", "name", "ignoreUriCase"}:
+        yield "other conditions"
+
+
+def _value(match: Object) -> str:
+    """Return the text of an exact match, a prefix or a regular expression."""
+    return hidden(str(next(iter(match.values()))))
 
 
 def policy(item: Object) -> PolicySummary:
@@ -133,6 +154,7 @@ def policy(item: Object) -> PolicySummary:
     meta, spec = item["metadata"], item.get("spec") or {}
     refs = [*(spec.get("targetRefs") or []), *([spec["targetRef"]] if spec.get("targetRef") else [])]
     target = ", ".join(ref["name"] for ref in refs)
+    service = "" if any(ref.get("kind") in WAYPOINT_KINDS for ref in refs) else target
     action = spec.get("action", "ALLOW")
     rules = spec.get("rules") or []
     operations = [one.get("operation") or {} for rule in rules for one in rule.get("to") or []]
@@ -145,7 +167,7 @@ def policy(item: Object) -> PolicySummary:
     what = "all requests" if everything else what
     where = target or ("Pods by label" if spec.get("selector") else "the namespace")
     text = f"{action} {what} to {where}".replace("  ", " ") + (" from named callers" if sources else "")
-    return PolicySummary(name=meta["name"], namespace=meta["namespace"], service=target, action=action, text=text)
+    return PolicySummary(name=meta["name"], namespace=meta["namespace"], service=service, action=action, text=text)
 
 
 def changed(kind: str, item: Object, event: str) -> str:
@@ -156,7 +178,7 @@ def changed(kind: str, item: Object, event: str) -> str:
     reader = {"HTTPRoute": http_route, "VirtualService": virtual_service}.get(kind)
     weights = next(iter(reader(item)), (None, {}))[1] if reader else {}
     parts = [described(weights)] if weights else []
-    parts += [fault.text for fault in faults(item)] if kind == "VirtualService" else []
+    parts += dict.fromkeys(fault.text for fault in faults(item)) if kind == "VirtualService" else []
     parts += [policy(item).text] if kind == "AuthorizationPolicy" else []
     by = " (by Pulumi)" if writer(item)[0].startswith(MANAGER) else ""
     return f"{name}: {'; '.join(parts) or 'changed'}{by}"

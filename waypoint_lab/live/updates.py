@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -10,9 +12,37 @@ from waypoint_lab.errors import KubectlError
 from waypoint_lab.kubectl import ODD
 from waypoint_lab.live import connection
 from waypoint_lab.live.model import Change
+from waypoint_lab.pulumi_cli import UPDATE_SECONDS
 
 MOST = 10
 LIMIT_SECONDS = 30.0
+POLL_SECONDS = 1.0
+FIRST_SECONDS = 3.0  # from a change by Pulumi to the first read of its history; each later pause is twice as long
+
+
+async def follow(folder: Path, stack: str, changed: Callable[[], float]) -> AsyncIterator[list[Change]]:
+    """Yield the last updates at the start, and after each change by Pulumi until its update has ended.
+
+    An update may end long after its last change, because it measures in the end.
+
+    Args:
+        folder: Folder of the project.
+        stack: Name of the stack.
+        changed: Returns the time of the last change by Pulumi; 0 without one.
+    """
+    known, pause, due, until = changed(), FIRST_SECONDS, 0.0, 0.0
+    while True:
+        now = time.monotonic()
+        if (last := changed()) != known:
+            known, pause = last, FIRST_SECONDS
+            due, until = now + pause, now + UPDATE_SECONDS
+        if now >= due:
+            if found := await read(folder, stack):
+                yield found
+            ended = bool(found) and found[-1].time >= math.floor(known)  # the history has whole seconds
+            due = math.inf if ended or now >= until else time.monotonic() + pause
+            pause *= 2
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def read(folder: Path, stack: str) -> list[Change]:

@@ -14,7 +14,7 @@ from waypoint_lab import masking
 from waypoint_lab.cli import dashboard
 from waypoint_lab.cli.dashboard import declared_weights, redirecting, snapshots
 from waypoint_lab.config.settings import LabConfig
-from waypoint_lab.errors import PulumiError
+from waypoint_lab.errors import ConfigError, PulumiError
 from waypoint_lab.live.model import TrafficSnapshot
 from waypoint_lab.live.sampler import Sampler
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -60,7 +60,12 @@ def test_declared_weights_are_read_again_after_a_read_that_failed(
 
     monkeypatch.setattr(stack, "config", config)
     read = declared_weights(stack)
-    assert [read(), read(), read()] == [(), (20, 100), (20, 100)]
+    with pytest.raises(ConfigError, match=r"^no answer$"):
+        read()
+    assert [read(), read()] == [(20, 100), (20, 100)]
+    stack.file.unlink()
+    with pytest.raises(ConfigError, match="it cannot be read"):
+        read()
 
 
 def test_snapshots_are_given_once_each_whatever_their_times_are() -> None:

@@ -118,3 +118,9 @@ def test_characters_of_the_cluster_that_are_not_printable_reach_no_terminal(caps
     assert error == f"watch: {wanted}\n"
     Lines(as_json=True)(snapshot)
     assert from_json(json.loads(capsys.readouterr().out)) == snapshot
+
+
+def test_view_shows_a_fault_of_several_services_once() -> None:
+    first = BUSY.faults[0]
+    found = rendered(replace(QUIET, faults=(first, replace(first, service="ratings"))))
+    assert sum("abort 0" in line for line in found) == 1

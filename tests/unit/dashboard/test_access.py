@@ -48,3 +48,13 @@ def test_refusal_of_own_address_is_empty(method: str, path: str, headers: dict[s
 )
 def test_refusal_of_other_requests_names_the_reason(method: str, path: str, headers: dict[str, str], why: str) -> None:
     assert why in ACCESS.refusal(method, path, headers)
+
+
+def test_refusal_at_the_port_that_browsers_leave_out_is_empty() -> None:
+    access = PageAccess("secret-word", 80)
+    assert access.address == "http://127.0.0.1/secret-word/"
+    for host in ("127.0.0.1", "localhost", "127.0.0.1:80"):
+        headers = {"Host": host, "Origin": f"http://{host.removesuffix(':80')}"}
+        assert access.refusal("POST", "/secret-word/actions/pause", headers) == ""
+    assert "host" in access.refusal("GET", "/secret-word/", {"Host": "127.0.0.1:8123"})
+    assert "host" in ACCESS.refusal("GET", "/secret-word/", {"Host": "127.0.0.1:80"})

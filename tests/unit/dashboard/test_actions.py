@@ -11,6 +11,7 @@ import pytest
 
 from waypoint_lab.dashboard import actions as module
 from waypoint_lab.dashboard.actions import ActionError, PageActions
+from waypoint_lab.errors import ConfigError
 from waypoint_lab.rollout.journal import Journal
 
 # Writes its arguments, then waits for answers as `lab canary promote --approve-file FILE` does.
@@ -48,11 +49,11 @@ if "promote" in sys.argv:
 class Board:
     """The buttons of a stack in a folder, and what its commands noted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stack: str = "dev") -> None:
         """Start with a canary of 0 % and steps up to 100 %."""
         self.folder, self.weights, self.busy = folder, (0.0, 100.0), False
         command = [sys.executable, "-c", COMMAND]
-        self.actions = PageActions(command, folder, "dev", lambda: self.weights, lambda: self.busy)
+        self.actions = PageActions(command, folder, stack, lambda: self.weights, lambda: self.busy)
 
     def press(self, name: str) -> str:
         """Press a button and confirm it; return the command that it shows."""
@@ -120,7 +121,7 @@ def test_promote_while_a_step_is_measured_is_refused_and_pause_is_kept(board: Bo
 def test_rollback_while_a_step_is_measured_interrupts_the_command(board: Board) -> None:
     (board.folder / "measure").touch()
     board.press("promote")
-    board.until(lambda: board.noted()[1:] == ["promote"] and not board.waiting())
+    board.until(lambda: board.noted()[1:] == ["promote"] and board.actions.document()["lines"] and not board.waiting())
     assert board.press("rollback").endswith(", and Ctrl-C")
     board.until(lambda: board.noted()[1:] == ["promote", "SIGINT"])
 
@@ -145,7 +146,7 @@ def test_buttons_are_off_while_a_command_ends(board: Board) -> None:
 def test_run_refuses_what_another_command_would_do_by_now(board: Board) -> None:
     (board.folder / "measure").touch()
     board.press("promote")
-    board.until(lambda: board.noted()[1:] == ["promote"] and not board.waiting())
+    board.until(lambda: board.noted()[1:] == ["promote"] and board.actions.document()["lines"] and not board.waiting())
     asked = board.actions.ask("rollback")
     assert asked["command"].endswith(", and Ctrl-C")
     (board.folder / "measure").unlink()
@@ -227,9 +228,52 @@ class Command:
             raise KeyboardInterrupt
 
 
-def test_close_rolls_back_by_a_second_interrupt_alone_and_waits_for_its_end(tmp_path: Path) -> None:
+def test_close_rolls_back_by_a_second_interrupt_alone_and_waits_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board, command, said, early = Board(tmp_path), Command(), list[str](), list[list[int]]()
+    board.actions._process = command  # type: ignore[assignment]
+
+    def sleep(_seconds: float) -> None:  # before its first line, a signal would end the command without a rollback
+        early.append([*command.signals])
+        board.actions._lines.append("promote: measuring")
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    board.actions.close(said.append)
+    assert (early, command.signals, command.limits) == ([[]], [signal.SIGTERM], [None, None])
+    assert said[1] == "rolling back; see `lab canary history` if you press Ctrl-C once more"
+
+
+@pytest.mark.parametrize(("name", "given"), [("rollback", ""), ("promote", "rollback")])
+def test_close_sends_no_signal_to_a_rollback(tmp_path: Path, name: str, given: str) -> None:
     board, command, said = Board(tmp_path), Command(), list[str]()
     board.actions._process = command  # type: ignore[assignment]
+    board.actions._name, board.actions._given = name, given
     board.actions.close(said.append)
-    assert (command.signals, command.limits) == ([signal.SIGTERM], [None, None])
-    assert said[1] == "rolling back; see `lab canary history` if you press Ctrl-C once more"
+    assert (command.signals, command.limits) == ([], [None])
+    assert said == ["waiting for the rollback that a button started; Ctrl-C again leaves it to run on"]
+
+
+def test_rollback_waits_for_the_first_line_of_the_command(board: Board) -> None:
+    board.actions._process = Command()  # type: ignore[assignment]
+    board.actions._name = "promote"
+    assert board.why("rollback") == "the command starts"
+    board.actions._lines.append("promote: 20 %")
+    assert board.why("rollback") == ""
+
+
+def test_buttons_do_not_depend_on_the_name_of_the_stack(tmp_path: Path) -> None:
+    board = Board(tmp_path, "test-rollback")
+    board.press("promote")
+    board.until(lambda: board.noted()[1:] == ["promote"] and board.waiting())
+    assert {board.why(name) for name in ("promote", "pause", "rollback")} == {""}
+    board.actions.close(lambda _line: None)
+
+
+def test_promote_says_why_the_config_cannot_be_read(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ConfigError("waypoint-lab:canary.weight: 200 is not a weight")
+
+    monkeypatch.setattr(board.actions, "_weights", fail)
+    assert board.why("promote") == "waypoint-lab:canary.weight: 200 is not a weight"
+    assert board.why("rollback") == "the stack was never promoted"

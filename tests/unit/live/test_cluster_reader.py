@@ -293,3 +293,42 @@ def test_watch_of_a_kind_that_is_not_installed_is_no_problem(read: Read, error: 
         assert ("connection refused" in error) == bool(reader.problem())
 
     read(test)
+
+
+def test_read_without_pods_any_more_empties_the_window(read: Read) -> None:
+    async def test(reader: ClusterReader, envoys: Envoys) -> None:
+        reader.window.seconds = 0.0  # each reading drops those of before
+        await reader.read()
+        envoys.requests["w-1"] = {"reviews_baseline": 520}
+        reader.window.seconds = 60.0
+        await reader.read()
+        assert (reader.window.counts[BASE].requests, reader.window.active[BASE]) == (20, 1)
+        reader.window.seconds = 0.0
+        reader.objects.take(POD, "DELETED", pod("w-1"))
+        await reader.read()
+        assert (reader.window.counts, reader.window.active) == ({}, {})
+
+    read(test)
+
+
+def test_log_that_is_not_refused_any_more_is_no_problem(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_reader, "AGAIN_SECONDS", 0.05)
+    refused = True
+
+    async def log(_namespace: str, _pod: str) -> Any:
+        if refused:
+            raise KubectlError('API server: pods "w-1" is forbidden')
+        await asyncio.sleep(60)
+        yield b""
+
+    async def test(reader: ClusterReader, _envoys: Envoys) -> None:
+        nonlocal refused
+        monkeypatch.setattr(reader._api, "log", log)
+        task = asyncio.create_task(reader._follow_log("w-1"))
+        await until(reader.problem)
+        assert reader.problem().endswith("is forbidden); grant `get` on pods/log there")
+        refused = False
+        await until(lambda: not reader.problem())
+        task.cancel()
+
+    read(test)

@@ -108,3 +108,25 @@ def test_refusal_is_told_by_its_message_or_its_text(status: int, body: bytes, sa
             await anext(server.lines("/api/v1"))
 
     asyncio.run(ask())
+
+
+def test_request_that_gets_no_answer_in_time_says_so() -> None:
+    class Silent:
+        """A request whose time is over."""
+
+        async def __aenter__(self) -> None:
+            raise TimeoutError
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+    server = Api(lab_config().target)
+    server._session = SimpleNamespace(get=lambda *_, **__: Silent())  # type: ignore[assignment]
+
+    async def ask() -> None:
+        with pytest.raises(KubectlError, match=r"^API server: no answer within 10 s$"):
+            await server.get("/api/v1")
+        with pytest.raises(KubectlError, match=r"^API server: no answer within 10 s$"):
+            await anext(server.lines("/api/v1"))
+
+    asyncio.run(ask())

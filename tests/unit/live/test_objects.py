@@ -25,7 +25,7 @@ def denied(*rules: dict[str, Any]) -> dict[str, Any]:
     return {"targetRefs": [{"name": "reviews"}], "action": "DENY", "rules": list(rules)}
 
 
-def test_http_route_has_the_weights_of_its_last_rule() -> None:
+def test_http_route_has_the_weights_of_its_rule_for_all() -> None:
     ((where, weights),) = objects.http_route(http_route((BASELINE, 3), (CANARY, 1)))
     assert RouteTarget("reviews", NAMESPACE, 9080) == where
     assert objects.described(weights) == "75 % reviews-baseline, 25 % reviews-stable"
@@ -123,3 +123,67 @@ def test_envoy_changes_name_the_new_weights_or_the_new_rules() -> None:
     assert envoy_state.changes(weights, rules) == ["reviews: new rules, faults or policies"]
     assert envoy_state.changes(rules, {}) == ["reviews: no route"]
     assert envoy_state.changes(rules, dict(rules)) == []
+
+
+EVERY = {"path": {"type": "PathPrefix", "value": "/"}}
+TESTER = {**EVERY, "headers": [{"name": "end-user", "value": "tester"}]}
+
+
+@pytest.mark.parametrize("matches", [[], [EVERY], [TESTER, EVERY]])
+@pytest.mark.parametrize("last", [False, True])
+def test_declared_weights_are_those_of_the_rule_for_all_wherever_it_is(matches: list[Any], last: bool) -> None:
+    item = http_route((BASELINE, 80), (CANARY, 20))
+    item["spec"]["rules"][0]["matches"] = matches
+    header = http_route((CANARY, 1))["spec"]["rules"][0] | {"matches": [TESTER]}
+    item["spec"]["rules"].insert(0 if last else 1, header)
+    ((_, weights),) = objects.http_route(item)
+    assert objects.described(weights) == "80 % reviews-baseline, 20 % reviews-stable"
+
+
+def test_declared_weights_of_two_routes_are_those_of_the_one_for_all() -> None:
+    found, header = ClusterObjects(), http_route((CANARY, 1))
+    header["spec"]["rules"][0]["matches"] = [TESTER]
+    service = RouteTarget("reviews", NAMESPACE, 9080)
+    found.take("HTTPRoute", "ADDED", header)
+    assert found.declared().weights == {service: {}}
+    found.take("HTTPRoute", "ADDED", {**http_route((BASELINE, 1)), "metadata": {**META, "name": "all"}})
+    found.take("HTTPRoute", "ADDED", {**header, "metadata": {**META, "name": "header"}})
+    assert objects.described(found.declared().split(service)) == "100 % reviews-baseline"
+
+
+def test_virtual_service_has_the_weights_of_its_first_rule_for_all() -> None:
+    item = virtual_service()
+    item["spec"]["http"].append({"route": [{"destination": {"host": CANARY}}]})  # which no request gets to
+    ((_, weights),) = objects.virtual_service(item)
+    assert objects.described(weights) == "80 % reviews-baseline, 20 % reviews-stable"
+
+
+@pytest.mark.parametrize(
+    ("matches", "want"),
+    [
+        ([{"headers": {"a": {"exact": "1"}, "b": {"exact": "2"}}}], " with a=1 and b=2"),
+        ([{"headers": {"a": {"exact": "1"}}}, {"headers": {"a": {}}}], " with a=1 or a"),
+        ([{"uri": {"prefix": "/admin"}, "method": {"exact": "POST"}}], " with uri prefix /admin and method POST"),
+        ([{"port": 9081, "queryParams": {"q": {"exact": "x"}}}], " with query q=x and port 9081"),
+        ([{"sourceNamespace": "shop", "port": 1}], " with port 1 and other conditions"),
+        ([{"port": 9081}, {"name": "all"}], ""),
+    ],
+)
+def test_fault_names_the_requests_that_its_rule_matches(matches: list[dict[str, Any]], want: str) -> None:
+    item = virtual_service(delay={"fixedDelay": "2s", "percent": 100})
+    item["spec"]["http"][0]["match"] = matches
+    (fault,) = objects.faults(item)
+    assert fault.text == f"delay 2s for 100 % of requests{want}"
+
+
+def test_fault_is_one_for_each_host() -> None:
+    item = virtual_service(delay={"fixedDelay": "2s", "percent": 100})
+    item["spec"]["hosts"] = ["reviews", f"reviews{HOST}", "ratings"]
+    assert [one.service for one in objects.faults(item)] == ["reviews", "ratings"]
+    assert objects.changed("VirtualService", item, "ADDED").count("delay 2s") == 1
+
+
+def test_policy_of_a_waypoint_is_of_all_its_services() -> None:
+    spec = {"targetRefs": [{"kind": "Gateway", "name": "waypoint"}], "rules": [{}]}
+    found = objects.policy({"metadata": META, "spec": spec})
+    assert (found.service, found.text) == ("", "ALLOW all requests to waypoint")

@@ -7,7 +7,8 @@ import { showPromotion } from "./promotion.js";
 const KEPT_POINTS = 1500;
 const LATE_SECONDS = 5;
 const CHART_MILLISECONDS = 1000;
-const state = { snapshot: null, points: [], changes: [], service: "", earliest: 0, next: 0, waiting: false };
+const AGE_MILLISECONDS = 1000;
+const state = { snapshot: null, points: [], changes: [], service: "", earliest: 0, next: 0, waiting: false, connected: false };
 const $ = (id) => document.getElementById(id);
 
 const milliseconds = (seconds) => (seconds == null ? "–" : `${(1000 * seconds).toFixed(0)} ms`);
@@ -79,7 +80,7 @@ function show(event) {
   }
   if (!snapshot) return showPromotion(null, event.actions);
   state.snapshot = snapshot;
-  showConnection(Math.abs(Date.now() / 1000 - snapshot.time)); // the clock may be set back
+  showConnection();
   const changed = addChanges(snapshot.changes);
   $("stack").textContent = `stack ${snapshot.stack}, namespace ${snapshot.namespace}`;
   $("problem").hidden = !snapshot.problem;
@@ -110,7 +111,10 @@ function redraw() {
   state.next = Math.max(now + CHART_MILLISECONDS, state.earliest);
 }
 
-function showConnection(age) {
+// Called in intervals as well: a connection that stalls sends neither a message nor an error.
+function showConnection() {
+  if (!state.snapshot || !state.connected) return;
+  const age = Math.abs(Date.now() / 1000 - state.snapshot.time); // the clock may be set back
   const late = age > LATE_SECONDS;
   const text = late ? `the last sample is ${age.toFixed(0)} s old` : "live";
   if ($("connection").textContent !== text) $("connection").textContent = text;
@@ -120,10 +124,14 @@ function showConnection(age) {
 function connect() {
   const events = new EventSource("events");
   events.onerror = () => {
+    state.connected = false;
     $("connection").textContent = "the dashboard does not answer";
     $("connection").className = "lost";
   };
-  events.onmessage = (message) => show(JSON.parse(message.data));
+  events.onmessage = (message) => {
+    state.connected = true;
+    show(JSON.parse(message.data));
+  };
 }
 
 $("service").addEventListener("change", () => {
@@ -134,4 +142,5 @@ $("service").addEventListener("change", () => {
 });
 window.addEventListener("resize", () => state.snapshot && drawPicture($("picture"), state.snapshot, chosen()));
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+setInterval(showConnection, AGE_MILLISECONDS);
 connect();

@@ -64,8 +64,10 @@ function acting(snapshot, service) {
   const name = service ? service.name : "";
   const faults = snapshot.faults.filter((one) => !name || one.service === name || one.service.startsWith(`${name}.`));
   const at = (place) => faults.filter((one) => one.at === place).map((one) => ["fault", one.text]);
-  const policies = snapshot.policies.map((one) => ["policy", one.text || `${one.action} ${one.name}`]);
-  return { waypoint: [...policies, ...at("waypoint")].slice(0, 5), upstream: at("upstream").slice(0, 2) };
+  const policies = snapshot.policies
+    .filter((one) => !name || !one.service || one.service.split(", ").includes(name))
+    .map((one) => ["policy", one.text || `${one.action} ${one.name}`]);
+  return { waypoint: [...at("waypoint"), ...policies].slice(0, 5), upstream: at("upstream").slice(0, 2) };
 }
 
 function own(service) {
