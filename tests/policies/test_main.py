@@ -147,6 +147,9 @@ def test_service_of_the_same_name_on_another_cluster_is_not_the_stacks(
     on_a, on_b = resource(SERVICE, document("reviews"), here), resource(ROUTE, route({"name": "reviews"}), there)
     commands.add("pulumi", state(on_a))
     assert reported(main, "targets-exist", on_a, on_b) == []
+    only_here = resource(SERVICE, document("only-here"), here)
+    (line,) = reported(main, "targets-exist", only_here, resource(ROUTE, route({"name": "only-here"}), there))
+    assert line.startswith("HTTPRoute n/r: Service n/only-here is not")
     (line,) = reported(main, "targets-exist", resource(ROUTE, route({"name": "gone"}), there), on_a)
     assert line.startswith("HTTPRoute n/r: Service n/gone is not")
 

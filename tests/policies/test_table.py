@@ -81,11 +81,6 @@ def test_pack_imports_nothing_else_of_the_project() -> None:
         assert re.findall(pattern, file.read_text(), re.MULTILINE) == [], file
 
 
-def test_pack_modules_have_at_most_250_lines() -> None:
-    lengths = {file.name: len(file.read_text().splitlines()) for file in (CLONE / "policies").rglob("*.py")}
-    assert {name: length for name, length in lengths.items() if length > 250} == {}
-
-
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.name))
 def test_policy_row_is_complete(row: Policy) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9-]+", row.name)

@@ -16,7 +16,7 @@ from waypoint_lab.errors import ConfigError
 from waypoint_lab.masking import masked
 from waypoint_lab.measure import manifests
 from waypoint_lab.pulumi_cli import PulumiStack
-from waypoint_lab.report import context, page
+from waypoint_lab.report import page
 from waypoint_lab.rollout.journal import Journal
 
 TOKEN = "t0p.secret-value"  # noqa: S105
@@ -106,9 +106,3 @@ def test_free_text_of_an_object_that_is_one_secret_is_hidden(stack: PulumiStack,
 def test_manifests_of_a_state_have_placeholders_for_secrets() -> None:
     mark = {deployed._MARK: deployed._IS_SECRET, "ciphertext": "v1:abc"}
     assert manifests.without_secrets({"a": [{"value": mark}]}) == {"a": [{"value": "[secret]"}]}
-
-
-def test_command_line_shows_the_server_of_an_address_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["lab", "canary", "promote", "--approve-url", "https://user:pw@ok.example.com/hooks/abc"]
-    monkeypatch.setattr("sys.argv", words)
-    assert context.command_line() == "lab canary promote --approve-url 'https://ok.example.com/[secret]'"

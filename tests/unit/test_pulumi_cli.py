@@ -87,8 +87,10 @@ def test_up_with_a_stop_request_does_not_wait_for_the_lock(tmp_path: Path, monke
     asked = [""]
     pulumi(tmp_path, monkeypatch, str(os.getpid()))
     monkeypatch.setattr(pulumi_cli, "_is_pulumi", lambda _pid: not asked.append("SIGINT"))
+    began = time.monotonic()
     with pytest.raises(PulumiError, match="the stack is currently locked"):
         PulumiStack(tmp_path, "dev", lambda: asked[-1]).up()
+    assert time.monotonic() - began < 10
 
 
 def test_up_with_output_that_is_no_text_replaces_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,8 @@ def run(*arguments: str) -> int:
 
 
 def test_options_of_the_command_belong_to_it(watched: Watched) -> None:
-    assert run("--seconds", "10", "kubectl", "--namespace", "other", "--json") == 0
+    assert run("--seconds", "10", "--limit", "60", "kubectl", "--namespace", "other", "--json") == 0
+    assert watched.change.limit_seconds == 60
     assert (
         tuple(watched.change.command),
         watched.change.seconds,

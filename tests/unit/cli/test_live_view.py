@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 import pytest
 from msgspec.structs import replace
@@ -51,6 +52,15 @@ def test_view_of_a_busy_stack_shows_each_part() -> None:
         "live      a change",
     ):
         assert part in text, part
+
+
+def test_moment_is_in_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "JST-9")
+        time.tzset()
+        found = live_view.moment(0)
+    time.tzset()
+    assert found == "00:00:00"
 
 
 def test_weight_that_envoy_does_not_have_yet_is_shown_beside_its_own() -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from tests.unit.configs import nested
 from tests.unit.streams import without_stderr
-from waypoint_lab.cli import history, output, waypoint_migrate
+from waypoint_lab.cli import history, main, output, waypoint_migrate
 from waypoint_lab.config.settings import PROJECT, LabConfig
 from waypoint_lab.errors import ConfigError, PulumiError, RolloutError
 from waypoint_lab.measure.client import Answer
@@ -316,6 +316,14 @@ def test_migration_killed_at_any_journal_line_resumes(scene: Scene) -> None:
         read = LabConfig.from_mapping({**nested(step.settings()), **ON})
         rest = choose(read, "--steps", "20,100", state=state)
         assert rest == STEPS[number:]
+
+
+def test_migrate_keeps_the_file_of_its_metrics(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waypoint_migrate, "PROJECT_FOLDER", scene.folder)
+    monkeypatch.setattr(waypoint_migrate, "use_target", lambda _state, _kind: None)
+    file = scene.folder / "lab.prom"
+    assert main.main(["waypoint", "migrate", "--to", "next", "--steps", "100", "--metrics", str(file)]) == 0
+    assert 'waypoint_lab_migration_phase{stack="dev",phase="Promoted"} 1\n' in file.read_text()
 
 
 def test_migration_that_ended_is_not_resumed(scene: Scene) -> None:

@@ -5,14 +5,15 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from waypoint_lab import masking
 from waypoint_lab.cli import approvals, canary_promote, main, reports
-from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config.settings import PROMOTION, LabConfig
 from waypoint_lab.errors import ConfigError, ReportError, RolloutError
-from waypoint_lab.rollout.analysis import StepDecision
+from waypoint_lab.rollout.analysis import StepDecision, Thresholds
 from waypoint_lab.rollout.promotion import Operator
 from waypoint_lab.rollout.state import CanaryStep, Phase, PromotionState, plan
 from waypoint_lab.signals import StopRequest
@@ -231,6 +232,19 @@ def test_promote_report_that_cannot_be_written_keeps_the_outcome(
     outcome_line, report_line = captured.err.splitlines()
     assert outcome_line.startswith(f"promote: {PROMOTED}")
     assert report_line == "report: chromium: it wrote no picture; add --no-picture"
+
+
+def test_promote_passes_its_limits_and_its_environment_on(
+    outcome: type[Promotion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    make = outcome.__init__
+    monkeypatch.setattr(outcome, "__init__", lambda one, *given: seen.extend(given[1:3]) or make(one, *given))
+    given = "--margin 3 --error-rate 2 --seconds 10 --requests 700 --limit 150"
+    assert main.main(["canary", "promote", *given.split()]) == 0
+    stack, limits = seen
+    assert limits == Thresholds(0.03, 0.02, 0.02, min_seconds=10, min_rounds=700, limit_seconds=150)
+    assert stack._environment == {PROMOTION: "1"}
 
 
 def test_promote_without_a_step_left_prints_a_document(

@@ -135,6 +135,8 @@ def test_run_restore_that_fails_is_one_line(
     Backup(stack).keep()
     monkeypatch.setattr(PulumiStack, "up_unchecked", fail)
     assert main.main(["run", "--restore"]) == 1
-    said = capsys.readouterr().err.splitlines()
+    said = capsys.readouterr().err
     assert "the stack is restored" not in said
-    assert said[-1].startswith("lab run: Pulumi.dev.yaml is restored, but the stack's resources are not: no answer; ")
+    assert said.splitlines()[-1].startswith(
+        "lab run: Pulumi.dev.yaml is restored, but the stack's resources are not: no answer; "
+    )

@@ -14,12 +14,14 @@ from tests.unit.configs import lab_config
 from waypoint_lab import masking
 from waypoint_lab.cli import watch
 from waypoint_lab.live.sampler import Sampler
+from waypoint_lab.measure.client import Group
 
 
 def test_probe_that_has_ended_is_said_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found: list[list[str] | None] = [["round"], [], ["round"], None, None]
     client = SimpleNamespace(read=lambda _seconds: found.pop(0))
-    monkeypatch.setattr(watch.Client, "__init__", lambda _client, *_arguments: None)
+    groups: list[Group] = []
+    monkeypatch.setattr(watch.Client, "__init__", lambda _client, _config, given, _limit: groups.extend(given))
     monkeypatch.setattr(watch.Client, "__enter__", lambda _client: client)
     monkeypatch.setattr(watch.Client, "__exit__", lambda *_error: None)
     with watch.probing(lab_config(), watch.PROBE_LIMIT_SECONDS) as drain:
@@ -29,6 +31,7 @@ def test_probe_that_has_ended_is_said_once(monkeypatch: pytest.MonkeyPatch, caps
         drain()
     assert capsys.readouterr().err == "watch: the probe ended after 24 h; run the command again\n"
     assert found == []
+    assert [group.workers / group.pause_seconds for group in groups] == [20], "requests a second, at most"
 
 
 def test_print_ends_with_the_line_of_a_view_that_has_ended(capsys: pytest.CaptureFixture[str]) -> None:

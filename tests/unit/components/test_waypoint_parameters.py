@@ -60,6 +60,11 @@ def test_waypoint_canary_gets_the_parameters_too() -> None:
     assert record.inputs("w-parameters-next")["metadata"]["name"].startswith("next-parameters-")
 
 
+def test_waypoint_autoscaling_aims_at_80_percent_unless_given() -> None:
+    (metric,) = overlays(waypoint(autoscaling={"min": 2, "max": 5}))["horizontalPodAutoscaler"]["spec"]["metrics"]
+    assert metric["resource"]["target"]["averageUtilization"] == 80
+
+
 def test_waypoint_parameters_have_the_keys_of_istiod() -> None:
     found = overlays(
         waypoint(

@@ -172,7 +172,14 @@ def test_run_needs_the_word_of_the_same_button_once(board: Board, monkeypatch: p
     monkeypatch.setattr(module.time, "monotonic", lambda: later)
     with pytest.raises(ActionError, match="not confirmed"):
         board.actions.run("promote", word)
-    assert board.noted() == []
+    assert not board.actions.document()["running"]
+    monkeypatch.undo()
+    board.weights = (0.0, 100.0)
+    word = board.actions.ask("promote")["confirm"]
+    board.actions.run("promote", word)
+    board.until(lambda: board.noted()[1:] == ["promote"] and board.waiting())
+    with pytest.raises(ActionError, match="not confirmed"):
+        board.actions.run("promote", word)
 
 
 def test_buttons_are_off_where_nothing_can_be_done(board: Board) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import socket
 import sys
 import time
@@ -14,7 +15,7 @@ from tests.unit.dashboard.states import States, snapshot
 from waypoint_lab.dashboard.access import PageAccess
 from waypoint_lab.dashboard.actions import PageActions
 from waypoint_lab.dashboard.feed import PageFeed
-from waypoint_lab.dashboard.server import FILES, DashboardError, serving
+from waypoint_lab.dashboard.server import FILES, MOST_BYTES, DashboardError, serving
 
 Answer = tuple[int, bytes, http.client.HTTPMessage]
 
@@ -29,7 +30,9 @@ def states(monkeypatch: pytest.MonkeyPatch) -> States:
 @pytest.fixture
 def access(tmp_path: Path, states: States) -> Iterator[PageAccess]:
     """Serve the page of a stack without a promotion, and return its addresses."""
-    actions = PageActions([sys.executable, "-c", "pass"], tmp_path, "dev", lambda: (), lambda: False)
+    actions = PageActions(
+        [sys.executable, "-c", "import time; time.sleep(5)"], tmp_path, "dev", lambda: (0.0, 100.0), lambda: False
+    )
     with PageFeed(states) as feed:
         feed.actions = actions.document
         with serving(0, feed, actions) as found:
@@ -60,7 +63,7 @@ def test_get_page_and_its_files_are_sent_with_a_policy(access: PageAccess) -> No
         assert (status, headers["Cache-Control"]) == (200, "no-store")
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert body
-        assert name == "plotly.min.js" or (b"http://" not in body.replace(b"http://www.w3.org/", b""))
+        assert name == "plotly.min.js" or not re.search(rb"https?://(?!www\.w3\.org/)", body)
 
 
 @pytest.mark.parametrize("path", ["/", "/events", "/TOKEN", "/TOKENx/", "/actions/promote"])
@@ -80,18 +83,40 @@ def test_post_of_foreign_origin_returns_403(access: PageAccess, origin: str) -> 
     assert ask(access, "GET", f"/{access.token}/events", **{"Origin": origin or "null"})[0] == 403
 
 
+def test_serving_listens_on_127_0_0_1_alone_with_a_new_token(
+    access: PageAccess, tmp_path: Path, states: States
+) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", access.port), timeout=5)
+    actions = PageActions(["lab"], tmp_path, "dev", lambda: (), lambda: False)
+    with PageFeed(states) as feed, serving(0, feed, actions) as other:
+        assert access.token != other.token
+    actions.close(lambda _line: None)
+
+
 def test_get_with_foreign_host_returns_403(access: PageAccess) -> None:
     assert ask(access, "GET", f"/{access.token}/", Host=f"evil.example:{access.port}")[0] == 403
 
 
 def test_post_of_impossible_action_returns_409_and_the_reason(access: PageAccess) -> None:
-    status, body, _ = ask(access, "POST", f"/{access.token}/actions/promote", "{}", **own(access))
-    assert (status, json.loads(body)) == (409, {"error": "promote: stage canary is off"})
+    status, body, _ = ask(access, "POST", f"/{access.token}/actions/pause", "{}", **own(access))
+    assert (status, json.loads(body)) == (409, {"error": "pause: no promotion runs"})
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{", '{"confirm": 7}', "x" * 5000])
-def test_post_of_any_body_runs_nothing(access: PageAccess, body: str) -> None:
-    assert ask(access, "POST", f"/{access.token}/actions/promote", body, **own(access))[0] == 409
+@pytest.mark.parametrize(
+    ("body", "status"), [("", 200), ("[]", 200), ("{", 200), ('{"confirm": 7}', 409), ("x" * 5000, 200)]
+)
+def test_post_without_the_word_of_before_starts_no_command(access: PageAccess, body: str, status: int) -> None:
+    place = f"/{access.token}/actions/promote"
+    assert ask(access, "POST", place, body, **own(access))[0] == status  # at most, it is asked for a confirmation
+    assert ask(access, "POST", place, "{}", **own(access))[0] == 200, "no command has been started"
+
+
+def test_post_of_a_long_body_is_not_read(access: PageAccess) -> None:
+    place = f"/{access.token}/actions/promote"
+    word = json.loads(ask(access, "POST", place, "{}", **own(access))[1])["confirm"]
+    body = json.dumps({"confirm": word}) + " " * MOST_BYTES
+    assert "confirm" in json.loads(ask(access, "POST", place, body, **own(access))[1])
 
 
 def test_events_send_the_state_first_and_then_what_is_new(access: PageAccess, states: States) -> None:

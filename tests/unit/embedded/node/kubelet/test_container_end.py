@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from embedded.node.kubelet import container as container_module
 from embedded.node.kubelet.container import Container
 from embedded.node.kubelet.container_end import GracePeriod
 from embedded.node.launcher.process import Command, Process
@@ -53,6 +54,29 @@ async def test_container_stopped_during_its_start_is_ended(tmp_path: Path) -> No
     async with asyncio.timeout(5):
         assert container.exit_code == await run
     assert all(process.ended.is_set() for process in pod.launcher.processes)
+
+
+@pytest.mark.asyncio
+async def test_container_stopped_while_it_is_prepared_starts_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def prepare(*_: Any) -> tuple[Command, list[list[str]]]:
+        asked.set()
+        await go.wait()
+        return Command(["sleep"], {}), []
+
+    monkeypatch.setattr(container_module, "prepare", prepare)
+    pod = FakePod(tmp_path)
+    container = pod.container()
+    run = asyncio.create_task(container.run())
+    await asked.wait()
+    await container.stop(GracePeriod(5))
+    go.set()
+    async with asyncio.timeout(5):
+        assert await run == 137
+    assert pod.launcher.processes == []
 
 
 @pytest.mark.asyncio
