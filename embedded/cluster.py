@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from embedded import processes
-from embedded.control_plane.credentials import make_credentials
+from embedded.control_plane.credentials import authorities_valid, make_credentials
 from embedded.errors import ClusterError, NotReadyError, os_errors_as_cluster_errors
 from embedded.health import (
     ClusterStatus,
@@ -90,12 +90,18 @@ def up(
 
     Raises:
         NotReadyError: The cluster runs, but a Pod or bookinfo is not ready.
-        ClusterError: The cluster does not start, and no process is left behind; or it runs with other settings.
+        ClusterError: The cluster does not start, and no process is left behind; or it runs with other settings, or with
+            an authority that is not valid.
     """
     with _locked(state):
         running = bool(watchdog(state))
         if running:
             _check_settings(state, api_port, http_port, isolated)
+            if not authorities_valid(state):
+                raise ClusterError(
+                    f"{state / 'pki'}: an authority is damaged, from the future or about to expire; "
+                    "run `lab down` and `lab up`"
+                )
             if status(state).ready:
                 progress("cluster: already running")
                 return

@@ -38,5 +38,11 @@ PROJECT_FOLDER = find_project(_current_folder())
 
 
 def default_state() -> Path:
-    """Return the state folder: `$WAYPOINT_LAB_STATE`, or `.lab` in the project folder."""
-    return Path(os.environ.get("WAYPOINT_LAB_STATE") or PROJECT_FOLDER / ".lab").resolve()
+    """Return the state folder: `$WAYPOINT_LAB_STATE`, or `.lab` in the project folder.
+
+    In a project, the variable does not count if it names `.lab` of another project: `lab env` of that one exported it.
+    """
+    own = (PROJECT_FOLDER / ".lab").resolve()
+    state = Path(os.environ.get("WAYPOINT_LAB_STATE") or own).resolve()
+    others = state.name == ".lab" and _is_project(state.parent / "Pulumi.yaml")
+    return own if others and _is_project(PROJECT_FOLDER / "Pulumi.yaml") else state

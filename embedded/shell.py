@@ -11,6 +11,8 @@ from pathlib import Path
 from embedded.errors import ClusterError, os_errors_as_cluster_errors
 from embedded.files import write_private
 from embedded.toolchain import build
+from embedded.toolchain.installed import parse
+from embedded.toolchain.versions import KUBERNETES_PROVIDER
 
 # Name on PATH: module. Each takes the place of an official plugin that is not installed.
 STAND_INS = {
@@ -20,6 +22,7 @@ STAND_INS = {
 PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # takes precedence over PASSPHRASE_FILE
 PASSPHRASE_FILE = f"{PASSPHRASE}_FILE"
 LOOPBACK = "127.0.0.1,localhost"
+STATE = "WAYPOINT_LAB_STATE"
 
 
 def plugin_folder(state: Path) -> Path:
@@ -28,12 +31,16 @@ def plugin_folder(state: Path) -> Path:
 
 
 def _official_plugins() -> list[str]:
-    """Return folders of the Kubernetes provider that `pulumi plugin install` made for this user, the newest first."""
+    """Return folders of the Kubernetes provider that `pulumi plugin install` made for this user, the newest first.
+
+    Only releases of the toolchain's own version or newer ones are among them.
+    """
     home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     plugins = (home / "plugins").glob("resource-kubernetes-v4.*/pulumi-resource-kubernetes")
-    found = [path.parent for path in plugins]
-    numbers = {path: [int(part) for part in re.findall(r"\d+", path.name)] for path in found}
-    return [str(path) for path in sorted(found, key=lambda path: numbers[path], reverse=True)]
+    names = ((re.fullmatch(r"resource-kubernetes-v(\d+\.\d+\.\d+)", path.parent.name), path.parent) for path in plugins)
+    found = [(parse(name[1]), str(folder)) for name, folder in names if name]
+    first = parse(KUBERNETES_PROVIDER.partition("+")[0])
+    return [folder for version, folder in sorted(found, reverse=True) if version >= first]
 
 
 def _write_stand_ins(state: Path) -> Path:
@@ -41,7 +48,8 @@ def _write_stand_ins(state: Path) -> Path:
     folder = plugin_folder(state)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, module in STAND_INS.items():
-        script = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -u -m {module} "$@"\n'.encode()
+        # -P: Pulumi starts it in the project's folder, whose `queue.py` is not the one of the standard library.
+        script = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -u -m {module} "$@"\n'.encode()
         file = folder / name
         if not file.exists() or file.read_bytes() != script:
             write_private(file, script)
@@ -61,13 +69,22 @@ def _backend(state: Path) -> dict[str, str]:
     }
 
 
+def _exported(state: Path) -> list[str]:
+    """Return the variables of this shell that `lab env` has exported, for this state folder or for another one."""
+    names = []
+    for each in {state, Path(os.environ.get(STATE) or state)}:
+        ours = {**_backend(each), "KUBECONFIG": str(each / "kubeconfig")}
+        names += [name for name, value in ours.items() if os.environ.get(name) == value]
+    return names
+
+
 def has_own_backend(state: Path) -> bool:
     """Check that the user has chosen a Pulumi backend: by a variable, an access token or a login.
 
-    Variables that `lab env` has exported do not count.
+    Variables that `lab env` has exported do not count, even if that was for another clone.
     """
-    ours = _backend(state)
-    users = {name: value for name, value in os.environ.items() if value != ours.get(name)}
+    ours = _exported(state)
+    users = {name: value for name, value in os.environ.items() if name not in ours}
     if users.get("PULUMI_BACKEND_URL") or users.get("PULUMI_ACCESS_TOKEN"):
         return True
     home = Path(users.get("PULUMI_HOME") or Path.home() / ".pulumi")
@@ -100,8 +117,10 @@ def environment(state: Path, *, embedded: bool = True) -> dict[str, str]:
         toolchain = build.root()
     with os_errors_as_cluster_errors(state):
         plugins = [str(toolchain / "plugins"), str(_write_stand_ins(state))]
-        # A shell that used the cluster before has these on PATH already.
-        users = [one for one in os.environ.get("PATH", os.defpath).split(os.pathsep) if one not in plugins]
+        # A shell that used the cluster before has these on PATH already, or those of another clone.
+        old = [str(plugin_folder(Path(os.environ.get(STATE) or state)))]
+        old += [str(Path(share).parent / "plugins") for share in [os.environ.get("WAYPOINT_LAB_SHARE")] if share]
+        users = [one for one in os.environ.get("PATH", os.defpath).split(os.pathsep) if one not in [*plugins, *old]]
         path = [str(toolchain / "bin"), str(Path(sys.executable).parent), *users]
         # Official plugins have priority. Pulumi prefers PATH to its own plugin folder, so the official plugins of that
         # folder come before the toolchain's plugin and the stand-ins on PATH.
@@ -109,7 +128,7 @@ def environment(state: Path, *, embedded: bool = True) -> dict[str, str]:
         variables = {
             "PATH": os.pathsep.join(path),
             "WAYPOINT_LAB_SHARE": str(toolchain / "share"),
-            "WAYPOINT_LAB_STATE": str(state),
+            STATE: str(state),
         }
         variables |= _without_proxy()
         if embedded:
@@ -137,7 +156,12 @@ PROXY_VARIABLES = tuple(
 
 
 def use_environment(variables: dict[str, str]) -> None:
-    """Put variables of `environment` into this process."""
+    """Put variables of `environment` into this process. The backend of another clone, which a shell may have, goes."""
+    state = variables[STATE]
+    if os.environ.get(STATE, state) != state:
+        for name in _exported(Path(state)):
+            if name != "KUBECONFIG":
+                del os.environ[name]
     os.environ.update(variables)
     if PASSPHRASE_FILE in variables:
         os.environ.pop(PASSPHRASE, None)
@@ -148,10 +172,8 @@ def shell_lines(variables: dict[str, str]) -> list[str]:
 
     A shell with the variables of the embedded cluster loses those that the variables leave out.
     """
-    state = Path(variables["WAYPOINT_LAB_STATE"])
-    ours = {**_backend(state), "KUBECONFIG": str(state / "kubeconfig")}
-    used = os.environ.get("PULUMI_BACKEND_URL") == ours["PULUMI_BACKEND_URL"]
-    unset = [name for name in ours if used and name not in variables and os.environ.get(name) == ours[name]]
+    ours = _exported(Path(variables[STATE]))
+    unset = [name for name in ours if "PULUMI_BACKEND_URL" in ours and name not in variables]
     unset += [PASSPHRASE] * (PASSPHRASE_FILE in variables)
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     return lines + [f"unset {name}" for name in unset]

@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from embedded.control_plane.addresses import API, API_SERVICE_IP, DOMAIN, NODE_IP, NODE_NAME
-from embedded.control_plane.pki import Authority, issue_files, service_account_keys
+from embedded.control_plane.pki import Authority, is_valid, issue_files, service_account_keys
 from embedded.files import write_private
 
 TOKEN_BYTES = 32
@@ -33,8 +33,17 @@ def _token(file: Path) -> str:
     return text if len(text) > TOKEN_BYTES else secrets.token_urlsafe(TOKEN_BYTES)
 
 
+def authorities_valid(state: Path) -> bool:
+    """Return True if both authorities are valid. A running cluster gets no new ones, because its clients know these."""
+    return is_valid(state / "pki", "ca") and is_valid(state / "pki" / "cacerts", "mesh")
+
+
 def renew_certificates(state: Path) -> bool:
-    """Make the certificates that are missing, damaged or about to expire. Return True if any is new."""
+    """Make the authorities and certificates that are missing, damaged or about to expire.
+
+    Returns:
+        True if any certificate is new.
+    """
     pki = state / "pki"
     ca = Authority(pki, "ca", "waypoint-lab")
     ips = (NODE_IP, API_SERVICE_IP, "127.0.0.1")

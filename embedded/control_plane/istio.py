@@ -158,11 +158,15 @@ async def ingress_address(kube: Kube) -> tuple[str, int] | None:
 
 
 async def pods_not_ready(kube: Kube) -> list[str]:
-    """Return `NAMESPACE/NAME: REASON` of every Pod and Deployment in NAMESPACES that is not ready."""
+    """Return `NAMESPACE/NAME: REASON` of every Pod and Deployment in NAMESPACES that is not ready.
+
+    A Pod that has ended, well or not, never runs again. The lab's own are of Deployments, which are not ready then.
+    """
     answer: list[str] = []
     for pod in (await kube.request("GET", "/api/v1/pods"))["items"]:
         meta, status = pod["metadata"], pod.get("status", {})
-        if meta["namespace"] not in NAMESPACES or meta.get("deletionTimestamp") or status.get("phase") == "Succeeded":
+        ended = meta.get("deletionTimestamp") or status.get("phase") in ("Succeeded", "Failed")
+        if meta["namespace"] not in NAMESPACES or ended:
             continue
         ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
         if not ready:

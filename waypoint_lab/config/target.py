@@ -164,8 +164,8 @@ def use_target(state: Path, kind: str) -> None:
         KubectlError: There is no kubectl.
     """
     variables = cluster.environment(state, embedded=kind == "embedded")
-    toolchain = variables["PATH"].split(os.pathsep)[0]
-    if toolchain in os.environ.get("PATH", "").split(os.pathsep):
+    path = variables["PATH"].split(os.pathsep)
+    if {path[0], path[-1]} <= {*os.environ.get("PATH", "").split(os.pathsep)}:  # the toolchain, and this state's plugins
         del variables["PATH"]  # the shell has it already, in the order that its user chose
     shell.use_environment(variables)
     kubectl.require()

@@ -247,4 +247,4 @@ class PageActions:
 
 def lab_command(state: Path) -> tuple[str, ...]:
     """Return the command `lab` of this interpreter, with the state folder of the embedded cluster."""
-    return (sys.executable, "-m", "waypoint_lab.cli", "--state", str(state))
+    return (sys.executable, "-P", "-m", "waypoint_lab.cli", "--state", str(state))

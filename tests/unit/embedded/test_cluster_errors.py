@@ -84,6 +84,7 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the state of a cluster that runs and is ready."""
     (tmp_path / "cluster.json").write_text(json.dumps({"api_port": 6443, "http_port": 8080, "isolated": False}))
     monkeypatch.setattr(cluster, "watchdog", lambda _: 7)
+    monkeypatch.setattr(cluster, "authorities_valid", lambda _: True)
     monkeypatch.setattr(cluster, "status", lambda _: cluster.ClusterStatus(True, []))
     return tmp_path
 
@@ -110,3 +111,11 @@ def test_up_with_the_settings_that_the_cluster_runs_with_changes_nothing(
     said: list[str] = []
     cluster.up(running, *given, said.append)
     assert said == ["cluster: already running"]
+
+
+def test_up_with_an_authority_that_is_not_valid_names_the_commands_that_make_a_new_one(
+    running: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "authorities_valid", lambda _: False)
+    with pytest.raises(ClusterError, match=f"^{running}/pki: an authority is .*; run `lab down` and `lab up`$"):
+        cluster.up(running, progress=lambda _: None)

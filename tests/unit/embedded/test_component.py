@@ -117,6 +117,7 @@ async def test_renewed_certificates_start_the_processes_that_use_them_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "RENEWAL_SECONDS", 0.01)
+    monkeypatch.setattr(supervisor, "authorities_valid", lambda _: True)
     answers = [True, False]
     monkeypatch.setattr(supervisor, "renew_certificates", lambda _: answers.pop())
     stopped: list[str] = []

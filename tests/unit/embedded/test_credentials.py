@@ -1,5 +1,6 @@
 """Keys and certificates are kept while they are valid, and made again otherwise."""
 
+import asyncio
 import datetime
 import shutil
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ import pytest
 from cryptography import x509
 
 from embedded.control_plane import pki
-from embedded.control_plane.credentials import make_credentials, renew_certificates
+from embedded.control_plane.credentials import authorities_valid, make_credentials, renew_certificates
 from embedded.files import write_private
+from embedded.supervisor import supervisor
 
 LEAVES = ("apiserver.crt", "apiserver-kubelet.crt", "kubelet.crt")
 
@@ -119,3 +121,23 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
     assert file.read_bytes() == b"old"
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["ca", "cacerts/mesh"])
+def test_supervisor_renews_no_authority(state: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert authorities_valid(state)
+    (state / "pki" / f"{name}.crt").write_bytes(b"damaged")
+    assert not authorities_valid(state)
+    before, waits = contents(state), []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) > 1:
+            raise asyncio.CancelledError
+
+    running = supervisor.Supervisor.__new__(supervisor.Supervisor)
+    running._state = state
+    monkeypatch.setattr(supervisor.asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(running._renew_certificates())
+    assert before == contents(state)

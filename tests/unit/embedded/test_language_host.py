@@ -13,6 +13,7 @@ from pulumi.runtime.proto import language_pb2
 from embedded.pulumi_plugins.language import Host, interpreter, missing
 
 VERSION = version("pulumi")
+CLONE = Path(__file__).resolve().parents[3]
 
 
 class Aborted(Exception):
@@ -158,6 +159,31 @@ def test_interpreter_is_this_one_for_its_own_or_a_missing_virtualenv(tmp_path: P
     assert interpreter(info(tmp_path)) == sys.executable
 
 
+@pytest.mark.parametrize("method", ["Run", "RunPlugin", "InstallDependencies"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("toolchain", "poetry"), ("toolchain", "uv"), ("typechecker", "mypy"), ("toolchain", "pip")]
+)
+def test_runtime_option_without_effect_is_refused(tmp_path: Path, method: str, name: str, value: str) -> None:
+    request = {
+        "Run": language_pb2.RunRequest,
+        "RunPlugin": language_pb2.RunPluginRequest,
+        "InstallDependencies": language_pb2.InstallDependenciesRequest,
+    }[method](info=with_environment(tmp_path))
+    request.info.options[name] = value
+    (tmp_path / "requirements.txt").touch()
+
+    def call() -> None:
+        answer = getattr(Host(), method)(request, Context())
+        list(answer if method != "Run" else [])
+
+    if value == "pip":
+        call()
+        return
+    with pytest.raises(Aborted, match=f"^UNIMPLEMENTED: runtime option {name}: {value} takes the official"):
+        call()
+    assert not (tmp_path / "venv" / "given.json").exists()
+
+
 def test_run_plugin_and_install_dependencies_use_the_virtualenv(tmp_path: Path) -> None:
     made = with_environment(tmp_path)
     (tmp_path / "requirements.txt").write_text(f"pulumi=={VERSION}\n")
@@ -180,3 +206,26 @@ def test_runner_tells_the_program_its_root_directory() -> None:
     names = ("project", "monitor", "engine", "stack", "parallel", "preview", "organization", "config", "secrets")
     argv = [sys.executable, "-c", ASK_ROOT, json.dumps({**dict.fromkeys(names), "root": "/a/root"})]
     assert subprocess.run(argv, capture_output=True, text=True, timeout=60).stderr == "/a/root\n"
+
+
+ASK_PATH = """
+import json, sys
+from pathlib import Path
+from embedded.pulumi_plugins import runner
+sys.path.insert(0, str(Path(runner.__file__).parent))  # as Python does for a file that it runs
+runner.set_all_config = lambda *_: None
+async def ask(_):
+    sys.exit(json.dumps(sys.path))
+runner.run_in_stack = ask
+runner.run(json.loads(sys.argv[1]))
+"""
+
+
+def test_modules_of_the_language_host_hide_no_package_of_the_program(tmp_path: Path) -> None:
+    names = ("project", "monitor", "engine", "stack", "preview", "organization", "config", "secrets", "root", "pwd")
+    given = {**dict.fromkeys(names), "parallel": 1, "program": str(tmp_path)}
+    argv = [sys.executable, "-c", ASK_PATH, json.dumps(given)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    path = json.loads(done.stderr)
+    assert path[0] == str(tmp_path)
+    assert str(CLONE / "embedded" / "pulumi_plugins") not in path

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from embedded.project import find_project
+from embedded import project
+from embedded.project import default_state, find_project
 
 CLONE = Path(__file__).resolve().parents[3]
 
@@ -42,3 +43,29 @@ def test_deleted_current_folder_gives_the_clone_of_the_module(tmp_path: Path) ->
     argv = [sys.executable, "-c", script]
     done = subprocess.run(argv, cwd=tmp_path / "deleted", capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == f"{CLONE}\n", done.stderr
+
+
+def make_clone(folder: Path) -> Path:
+    (folder / ".lab").mkdir(parents=True)
+    (folder / "Pulumi.yaml").write_text("name: waypoint-lab\nruntime: python\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("here", "given", "expected"),
+    [
+        ("ours", "other/.lab", "ours/.lab"),
+        ("ours", "ours/.lab", "ours/.lab"),
+        ("ours", "other/chosen", "other/chosen"),
+        ("ours", "no-clone/.lab", "no-clone/.lab"),
+        ("no-clone", "other/.lab", "other/.lab"),
+    ],
+)
+def test_state_that_lab_env_of_another_clone_exported_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str, given: str, expected: str
+) -> None:
+    for name in ("ours", "other"):
+        make_clone(tmp_path / name)
+    monkeypatch.setattr(project, "PROJECT_FOLDER", tmp_path / here)
+    monkeypatch.setenv("WAYPOINT_LAB_STATE", str(tmp_path / given))
+    assert tmp_path / expected == default_state()

@@ -12,7 +12,7 @@ from embedded.health import ClusterStatus, ComponentStatus
 from embedded.kube import ApiError
 
 SERVING = [ComponentStatus(name, 7, True, "ready", 1) for name in ("watchdog", "kube-apiserver", "istiod")]
-FAILED_POD = ComponentStatus("pods", 0, False, "bookinfo-backends/tmp:\nFailed")
+PENDING_POD = ComponentStatus("pods", 0, False, "bookinfo-backends/tmp:\nPending")
 
 
 def wait(monkeypatch: pytest.MonkeyPatch, components: list[ComponentStatus], refusal: ApiError | None = None) -> None:
@@ -33,8 +33,8 @@ def wait(monkeypatch: pytest.MonkeyPatch, components: list[ComponentStatus], ref
 
 
 def test_pod_that_is_not_ready_is_named_with_a_fix(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(NotReadyError, match=r"pods \(bookinfo-backends/tmp: Failed\); the cluster runs: repair it"):
-        wait(monkeypatch, [*SERVING, FAILED_POD])
+    with pytest.raises(NotReadyError, match=r"pods \(bookinfo-backends/tmp: Pending\); the cluster runs: repair it"):
+        wait(monkeypatch, [*SERVING, PENDING_POD])
 
 
 def test_bookinfo_that_is_refused_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,9 +58,54 @@ def test_official_plugin_goes_first_in_a_shell_that_used_the_cluster_before(
     assert all(path.count(one) == 1 for one in ours)
 
 
-def test_stand_in_answers_from_any_folder(state: Path, tmp_path: Path) -> None:
+def test_official_plugin_is_a_release_of_the_toolchains_version_or_newer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
+    for version in ("4.5.4", "4.24.9", "4.25.0", "4.25.0-alpha.9", "4.100.1", "4.32.0"):
+        plugin = tmp_path / "plugins" / f"resource-kubernetes-v{version}" / "pulumi-resource-kubernetes"
+        plugin.parent.mkdir(parents=True)
+        plugin.touch(mode=0o755)
+    found = [Path(folder).name.partition("-v")[2] for folder in shell._official_plugins()]
+    assert found == ["4.100.1", "4.32.0", "4.25.0"]
+
+
+@pytest.fixture
+def other(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the state folder of another clone, whose `lab env` this shell has used."""
+    folder = tmp_path / "other" / ".lab"
+    folder.mkdir(parents=True)
+    (folder / "cluster.json").write_text(json.dumps({"toolchain": "/other-toolchain"}))
+    for name, value in shell.environment(folder).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    return folder
+
+
+def test_shell_of_another_clone_loses_its_plugins(state: Path, other: Path) -> None:
+    path = shell.environment(state)["PATH"].split(os.pathsep)
+    assert not {"/other-toolchain/plugins", str(shell.plugin_folder(other))} & {*path}
+
+
+def test_shell_of_another_clone_loses_its_backend(state: Path, other: Path) -> None:
+    assert f"file://{state / 'pulumi'}" == shell.environment(state, embedded=False)["PULUMI_BACKEND_URL"]
+    credentials = Path.home() / ".pulumi" / "credentials.json"
+    credentials.parent.mkdir(parents=True)
+    credentials.write_text('{"current": "https://api.pulumi.com"}')
+    variables = shell.environment(state, embedded=False)
+    assert "your own" in shell.describe_backend(variables)
+    assert "unset PULUMI_BACKEND_URL" in shell.shell_lines(variables)
+    assert str(other / "kubeconfig") == os.environ["KUBECONFIG"]
+    shell.use_environment(variables)
+    assert not {"PULUMI_BACKEND_URL", "PULUMI_HOME", shell.PASSPHRASE_FILE} & {*os.environ}
+
+
+@pytest.mark.parametrize("name", shell.STAND_INS)
+def test_stand_in_answers_from_any_folder(state: Path, tmp_path: Path, name: str) -> None:
+    for hiding in ("queue.py", "secrets.py", "logging.py"):
+        (tmp_path / hiding).write_text("raise SystemExit(f'{__file__} is not of the standard library')")
     shell.environment(state)
-    script = shell.plugin_folder(state) / "pulumi-language-python"
+    script = shell.plugin_folder(state) / name
     with subprocess.Popen([script], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as host:
         assert host.stdout is not None
         assert host.stdout.readline().strip().isdigit()

@@ -70,6 +70,23 @@ def test_environment_of_go_is_not_the_users(monkeypatch: pytest.MonkeyPatch) -> 
     assert (found["GOWORK"], found["GOTOOLCHAIN"]) == ("off", "local")
 
 
+def test_environment_of_go_keeps_of_its_settings_file_only_the_origin_of_modules(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in (*go.KEPT, "GOENV"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "go").mkdir()
+    users = ("GOPROXY=https://proxy.example,direct", "GOSUMDB=off", "# a comment", "GOOS=windows", "GOROOT=/nowhere")
+    (tmp_path / "go" / "env").write_text("\n".join([*users, "GOEXPERIMENT=none", "GOFLAGS=-mod=vendor", ""]))
+    monkeypatch.setenv("GOFLAGS", "-mod=vendor")
+    monkeypatch.setenv("GOSUMDB", "sum.example")
+    found = go.environment()
+    assert (found["GOPROXY"], found["GOSUMDB"]) == ("https://proxy.example,direct", "sum.example")
+    assert (found["GOENV"], found["GOFLAGS"]) == ("off", "-mod=readonly -buildvcs=false")
+    assert not {"GOOS", "GOROOT", "GOEXPERIMENT"} & {*found}
+
+
 def test_packages_are_counted_as_they_are_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Go refuses GOFLAGS=-mod=vendor of the user's in each command that does not say otherwise."""
     calls = tmp_path / "calls"
