@@ -54,6 +54,16 @@ def described(config: LabConfig) -> list[str]:
     return lines
 
 
+def no_effect(config: LabConfig) -> list[str]:
+    """Return the settings by which the declared fault would hit no request."""
+    found = []
+    if config.stages.abort and not config.stages.delay and not config.fault.abort.percent:
+        found.append("fault.abort.percent is 0")
+    if config.fault.at == "upstream" and config.stages.canary and config.canary.weight == 100:
+        found.append(f"no request goes to {config.app.baseline.service}, where the failing workload is")
+    return found
+
+
 @kubectl.readable("objects of the fault")
 def obstacles(config: LabConfig) -> list[str]:
     """Return the reasons why the declared fault would hit no request; empty if it can hit some.
@@ -66,11 +76,7 @@ def obstacles(config: LabConfig) -> list[str]:
     """
     if not config.faulty:
         return ["no fault is declared: turn on stages.delay or stages.abort"]
-    found = []
-    if config.stages.abort and not config.stages.delay and not config.fault.abort.percent:
-        found.append("fault.abort.percent is 0")
-    if config.fault.at == "upstream" and config.stages.canary and config.canary.weight == 100:
-        found.append(f"no request goes to {config.app.baseline.service}, where the failing workload is")
+    found = no_effect(config)
     if fault_expiry.fault_id(config) in fault_expiry.RecordReader(config).result():
         found.append("the fault has expired; set another fault.start to start it again")
     inside = ("-n", config.app.namespace)
@@ -109,26 +115,35 @@ def others(config: LabConfig, items: list[Object]) -> list[str]:
     ]
 
 
-def traffic(config: LabConfig) -> ObservedTraffic | None:
-    """Count other clients' recent requests in the waypoint's access log; None if stage `accessLog` is off.
+def traffic(config: LabConfig) -> ObservedTraffic | str:
+    """Count other clients' recent requests in the waypoint's access log; return a text where they are not known: why.
 
     Raises:
         KubectlError: The log cannot be read.
     """
     if not config.stages.access_log:
-        return None
-    where = access_log.addresses(config)
-    counts = [counted(access_log.log(config, name, WINDOW_SECONDS), where) for name in config.waypoints]
+        return "stages.accessLog is off"
+    where, failing = access_log.addresses(config), f"{config.rule_name}-upstream"
+    logs = {name: access_log.log(config, name, WINDOW_SECONDS) for name in config.waypoints}
+    for name, log in logs.items():
+        if why := access_log.unreadable(log):
+            return f"waypoint {name}: {why}"
+    counts = [counted(log, where, failing) for log in logs.values()]
     return ObservedTraffic(sum(one.requests for one in counts), sum(one.hit for one in counts))
 
 
-def counted(log: str, addresses: Collection[str]) -> ObservedTraffic:
+def counted(log: str, addresses: Collection[str], failing: str) -> ObservedTraffic:
     """Count the requests to `addresses` in an access log, without the lab's own.
+
+    Args:
+        log: The log.
+        addresses: Addresses of the Service.
+        failing: Service of the failing workload, whose requests are hit.
 
     Source: Envoy's response flags: FI is an injected abort, DI an injected delay. Both count as hit.
     """
     others = [match for match in access_log.requests(log, addresses) if not match["agent"].startswith(AGENT)]
     hit = [
-        match for match in others if {"FI", "DI"} & set(match["flags"].split(",")) or "-upstream." in match["cluster"]
+        match for match in others if {"FI", "DI"} & set(match["flags"].split(",")) or f"|{failing}." in match["cluster"]
     ]
     return ObservedTraffic(len(others), len(hit))

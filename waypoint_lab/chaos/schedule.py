@@ -4,10 +4,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from waypoint_lab import signals
+from waypoint_lab.chaos import blast_radius
 from waypoint_lab.chaos.health_checks import HealthMonitor
 from waypoint_lab.chaos.schedule_file import Schedule, ScheduledFault
-from waypoint_lab.config.settings import LabConfig
+from waypoint_lab.config import combinations
+from waypoint_lab.config.settings import PROJECT, LabConfig
+from waypoint_lab.config.traffic_models import TrafficApi
 from waypoint_lab.errors import ConfigError, LabError, NotSyncedError, RestoreError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.measure.restore import restored, selected
@@ -30,14 +35,37 @@ def step_of(fault: ScheduledFault, base: LabConfig, start: str) -> Step:
         base: Config of the stack without it.
         start: Any text that no fault had before.
     """
-    routed = base.stages.canary or base.stages.premium
     settings: dict[str, object] = {
         **fault.settings(),
         "fault.durationSeconds": min(fault.duration_seconds + EXPIRY_GRACE_SECONDS, 3600),
         "fault.start": start,
-        "trafficApi": "virtual-service" if routed else base.traffic_api,
+        "trafficApi": _traffic_api(base),
     }
     return Step(tuple(sorted({*base.stages.on, *fault.stages})), settings)
+
+
+def _traffic_api(base: LabConfig) -> TrafficApi:
+    return "virtual-service" if base.stages.canary or base.stages.premium else base.traffic_api
+
+
+def check(faults: Sequence[ScheduledFault], base: LabConfig) -> None:
+    """Check that each fault goes with the stack's config, and hits requests.
+
+    Raises:
+        ConfigError: One does not; the message names it.
+    """
+    for number, fault in enumerate(faults):
+        stages = replace(base.stages, **dict.fromkeys(fault.stages, True))
+        given = {name: getattr(fault, name) for name in fault.stages}
+        declared = replace(base.fault, at=fault.at, header=fault.header, **given)
+        config = replace(base, stages=stages, fault=declared, traffic_api=_traffic_api(base))
+        parts = (config.stages, config.app, config.waypoint, config.canary, config.fault)
+        try:
+            combinations.check(*parts, exclusive=not config.uses_virtual_service)
+        except ConfigError as error:
+            raise ConfigError(f"faults[{number}]: {str(error).removeprefix(f'{PROJECT}:')}") from None
+        for why in blast_radius.no_effect(config):
+            raise ConfigError(f"faults[{number}]: it hits nothing: {why}; change the fault, or the stack")
 
 
 def run(stack: PulumiStack, schedule: Schedule, base: LabConfig, report: Report, show: Show) -> int:
@@ -54,12 +82,13 @@ def run(stack: PulumiStack, schedule: Schedule, base: LabConfig, report: Report,
         0 if every fault was as declared, 1 if not, unhealthy or not restored, 130 if interrupted.
 
     Raises:
-        ConfigError: The stack has a fault already, or no waypoint.
+        ConfigError: The stack has a fault already, or no waypoint, or a fault cannot have an effect.
     """
     if base.faulty:
         raise ConfigError("stages.delay or stages.abort is on; turn it off before a schedule")
     if not base.stages.waypoint:
         raise ConfigError("stages.waypoint is off; turn it on, and run `pulumi up`, before a schedule")
+    check(schedule.faults, base)
     failed, stop = 0, signals.StopRequest()
 
     def interrupt(number: int, frame: object) -> None:

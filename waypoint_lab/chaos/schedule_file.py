@@ -7,7 +7,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from waypoint_lab.config import types
+from waypoint_lab.config import stack_yaml, types
 from waypoint_lab.config.decode import PROJECT, read
 from waypoint_lab.config.models import Model
 from waypoint_lab.config.traffic_models import AbortSettings, DelaySettings, HeaderSettings
@@ -87,8 +87,8 @@ def load(file: Path) -> Schedule:
         ConfigError: The file cannot be read, or a value is not valid.
     """
     try:
-        document: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or no date, such as 2026-13-01
+        document: Any = stack_yaml.load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8
         raise ConfigError(f"{file}: it cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict) or set(document) != {"health", "faults"}:
         raise ConfigError(f"{file}: it must have exactly the keys health and faults")

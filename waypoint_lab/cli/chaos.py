@@ -25,7 +25,7 @@ def _report(config: LabConfig, verdicts: list[Measurement], *, measured: bool) -
     """Return the requests that the declared fault hits, its obstacles, and its effect; fill in the verdicts."""
     document: dict[str, Any] = {"hits": blast_radius.described(config), "obstacles": blast_radius.obstacles(config)}
     seen = blast_radius.traffic(config)
-    document["traffic"] = asdict(seen) if seen else None
+    document |= {"traffic": None, "traffic_unknown": seen} if isinstance(seen, str) else {"traffic": asdict(seen)}
     if not measured or document["obstacles"]:
         return document
     try:
@@ -42,7 +42,7 @@ def _lines(document: dict[str, Any], config: LabConfig, *, measured: bool) -> li
     lines = [*document["hits"], *(f"HITS NOTHING: {why}" for why in document["obstacles"])]
     seen, seconds = document["traffic"], blast_radius.WINDOW_SECONDS
     if seen is None:
-        return [*lines, "the number of the application's requests is not known: stages.accessLog is off"]
+        return [*lines, f"the number of the application's requests is not known: {document['traffic_unknown']}"]
     if not seen["requests"]:
         return [*lines, f"no request of other clients in the last {seconds} s: the fault has no effect now"]
     total = f"{seen['requests']} requests of other clients in the last {seconds} s"

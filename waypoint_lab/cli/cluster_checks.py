@@ -98,13 +98,39 @@ def _old(version: str, wanted: tuple[int, int]) -> str:
     return f"{version} is too old{what}, {want} or newer is needed" if number and number < wanted else ""
 
 
-def ambient(classes: list[Object], workloads: list[Object], wanted: tuple[int, int] = ISTIO) -> list[Check]:
+def rev_of(istiod: Object) -> str:
+    """Return the revision of an istiod's Deployment; empty if it has none."""
+    return str((istiod.get("metadata", {}).get("labels") or {}).get("istio.io/rev", ""))
+
+
+def _control_plane(istiods: list[Object], wanted: tuple[int, int], revision: str) -> Check:
+    """Check the version of a revision's istiod; a single control plane may have it under the name of a tag."""
+    what, revision = "Istio version", revision or "default"
+    if not istiods:
+        return Check(what, State.UNKNOWN, "no Deployment with the label app=istiod")
+    by_revision = {rev_of(item): item for item in istiods}
+    if revision not in by_revision and len(by_revision) > 1:
+        found = f"several control planes ({', '.join(sorted(by_revision))}), and none has the revision {revision}"
+        fix = "set waypoint-lab:waypoint.revision to one of them; `istioctl tag list` shows the revision of a tag"
+        return Check(what, State.UNKNOWN, found, fix)
+    version = _image(by_revision.get(revision, istiods[-1]))
+    if why := _old(version, wanted):
+        return _missing(what, why, "istioctl upgrade")
+    if _number(version):
+        return _ok(what, version)
+    return Check(what, State.UNKNOWN, f"{version or 'no tag'}: its image names no version")
+
+
+def ambient(
+    classes: list[Object], workloads: list[Object], wanted: tuple[int, int] = ISTIO, revision: str = ""
+) -> list[Check]:
     """Check istiod, ztunnel and the GatewayClass of waypoints.
 
     Args:
         classes: The GatewayClass istio-waypoint; empty if it does not exist.
         workloads: Workloads of istiod and ztunnel that exist.
         wanted: Oldest version of both that is accepted, as (major, minor).
+        revision: Revision of the waypoint's istiod; empty means default.
     """
     conditions = classes[0].get("status", {}).get("conditions") or [] if classes else []
     accepted = any(item["type"] == "Accepted" and item["status"] == "True" for item in conditions)
@@ -114,19 +140,8 @@ def ambient(classes: list[Object], workloads: list[Object], wanted: tuple[int, i
         found = [_missing("Istio ambient", "no istiod has accepted the GatewayClass istio-waypoint", AMBIENT)]
     else:
         found = [_ok("Istio ambient", "GatewayClass istio-waypoint is accepted")]
-    by_kind = {item["kind"]: item for item in workloads}
-    if istiod := by_kind.get("Deployment"):
-        version = _image(istiod)
-        why = _old(version, wanted)
-        if why:
-            found.append(_missing("Istio version", why, "istioctl upgrade"))
-        elif _number(version):
-            found.append(_ok("Istio version", version))
-        else:
-            found.append(Check("Istio version", State.UNKNOWN, f"{version or 'no tag'}: its image names no version"))
-    else:
-        found.append(Check("Istio version", State.UNKNOWN, "no Deployment with the label app=istiod"))
-    if ztunnel := by_kind.get("DaemonSet"):
+    found.append(_control_plane([item for item in workloads if item["kind"] == "Deployment"], wanted, revision))
+    if ztunnel := next((item for item in workloads if item["kind"] == "DaemonSet"), None):
         status = ztunnel.get("status", {})
         ready, scheduled = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
         fix = f"kubectl -n {ztunnel['metadata']['namespace']} rollout status daemonset/ztunnel"

@@ -87,10 +87,7 @@ def _mesh(config: LabConfig) -> list[Check]:
     what = ("deployments,daemonsets", "--all-namespaces", "--selector", "app in (istiod, ztunnel)")
     parts = kubectl.items(config.target, *what)
     wanted = cluster_checks.CANARY if config.waypoint.canary else cluster_checks.ISTIO
-    revision = config.waypoint.revision
-    # Of several control planes the last one counts: the waypoint's.
-    own = [item for item in parts if revision and item["metadata"].get("labels", {}).get("istio.io/rev") == revision]
-    return cluster_checks.ambient(classes, [*parts, *own], wanted)
+    return cluster_checks.ambient(classes, parts, wanted, config.waypoint.revision)
 
 
 def _namespaces(config: LabConfig) -> list[Check]:
@@ -159,9 +156,13 @@ def _istiod(config: LabConfig) -> list[Check]:
 
 
 def _istiod_of(config: LabConfig, revision: str) -> list[Check]:
-    """Check the accounts of a revision's istiod, or of every istiod; one that has the permissions is enough."""
+    """Check the accounts of a revision's istiod.
+
+    Without a revision the default counts; where there is none, one istiod that has the permissions is enough.
+    """
     labels = f"app=istiod,istio.io/rev={revision}" if revision else "app=istiod"
     found = kubectl.items(config.target, "deployments", "--all-namespaces", "--selector", labels)
+    found = [item for item in found if cluster_checks.rev_of(item) == "default"] or found
     users = [
         f"system:serviceaccount:{item['metadata']['namespace']}:"
         f"{item['spec']['template']['spec'].get('serviceAccountName') or 'default'}"

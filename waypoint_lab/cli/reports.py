@@ -91,9 +91,10 @@ class Recording:
             return
         folder = self._stack.folder if self._stack else Path.cwd()
         name = self._stack.name if self._stack else ""
-        versions = context.versions(folder, self._state, target or self._config.target, proxy)
+        cluster = target or self._config.target
+        versions = context.versions(folder, self._state, cluster, proxy)
         config = _set(self._config) if self._stack else {}
-        repeat = context.repeat(name)
+        repeat = context.repeat(name, cluster)
         found = Report(
             title, verdict, summary, self._began, time.time(), confidence, sections, versions, repeat, config
         )
@@ -102,10 +103,19 @@ class Recording:
 
 
 def _set(config: LabConfig) -> dict[str, object]:
-    """Return the settings that differ from the defaults; of a webhook's address only the server."""
-    shown = msgspec.to_builtins(config)
-    shown["notify"]["webhook"] = context.without_secrets(config.notify.webhook)
-    return _difference(shown, msgspec.to_builtins(LabConfig()))
+    """Return the settings that differ from the defaults; their texts are `without_secrets`."""
+    return {
+        name: _shown(item)
+        for name, item in _difference(msgspec.to_builtins(config), msgspec.to_builtins(LabConfig())).items()
+    }
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _shown(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [*map(_shown, value)]
+    return context.without_secrets(value) if isinstance(value, str) else value
 
 
 def _difference(given: dict[str, object], defaults: object) -> dict[str, object]:

@@ -56,10 +56,15 @@ def edited(text: str, settings: Settings, defaults: Settings = MappingProxyType(
 def write(file: Path, text: str) -> None:
     """Replace a file atomically, and keep its mode; a symbolic link is kept, too."""
     file = file.resolve()
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=f".{file.name}.", delete=False) as new:
-        new.write(text)
-        new.flush()
-        os.fsync(new.fileno())
-    if file.exists():
-        os.chmod(new.name, file.stat().st_mode & 0o7777)
-    os.replace(new.name, file)
+    content = text.encode()
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as new:
+        try:
+            new.write(content)
+            new.flush()
+            os.fsync(new.fileno())
+            if file.exists():
+                os.chmod(new.name, file.stat().st_mode & 0o7777)
+            os.replace(new.name, file)
+        except BaseException:
+            Path(new.name).unlink(missing_ok=True)
+            raise

@@ -72,5 +72,5 @@ def named(key: object) -> str:
 
 
 def load(text: str) -> Any:
-    """Return the values in a stack's file or in Pulumi.yaml. Raises yaml.YAMLError."""
+    """Return the values in a stack's file, in Pulumi.yaml or in a schedule. Raises yaml.YAMLError."""
     return yaml.load(text, _Loader)  # noqa: S506 - a safe loader

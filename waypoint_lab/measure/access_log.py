@@ -23,6 +23,8 @@ _LINE = re.compile(
     r'(?P<milliseconds>\d+) \S+ "[^"]*" "(?P<agent>[^"]*)" "[^"]*" "[^"]*" "(?P<upstream>[^"]*)" (?P<cluster>\S+) \S+ '
     r"(?P<local>\S+) "
 )
+# Lines of pilot-agent and Envoy about themselves: text, JSON, or the YAML of a config
+_OWN_LINE = re.compile(r'\d{4}-\d\d-\d\dT\S+\t|\{"level":|\s|$|- |\w+:( |$)')
 
 
 def hosts(service: kubectl.Object) -> tuple[str, ...]:
@@ -106,6 +108,14 @@ def requests(text: str, addresses: Collection[str] | None = None) -> Iterator[di
     for line in text.splitlines():
         if (found := _LINE.match(line)) and (addresses is None or found["local"] in addresses):
             yield found.groupdict()
+
+
+def unreadable(text: str) -> str:
+    """Return why no request can be read from a log that has some; empty for any other log."""
+    lines = [line for line in text.splitlines() if not _OWN_LINE.match(line)]
+    if not lines or any(map(_LINE.match, lines)):
+        return ""
+    return "its access log is not in Istio's text format (meshConfig.accessLogEncoding TEXT, no accessLogFormat)"
 
 
 def answers(config: LabConfig, agent: str, sent: int, began: float) -> dict[str, Counter[str]]:

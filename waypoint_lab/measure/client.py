@@ -95,8 +95,12 @@ class Client:
             line = self._lines.get(timeout=wait_seconds)
         except queue.Empty:
             silent = time.monotonic() - self._heard
-            if silent > SILENT_SECONDS or time.monotonic() > self._limit:
+            if silent > SILENT_SECONDS:
                 raise ProbeError(f"{self._where}: no line from the client script for {silent:.0f} s") from None
+            if time.monotonic() > self._limit:
+                raise ProbeError(
+                    f"{self._where}: the client script did not end in time; run the command again"
+                ) from None
             return []
         self._heard = time.monotonic()
         try:

@@ -17,6 +17,7 @@ import threading
 import time
 
 WARM_REQUEST_SECONDS = 1.0
+READ_BYTES = 1 << 16
 NUMBERS = itertools.count()  # of the requests whose user agent identifies them in an access log
 REOPENED = ("RemoteDisconnected", "BrokenPipeError", "ConnectionResetError")
 
@@ -59,6 +60,28 @@ def in_json(body, path):
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def read(answer, sock, until):
+    """Return the body of an answer. Raises TimeoutError if it has not ended at `until`, by the monotonic clock.
+
+    The limit of a socket is one of each read, and a stream has any number of them.
+    """
+    body = b""
+    while True:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if not answer.isclosed():
+            sock.settimeout(left)
+        part = answer.read1(READ_BYTES)
+        if not part:
+            break
+        body += part
+    if answer.length:
+        raise http.client.IncompleteRead(body, answer.length)
+    answer.close()  # else the connection would not be kept
+    return body
+
+
 def ask(connection, endpoint, limit):
     """Send one request; return [status, identity, proxied, seconds, error]."""
     source, headers = endpoint["identity"], endpoint["headers"]
@@ -73,8 +96,9 @@ def ask(connection, endpoint, limit):
             connection.sock.settimeout(limit)
         encoded = {name: value.encode() for name, value in headers.items()}  # Envoy compares UTF-8
         connection.request(endpoint["method"], endpoint["path"], headers=encoded)
+        sock = connection.sock  # the connection forgets it where the answer ends it
         answer = connection.getresponse()
-        body = answer.read()
+        body = read(answer, sock, began + limit)
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: text that cannot be sent
         connection.close()
         return [0, "", False, time.monotonic() - began, type(error).__name__]

@@ -118,7 +118,7 @@ def _wrong_fault(config: LabConfig, hit: Object) -> str:
     if abs(share - (config.fault.abort.percent if here and config.stages.abort else 0)) > 1e-4:
         return f"the waypoint aborts {share:g} %"
     faulty = not here and config.faulty
-    if faulty != any(service.endswith("-upstream") for service in weights(hit)):
+    if faulty != (f"{config.rule_name}-upstream" in weights(hit)):
         return f"the waypoint routes to {', '.join(weights(hit))}"
     return ""
 

@@ -63,13 +63,16 @@ class Measurement:
 
 
 def _no_data(expect: Expect, why: str) -> Measurement:
-    return Measurement(expect.what, Verdict.INCONCLUSIVE, 0, expect.share, 0.0, (0.0, 1.0), {}, why)
+    declared, ends = (expect.low, (0.0, 0.0)) if expect.measure is Measure.SECONDS else (expect.share, (0.0, 1.0))
+    return Measurement(expect.what, Verdict.INCONCLUSIVE, 0, declared, 0.0, ends, {}, why)
 
 
-def _observed(answer: Answer, measure: Measure) -> str:
-    if measure is Measure.PROXIED:
+def _observed(answer: Answer, expect: Expect) -> str:
+    if expect.measure is Measure.PROXIED:
         return "yes" if answer.proxied else "no"
-    if measure is Measure.IDENTITY and answer.succeeded:
+    if expect.measure is Measure.LATE and answer.status:
+        return "yes" if answer.seconds >= expect.low else "no"
+    if expect.measure is Measure.IDENTITY and answer.succeeded:
         return answer.identity
     return answer.outcome
 
@@ -81,7 +84,7 @@ def judge(expect: Expect, answers: list[Answer]) -> Measurement:
         return _no_data(expect, "no data")
     if expect.measure is Measure.SECONDS:
         return _judge_latency(expect, answers, few)
-    return _judge_share(expect, Counter(_observed(one, expect.measure) for one in answers), few)
+    return _judge_share(expect, Counter(_observed(one, expect) for one in answers), few)
 
 
 def _judge_latency(expect: Expect, answers: list[Answer], few: str) -> Measurement:
@@ -125,7 +128,7 @@ def _judge_share(expect: Expect, observed: Counter[str], inconclusive: str) -> M
     others = [f"{value}: {count}" for value, count in observed.most_common() if not expect.met_by(value)]
     rest = f" ({', '.join(others)})" if share == 1.0 and others else ""
     wrong = "" if holds else f"declared {stated}, measured {hits} of {requests}{rest}"
-    if 0 < share < 1 and hits in (0, requests):
+    if 0 < share < 1 and (not hits or (hits == requests and most < 1)):
         # The sample does not distinguish the declared share from 0, or from 1.
         least = f"at least {least_requests(share)} requests are needed"
         inconclusive = inconclusive or f"declared {share:.4%}, measured {hits} of {requests}; {least}"

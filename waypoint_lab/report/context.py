@@ -84,13 +84,19 @@ def command_line() -> str:
     return shlex.join(["lab", *map(without_secrets, sys.argv[1:])])
 
 
-def repeat(stack: str) -> list[str]:
-    """Return the commands that repeat what this process did.
+def repeat(stack: str, target: ClusterAccess) -> list[str]:
+    """Return the commands that repeat what this process did. Only on the embedded cluster they start a cluster.
 
     Args:
         stack: Name of the stack; empty where there is none.
+        target: The cluster.
     """
     commit = _commit().removesuffix("-dirty")
-    first = [f"git checkout {commit}"] if commit else []
-    settings = [f"# put the settings below into Pulumi.{stack}.yaml"] if stack else []
-    return [*first, "make lab    # once; or .venv/bin/lab up", 'eval "$(.venv/bin/lab env)"', *settings, command_line()]
+    found = [f"git checkout {commit}"] if commit else []
+    if isinstance(target, EmbeddedTarget):
+        found += ["make lab    # once; or .venv/bin/lab up", 'eval "$(.venv/bin/lab env)"']
+    elif stack:
+        found += ["make .venv/.installed", f'eval "$(.venv/bin/lab env --stack {shlex.quote(stack)})"']
+    if stack:
+        found.append(f"# put the settings below into Pulumi.{stack}.yaml")
+    return [*found, command_line()]

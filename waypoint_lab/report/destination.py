@@ -53,11 +53,12 @@ class ReportFolder:
 
         page, image = self.folder / PAGE, self.folder / PICTURE
         try:
-            write(page, html(report))
+            image.unlink(missing_ok=True)  # the picture of an earlier report
+            # A word of a command line may hold bytes that are no UTF-8.
+            write(page, html(report).encode(errors="backslashreplace").decode())
         except OSError as error:
             raise ReportError(f"--report {page}: it cannot be written ({error.strerror})") from None
         if not self.program:
             return [page]
-        image.unlink(missing_ok=True)
         picture.png(page, image, self.program)
         return [page, image]

@@ -55,7 +55,7 @@ def sections(results: Sequence[StageResult]) -> list[Section]:
                 {name: item for name, item in known.items() if result.manifests.get(name) not in (None, item)},
             )
         )
-        known = result.manifests
+        known = result.manifests or known  # a stage that failed has none
     return found
 
 

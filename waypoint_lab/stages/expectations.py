@@ -35,6 +35,7 @@ class Measure(StrEnum):
     WAYPOINT = "waypoint"  # the waypoint that took the request; each request opens a connection
     ANSWERED = "answered"  # the HTTP status from waypoint `through`; each request opens a connection
     SECONDS = "seconds"  # the latency: between `low` and `high`
+    LATE = "late"  # "yes" if the answer took `low` seconds or more, else "no"
 
 
 @dataclass(frozen=True)
@@ -197,11 +198,14 @@ def delay(config: LabConfig) -> tuple[Expect, ...]:
     if stages.abort and retried(config) and upstream:
         return ()
     low, header = config.fault.delay.seconds, config.fault.header_pair
-    pairs: list[tuple[Expect, Expect]] = []  # of the delayed requests, and of others
-    if not (upstream and canary_share(config)):  # else only the baseline is delayed: the median depends on the weight
-        most, least = low + SLACK_SECONDS, min(SLACK_SECONDS, low)
-        late = Expect(f"{low:g} s later", Measure.SECONDS, low=low, high=most, header=header, requests=DELAY_REQUESTS)
-        pairs.append((late, Expect("others 0 s later", Measure.SECONDS, high=least, requests=DELAY_REQUESTS)))
+    others = Expect("others 0 s later", Measure.SECONDS, high=min(SLACK_SECONDS, low), requests=DELAY_REQUESTS)
+    late = replace(others, what=f"{low:g} s later", low=low, high=low + SLACK_SECONDS, header=header)
+    if upstream and canary_share(config):  # only the baseline is delayed: the median depends on the weight
+        share = _share(1 - canary_share(config))
+        late = Expect(f"delayed by {low:g} s", Measure.LATE, "yes", share, header=header, low=0.9 * low)
+        most = share if low > SLACK_SECONDS else 1.0  # others may take as long as a short delay
+        late = _ranged(replace(late, requests=_sample(config, share)), most)
+    pairs = [(late, others)]  # of the delayed requests, and of others
     if not stages.abort:
         success = Expect("others answered", Measure.STATUS, success=_success(config), requests=DELAY_REQUESTS)
         pairs.append((replace(success, what=f"answered after {low:g} s", header=header), success))

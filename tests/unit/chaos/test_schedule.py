@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from waypoint_lab.chaos.health_checks import HealthMonitor
 from waypoint_lab.chaos.schedule import step_of
 from waypoint_lab.chaos.schedule_file import HealthCheck, Schedule, ScheduledFault, load
 from waypoint_lab.config.settings import SKIP_GATE
-from waypoint_lab.config.traffic_models import AbortSettings
+from waypoint_lab.config.traffic_models import AbortSettings, DelaySettings, HeaderSettings
 from waypoint_lab.errors import ConfigError, NotSyncedError, PulumiError
 from waypoint_lab.measure import envoy_config
 from waypoint_lab.pulumi_cli import PulumiStack
@@ -57,12 +58,29 @@ def test_load_bad_schedule_names_the_entry(tmp_path: Path, text: str, said: str)
         load(file)
 
 
-@pytest.mark.parametrize("content", [b"# f\xfcr Montag\nfaults: []\n", b"faults: 2026-13-01\n"])
-def test_load_file_that_is_not_utf_8_or_has_a_wrong_date_is_one_line(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"# f\xfcr Montag\nfaults: []\n",
+        f"{HEALTH}faults:\n- startSeconds: 0\n  startSeconds: 5\n".encode(),
+    ],
+)
+def test_load_file_that_is_not_utf_8_or_has_a_key_twice_is_one_line(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "schedule.yaml"
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"^{file}: it cannot be read: .*$"):
         load(file)
+
+
+@pytest.mark.parametrize("text", ["12:30", "on", "0o", "2026-13-01"])
+def test_load_reads_text_as_the_file_of_a_stack_does(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "schedule.yaml"
+    file.write_text(
+        f"{HEALTH}faults: [{{startSeconds: 0, durationSeconds: 5, abort: {{}}, header: {{name: a, value: {text}}}}}]"
+    )
+    (fault,) = load(file).faults
+    assert fault.header
+    assert fault.header.value == text
 
 
 def test_step_of_fault_has_expiry_and_keeps_the_canary(tmp_path: Path) -> None:
@@ -123,6 +141,29 @@ def test_run_not_restored_says_so_and_fails(stack: PulumiStack, monkeypatch: pyt
     assert status == 1
     assert said[0].startswith("Pulumi.dev.yaml is restored, but the stack's resources are not: no answer; run ")
     assert said[1:] == ([] if cause == "interrupted" else ["stopped: down"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ({"abort": AbortSettings(percent=0)}, "it hits nothing: fault.abort.percent is 0; "),
+        ({"delay": DelaySettings(), "at": "upstream"}, "it hits nothing: no request goes to reviews-baseline, "),
+        ({"delay": DelaySettings(), "header": HeaderSettings("X-Tenant", "qa")}, "fault.header: app.request has this"),
+    ],
+)
+def test_run_fault_that_cannot_be_measured_is_refused_before_the_first(
+    stack: PulumiStack, fault: dict[str, Any], why: str
+) -> None:
+    base = lab_config(
+        "waypoint",
+        "canary",
+        canary={"weight": 100},
+        app={"request": {"path": "/reviews/0", "headers": {"x-tenant": "qa"}}},
+    )
+    plan = Schedule(health=CHECK, faults=(FAULT, ScheduledFault(start_seconds=60, duration_seconds=5, **fault)))
+    with pytest.raises(ConfigError, match=rf"^faults\[1\]: {why}"):
+        schedule.run(stack, plan, base, print, print)
+    assert stack.file.read_text() == BEFORE
 
 
 def test_wait_unhealthy_before_the_sync_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,42 @@ def test_version_of_istio_is_that_of_the_revision(monkeypatch: pytest.MonkeyPatc
     assert [check.found for check in found if check.what == "Istio version"] == [f"{revision.replace('-', '.')}.0"]
 
 
+@pytest.mark.parametrize(
+    ("istiods", "revision", "state", "found"),
+    [
+        ([("a", "default", "1.31.0"), ("b", "1-22", "1.22.8")], "", State.OK, "1.31.0"),
+        ([("a", "1-31", "1.31.0"), ("b", "default", "1.22.8")], "", State.MISSING, "1.22.8 is too old"),
+        ([("a", "default", "1.22.8"), ("b", "1-31", "1.31.0")], "", State.MISSING, "1.22.8 is too old"),
+        (
+            [("a", "1-30", "1.30.0"), ("b", "1-22", "1.22.8")],
+            "prod",
+            State.UNKNOWN,
+            "several control planes (1-22, 1-30), and none has the revision prod",
+        ),
+        ([("a", "1-22", "1.22.8"), ("b", "1-30", "1.30.0")], "", State.UNKNOWN, "several control planes (1-22, 1-30)"),
+        ([("a", "1-22", "1.22.8")], "prod", State.MISSING, "1.22.8 is too old"),
+    ],
+)
+def test_version_of_istio_is_of_no_other_control_plane(
+    monkeypatch: pytest.MonkeyPatch, istiods: list[tuple[str, str, str]], revision: str, state: State, found: str
+) -> None:
+    parts = []
+    for namespace, name, version in istiods:
+        parts.append(istiod(namespace, name, name))
+        parts[-1]["spec"]["template"]["spec"]["containers"] = [{"image": f"pilot:{version}"}]
+    monkeypatch.setattr(kubectl, "items", lambda _target, *what: parts if "deployments" in what[0] else [])
+    checks = cluster_queries._mesh(lab_config(waypoint={"revision": revision}))
+    (check,) = [one for one in checks if one.what == "Istio version"]
+    assert check.state is state
+    assert check.found.startswith(found)
+    assert bool(check.fix) is (state is not State.OK)
+
+
+def test_permissions_without_a_revision_are_those_of_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    control_planes(monkeypatch, OLD, ("mesh", "default", "istiod"), allowed="istiod-1-30")
+    assert [check.state for check in cluster_queries._istiod(lab_config())] == [State.MISSING]
+
+
 def test_metrics_that_are_missing_are_reported_with_an_autoscaler(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_args: object, **_more: object) -> str:
         raise KubectlError("not found")

@@ -81,3 +81,17 @@ def test_write_replaces_the_file_and_keeps_its_mode(tmp_path: Path) -> None:
     assert file.read_text() == "new"
     assert file.stat().st_mode & 0o777 == 0o640
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("why", ["text", "mode"])
+def test_write_that_fails_leaves_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError
+
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text("old")
+    monkeypatch.setattr("os.chmod", fail)
+    with pytest.raises(UnicodeEncodeError if why == "text" else PermissionError):
+        stack_file.write(file, "\udce9" if why == "text" else "new")
+    assert [*tmp_path.iterdir()] == [file]
+    assert file.read_text() == "old"

@@ -92,6 +92,33 @@ def serving(workers: int = 1, *answers: int) -> Iterator[Server]:
             thread.join()
 
 
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%s\r\n"
+
+
+@contextlib.contextmanager
+def streaming(header: bytes = b"") -> Iterator[int]:
+    """Answer with a stream that does not end. The value is the server's port."""
+    ended = threading.Event()
+
+    class Streaming(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+            self.request.sendall(STREAM % header)
+            with contextlib.suppress(OSError):
+                while not ended.wait(0.01):
+                    self.request.sendall(b"1\r\na\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Streaming) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            ended.set()
+            server.shutdown()
+            thread.join()
+
+
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str = KUBECTL) -> None:
     """Put a kubectl on PATH that runs `script`."""
     file = folder / "kubectl"

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.measure.servers import install
 from tests.unit.measure.waypoint_logs import ADDRESS, MINE, REAL, TWO, line, use
 from waypoint_lab.chaos import blast_radius
+from waypoint_lab.cli import chaos
 from waypoint_lab.config.models import ExistingTarget
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.errors import KubectlError
@@ -103,6 +104,26 @@ def test_traffic_counts_other_clients_of_both_waypoints(monkeypatch: pytest.Monk
         waypoint_next=[[line("curl/8", flags="DI"), line(status="503", flags="FI")]],
     )
     assert blast_radius.traffic(TWO) == blast_radius.ObservedTraffic(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("lines", "known"),
+    [
+        (['{"authority":"shop:80","response_code":503,"user_agent":"curl/8"}'], False),
+        (["GET /reviews/0 200 curl/8"], False),
+        ([line("curl/8"), "something else"], True),
+        (["2026-11-24T10:12:19.543Z\tinfo\tEffective config: concurrency: 2", "proxyMetadata:", "  A: b"], True),
+        (['{"level":"info","time":"2026-11-24T10:12:19.543Z","msg":"connected"}'], True),
+        ([], True),
+    ],
+)
+def test_traffic_of_a_log_of_another_format_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, lines: list[str], known: bool
+) -> None:
+    use(monkeypatch, waypoint=[lines], waypoint_next=[[]])
+    found = blast_radius.traffic(TWO)
+    assert isinstance(found, blast_radius.ObservedTraffic) is known
+    assert known or str(found).startswith("waypoint waypoint: its access log is not in Istio's text format")
 
 
 def test_log_is_read_from_the_cluster_of_the_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -216,3 +237,16 @@ def test_addresses_of_each_family_are_those_of_the_log(
     assert want == found
     log = "\n".join(line(address=one) for one in (*want, "10.96.0.7:9080", "[fd00::7]:9080"))
     assert [one["local"] for one in access_log.requests(log, found)] == [*want]
+
+
+def test_chaos_check_of_a_log_of_another_format_says_that_the_effect_is_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    why = "waypoint a: its access log is not in Istio's text format"
+    monkeypatch.setattr(blast_radius, "traffic", lambda _config: why)
+    monkeypatch.setattr(blast_radius, "obstacles", lambda _config: [])
+    document = chaos._report(TWO, [], measured=False)
+    assert document["traffic"] is None
+    assert chaos._lines(document, TWO, measured=False) == [
+        f"the number of the application's requests is not known: {why}"
+    ]

@@ -139,6 +139,16 @@ def test_send_text_that_is_not_ascii() -> None:
     assert [agent.encode("latin-1").decode() for agent in server.agents] == ["日本 müller"]
 
 
+def test_client_that_does_not_end_in_time_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, "#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(client, "END_SECONDS", -60.0)
+    with (
+        Client(LabConfig(), [Group()], 0.0) as running,
+        pytest.raises(ProbeError, match="the client script did not end in time"),
+    ):
+        running.read(0.01)
+
+
 def test_client_that_is_silent_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, "#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(client, "SILENT_SECONDS", 0.1)

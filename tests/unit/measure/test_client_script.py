@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.measure.servers import Server, serving
+from tests.unit.measure.servers import Server, answering, serving, streaming
 from waypoint_lab.measure import client_script
 from waypoint_lab.measure.client import Answer
 
@@ -31,6 +31,7 @@ def send(
     *groups: dict[str, Any],
     port: int,
     seconds: float = 20,
+    request_seconds: float = 5,
     identity: dict[str, Any] | None = None,
     **more: object,
 ) -> list[list[Answer]]:
@@ -39,7 +40,7 @@ def send(
     endpoint["identity"] = identity or {"json": ["reviews", "0", "rating", "color"]}
     endpoint |= more
     given = [{**DEFAULTS, "endpoints": [endpoint] * group.pop("count", 1), **group} for group in groups]
-    spec = {"groups": given, "seconds": seconds, "request_seconds": 5}
+    spec = {"groups": given, "seconds": seconds, "request_seconds": request_seconds}
     client_script.main(spec, stdin)
     *lines, end = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert end == "end"
@@ -130,6 +131,35 @@ def test_script_silent_endpoint_is_measured_after_the_warm_up(
         port = server.server_port
     (found,) = send(capsys, stdin[0], {"rounds": 2, "warm_seconds": 0.1}, port=port)
     assert [(one.status, one.error) for one in found] == [(0, "ConnectionRefusedError")] * 2
+
+
+@pytest.mark.parametrize("header", [b"", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 1000000\r\n"])
+def test_script_limits_the_whole_answer(
+    capsys: pytest.CaptureFixture[str], stdin: tuple[int, int], header: bytes
+) -> None:
+    began = time.monotonic()
+    with streaming(header) as port:
+        (found,) = send(capsys, stdin[0], {"rounds": 1}, port=port, request_seconds=0.2)
+    assert [(one.status, one.error) for one in found] == [(0, "TimeoutError")]
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        (b"Content-Length: 2\r\n\r\nok", (200, "")),
+        (b"Content-Length: 2\r\nConnection: close\r\n\r\nok", (200, "")),
+        (b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", (200, "")),
+        (b"Transfer-Encoding: chunked\r\n\r\nno number\r\n", (0, "IncompleteRead")),
+        (b"Content-Length: 0\r\n\r\n", (200, "")),
+    ],
+)
+def test_script_reads_the_whole_answer(
+    capsys: pytest.CaptureFixture[str], stdin: tuple[int, int], text: bytes, want: tuple[int, str]
+) -> None:
+    with answering(b"HTTP/1.1 200 OK\r\n" + text) as url:
+        (found,) = send(capsys, stdin[0], {"rounds": 1}, port=int(url.rpartition(":")[2]))
+    assert [want] == [(one.status, one.error) for one in found]
 
 
 @pytest.mark.parametrize(

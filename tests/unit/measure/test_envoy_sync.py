@@ -44,6 +44,17 @@ def test_problem_remaining_fault_is_named() -> None:
     assert problem(lab_config("waypoint", "abort"), manager(route)) == ""
 
 
+@pytest.mark.parametrize("baseline", ["shop-upstream", "reviews-baseline"])
+def test_problem_failing_workload_has_its_exact_name(baseline: str) -> None:
+    names = {"baseline": {"service": baseline}, "canary": {"service": "reviews-stable"}}
+    app, fault = {"backends": names}, {"at": "upstream"}
+    plain, failing = ({"route": {"cluster": cluster(name)["name"]}} for name in (baseline, "reviews-fault-upstream"))
+    assert problem(lab_config("waypoint", app=app), manager(plain)) == ""
+    faulty = lab_config("waypoint", "abort", app=app, fault=fault)
+    assert problem(faulty, manager(plain)) == f"the waypoint routes to {baseline}"
+    assert problem(faulty, manager(failing)) == ""
+
+
 def test_problem_policy_needs_the_rules_of_the_waypoint() -> None:
     route = {"route": {"cluster": cluster("reviews")["name"]}}
     config = lab_config("waypoint", "l7Policy")

@@ -125,6 +125,26 @@ def test_expectations_fault_header_has_no_case(name: str) -> None:
     assert found.share == 0.5
 
 
+@pytest.mark.parametrize(
+    ("late", "most", "wanted"),
+    [
+        (320, 0.0, Verdict.PASSED),
+        (0, 0.0, Verdict.FAILED),
+        (400, 0.0, Verdict.FAILED),
+        (400, 1.0, Verdict.PASSED),
+        (200, 1.0, Verdict.FAILED),
+    ],
+)
+def test_judge_late_is_the_share_of_slow_answers(late: int, most: float, wanted: Verdict) -> None:
+    expect = Expect("delayed by 2 s", Measure.LATE, "yes", 0.8, requests=400, low=1.8, most=most)
+    assert judge(expect, answers(late, seconds=2.01) + answers(400 - late)).verdict is wanted
+
+
+def test_judge_latency_without_data_declares_its_seconds() -> None:
+    found = judge(Expect("2 s later", Measure.SECONDS, low=2.0, high=2.5), [])
+    assert found.shown(found.declared) == "2.000 s"
+
+
 def test_measure_session_affinity_sends_the_current_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, str]] = []
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from waypoint_lab.config.models import EmbeddedTarget, ExistingTarget
 from waypoint_lab.report import context
 
 URL = "https://ci:s3cr3t@ci.example.com/a?token=T0K"
@@ -42,8 +43,30 @@ def test_commit_is_of_the_clone_that_runs_and_of_no_other_repository(
     done = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], check=True, capture_output=True, text=True)
     checkout = f"git checkout {done.stdout.strip()}"
     monkeypatch.chdir(tmp_path)
-    assert checkout not in context.repeat("")
+    assert checkout not in context.repeat("", EmbeddedTarget())
     monkeypatch.setattr(context, "CLONE", tmp_path)  # as of an installed package in somebody's repository
-    assert context.repeat("")[0].startswith("make lab ")
+    assert context.repeat("", EmbeddedTarget())[0].startswith("make lab ")
     (tmp_path / "Pulumi.yaml").touch()
-    assert context.repeat("")[0] == checkout
+    assert context.repeat("", EmbeddedTarget())[0] == checkout
+
+
+@pytest.mark.parametrize(
+    ("stack", "before"),
+    [
+        ("", []),
+        (
+            "staging",
+            [
+                "make .venv/.installed",
+                'eval "$(.venv/bin/lab env --stack staging)"',
+                "# put the settings below into Pulumi.staging.yaml",
+            ],
+        ),
+    ],
+)
+def test_repeat_on_a_cluster_of_the_user_starts_and_names_no_other(
+    monkeypatch: pytest.MonkeyPatch, stack: str, before: list[str]
+) -> None:
+    monkeypatch.setattr(context, "_commit", lambda: "")
+    monkeypatch.setattr("sys.argv", ["lab", "run"])
+    assert context.repeat(stack, ExistingTarget(kubeconfig="/k")) == [*before, "lab run"]

@@ -39,6 +39,17 @@ def test_write_without_picture_is_the_page_alone(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_write_without_picture_removes_the_one_of_an_earlier_report(tmp_path: Path) -> None:
+    (tmp_path / "report.png").write_bytes(PNG)
+    ReportFolder(tmp_path, "").write(report())
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_write_text_that_is_no_utf_8_is_a_page(tmp_path: Path) -> None:
+    ReportFolder(tmp_path, "").write(report(repeat=["lab guard -- kubectl apply -f caf\udce9.yaml"]))
+    assert r"caf\udce9.yaml" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def browser(folder: Path, script: str) -> str:
     """Return the path of a program in place of Chromium."""
     file = folder / "chromium"

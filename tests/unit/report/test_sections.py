@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.configs import lab_config
 from tests.unit.guard.observations import observed, series
-from tests.unit.report.reports import change, report
+from tests.unit.report.reports import change, report, result
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.guard import access_logs
 from waypoint_lab.guard.command import CommandResult
@@ -24,6 +24,11 @@ from waypoint_lab.rollout.analysis import BACKENDS, ProbeEvidence, StepDecision,
 from waypoint_lab.rollout.state import CanaryStep
 
 ROUTE = {"HTTPRoute shop/web": {"kind": "HTTPRoute", "spec": {"weight": 20}}}
+
+
+def test_stage_after_one_that_failed_shows_only_new_objects() -> None:
+    stages = result("waypoint", manifests=ROUTE), result("canary", problems=["a"]), result("promoted", manifests=ROUTE)
+    assert [len(section.manifests) for section in report(*stages).sections] == [1, 0, 0]
 
 
 def decision(weight: float, kind: StepDecision = StepDecision.PROMOTE, **more: Any) -> dict[str, Any]:

@@ -132,11 +132,13 @@ def test_counted_other_clients_requests_and_hits() -> None:
         line("200", "DI", "curl/8"),
         line("200", "-", "-"),
         line("503", "-", "curl/8", "reviews-fault-upstream"),
+        line("200", "-", "curl/8", "reviews-upstream"),
         line("503", "FI", "waypoint-lab"),
         line("200", "-", "curl/8", address="10.96.0.7:9080"),
         "something else",
     ]
-    assert blast_radius.counted("\n".join(log), ["10.96.0.9:9080"]) == blast_radius.ObservedTraffic(4, 3)
+    found = blast_radius.counted("\n".join(log), ["10.96.0.9:9080"], "reviews-fault-upstream")
+    assert found == blast_radius.ObservedTraffic(5, 3)
 
 
 def test_serving_returns_the_first_matching_route() -> None:

@@ -158,9 +158,18 @@ def test_expectations_delay_has_rows_of_success(header: dict[str, object]) -> No
 def test_expectations_delay_of_a_part_of_the_traffic_has_rows_of_success() -> None:
     fault = {"at": "upstream", "header": {"name": "end-user", "value": "jane"}}
     rows = BY_NAME["delay"].expects(config("delay", "canary", fault=fault, trafficApi="virtual-service"))
-    assert [one.what for one in rows] == ["answered after 2 s", "others answered"]
+    late = ["delayed by 2 s", "others 0 s later"]
+    assert [one.what for one in rows] == [*late, "answered after 2 s", "others answered"]
     rows = BY_NAME["delay"].expects(config("delay", "abort"))
     assert [one.what for one in rows] == ["2 s later"]
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(2, 0.0), (0.2, 1.0)])
+def test_expectations_delay_of_the_baseline_beside_a_canary_is_measured(seconds: float, most: float) -> None:
+    fault = {"at": "upstream", "delay": {"seconds": seconds}}
+    found = expectations(config("delay", "canary", fault=fault, trafficApi="virtual-service"))
+    (late,) = [one for one in found if one.measure is Measure.LATE]
+    assert (late.share, late.most, late.low, late.requests) == (0.8, most, pytest.approx(0.9 * seconds), 400)
 
 
 def test_expectations_retries_out_of_time_keep_others() -> None:
