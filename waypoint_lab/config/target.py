@@ -164,8 +164,8 @@ def use_target(state: Path, kind: str) -> None:
         KubectlError: There is no kubectl.
     """
     variables = cluster.environment(state, embedded=kind == "embedded")
-    path = variables["PATH"].split(os.pathsep)
-    if {path[0], path[-1]} <= {*os.environ.get("PATH", "").split(os.pathsep)}:  # the toolchain, and this state's plugins
+    toolchain, *_, plugins = variables["PATH"].split(os.pathsep)
+    if {toolchain, plugins} <= {*os.environ.get("PATH", "").split(os.pathsep)}:
         del variables["PATH"]  # the shell has it already, in the order that its user chose
     shell.use_environment(variables)
     kubectl.require()
