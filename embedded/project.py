@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+STATE = "WAYPOINT_LAB_STATE"
+CHOSEN_STATE = "WAYPOINT_LAB_CHOSEN_STATE"  # from a command to the programs that it runs; no shell has it
 _NAME = re.compile(r"^name: *waypoint-lab *$", re.MULTILINE)
 
 
@@ -40,9 +42,12 @@ PROJECT_FOLDER = find_project(_current_folder())
 def default_state() -> Path:
     """Return the state folder: `$WAYPOINT_LAB_STATE`, or `.lab` in the project folder.
 
-    In a project, the variable does not count if it names `.lab` of another project: `lab env` of that one exported it.
+    In a project, the variable does not count if it names `.lab` of another project, because `lab env` of that one
+    exported it. It does count below that project, as in `examples/`, and in what a command with `--state` runs.
     """
+    if chosen := os.environ.get(CHOSEN_STATE):
+        return Path(chosen).resolve()
     own = (PROJECT_FOLDER / ".lab").resolve()
-    state = Path(os.environ.get("WAYPOINT_LAB_STATE") or own).resolve()
-    others = state.name == ".lab" and _is_project(state.parent / "Pulumi.yaml")
+    state = Path(os.environ.get(STATE) or own).resolve()
+    others = state.name == ".lab" and state.parent not in own.parents and _is_project(state.parent / "Pulumi.yaml")
     return own if others and _is_project(PROJECT_FOLDER / "Pulumi.yaml") else state

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from embedded.errors import ClusterError, os_errors_as_cluster_errors
 from embedded.files import write_private
+from embedded.project import CHOSEN_STATE, STATE, default_state
 from embedded.toolchain import build
 from embedded.toolchain.installed import parse
 from embedded.toolchain.versions import KUBERNETES_PROVIDER
@@ -22,7 +23,6 @@ STAND_INS = {
 PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # takes precedence over PASSPHRASE_FILE
 PASSPHRASE_FILE = f"{PASSPHRASE}_FILE"
 LOOPBACK = "127.0.0.1,localhost"
-STATE = "WAYPOINT_LAB_STATE"
 
 
 def plugin_folder(state: Path) -> Path:
@@ -163,6 +163,8 @@ def use_environment(variables: dict[str, str]) -> None:
             if name != "KUBECONFIG":
                 del os.environ[name]
     os.environ.update(variables)
+    if default_state() != Path(state):  # that of another clone, chosen by --state
+        os.environ[CHOSEN_STATE] = state
     if PASSPHRASE_FILE in variables:
         os.environ.pop(PASSPHRASE, None)
 

@@ -119,7 +119,7 @@ def test_migration_to_refusing_waypoint_rolls_back_at_first_share(first: Scene, 
     first.assert_unchanged()
 
 
-@pytest.mark.parametrize("weight", [0, 30])
+@pytest.mark.parametrize("weight", [0, pytest.param(30, marks=pytest.mark.slow)])
 def test_waypoint_that_gets_connections_cannot_be_removed(first: Scene, weight: int) -> None:
     if weight:
         first.up(waypoint=second(weight))

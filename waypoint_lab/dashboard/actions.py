@@ -83,8 +83,9 @@ class PageActions:
                     process.wait()  # a step is measured to its end before it pauses
                 except KeyboardInterrupt:
                     report("rolling back; see `lab canary history` if you press Ctrl-C once more")
-                    while not self._lines:
-                        time.sleep(POLL_SECONDS)
+                    with suppress(KeyboardInterrupt):  # the signal then ends the command before it has begun
+                        while not self._lines:
+                            time.sleep(POLL_SECONDS)
                     process.send_signal(signal.SIGTERM)
                     process.wait()
         finally:

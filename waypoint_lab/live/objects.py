@@ -13,6 +13,7 @@ from waypoint_lab.stages.fault_expiry import UNTIL
 MANAGER = "pulumi"
 # Matches of all requests.
 ALL: Sequence[Object] = ({}, {"path": {"type": "PathPrefix", "value": "/"}}, {"uri": {"prefix": "/"}})
+OTHER = "other conditions"
 WAYPOINT_KINDS = ("Gateway", "GatewayClass")
 
 
@@ -55,7 +56,12 @@ def _rule_for_all(rules: Sequence[Object], key: str) -> Object:
 
     Source: istio, pilot/pkg/config/kube/gateway, sortHTTPRoutes: the order of an HTTPRoute's other rules is another.
     """
-    return next((rule for rule in rules if any(match in ALL for match in rule.get(key) or [{}])), {})
+    return next((rule for rule in rules if any(map(_is_all, rule.get(key) or [{}]))), {})
+
+
+def _is_all(match: Object) -> bool:
+    """Return True for a match of all requests to its port."""
+    return {key: value for key, value in match.items() if key not in ("port", "name")} in ALL
 
 
 def http_route(item: Object) -> Iterator[tuple[RouteTarget, Weights]]:
@@ -89,20 +95,19 @@ def faults(item: Object) -> Iterator[Fault]:
     """Yield the faults of a VirtualService, each once for each of its hosts."""
     namespace, spec = item["metadata"]["namespace"], item["spec"]
     services = dict.fromkeys(split(host, namespace)[0] for host in spec.get("hosts") or [""])
-    seen = set()
+    found: dict[tuple[str, str], list[list[str]]] = {}  # the matches of each fault
     for rule in spec.get("http") or []:
         for kind, given in (rule.get("fault") or {}).items():
             percent = _percent(kind, given)
             status = given.get("httpStatus") or given.get("grpcStatus")
             what = f"delay {given.get('fixedDelay')}" if kind == "delay" else f"abort with {status}"
-            text = f"{what} for {shown(percent)} % of requests{_matched(rule)}"
-            for service in services:
-                if (service, text) not in seen:
-                    seen.add((service, text))
-                    name = f"VirtualService {item['metadata']['name']}"
-                    yield Fault(
-                        service=service, at="waypoint", kind=str(kind), text=text, object=name, until=until(item)
-                    )
+            matches = [[*_conditions(match)] for match in rule.get("match") or [{}]]
+            found.setdefault((str(kind), f"{what} for {shown(percent)} % of requests"), []).extend(matches)
+    name = f"VirtualService {item['metadata']['name']}"
+    for (kind, what), matches in found.items():
+        for service in services:
+            text = f"{what}{_matched(matches)}"
+            yield Fault(service=service, at="waypoint", kind=kind, text=text, object=name, until=until(item))
 
 
 def _percent(kind: str, given: Object) -> float:
@@ -124,10 +129,11 @@ def until(item: Object) -> float | None:
         return None
 
 
-def _matched(rule: Object) -> str:
-    """Return the requests that a rule of a VirtualService matches; empty where it matches all."""
-    found = [" and ".join(_conditions(match)) for match in rule.get("match") or []]
-    return f" with {' or '.join(dict.fromkeys(found))}" if all(found) and found else ""
+def _matched(matches: Sequence[Sequence[str]]) -> str:
+    """Return the requests that a fault hits; empty where it hits all. A match within another one is left out."""
+    wider = [set(match) for match in matches if OTHER not in match]
+    least = [" and ".join(match) for match in matches if not any(other < set(match) for other in wider)]
+    return f" with {' or '.join(dict.fromkeys(least))}" if all(least) else ""
 
 
 def _conditions(match: Object) -> Iterator[str]:
@@ -141,7 +147,7 @@ def _conditions(match: Object) -> Iterator[str]:
     if port := match.get("port"):
         yield f"port {port}"
     if match.keys() - {"headers", "queryParams", "uri", "method", "port", "name", "ignoreUriCase"}:
-        yield "other conditions"
+        yield OTHER
 
 
 def _value(match: Object) -> str:

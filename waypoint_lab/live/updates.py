@@ -17,7 +17,8 @@ from waypoint_lab.pulumi_cli import UPDATE_SECONDS
 MOST = 10
 LIMIT_SECONDS = 30.0
 POLL_SECONDS = 1.0
-FIRST_SECONDS = 3.0  # from a change by Pulumi to the first read of its history; each later pause is twice as long
+FIRST_SECONDS = 3.0  # from a change by Pulumi to the first read of its history
+MOST_SECONDS = 15.0  # from one read to the next, each of which waits twice as long as the last
 
 
 async def follow(folder: Path, stack: str, changed: Callable[[], float]) -> AsyncIterator[list[Change]]:
@@ -41,7 +42,7 @@ async def follow(folder: Path, stack: str, changed: Callable[[], float]) -> Asyn
                 yield found
             ended = bool(found) and found[-1].time >= math.floor(known)  # the history has whole seconds
             due = math.inf if ended or now >= until else time.monotonic() + pause
-            pause *= 2
+            pause = min(2 * pause, MOST_SECONDS)
         await asyncio.sleep(POLL_SECONDS)
 
 

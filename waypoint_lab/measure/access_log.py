@@ -24,7 +24,7 @@ _LINE = re.compile(
     r"(?P<local>\S+) "
 )
 # Lines of pilot-agent and Envoy about themselves: text, JSON, or the YAML of a config
-_OWN_LINE = re.compile(r'\d{4}-\d\d-\d\dT\S+\t|\{"level":|\s|$|- |\w+:( |$)')
+_OWN_LINE = re.compile(r'\d{4}-\d\d-\d\dT\S+\t|\d{4}/\d\d/\d\d |\{"level":|\s|$|- |\w+:( |$)')
 
 
 def hosts(service: kubectl.Object) -> tuple[str, ...]:

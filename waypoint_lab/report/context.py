@@ -73,10 +73,16 @@ def versions(folder: Path, state: Path, target: ClusterAccess, proxy: Mapping[st
     return found
 
 
+def _server(found: re.Match[str]) -> str:
+    if not is_address(found[0]):
+        return SECRET
+    server = place(found[0])
+    return found[0] if found[0].removesuffix("/") == server else f"{server}/{SECRET}"
+
+
 def without_secrets(text: str) -> str:
     """Return a text in which web addresses show their server only, and other addresses neither user nor password."""
-    shown = _WEB_ADDRESS.sub(lambda found: f"{place(found[0])}/{SECRET}" if is_address(found[0]) else SECRET, text)
-    return _USER.sub(f"{SECRET}@", shown)
+    return _USER.sub(f"{SECRET}@", _WEB_ADDRESS.sub(_server, text))
 
 
 def command_line() -> str:
@@ -93,10 +99,9 @@ def repeat(stack: str, target: ClusterAccess) -> list[str]:
     """
     commit = _commit().removesuffix("-dirty")
     found = [f"git checkout {commit}"] if commit else []
+    settings = [f"# put the settings below into Pulumi.{stack}.yaml"] if stack else []
     if isinstance(target, EmbeddedTarget):
-        found += ["make lab    # once; or .venv/bin/lab up", 'eval "$(.venv/bin/lab env)"']
+        found += ["make lab    # once; or .venv/bin/lab up", 'eval "$(.venv/bin/lab env)"', *settings]
     elif stack:
-        found += ["make .venv/.installed", f'eval "$(.venv/bin/lab env --stack {shlex.quote(stack)})"']
-    if stack:
-        found.append(f"# put the settings below into Pulumi.{stack}.yaml")
+        found += ["make .venv/.installed", *settings, f'eval "$(.venv/bin/lab env --stack {shlex.quote(stack)})"']
     return [*found, command_line()]

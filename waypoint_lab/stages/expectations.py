@@ -204,7 +204,8 @@ def delay(config: LabConfig) -> tuple[Expect, ...]:
         share = _share(1 - canary_share(config))
         late = Expect(f"delayed by {low:g} s", Measure.LATE, "yes", share, header=header, low=0.9 * low)
         most = share if low > SLACK_SECONDS else 1.0  # others may take as long as a short delay
-        late = _ranged(replace(late, requests=_sample(config, share)), most)
+        enough = least_requests(share) if 0 < share < 1 else 0  # the rows of the backends judge the weight
+        late = _ranged(replace(late, requests=min(max(DELAY_REQUESTS, enough), DELAYED_SHARE_REQUESTS)), most)
     pairs = [(late, others)]  # of the delayed requests, and of others
     if not stages.abort:
         success = Expect("others answered", Measure.STATUS, success=_success(config), requests=DELAY_REQUESTS)

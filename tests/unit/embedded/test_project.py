@@ -1,5 +1,6 @@
 """The project folder that `lab` works on."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from embedded import project
 from embedded.project import default_state, find_project
+from embedded.shell import use_environment
 
 CLONE = Path(__file__).resolve().parents[3]
 
@@ -59,13 +61,16 @@ def make_clone(folder: Path) -> Path:
         ("ours", "other/chosen", "other/chosen"),
         ("ours", "no-clone/.lab", "no-clone/.lab"),
         ("no-clone", "other/.lab", "other/.lab"),
+        ("ours/examples/shop", "ours/.lab", "ours/.lab"),
     ],
 )
 def test_state_that_lab_env_of_another_clone_exported_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str, given: str, expected: str
 ) -> None:
-    for name in ("ours", "other"):
+    for name in ("ours", "other", "ours/examples/shop"):
         make_clone(tmp_path / name)
     monkeypatch.setattr(project, "PROJECT_FOLDER", tmp_path / here)
-    monkeypatch.setenv("WAYPOINT_LAB_STATE", str(tmp_path / given))
+    monkeypatch.setattr("os.environ", {**os.environ, "WAYPOINT_LAB_STATE": str(tmp_path / given)})
     assert tmp_path / expected == default_state()
+    use_environment({"WAYPOINT_LAB_STATE": str(tmp_path / given)})  # as a command with --state does
+    assert tmp_path / given == default_state()

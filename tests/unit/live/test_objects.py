@@ -17,8 +17,9 @@ HOST = f".{NAMESPACE}.svc.cluster.local"
 def virtual_service(**fault: Any) -> dict[str, Any]:
     ports = [(f"{BASELINE}{HOST}", 80), (CANARY, 20)]
     route = [{"destination": {"host": host, "port": {"number": 9080}}, "weight": weight} for host, weight in ports]
-    rules = [{"match": [{"headers": {"end-user": {"exact": "jane"}}}], "route": route, "fault": fault}]
-    return {"metadata": META, "spec": {"hosts": [f"reviews{HOST}"], "http": [*rules, {"route": route}]}}
+    jane = {"match": [{"headers": {"end-user": {"exact": "jane"}}}], "route": route, "fault": fault}
+    everyone = {"match": [{"port": 9080}], "route": route}
+    return {"metadata": META, "spec": {"hosts": [f"reviews{HOST}"], "http": [jane, everyone]}}
 
 
 def denied(*rules: dict[str, Any]) -> dict[str, Any]:
@@ -174,6 +175,14 @@ def test_fault_names_the_requests_that_its_rule_matches(matches: list[dict[str, 
     item["spec"]["http"][0]["match"] = matches
     (fault,) = objects.faults(item)
     assert fault.text == f"delay 2s for 100 % of requests{want}"
+
+
+def test_fault_of_several_rules_is_one_of_all_their_requests() -> None:
+    item = virtual_service(delay={"fixedDelay": "2s", "percent": 100})
+    (rule, _) = item["spec"]["http"]
+    reads = {"port": 9080, "method": {"regex": "GET|HEAD"}}
+    item["spec"]["http"] = [{**rule, "match": [match]} for match in (reads, {"port": 9080})]
+    assert [one.text for one in objects.faults(item)] == ["delay 2s for 100 % of requests with port 9080"]
 
 
 def test_fault_is_one_for_each_host() -> None:

@@ -113,6 +113,7 @@ def test_traffic_counts_other_clients_of_both_waypoints(monkeypatch: pytest.Monk
         (["GET /reviews/0 200 curl/8"], False),
         ([line("curl/8"), "something else"], True),
         (["2026-11-24T10:12:19.543Z\tinfo\tEffective config: concurrency: 2", "proxyMetadata:", "  A: b"], True),
+        (["2026/11/27 21:43:19 INFO GOMEMLIMIT is already set, skipping GOMEMLIMIT=1073741824"], True),
         (['{"level":"info","time":"2026-11-24T10:12:19.543Z","msg":"connected"}'], True),
         ([], True),
     ],

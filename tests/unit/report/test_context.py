@@ -20,6 +20,7 @@ SHOWN = "https://ci.example.com/[secret]"
         (f"curl {URL} && HTTP{URL[5:]}", f"curl {SHOWN} && http{SHOWN[5:]}"),
         ("--url=https://ci:s3'cr3t@ci.example.com/a", f"--url={SHOWN}"),
         ("https://ci:s3cr3t@ci.example.com:port/", "[secret]"),
+        ("http://prometheus.istio-system:9090", "http://prometheus.istio-system:9090"),
         ("git+https://T0K@git.example.com/r", "git+https://git.example.com/[secret]"),
         ("oci://ci:s3cr3t@charts.example.com/shop", "oci://[secret]@charts.example.com/shop"),
         ("file:///srv/charts@2/shop.tgz", "file:///srv/charts@2/shop.tgz"),
@@ -58,8 +59,8 @@ def test_commit_is_of_the_clone_that_runs_and_of_no_other_repository(
             "staging",
             [
                 "make .venv/.installed",
-                'eval "$(.venv/bin/lab env --stack staging)"',
                 "# put the settings below into Pulumi.staging.yaml",
+                'eval "$(.venv/bin/lab env --stack staging)"',
             ],
         ),
     ],

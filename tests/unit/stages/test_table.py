@@ -169,7 +169,7 @@ def test_expectations_delay_of_the_baseline_beside_a_canary_is_measured(seconds:
     fault = {"at": "upstream", "delay": {"seconds": seconds}}
     found = expectations(config("delay", "canary", fault=fault, trafficApi="virtual-service"))
     (late,) = [one for one in found if one.measure is Measure.LATE]
-    assert (late.share, late.most, late.low, late.requests) == (0.8, most, pytest.approx(0.9 * seconds), 400)
+    assert (late.share, late.most, late.low, late.requests) == (0.8, most, pytest.approx(0.9 * seconds), 60)
 
 
 def test_expectations_retries_out_of_time_keep_others() -> None:
