@@ -1,4 +1,4 @@
-"""Checks before a Gateway is created: other owners of the labels, and leftovers of an earlier Gateway."""
+"""Checks before a Gateway is created: other owners of the labels, and objects that an earlier Gateway left."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

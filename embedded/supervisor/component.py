@@ -132,5 +132,5 @@ async def find_problem(target: str) -> str | None:
         _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), CHECK_LIMIT_SECONDS)
         writer.close()
     except (OSError, aiohttp.ClientError, ValueError) as error:
-        return f"not ready: {error or type(error).__name__}"
+        return f"not ready: {str(error) or type(error).__name__}"
     return None

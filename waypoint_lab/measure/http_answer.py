@@ -65,7 +65,7 @@ def ask(url: str, seconds: float, most_bytes: int, document: bytes | None = None
             return errors[0], b""
         raise NoAnswerError("timed out") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        why = str(getattr(error, "reason", None) or error or type(error).__name__)
+        why = str(getattr(error, "reason", None) or error) or type(error).__name__
         for address in (url, _request(url).full_url):  # some errors repeat it
             why = why.replace(address, place(url))
         raise NoAnswerError(" ".join(why.split())) from None
