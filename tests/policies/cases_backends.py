@@ -64,6 +64,7 @@ def entries() -> Iterator[Case]:
     host = "db.n.svc.cluster.local"
     routed = virtual_service(host, {"route": [{"destination": {"host": host}}]})
     yield name, snapshot(routed, service_entry("db", host, **ENROLLED), ambient), {}, ""
+    yield name, snapshot(routed, service("db", **ENROLLED), service_entry("db", host), ambient), {}, ""
     said = "VirtualService n/v: nothing enforces its routing: ServiceEntry n/db has no waypoint"
     yield name, snapshot(routed, service_entry("db", host), ambient), {}, said
     name = "waypoint-supports-api"

@@ -47,6 +47,8 @@ def names() -> Iterator[Case]:
     yield name, snapshot(*GATEWAYS, enrolled(canary="w-b"), enrolled(primary="w")), {}, ""
     yield name, snapshot(*GATEWAYS, enrolled(canary="w-b"), live=(namespace(**{USE: "w"}),)), {}, ""
     yield name, snapshot(*GATEWAYS, enrolled("s", canary="w-b"), live=(enrolled(primary="w", patch=False),)), {}, ""
+    known = snapshot(enrolled("s", canary="w-b", patch=False), namespace(), error="unreachable")
+    yield name, known, {}, f"Service n/s: {alone}"
     opted_out = enrolled("s", primary="none", canary="w-b")
     yield name, snapshot(*GATEWAYS, opted_out, enrolled(primary="w")), {}, f"ServicePatch n/s: {alone}"
     # Nobody could look: a label of the cluster's own is not claimed to be missing.
@@ -83,6 +85,9 @@ def weights() -> Iterator[Case]:
     unused = f"has a weight for a canary waypoint, but names none: add the label {CANARY}, or drop the weight"
     yield name, snapshot(*GATEWAYS, enrolled(primary="w", weight="20")), {}, f"NamespacePatch n: {unused}"
     yield name, snapshot(*GATEWAYS, enrolled("s", primary="w", weight="20")), {}, f"ServicePatch n/s: {unused}"
+    away = thing("Service", "s", {}, namespace="m", labels={CANARY: "w-b"})
+    scene = snapshot(*GATEWAYS, enrolled(primary="w", weight="20"), live=(away,))
+    yield name, scene, {}, f"NamespacePatch n: {unused}"
     # A Service's own weight may be for its namespace's canary, and a namespace's for a Service's.
     yield name, snapshot(*GATEWAYS, enrolled("s", weight="20"), enrolled(**BOTH)), {}, ""
     yield name, snapshot(*GATEWAYS, enrolled("s", canary="w-b"), enrolled(primary="w", weight="20")), {}, ""
@@ -168,6 +173,12 @@ def of_services() -> Iterator[Case]:
     differs = (*served("0"), enrolled("s", patch=False, weight="20"))
     said = f"NamespacePatch {NAMESPACE}: for Service n/s {lost}"
     yield name, step(differs, enrolled(primary="w"), applied=served("0")), {}, said
+    inherits = (*served("20"), enrolled("s", patch=False))  # what its namespace loses is said once
+    yield name, step(inherits, enrolled(primary="w"), applied=served("20")), {}, f"NamespacePatch {NAMESPACE}: {lost}"
+    named = (enrolled(patch=False, primary="w", weight="50"), enrolled("s", patch=False, canary="w-c"))
+    said = f"NamespacePatch {NAMESPACE}: for Service n/s w still gets 50 % of new connections: keep it the primary, and"
+    changed = (enrolled(primary="w-b"), enrolled(weight="50"))
+    yield name, step(named, *changed, applied=named[:1]), {}, f"{said} make w-b its canary first"
     own = (*served("0"), enrolled("s", patch=False, **BOTH, weight="20"))
     yield name, step(own, enrolled(primary="w"), applied=served("0")), {}, ""
 

@@ -122,6 +122,7 @@ def refused_services() -> Iterator[Case]:
         ({"from": "Same"}, True),
         ({"from": "All"}, False),
         ({"from": "Selector", "selector": {"matchLabels": {"kubernetes.io/metadata.name": "n"}}}, False),
+        ({"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}, False),
         ({"from": "Selector", "selector": {"matchLabels": {"team": "b"}}}, True),
     ):
         listener = {"port": 15008, "protocol": "HBONE"} | ({"allowedRoutes": {"namespaces": places}} if places else {})

@@ -35,6 +35,9 @@ def injected() -> Iterator[Case]:
     said = "ConfigMap n/c: aborts 50 % of requests; the limit is 25 %"
     yield name, snapshot(upstream(50)), {"maxPercent": 25}, said
     yield name, snapshot(upstream(25), thing("ConfigMap", "t", data={"a": "HTTPFault"})), {"maxPercent": 25}, ""
+    late = json.dumps(envoy_config("h", 1, FaultSettings(10_500, 100, 0, 0, {})))
+    said = "ConfigMap n/c: delays by 10.5 s; the limit is 10 s"
+    yield name, snapshot(thing("ConfigMap", "c", data={"envoy.json": late})), {}, said
 
     def lasting(text: str) -> ClusterSnapshot:
         return snapshot(virtual_service("r", slow, annotations={DURATION: text}))
@@ -47,6 +50,7 @@ def injected() -> Iterator[Case]:
     yield name, lasting("nan"), {}, said
     said = f"VirtualService n/v: annotation {DURATION} is 'soon', not a number of seconds"
     yield name, lasting("soon"), {}, said
+    yield name, snapshot(virtual_service("r", {})), {"requireDuration": True}, ""  # it has no fault
     said = f"VirtualService n/v: has a fault without the annotation {DURATION}"
     yield name, snapshot(virtual_service("r", slow), upstream(1)), {"requireDuration": True}, said
 

@@ -44,6 +44,7 @@ def routes() -> Iterator[Case]:
     text = f"its backends fall from 4 to 1 without the annotation {ANNOTATION}: backends=1"
     yield NAME, snapshot(wide(100), live=(live,)), {}, f"HTTPRoute n/r: {text}"
     yield NAME, snapshot(wide(100, 0, 0, 0), live=(live,)), {}, f"HTTPRoute n/r: {text}"
+    yield NAME, snapshot(wide(100), live=(virtual_service(), live)), {}, f"HTTPRoute n/r: {text}"
     yield NAME, snapshot(wide(50, 50), live=(live,)), {}, ""
     yield NAME, snapshot(wide(100), live=(wide(40, 30, 30),)), {}, ""
     yield NAME, snapshot(wide(100), live=(live,)), {"maxPercent": 80}, ""
@@ -51,6 +52,10 @@ def routes() -> Iterator[Case]:
     rules = virtual_service("reviews", to("a", "b", "c", "d"))
     line = f"VirtualService n/v: {text}"
     yield NAME, snapshot(virtual_service("reviews", to("a")), live=(rules,)), {}, line
+    first = {
+        "route": [{"destination": {"host": "a"}, "weight": 100}, *({"destination": {"host": host}} for host in "bcd")]
+    }
+    yield NAME, snapshot(virtual_service("reviews", first), live=(rules,)), {}, line  # no weight is 0 beside others
     noted = virtual_service("reviews", to("a"), annotations={ANNOTATION: "backends=1"})
     yield NAME, snapshot(noted, live=(rules,)), {}, ""
     other = virtual_service("reviews", to("a"), annotations={ANNOTATION: "backends=2"})
@@ -58,10 +63,12 @@ def routes() -> Iterator[Case]:
 
 
 def selectors() -> Iterator[Case]:
-    there = (*pods(4, app="reviews"), *pods(9, "Succeeded", app="typo"))
+    elsewhere = Resource("Pod", {"metadata": {"namespace": "m", "labels": {"app": "typo"}}})
+    there = (*pods(4, app="reviews"), *pods(9, "Succeeded", app="typo"), elsewhere)
     live = (selecting(app="reviews"), *there)
     text = f"the Pods that its selector matches fall from 4 to 0 without the annotation {ANNOTATION}: pods=0"
     yield NAME, snapshot(selecting(app="typo"), live=live), {}, f"Service n/reviews: {text}"
+    yield NAME, snapshot(selecting(), live=live), {}, f"Service n/reviews: {text}"  # without a selector it has no Pods
     yield NAME, snapshot(selecting(notes="pods=0, subsets=1", app="typo"), live=live), {}, ""
     yield NAME, snapshot(selecting(app="reviews"), live=live), {}, ""
     yield NAME, snapshot(selecting("ServicePatch", app="typo"), live=live), {}, ""
@@ -74,6 +81,13 @@ def destination_rules() -> Iterator[Case]:
     text = f"its subsets fall from 4 to 1 without the annotation {ANNOTATION}: subsets=1"
     yield NAME, snapshot(one, live=(four,)), {}, f"DestinationRule n/d: {text}"
     yield NAME, snapshot(subsets("subsets=1", v0={"version": "v0"}), live=(four,)), {}, ""
+    before, after = (
+        thing(
+            "DestinationRule", "d", {"host": "api.example.com", "subsets": [{"name": f"v{at}"} for at in range(count)]}
+        )
+        for count in (4, 1)
+    )
+    yield NAME, snapshot(after, live=(before,)), {}, f"DestinationRule n/d: {text}"
     wrong = subsets(v0={"version": "v9"})
     live = (one, selecting(app="reviews"), *pods(3, app="reviews", version="v0"), *pods(3, app="x", version="v9"))
     text = f"the Pods of subset v0 fall from 3 to 0 without the annotation {ANNOTATION}: pods=0"

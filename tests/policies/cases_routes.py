@@ -132,6 +132,11 @@ def owners() -> Iterator[Case]:
         said = "VirtualService n/v: HTTPRoute n/r routes Service n/reviews, too, and takes precedence"
         matched = virtual_service("reviews", {"match": [{"port": second}] if second else []})
         yield name, snapshot(ported(route(rule(1)), first), matched), {}, said if broken else ""
+    nameless = route(rule(1), name=""), route(rule(1), name="")  # Pulumi has yet to choose their names
+    said = (
+        "HTTPRoute n/: HTTPRoute n/ routes Service n/reviews, too, and a rule of the older one hides one of the newer"
+    )
+    yield name, snapshot(*nameless), {}, said
     at_ingress = thing("VirtualService", "v", {"hosts": ["reviews"], "gateways": ["front"]})
     yield name, snapshot(route(rule(1)), at_ingress), {}, ""
 
@@ -218,6 +223,12 @@ def shadows() -> Iterator[Case]:
     less = thing("AuthorizationPolicyPatch", "d", {"rules": [operation(methods=["PUT"])]})
     yield name, snapshot(alone, less, live=(deny,)), {}, ""
     yield name, snapshot(dry_run(alone), deny), {}, ""
+    yield name, snapshot(authorization("a", **reviews), deny), {}, ""  # nothing is allowed
+    apps: list[dict[str, Any]] = [{"selector": {"matchLabels": {"app": app}}} for app in ("reviews", "ratings")]
+    allow = authorization("a", GET, **apps[0])
+    said = "AuthorizationPolicy n/d: refuses all that AuthorizationPolicy n/a allows"
+    for where, broken in ((apps[0], True), (apps[1], False), (reviews, False)):
+        yield name, snapshot(allow, authorization("d", GET, action="DENY", **where)), {}, said * broken
 
 
 PARTS = (weights, jumps, existence, owners, binding, shadows)

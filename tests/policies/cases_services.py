@@ -72,6 +72,7 @@ def headless() -> Iterator[Case]:
         {},
         f"HTTPRoute n/r: is for the ExternalName Service {rest}",
     )
+    yield name, snapshot(authorization("p", GET, **at("reviews")), bare, PLACE), {}, ""  # it is for a Gateway
 
 
 def second_owners() -> Iterator[Case]:
@@ -122,6 +123,11 @@ def same_pods() -> Iterator[Case]:
     yield name, snapshot(authorization("p", GET, **on("reviews", "reviews-v1")), *versions), {}, ""
     yield name, snapshot(policy, authorization("q", GET, **on("reviews-v1")), *versions), {}, ""
     yield name, snapshot(policy, versions[0], versions[2]), {}, ""
+    yield name, snapshot(service("another"), live=(policy, *versions)), {}, ""  # not of this stack
+    said = "AuthorizationPolicy n/p: covers Service reviews-v1, but not reviews with the same Pods"
+    yield name, snapshot(authorization("p", GET, **on("reviews-v1")), *versions), {}, said
+    waypoints_own = selecting("w").marked({"gateway.istio.io/managed": "istio.io-mesh-controller"}, {})
+    yield name, snapshot(policy, versions[0], waypoints_own), {}, ""
     yield name, snapshot(policy, selecting(), thing("Service", "other", {})), {}, ""
     yield name, snapshot(authorization("p", source(namespaces=["a"]), **on("reviews")), *versions), {}, ""  # layer 4
     refs = [*on("reviews")["targetRefs"], *at("w")["targetRefs"]]
@@ -182,6 +188,8 @@ def identities() -> Iterator[Case]:
     yield name, snapshot(authorization("p", shop, **on("reviews")), live=(PLACE, selecting())), {}, ""
     away = selecting("ratings", app="ratings")
     yield name, snapshot(authorization("p", shop, **SELECTOR), live=(PLACE, away)), {}, ""
+    other = selecting().marked({"istio.io/use-waypoint": "x"}, {})  # further Services use the namespace's
+    yield name, snapshot(authorization("p", source(serviceAccounts=["x"])), live=(PLACE, other)), {}, said
     account = thing("Gateway", "w", {}, annotations={"gateway.istio.io/service-account": "edge"})
     said = said.replace("sa/w", "sa/edge")
     yield name, snapshot(authorization("p", own, **SELECTOR), live=(PLACE, selecting(), account)), {}, said

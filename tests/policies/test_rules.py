@@ -63,6 +63,7 @@ def test_service_of_host_returns_service_or_none() -> None:
     assert service_of("reviews", "n") == ("n", "reviews")
     assert service_of("reviews.m.svc.cluster.local", "n") == ("m", "reviews")
     assert service_of("api.example.com", "n") is None
+    assert service_of("api.eu.example.com", "n") is None
     assert service_of("reviews.m", "n") is None
     assert service_of("reviews.m.svc", "n") is None
     assert service_of("*.n.svc.cluster.local", "n") is None

@@ -12,7 +12,7 @@ from components._internal import api
 
 OK = b'{"items": []}'
 PROXY = """#!{python}
-import http.server, json, os, socketserver, sys
+import http.server, json, os, socketserver, sys, time
 socket = next(item for item in sys.argv if item.startswith("--unix-socket=")).partition("=")[2]
 print(os.getpid(), file=open({pids!r}, "a"))
 if "--context=bad" in sys.argv:
@@ -20,6 +20,8 @@ if "--context=bad" in sys.argv:
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        if self.path == "/late":
+            time.sleep(3)
         status, body = {{"/ok": (200, {{"items": []}}), "/no": (403, {{"message": "pods is forbidden"}})}}.get(
             self.path, (502, None)
         )
@@ -80,6 +82,13 @@ def test_read_after_the_proxy_was_killed_starts_another(pids: Path) -> None:
         api.read(["kubectl"], "/ok")
     assert api.read(["kubectl"], "/ok") == OK
     assert len(pids.read_text().split()) == 2
+
+
+def test_read_without_an_answer_in_time_fails(pids: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.read(["kubectl"], "/ok")
+    monkeypatch.setattr(api, "READ_SECONDS", 0.2)
+    with pytest.raises(api.ApiReadError, match=r"^kubectl proxy gave no answer: timed out$"):
+        api.read(["kubectl"], "/late")
 
 
 def test_read_with_an_unusable_kubeconfig_has_the_message_of_kubectl(pids: Path) -> None:

@@ -34,6 +34,11 @@ def test_chaos_rule_with_everything_is_one_rule() -> None:
     assert record.kinds() == {"f-rule": "VirtualService"}
 
 
+def test_chaos_rule_retries_on_a_status() -> None:
+    (rule,) = chaos(retries={"attempts": 3, "retry_on": "reset,503", "writes": True}).inputs("f-rule")["spec"]["http"]
+    assert rule["retries"]["retryOn"] == "reset,503"
+
+
 def test_chaos_rule_with_headers_is_limited_to_them() -> None:
     first, last = chaos(**ABORT, headers={"end-user": "jane"}).inputs("f-rule")["spec"]["http"]
     assert first["match"] == [{"headers": {"end-user": {"exact": "jane"}}, "port": 80}]
@@ -66,13 +71,17 @@ def test_fault_upstream_with_new_settings_replaces_the_pods() -> None:
     [
         ({}, "give delay, abort, retries or timeout"),
         ({"abort": {"status": 99}}, "abort.status is 99"),
+        ({"abort": {"status": 600}}, "abort.status is 600"),
         ({"abort": {"status": 503, "percent": 100.5}}, "abort.percent is 100.5: it must be a number from 0 to 100"),
         ({"delay": {"seconds": 0}}, "delay.seconds is 0"),
         ({**ABORT, "fault_at": "upstream"}, 'baseline is "": it must be a Service other than cart'),
         ({**ABORT, "fault_at": "upstream", "baseline": "cart"}, "a Service other than cart"),
         ({**ABORT, "headers": {"a": "b"}, "fault_headers": {"A": "c"}}, "the fault hits nothing"),
         ({**ABORT, "fault_at": "client"}, "waypoint or upstream"),
+        ({**ABORT, "fault_headers": {"A": "b", "a": "c"}}, "names of fault_headers"),
         ({"retries": {"attempts": 1.5}}, "retries.attempts is 1.5"),
+        ({"retries": {"attempts": 101}}, "^ChaosRule: retries.attempts is 101"),
+        ({"retries": {"attempts": 3, "retry_on": "5xx,600"}}, 'retries.retry_on is "600"'),
     ],
 )
 def test_chaos_rule_with_a_bad_argument_is_refused(args: dict[str, Any], said: str) -> None:

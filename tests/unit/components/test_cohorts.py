@@ -115,6 +115,14 @@ def test_parse_of_wrong_criteria_is_one_line(fields: dict[str, Any], line: str) 
 
 
 @pytest.mark.parametrize(
+    ("path", "hint"), [("/café", "percent-encoded where it has other"), ("/cart/*", "path_prefix matches all paths")]
+)
+def test_parse_of_a_wrong_path_has_a_hint(path: str, hint: str) -> None:
+    with pytest.raises(pulumi.RunError, match=hint):
+        parse(path=path)
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         {"header": "tier", "value": "hunter2\n"},

@@ -109,12 +109,14 @@ def test_step_whose_write_is_refused_backs_off_and_keeps_the_end(api: Api) -> No
     assert api.item["metadata"]["annotations"]["waypoint-lab/fault-until"] == "abc 1970-01-01T00:17:11Z"
 
 
-def test_step_after_an_unwritten_end_removes_the_fault(api: Api) -> None:
+def test_step_after_an_unwritten_end_removes_the_fault(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     state: dict[str, float] = {}
     api.refused = 403
     script.step(SPEC, state)
     api.now += 32
     assert script.step(SPEC, state) > 0
+    assert capsys.readouterr().out == "the API server refuses the write: 403 no\n" * 2
     api.refused = 0
     script.step(SPEC, state)
     assert not faulty(api)
+    assert capsys.readouterr().out == "the fault has expired\n"

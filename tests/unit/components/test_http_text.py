@@ -77,6 +77,7 @@ def test_regex_of_re2_matches_in_python_as_well(pattern: str, value: str) -> Non
         r"a\Z",
         "a{1,2}+",
         "a{1001}",
+        "a{1,1001}",
         "(?P=x)",
         "a\n",
         r"\p{Alpha}+",

@@ -94,6 +94,7 @@ def test_l7_policy_host_without_port_matches_any_port_too() -> None:
         ({"services": ["a", "a"]}, "services is"),
         ({"services": [f"s{number}" for number in range(17)]}, "a list of 1 to 16 Services"),
         ({"rules": {}}, r"rules is \{\}: it must be a list"),
+        ({"rules": [{"methods": ["GET"]}] * 513}, "a list of at most 512 rules"),
         ({"rules": ["GET"]}, r'rules\[0\] is "GET": it must be an object with the fields of L7Rule'),
         ({"everything": "yes"}, 'everything is "yes": it must be true or false'),
         ({"limit_seconds": 0}, "limit_seconds is 0"),

@@ -124,6 +124,9 @@ def test_first_resource_of_a_rule_beside_another_route_is_refused(mesh: Mesh) ->
     make = partial(owners.hook, "f", Access(), 60, virtual_service("mine"))
     with pytest.raises(RuntimeError, match=r"^VirtualService shop/mine: HTTPRoute shop/other routes Service shop/cart"):
         run_hooks(make)
+    mesh.routes = [virtual_service("mine")]
+    with pytest.raises(RuntimeError, match=r"^VirtualService shop/mine: it exists already, and is not of this stack"):
+        run_hooks(make)
 
 
 def test_creation_of_a_namespace_that_another_owner_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

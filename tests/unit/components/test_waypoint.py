@@ -6,6 +6,7 @@ import pulumi
 import pytest
 
 from components import FailClosed, L7Policy, Waypoint
+from components._internal import gateway_cleanup
 from components._internal.owners import OWNER
 from tests.unit.components import recording
 from tests.unit.components.recording import Recording, run
@@ -162,8 +163,16 @@ def test_waypoint_limit_replaces_the_timeouts_of_the_callers_options() -> None:
     assert (timeouts.create, timeouts.update) == ("10s", "10s")
 
 
-def test_waypoint_labels_of_other_tools_are_looked_for_before_its_gateway() -> None:
-    assert "w-collected" in waypoint().requests["w-gateway"].hooks.before_create
+@pytest.mark.parametrize(
+    ("given", "places"),
+    [({}, []), ({"enroll": "services", "services": ["cart"]}, ["cart"]), ({"enroll": "nothing"}, None)],
+)
+def test_waypoint_labels_of_other_tools_are_looked_for_before_its_gateway(
+    given: dict[str, Any], places: list[str] | None
+) -> None:
+    with patch.object(gateway_cleanup, "hook", wraps=gateway_cleanup.hook) as hook:
+        assert "w-collected" in waypoint(**given).requests["w-gateway"].hooks.before_create
+    assert hook.call_args.args[3] == places
 
 
 def test_waypoint_services_are_waited_for_after_each_label() -> None:

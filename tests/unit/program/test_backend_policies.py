@@ -69,8 +69,9 @@ def test_copies_bind_only_what_the_policy_does_not_name(monkeypatch: pytest.Monk
         policy(targetRefs=refs("reviews", *BACKENDS)),
         policy("reviews-l7-policy", targetRefs=refs("reviews")),
         policy(kind="Other", targetRefs=refs("reviews")),
+        {**policy(), "spec": None},
     ],
-    ids=["other Service", "Gateway", "selector", "all named", "own", "other kind"],
+    ids=["other Service", "Gateway", "selector", "all named", "own", "other kind", "no spec"],
 )
 def test_copies_of_other_policies_are_not_made(monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]) -> None:
     assert found(monkeypatch, given) == []
@@ -118,5 +119,7 @@ def test_build_copies_are_created_before_the_backends(monkeypatch: pytest.Monkey
     made = found(monkeypatch, policy(targetRefs=refs("reviews")))
     record = run(lambda: build.build(lab_config("waypoint"), application=Application([{"port": 9080}], made)))
     assert record.kinds()["waypoint-lab-users-authorizationpolicy"] == "AuthorizationPolicy"
+    kept = record.inputs("waypoint-lab-users-authorizationpolicy")["metadata"]["annotations"]
+    assert kept == {"waypoint-lab/copy-of": "users", "waypoint-lab/owner": "waypoint-lab/test"}
     for name in BACKENDS:
         assert "waypoint-lab-users-authorizationpolicy" in record.needs(name)

@@ -70,6 +70,12 @@ def test_build_virtual_service_has_all_traffic_in_one_object() -> None:
     assert built(*on, trafficApi="virtual-service").kinds() == want
 
 
+def test_build_virtual_service_without_a_split_routes_to_the_service() -> None:
+    (rule,) = built("waypoint", "delay", trafficApi="virtual-service").inputs("reviews-traffic-rule")["spec"]["http"]
+    hosts = [entry["destination"]["host"] for entry in rule["route"]]
+    assert hosts == ["reviews.bookinfo-backends.svc.cluster.local"]
+
+
 def test_build_expired_fault_is_left_out() -> None:
     config = lab_config("waypoint", "abort", fault={"durationSeconds": 30})
     expired = frozenset({fault_expiry.fault_id(config)})
@@ -307,8 +313,10 @@ def test_build_backends_of_an_application_that_the_stack_installs_have_its_port(
 
 def test_build_kind_gets_the_contents_of_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # another project that runs this program
-    inputs = built(target={"kind": "kind"}).inputs("kind-cluster")
-    assert "kind: Cluster" in inputs["environment"]["KIND_CONFIG"]
+    record = built(target={"kind": "kind"})
+    assert "kind: Cluster" in record.inputs("kind-cluster")["environment"]["KIND_CONFIG"]
+    assert record.requests["kind-cluster"].additionalSecretOutputs == ["stdout"]  # it is the kubeconfig
+    assert record.needs("kind-istio") == {"kind-cluster", "kind-gateway-api"}
     (tmp_path / "own.yaml").write_text("kind: Own\n")
     inputs = built(target={"kind": "kind", "configFile": "own.yaml"}).inputs("kind-cluster")
     assert inputs["environment"]["KIND_CONFIG"] == "kind: Own\n"

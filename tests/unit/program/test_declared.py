@@ -105,7 +105,9 @@ def test_hidden_replaces_secrets_as_envoy_and_json_have_them(secret: str) -> Non
 
 def test_deployed_read_returns_what_outputs_declare() -> None:
     config = lab_config("waypoint", "canary", canary={"weight": 0.1, "gate": {"successRate": 99}})
-    assert config == deployed.read(declared.outputs(config, frozenset()), "dev")
+    found = declared.outputs(config, frozenset())
+    assert "notify" not in found["declared"]  # which has addresses that only their owners may know
+    assert config == deployed.read(found, "dev")
     assert LabConfig() == deployed.read({"declared": msgspec.to_builtins(LabConfig())}, "dev")
 
 

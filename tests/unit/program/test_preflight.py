@@ -147,6 +147,12 @@ class Cluster:
             "set another port, or the port's appProtocol to http",
         ),
         (
+            shop(),
+            {"shop": {"spec": {"ports": [{"name": "http", "port": 80, "appProtocol": "tcp"}]}}},
+            "app.port: port 80 of Service shop/shop is tcp, which is not HTTP; "
+            "set another port, or the port's appProtocol to http",
+        ),
+        (
             shop({"service": "shop-v2"}),
             {"shop": SERVE, "shop-v1": SERVE, "shop-v2": {"spec": {"ports": [{"port": 8080}]}}},
             "app.port: Service shop/shop-v2 has no port 80; its ports are 8080",

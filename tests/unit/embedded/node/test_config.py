@@ -15,4 +15,5 @@ def test_main_without_a_token_is_refused_in_one_line(
     monkeypatch.setattr(sys, "argv", ["embedded.node", "--bin", str(tmp_path / "bin"), str(tmp_path)])
     monkeypatch.setattr(agent.logging, "basicConfig", lambda **_: None)  # for a process of its own
     assert agent.main() == 2
-    assert re.fullmatch(r"embedded\.node: .*No such file or directory: .*\n", capsys.readouterr().err)
+    said = rf"embedded\.node: .*No such file or directory: '{tmp_path}/pki/token'\n"
+    assert re.fullmatch(said, capsys.readouterr().err)

@@ -130,14 +130,14 @@ class Connection:
         return DNSRecord.parse(await self.reader.readexactly(size))
 
 
-def over_tcp(play: Callable[[Connection], Awaitable[None]]) -> None:
-    """Run `play` with a connection to a server of ZONE."""
+def over_tcp(play: Callable[[Connection], Awaitable[None]], zone: Zone = ZONE) -> None:
+    """Run `play` with a connection to a server of `zone`."""
 
     async def scene() -> None:
         ended = asyncio.Event()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await dns.serve_stream(ZONE, None, reader, writer)
+            await dns.serve_stream(zone, None, reader, writer)
             await writer.wait_closed()
             ended.set()
 
@@ -274,6 +274,22 @@ def test_answer_host_of_a_service_entry_is_its_virtual_address_for_enrolled_pods
 ) -> None:
     zone = Zone("cluster.local", snapshot(entry()))
     assert answer == ask("API.example.test", zone=zone, client=client)
+
+
+def test_answer_host_of_two_service_entries_is_that_of_the_pods_namespace() -> None:
+    zone = Zone("cluster.local", snapshot(entry(), entry("other", "away", ("240.240.0.9",))))
+    assert ask("api.example.test", zone=zone, client="10.244.1.2") == ("NOERROR", ["240.240.0.1"])
+
+
+def test_serve_stream_host_of_a_service_entry_is_answered_for_enrolled_pods() -> None:
+    scene = snapshot(entry())
+    scene.pods["shop/in"]["status"]["podIP"] = "127.0.0.1"
+
+    async def play(client: Connection) -> None:
+        client.send(DNSRecord.question("api.example.test").pack())
+        assert [str(row.rdata) for row in (await client.receive()).rr] == ["240.240.0.1"]
+
+    over_tcp(play, Zone("cluster.local", scene))
 
 
 def test_answer_ipv6_query_for_a_host_of_a_service_entry_gives_no_address() -> None:

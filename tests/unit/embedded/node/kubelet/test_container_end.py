@@ -39,9 +39,11 @@ async def test_container_stopped_has_its_final_state(tmp_path: Path) -> None:
     container = pod.container()
     run = asyncio.create_task(container.run())
     await until(lambda: "running" in container.state)
+    assert container.logging
     await container.stop(GracePeriod(5))
     assert (container.state["terminated"]["exitCode"], container.exit_code) == (143, 143)
     await run
+    assert not container.logging
 
 
 @pytest.mark.asyncio
@@ -135,6 +137,7 @@ async def test_container_with_a_failed_probe_runs_its_pre_stop_hook(tmp_path: Pa
     async with asyncio.timeout(5):
         assert await container.run() == 143
     assert [command for command in pod.launcher.commands if command != ["false"]] == [["hook"]]
+    assert "FailedPreStopHook" not in pod.reasons
 
 
 @pytest.mark.asyncio
@@ -178,6 +181,7 @@ async def test_container_that_a_probe_ends_is_killed_when_the_pod_has_less_time(
     container = pod.container(livenessProbe={**FAILING, "terminationGracePeriodSeconds": 60})
     run = asyncio.create_task(container.run())
     await until(lambda: pod.launcher.signals)
+    assert 55 < container._end._period.left() <= 60
     period = GracePeriod(30)
     stop = asyncio.create_task(container.stop(period))
     await asyncio.sleep(0.01)

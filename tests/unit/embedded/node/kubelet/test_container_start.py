@@ -48,6 +48,7 @@ async def test_container_without_a_place_for_its_log_has_a_start_error(
     main = pod.container("Never")
     assert await main.run() == 128
     assert main.state["terminated"]["reason"] == "StartError"
+    assert pod.reasons == ["Failed"]
 
 
 @pytest.mark.asyncio

@@ -44,9 +44,10 @@ async def test_prepare_expands_no_variables_of_the_image(tmp_path: Path) -> None
     pod = FakePod(tmp_path)
     pod.config, pod.store = CONFIG, Memory()
     spec = {"name": "main", "command": ["run", "$(A)", "$(PATH)"], "args": ["$(HOME)", "$(KUBERNETES_SERVICE_HOST)"]}
+    spec["workingDir"] = "/srv"
     image = Image([], env={"PATH": "/bin", "HOME": "/root"})
     command, _ = await container_start.prepare(pod, {**spec, "env": [{"name": "A", "value": "a"}]}, image)
-    assert command.argv == ["run", "a", "$(PATH)", "$(HOME)", "10.96.0.1"]
+    assert (command.argv, command.cwd) == (["run", "a", "$(PATH)", "$(HOME)", "10.96.0.1"], "/srv")
     assert {"PATH": "/bin", "HOME": "/root", "HOSTNAME": "p", "A": "a"}.items() <= command.env.items()
 
 
@@ -65,7 +66,7 @@ async def test_build_takes_only_the_text_of_a_config_map() -> None:
 def test_build_sources_give_their_values() -> None:
     container = {
         "resources": {"limits": {"memory": "64Mi"}},
-        "envFrom": [{"prefix": "CM_", "configMapRef": {"name": "cm"}}],
+        "envFrom": [{"prefix": "CM_", "configMapRef": {"name": "cm"}}, {"secretRef": {"name": "sec"}}],
         "env": [
             {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "LABEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['b']"}}},
@@ -77,6 +78,7 @@ def test_build_sources_give_their_values() -> None:
     }
     got = build(container)
     expected = {"CM_key": "value", "IP": "10.244.1.1", "LABEL": "2", "WORD": "hidden", "MEM": "64", "CPU": "32"}
+    expected["word"] = "hidden"
     assert expected == {name: got[name] for name in expected}
     assert "MAYBE" not in got
 

@@ -51,6 +51,7 @@ class FakeNode:
         self.addresses, self.capacity = Addresses("10.244.0.0/16"), {}
         self.store: Any = Memory()
         self.reasons: list[str] = []
+        self.destroyed: list[str] = []  # addresses of the namespaces that are gone
 
     def event(self, pod: Object, kind: str, reason: str, message: str) -> None:
         self.reasons.append(reason)
@@ -62,8 +63,8 @@ def made(folder: Path, monkeypatch: pytest.MonkeyPatch, *, stubborn: bool = Fals
     async def create(*_: Any) -> Sandbox:
         return Sandbox(Process(1), "10.244.1.1", "veth")
 
-    async def destroy(*_: Any) -> None:
-        pass
+    async def destroy(_: Any, sandbox: Sandbox) -> None:
+        node.destroyed.append(sandbox.ip)
 
     skip_images(monkeypatch)
     monkeypatch.setattr(pods.sandboxes, "create", create)
@@ -102,8 +103,11 @@ async def test_pod_deleted_has_the_ends_of_its_containers_in_its_last_status(
     async with asyncio.timeout(5):
         await run
     last = node.kube.statuses[-1]
-    assert last["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 143
+    (main,) = last["containerStatuses"]
+    assert (main["ready"], main["state"]["terminated"]["exitCode"]) == (False, 143)
+    assert (main["state"]["terminated"]["reason"], main["state"]["terminated"]["signal"]) == ("Error", TERM)
     assert (last["phase"], len(node.kube.deleted)) == ("Failed", 1)
+    assert node.destroyed == ["10.244.1.1"]
 
 
 @pytest.mark.parametrize("forced", [False, True], ids=["shorter", "forced"])
@@ -319,6 +323,16 @@ async def test_pod_that_is_deleted_during_its_init_containers_starts_no_sidecar(
     async with asyncio.timeout(5):
         await run
     assert len(node.launcher.processes) == 1
+
+
+@pytest.mark.parametrize(("policy", "again"), [("Always", True), ("OnFailure", True), ("Never", False)])
+@pytest.mark.asyncio
+async def test_init_container_that_fails_runs_again_where_the_pod_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, again: bool
+) -> None:
+    init = [{"name": "migrate", "image": "i"}]
+    pod, _ = made(tmp_path, monkeypatch, restartPolicy=policy, initContainers=init)
+    assert (pod.init[0].runs_after(1), pod.init[0].runs_after(0)) == (again, False)
 
 
 @pytest.mark.asyncio

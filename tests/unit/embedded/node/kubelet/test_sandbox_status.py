@@ -38,7 +38,9 @@ def test_conditions_unchanged_condition_keeps_its_time() -> None:
     before = [{"type": "Ready", "status": "False", "lastTransitionTime": "then"}, {"type": "PodScheduled"}]
     same = status.conditions(before, {"Ready": (False, "ContainersNotReady")})
     assert [(c["type"], c.get("lastTransitionTime")) for c in same] == [("Ready", "then")]
-    assert status.conditions(before, {"Ready": (True, "")})[-1]["lastTransitionTime"] != "then"
+    (ready,) = status.conditions(before, {"Ready": (True, "ReadinessGatesNotReady")})
+    assert ready["lastTransitionTime"] != "then"
+    assert (ready["status"], ready["reason"]) == ("True", None)
 
 
 def test_phase_sidecar_that_ended_with_an_error_does_not_fail_the_pod() -> None:

@@ -104,9 +104,10 @@ def test_resources_policies_precede_the_connection(client: WorkloadClient) -> No
     (listener,) = inbound_config.resources([CART], client.state, SETTINGS)[0].listeners.values()
     hbone, plain = listener["filter_chains"]
     (manager,) = hbone["filters"]
-    names = [item["name"].rpartition(".")[2] for item in manager["typed_config"]["http_filters"]]
-    assert names == ["deny", "allow", "router"]
-    assert [item["name"].rpartition(".")[2] for item in plain["filters"]] == ["deny", "allow", "tcp_proxy"]
+    names = [item["name"].removeprefix("envoy.filters.") for item in manager["typed_config"]["http_filters"]]
+    assert names == ["http.rbac.deny", "http.rbac.allow", "http.router"]
+    names = [item["name"].removeprefix("envoy.filters.") for item in plain["filters"]]
+    assert names == ["network.rbac.deny", "network.rbac.allow", "network.tcp_proxy"]
     tls = hbone["transport_socket"]["typed_config"]
     assert tls["require_client_certificate"] is True
     certificate = tls["common_tls_context"]["tls_certificates"][0]["certificate_chain"]["filename"]

@@ -226,6 +226,7 @@ def test_resources_without_capture_connect_with_the_address_of_the_node() -> Non
     built = resources(snapshot(), replace(SETTINGS, captures=False))
     assert [f"{BACK}/reviews:9080"] == list(built.listeners)
     assert built.listeners[f"{BACK}/reviews:9080"]["listener_filters"] == []
+    assert resources(snapshot(), SETTINGS).listeners[f"{BACK}/reviews:9080"]["listener_filters"] != []
 
 
 def test_service_waypoint_service_label_overrides_namespace() -> None:
@@ -242,6 +243,12 @@ def test_service_waypoint_other_namespace_is_used() -> None:
     assert found == "shared/waypoint"
 
 
+def selected(key: str, operator: str, *values: str) -> Object:
+    """Return the allowed namespaces of a listener: those whose label fits."""
+    expression = {"key": key, "operator": operator} | ({"values": list(values)} if values else {})
+    return {"from": "Selector", "selector": {"matchExpressions": [expression]}}
+
+
 @pytest.mark.parametrize(
     ("allowed", "tracker"),
     [
@@ -249,8 +256,14 @@ def test_service_waypoint_other_namespace_is_used() -> None:
         ({"from": "Same"}, False),
         ({"from": "Selector", "selector": {"matchLabels": {"istio.io/use-waypoint": "waypoint"}}}, True),
         ({"from": "Selector", "selector": {"matchLabels": {"team": "x"}}}, False),
-        ({"from": "Selector", "selector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}}, False),
-        ({"from": "Selector", "selector": {"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]}}, True),
+        (selected("team", "Exists"), False),
+        (selected("team", "DoesNotExist"), True),
+        (selected("team", "In", "x"), False),
+        (selected("team", "NotIn", "x"), True),
+        (selected("istio.io/use-waypoint", "Exists"), True),
+        (selected("istio.io/use-waypoint", "DoesNotExist"), False),
+        (selected("istio.io/use-waypoint", "In", "x", "waypoint"), True),
+        (selected("istio.io/use-waypoint", "NotIn", "x", "waypoint"), False),
     ],
 )
 def test_service_waypoint_other_namespace_must_allow_the_service(allowed: Object, tracker: bool) -> None:

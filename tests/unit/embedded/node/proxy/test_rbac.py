@@ -31,19 +31,22 @@ class Connection:
 
     def __init__(self, identity: str = IDENTITY, source: str = "10.244.1.2", port: int = 9080) -> None:
         self.identity, self.source, self.port = identity, source, port
+        self.hbone = True
 
-    def matches(self, rule: Object) -> bool:
+    def matches(self, rule: Object, key: str) -> bool:
+        """Return True if a permission (`key` is `rules`) or a principal (`ids`) matches."""
         ((kind, value),) = rule.items()
-        if kind in ("and_rules", "and_ids"):
-            return all(self.matches(each) for each in next(iter(value.values())))
-        if kind in ("or_rules", "or_ids"):
-            return any(self.matches(each) for each in next(iter(value.values())))
-        if kind in ("not_rule", "not_id"):
-            return not self.matches(value)
+        if kind == f"and_{key}":
+            return all(self.matches(each, key) for each in value[key])
+        if kind == f"or_{key}":
+            return any(self.matches(each, key) for each in value[key])
+        if kind == f"not_{key.removesuffix('s')}":
+            return not self.matches(value, key)
         if kind == "destination_port":
+            assert not self.hbone  # there it is the port of HBONE itself
             return bool(value == self.port)
         if kind == "header":
-            assert value["name"] == ":authority"
+            assert (value["name"], self.hbone) == (":authority", True)
             return f"10.244.1.9:{self.port}".endswith(value["string_match"]["suffix"])
         if kind in ("direct_remote_ip", "destination_ip"):
             own = self.source if kind == "direct_remote_ip" else "10.244.1.9"
@@ -59,10 +62,12 @@ class Connection:
         return True
 
     def allowed(self, *policies: Any, hbone: bool = True) -> bool:
+        self.hbone = hbone
         for item in rbac.filters(policies, hbone):
             rules = item["typed_config"]["rules"]
             found = any(
-                any(map(self.matches, each["permissions"])) and any(map(self.matches, each["principals"]))
+                any(self.matches(permission, "rules") for permission in each["permissions"])
+                and any(self.matches(principal, "ids") for principal in each["principals"])
                 for each in rules["policies"].values()
             )
             if found != (rules["action"] == "ALLOW"):
