@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from waypoint_lab.chaos import health_checks
-from waypoint_lab.chaos.health_checks import HealthMonitor
+from waypoint_lab.chaos.health_checks import HealthMonitor, UnhealthyError
 from waypoint_lab.chaos.schedule_file import HealthCheck
 
 HEALTHY = (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",)
@@ -89,6 +89,21 @@ def test_monitor_answer_that_is_not_http_sets_unhealthy(
         application.parts = parts
         assert monitor.unhealthy.wait(10)
     assert "does not answer" in monitor.why
+
+
+def test_monitor_of_an_application_that_is_unhealthy_already_starts_nothing(application: Application) -> None:
+    application.parts = BAD_REQUEST
+    with pytest.raises(UnhealthyError, match=r"so no fault was started: .* answers 400; fix it, or the health check$"):
+        HealthMonitor(application.check()).__enter__()
+
+
+def test_monitor_is_unhealthy_after_as_many_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ["", "down", "down", "", "down", "down", "down", "down"]
+    monkeypatch.setattr(health_checks, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(HealthMonitor, "problem", lambda _monitor: found.pop(0))
+    with HealthMonitor(HealthCheck(url="http://127.0.0.1:1/", failures=3)) as monitor:
+        assert monitor.unhealthy.wait(10)
+    assert (monitor.why, found) == ("down", ["down"])
 
 
 def test_monitor_ends_without_waiting_for_the_limit_of_an_answer(application: Application) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from waypoint_lab.chaos import health_checks, schedule
 from waypoint_lab.chaos.health_checks import HealthMonitor
 from waypoint_lab.chaos.schedule import step_of
 from waypoint_lab.chaos.schedule_file import HealthCheck, Schedule, ScheduledFault, load
-from waypoint_lab.config.settings import SKIP_GATE
+from waypoint_lab.config.settings import SKIP_GATE, LabConfig
 from waypoint_lab.config.traffic_models import AbortSettings, DelaySettings, HeaderSettings
 from waypoint_lab.errors import ConfigError, NotSyncedError, PulumiError
 from waypoint_lab.measure import envoy_config
+from waypoint_lab.measure.verify import Measurement, Verdict
 from waypoint_lab.pulumi_cli import PulumiStack
 
 HEALTH = "health: {url: 'http://127.0.0.1:1/'}\n"
@@ -123,6 +125,73 @@ def test_run_unhealthy_during_an_update_stops_the_update(stack: PulumiStack) -> 
     assert run(stack) == (1, ["the stack is restored", "stopped: down"])
     assert time.monotonic() - began < 30
     assert (stack.folder / "removed").exists()
+    assert stack.file.read_text() == BEFORE
+
+
+@pytest.mark.parametrize(
+    ("results", "status", "shown"),
+    [
+        ([Verdict.PASSED, Verdict.PASSED], 0, ["abort", "delay"]),
+        ([Verdict.FAILED, Verdict.PASSED], 1, ["abort", "delay"]),
+        ([None, Verdict.PASSED], 1, ["delay"]),
+    ],
+    ids=["as declared", "one is not", "one is not measured"],
+)
+def test_run_measures_each_fault_and_removes_it_before_the_next(
+    stack: PulumiStack,
+    monkeypatch: pytest.MonkeyPatch,
+    results: list[Verdict | None],
+    status: int,
+    shown: list[str],
+) -> None:
+    updates, said, verdicts = list[set[str]](), list[str](), iter(results)
+
+    def measured(config: LabConfig, _expects: object) -> list[Measurement]:
+        name, found = *(config.stages.on & {"abort", "delay"}), next(verdicts)
+        return [Measurement(name, found, 10, 0.5, 0.5, (0.4, 0.6), {})] if found else []
+
+    def show(items: Sequence[Measurement]) -> None:
+        found.extend(item.what for item in items)
+
+    monkeypatch.setattr(HealthMonitor, "problem", lambda _self: "")
+    monkeypatch.setattr(PulumiStack, "up", lambda one: updates.append({*one.config().stages.on}))
+    monkeypatch.setattr(PulumiStack, "up_unchecked", lambda one: updates.append({*one.config().stages.on}))
+    monkeypatch.setattr(schedule, "_wait", lambda *_arguments: None)
+    monkeypatch.setattr(schedule, "measure", measured)
+    faults = (
+        ScheduledFault(start_seconds=0, duration_seconds=0.3, abort=AbortSettings(percent=50)),
+        ScheduledFault(start_seconds=0.5, duration_seconds=0.3, delay=DelaySettings(seconds=2)),
+    )
+    found, began = list[str](), time.monotonic()
+    plan = Schedule(health=CHECK, faults=faults)
+    assert schedule.run(stack, plan, stack.config(), said.append, show) == status
+    assert time.monotonic() - began >= 0.8
+    assert (shown, stack.file.read_text()) == (found, BEFORE)
+    plain = {"waypoint"}
+    assert updates[:4] == [plain | {"abort"}, plain, plain | {"delay"}, plain]
+    assert said[0] == "fault is on for 0.3 s: 50 % answered with 503"
+    missing = ["the fault ended before it was measured; give it more seconds"] * (None in results)
+    assert [line for line in said if "fault is on" not in line] == [*missing, "the stack is restored"]
+
+
+@pytest.mark.parametrize(
+    ("on", "why"),
+    [(("waypoint", "abort"), r"^stages\.delay or stages\.abort is on; "), ((), r"^stages\.waypoint is off; ")],
+)
+def test_run_with_a_fault_or_without_a_waypoint_is_refused(stack: PulumiStack, on: tuple[str, ...], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        schedule.run(stack, Schedule(health=CHECK, faults=(FAULT,)), lab_config(*on), print, print)
+    assert stack.file.read_text() == BEFORE
+
+
+def test_run_of_an_update_that_fails_says_why_and_restores_the_stack(
+    stack: PulumiStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_stack: PulumiStack) -> float:
+        raise PulumiError("no answer")
+
+    monkeypatch.setattr(PulumiStack, "up", fail)
+    assert run(stack) == (1, ["no answer"])
     assert stack.file.read_text() == BEFORE
 
 

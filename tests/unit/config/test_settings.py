@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tests.unit.configs import lab_config
-from waypoint_lab.config.app_models import JsonIdentify
+from waypoint_lab.config.app_models import PRODUCTPAGE, JsonIdentify, PodClient
 from waypoint_lab.config.models import StagesSettings
 from waypoint_lab.config.settings import LabConfig
 from waypoint_lab.config.traffic_models import CanarySettings
@@ -409,3 +409,41 @@ def test_secrets_are_not_compared() -> None:
     on = ("waypoint", "canary", "premium", "abort")
     given = {"app": app, "canary": {"cohort": secret}, "fault": fault, "trafficApi": "virtual-service"}
     assert frozenset(on) == lab_config(*on, **given).stages.on
+
+
+@pytest.mark.parametrize(
+    ("objects", "client"),
+    [
+        ({}, PRODUCTPAGE),
+        ({"target": {"kind": "existing", "kubeconfig": "/k"}}, PodClient(namespace="bookinfo-backends")),
+        (
+            {"app": {"namespace": "shop", "service": "shop", "backends": SHOP, "request": {"path": "/cart"}}},
+            PodClient(namespace="shop"),
+        ),
+    ],
+    ids=["bookinfo", "own cluster", "own application"],
+)
+def test_client_is_productpage_only_of_bookinfo_on_the_embedded_cluster(
+    objects: dict[str, object], client: object
+) -> None:
+    assert lab_config("waypoint", **objects).client == client
+
+
+@pytest.mark.parametrize(
+    ("target", "app", "installs"),
+    [
+        ("kind", {}, True),
+        ("embedded", {}, False),
+        ("kind", {"deployBookinfo": False}, False),
+        ("embedded", {"deployBookinfo": True}, True),
+    ],
+)
+def test_bookinfo_is_installed_on_kind_unless_it_is_set(target: str, app: dict[str, object], installs: bool) -> None:
+    assert lab_config("waypoint", target={"kind": target}, app=app).installs_bookinfo is installs
+
+
+@pytest.mark.parametrize(("namespace", "found"), [("", ["shop"]), ("infra", ["shop", "infra"])])
+def test_namespaces_are_those_of_the_application_and_the_waypoints(namespace: str, found: list[str]) -> None:
+    waypoint = {"namespace": namespace} if namespace else {}
+    config = lab_config("waypoint", app={"namespace": "shop"}, waypoint=waypoint)
+    assert (config.namespaces, config.waypoint_namespace) == (found, found[-1])

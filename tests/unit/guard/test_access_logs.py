@@ -1,7 +1,14 @@
 """Lines of an access log become latencies by interval, and answers of the waypoint itself."""
 
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
 from tests.unit.measure.waypoint_logs import REAL
 from waypoint_lab.guard import access_logs
+from waypoint_lab.measure import access_log
 from waypoint_lab.measure.endpoint_counters import Destination
 
 REVIEWS = Destination("reviews.bookinfo-backends.svc.cluster.local", 9080)
@@ -39,3 +46,19 @@ def test_answers_of_the_waypoint_have_no_latency() -> None:
 
 def test_log_without_requests_is_none() -> None:
     assert access_logs.parsed("2026-11-24T10:12:19Z info Envoy proxy is ready\n", [5.0]) is None
+
+
+def test_outcomes_are_the_destinations_or_the_answers_since_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [at(9), own(12, 503, "NC"), at(11), at(13).replace(" 200 - ", " 503 URX ")]
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(access_log, "selected", lambda *what: asked.append(what) or "\n".join(lines))
+    since = datetime.fromisoformat("2026-11-24T10:12:10Z").timestamp()
+    monkeypatch.setattr(access_logs, "time", SimpleNamespace(time=lambda: since + 20))
+    waypoints: Any = SimpleNamespace(target=None, namespace="shop", names=["a", "b"])
+    found = access_logs.outcomes(waypoints, since)
+    assert [(round(start - since, 3), text) for start, text in found] == [
+        (1.5, "reviews:9080"),
+        (2.5, "503 NC"),
+        (3.5, "reviews:9080 503"),
+    ]
+    assert asked == [(None, "shop", "gateway.networking.k8s.io/gateway-name in (a,b)", 25)]

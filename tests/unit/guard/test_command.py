@@ -130,6 +130,15 @@ def test_rest_of_a_group_that_does_not_end_is_killed(late: Path, monkeypatch: py
         time.sleep(0.05)
 
 
+def test_progress_is_reported_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    command.run(["sleep", "0.3"], 10, lines.append)
+    assert lines == []
+    monkeypatch.setattr(command, "REPORT_SECONDS", 0.0)
+    command.run(["sleep", "0.3"], 10, lines.append)
+    assert lines[0] == "the command runs for 0 of 10 s"
+
+
 def test_process_that_a_finished_command_leaves_is_not_waited_for() -> None:
     result = command.run(["sh", "-c", "sleep 4 & exit 0"], 10, LINES.append)
     assert (result.exit_code, result.seconds < 3) == (0, True)

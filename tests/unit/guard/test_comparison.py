@@ -85,6 +85,7 @@ def test_few_requests_to_one_destination_do_not_hide_the_others() -> None:
 def test_undeclared_share_fails() -> None:
     found = compare(observed(PAIR, old=900, new=100), observed(PAIR, old=500, new=500), Rules())
     assert {("old:80", "share"), ("new:80", "share")} == failures(found)
+    assert "share was 90.0% of 1000, is 50.0% of 1000" in [item.evidence for item in found]
 
 
 def test_share_without_a_common_route_is_not_compared() -> None:
@@ -214,6 +215,11 @@ def test_route_that_broke_fails(
     assert expected == failures(compare(old, new, Rules(may_be_silent=frozenset(silent))))
 
 
+def test_name_of_a_backend_that_only_a_broken_route_has_is_known() -> None:
+    seen = with_state(observed(web=100), WaypointState(broken=frozenset({DEAD}), services=SERVED))
+    assert PASSED is verdict(compare(seen, seen, Rules(may_be_silent=frozenset({"empty"}))))
+
+
 def test_new_service_whose_pods_are_not_ready_passes() -> None:
     seen = observed(web=100)
     fresh = BrokenRoute(destination("fresh"), destination("fresh").host, "no endpoint")
@@ -225,6 +231,8 @@ def test_refused_requests_are_part_of_the_evidence_of_silence() -> None:
     before, after = observed(web=100), observed(web=0)
     found = compare(before, with_state(after, WaypointState(refused=97)), Rules())
     assert found[0].evidence.endswith("; authorization policies refused 97 requests")
+    found = compare(before, replace(after, answers={"503 NC": 4}), Rules())
+    assert found[0].evidence.endswith("; the waypoint answered 503 NC to 4")
 
 
 def test_subset_is_a_destination_of_its_own() -> None:

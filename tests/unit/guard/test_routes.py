@@ -12,6 +12,12 @@ def test_groups_join_a_service_with_the_backends_of_its_routes() -> None:
     assert [frozenset({WEB, OLD, NEW})] == routes.groups(found)
 
 
+def test_connected_groups_are_merged_and_others_are_kept() -> None:
+    web, old, new = ({one} for one in (WEB, OLD, NEW))
+    given = [frozenset(one) for one in (web, old | new, new)]
+    assert routes.connected(given) == [frozenset(web), frozenset(old | new)]
+
+
 def test_weights_are_shares_of_the_requests() -> None:
     (route,) = routes.routes(dump("web", to(old=3, new=1, none=0)))
     assert {cluster("old"): 0.75, cluster("new"): 0.25} == route.clusters

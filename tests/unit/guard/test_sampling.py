@@ -33,6 +33,13 @@ def test_observation_has_thirty_intervals(clock: Clock) -> None:
     assert tuple(map(sum, (seen.of(WEB).requests, seen.of(WEB).successes, seen.of(WEB).errors))) == (120, 90, 30)
 
 
+def test_interval_without_a_destination_has_no_request_of_it(clock: Clock) -> None:
+    fake, empty = FakeSource({"web": Counts(4, 3, 1)}), [dict[Destination, Counts]()] * 3
+    readers = replace(fake.readers(), counts=lambda: empty.pop() if empty else fake.counts())
+    seen = sampling.observe(readers, 5, "before", quiet).of(WEB)
+    assert [row[:3] for row in (seen.requests, seen.successes, seen.errors)] == [[0, 0, 4], [0, 0, 3], [0, 0, 1]]
+
+
 def test_short_observation_has_intervals_of_half_a_second(clock: Clock) -> None:
     assert len(sampling.observe(FakeSource().readers(), 5, "before", quiet).seconds) == 10
 

@@ -27,7 +27,9 @@ def test_state_has_what_every_pod_rejects_refuses_and_routes(monkeypatch: pytest
             return "http.a.rbac.denied: 2\nhttp.b.rbac.denied: 1\n"
         return json.dumps({envoy.DUMP: dumps[pod], envoy.REQUESTS: clusters(old=[endpoint("a")])}[path])
 
-    monkeypatch.setattr(kubectl, "items", lambda _target, kind, *_: [*PODS, ENDS] if kind == "pods" else GATEWAYS)
+    selector = "--selector=gateway.networking.k8s.io/gateway-name in (waypoint)"
+    pods = {selector: [*PODS, ENDS]}
+    monkeypatch.setattr(kubectl, "items", lambda _target, kind, *where: pods[where[-1]] if kind == "pods" else GATEWAYS)
     monkeypatch.setattr(kubectl, "run", run)
     found = waypoints.Waypoints(None, "shop")  # type: ignore[arg-type]
     state = found.state()

@@ -207,6 +207,12 @@ def test_log_beside_a_pod_that_has_none_is_of_those_that_run(
 
 
 @pytest.mark.usefixtures("impatient")
+def test_log_of_pods_that_are_gone_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    Pods(monkeypatch, STARTING)
+    assert access_log.selected(ExistingTarget(), "shop", "app=w", 5) == ""
+
+
+@pytest.mark.usefixtures("impatient")
 def test_log_without_a_pod_that_runs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_log, "LIMIT_SECONDS", 0.01)
     Pods(monkeypatch, STARTING, pod("w-2", "waiting"))

@@ -42,10 +42,12 @@ def test_send_names_the_backend_of_each_logged_request(monkeypatch: pytest.Monke
         to("shop", f"{MINE}-2"),
         to("x", "y"),
     ]
-    use(monkeypatch, waypoint=[[], log])
+    fake = use(monkeypatch, waypoint=[[], log])
     answer(monkeypatch, *(Answer(200, f"{MINE}-{number}") for number in range(4)))
     (found,) = attribution.send(LOGGED, [Group()])
     assert [one.identity for one in found] == ["canary", "baseline", "shop", "not logged"]
+    windows = [word for command in fake.commands for word in command if word.startswith("--since=")]
+    assert windows[0] == "--since=5s", "kubectl counts whole seconds"
 
 
 def test_send_without_a_waypoint_reads_no_log(monkeypatch: pytest.MonkeyPatch) -> None:

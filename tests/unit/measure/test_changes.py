@@ -59,8 +59,10 @@ def test_logged_requests_have_the_waypoint_or_the_backend(monkeypatch: pytest.Mo
     monkeypatch.setattr(access_log, "POLL_SECONDS", 0.001)
     now = time.time()
     logs = {"waypoint": [[stamped(now - 3), stamped(now - 1)]], "waypoint_next": [[stamped(now, status="503")]]}
-    use(monkeypatch, **logs)
+    fake = use(monkeypatch, **logs)
     found = changes.logged(TWO, now - 2, by_waypoint=True)
+    windows = {word for command in fake.commands for word in command if word.startswith("--since=")}
+    assert windows <= {"--since=4s", "--since=5s", "--since=6s"}
     assert [one.outcome for one in found] == ["waypoint", NEXT]
     assert [one.outcome for one in changes.logged(TWO, now - 2)] == ["reviews", "503"]
 

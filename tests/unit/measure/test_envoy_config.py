@@ -1,5 +1,7 @@
 """Wait until the client's traffic uses the declared waypoints."""
 
+import json
+
 import pytest
 
 from tests.unit.configs import lab_config
@@ -87,3 +89,19 @@ def test_wait_for_a_waypoint_without_running_pod_names_it(monkeypatch: pytest.Mo
     monkeypatch.setattr(kubectl, "items", lambda *_args: [])
     with pytest.raises(NotSyncedError, match="waypoint bookinfo-backends/waypoint has no running Pod"):
         envoy_config.wait(lab_config("waypoint"), 0.01)
+
+
+def test_difference_names_the_pod_and_asks_none_that_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = {"metadata": {"name": "w-0", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    asked: list[str] = []
+    monkeypatch.setattr(kubectl, "items", lambda *_args: [ends, {"metadata": {"name": "w-1"}}])
+    monkeypatch.setattr(
+        kubectl, "run", lambda _target, *what, **_limits: asked.append(what[3]) or json.dumps({"configs": []})
+    )
+    why = "Pod w-1: the waypoint has no listener for reviews:9080"
+    assert envoy_config.difference(lab_config("waypoint")) == why
+    monkeypatch.setattr(envoy_config, "problem", lambda *_args: "")
+    assert envoy_config.difference(lab_config("waypoint")) == ""
+    assert asked == ["w-1", "w-1"]
+    assert envoy_config.difference(lab_config()) == ""
+    assert asked == ["w-1", "w-1"], "without a waypoint nothing is asked"

@@ -68,8 +68,7 @@ def test_failures_requests_without_answer_fail_rate_and_p99() -> None:
 
 def test_failures_slow_p99_is_named() -> None:
     (line,) = failures(0, GateSettings(p99_seconds=0.5), [GOOD] * 480 + [SLOW] * 20)
-    assert line.startswith("p99: declared at most 0.5 s, measured 2.000 s, interval ")
-    assert line.endswith("500 requests")
+    assert line == "p99: declared at most 0.5 s, measured 2.000 s, interval 2.000 s-no upper end, 500 requests"
     assert failures(0, GateSettings(p99_seconds=0.5), [GOOD] * 496 + [SLOW] * 4) == []
 
 
@@ -270,6 +269,13 @@ def test_prometheus_bad_answer_is_one_line(server: _Server, answers: dict[str, t
     assert "\n" not in line
 
 
+def test_prometheus_is_asked_only_for_the_numbers_of_the_thresholds(server: _Server) -> None:
+    server.answers = {"requests": vector("1000"), "p99": vector("0.2")}
+    url = f"http://127.0.0.1:{server.server_port}"
+    source = PrometheusSettings(url=url, requests="requests", success_rate="rate", p99="p99")
+    assert gate.prometheus_numbers(GateSettings(p99_seconds=1), source) == (1000, None, 0.2)
+
+
 def test_prometheus_percent_with_floating_point_noise_is_100(server: _Server) -> None:
     for noisy in ("100.00000000000001", "99.99999999999999"):  # PromQL gives both for 100 * a / a
         assert asked(server, rate=vector(noisy)) == []
@@ -296,7 +302,8 @@ def test_check_by_prometheus_waits_until_the_queries_look_back_on_the_weight_alo
 ) -> None:
     slept: list[float] = []
     monkeypatch.setattr(envoy_config, "wait", lambda _config: 0)
-    monkeypatch.setattr(kubectl, "run", lambda *_args: last)
+    record = ("get", "configmap", "reviews-gate")
+    monkeypatch.setattr(kubectl, "run", lambda _target, *words: last if words[:3] == record else LAST)
     monkeypatch.setattr(prometheus.time, "sleep", slept.append)
     monkeypatch.setattr(gate, "prometheus_failures", lambda *_args: [])
     gate.check(lab_config("waypoint", "canary", canary={**canary, **by_prometheus(windowSeconds=30)}))
@@ -412,6 +419,13 @@ def test_baseline_without_answers_hides_no_slow_canary(monkeypatch: pytest.Monke
     Blocks(monkeypatch, TrafficBlock(both, logged))
     (line,) = judged(p99_ratio=1.5)
     assert line.startswith("p99: declared at most 0.015 s, measured 0.900 s")
+
+
+def test_ratio_is_judged_of_a_weight_below_one_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    Blocks(monkeypatch, users(Outcomes(300), Outcomes(300), slow=20))
+    low = LabConfig(canary=CanarySettings(weight=0.5))
+    (line,) = gate.traffic_failures(low, GateSettings(p99_ratio=3))
+    assert line.startswith("p99: declared at most 0.06 s, measured 0.900 s")
 
 
 def test_check_by_traffic_alone_sends_no_request(monkeypatch: pytest.MonkeyPatch) -> None:

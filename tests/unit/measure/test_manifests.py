@@ -31,10 +31,11 @@ def test_deployed_of_an_empty_stack_are_none(tmp_path: Any, monkeypatch: pytest.
 
 def test_live_objects_have_no_field_of_the_api_server(monkeypatch: pytest.MonkeyPatch) -> None:
     meta = {**ROUTE["metadata"], "uid": "1", "managedFields": [], "annotations": {manifests._LAST_APPLIED: "{}"}}  # type: ignore[dict-item]
+    noted = {"kind": "Service", "metadata": {"name": "web", "annotations": {"a": "b"}}}
     owned = {"kind": "Service", "metadata": {"name": "waypoint", "ownerReferences": [{}]}}
-    items = [{**ROUTE, "metadata": meta, "status": {}}, owned]
+    items = [{**ROUTE, "metadata": meta, "status": {}}, owned, {**noted, "status": {}}]
     monkeypatch.setattr(kubectl, "items", lambda *_arguments: items)
-    assert manifests.live(ExistingTarget(), "shop") == {"HTTPRoute shop/web": ROUTE}
+    assert manifests.live(ExistingTarget(), "shop") == {"HTTPRoute shop/web": ROUTE, "Service web": noted}
 
 
 def test_changed_are_new_and_different_objects() -> None:

@@ -102,6 +102,7 @@ def test_name_of_a_pod_that_may_have_ended_is_a_fresh_one(
     [
         ({}, "it is not scheduled"),
         (PULLING, "ErrImagePull no such image"),
+        ({"conditions": [{"type": "PodScheduled", "status": "True"}]}, "it is not scheduled"),
         ({"phase": "Failed", "message": "Pod was evicted"}, "Pod was evicted"),
         ({"phase": "Succeeded"}, "it ended"),
     ],

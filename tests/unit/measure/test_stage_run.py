@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.unit.configs import lab_config
 from waypoint_lab.config.settings import LabConfig
@@ -17,9 +18,9 @@ from waypoint_lab.measure import snapshot, stage_run
 from waypoint_lab.measure.client import Answer
 from waypoint_lab.measure.restore import restored, selected
 from waypoint_lab.measure.stage_run import StageResult, set_step
-from waypoint_lab.measure.verify import judge
+from waypoint_lab.measure.verify import Measurement, Verdict, judge
 from waypoint_lab.pulumi_cli import PulumiStack
-from waypoint_lab.stages.table import BY_NAME, Expect, Measure, Step
+from waypoint_lab.stages.table import BY_NAME, Expect, Measure, Stage, Step
 
 
 def taken(*, selector: str = "reviews", labels: dict[str, str] | None = None, objects: tuple[str, ...] = ()) -> Any:
@@ -168,11 +169,107 @@ def run_cleanup(folder: Path, monkeypatch: pytest.MonkeyPatch, *, restores: bool
     return stage_run.run_stages(stack, [BY_NAME["cleanup"]], print)
 
 
+class Traffic:
+    """A stack whose updates succeed, and measurements that pass."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.updates: list[bool] = []
+        self.answers = [Answer(200, "none")]
+        traffic = self
+
+        class Requests:
+            def __init__(self, *_args: object) -> None:
+                pass
+
+            def stop(self) -> list[Answer]:
+                return traffic.answers
+
+        def up(_stack: PulumiStack, expect_no_changes: bool = False) -> float:
+            self.updates.append(expect_no_changes)
+            return 1.0
+
+        def measured(_config: LabConfig, expects: tuple[Expect, ...]) -> list[Measurement]:
+            return [Measurement(one.what, Verdict.PASSED, 10, 1.0, 1.0, (0.9, 1.0), {"200": 10}) for one in expects]
+
+        monkeypatch.setattr(stage_run, "Load", Requests)
+        monkeypatch.setattr(stage_run, "measure", measured)
+        monkeypatch.setattr(stage_run.envoy_config, "wait", lambda _config: 0.5)
+        monkeypatch.setattr(stage_run.envoy_config, "wait_for_traffic", lambda _config: 2.0)
+        monkeypatch.setattr(stage_run.fault_expiry, "now", lambda config: config)
+        monkeypatch.setattr(PulumiStack, "up", up)
+
+
+@pytest.fixture
+def traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
+    return Traffic(monkeypatch)
+
+
+def run_stage(folder: Path, name: str) -> StageResult:
+    stack = PulumiStack(folder, "dev")
+    stack.file.write_text("config: {}\n")
+    return stage_run.run_stage(stack, BY_NAME[name], "now")
+
+
+def test_run_stage_canary_has_its_verdicts_and_a_second_update_without_changes(
+    tmp_path: Path, traffic: Traffic
+) -> None:
+    found = run_stage(tmp_path, "canary")
+    assert (found.passed, traffic.updates[-1]) == (True, True)
+    assert found.notes == ["1 requests during the change, 0 failed", "a second update changed nothing"]
+    assert [item.what for item in found.own] == [
+        one.what for one in BY_NAME["canary"].expects(lab_config("waypoint", "canary"))
+    ]
+    document = found.document()
+    assert (document["observed"], document["declared"], document["up_seconds"]) == ({"200": 10}, 1.0, found.up_seconds)
+
+
+@pytest.mark.parametrize(
+    ("answers", "problem"),
+    [
+        ([Answer(200), Answer(503)], "1 of 2 requests failed during the change"),
+        ([], "0 of 0 requests failed during the change"),
+    ],
+)
+def test_run_stage_with_a_request_that_failed_during_the_change_has_not_passed(
+    tmp_path: Path, traffic: Traffic, answers: list[Answer], problem: str
+) -> None:
+    traffic.answers = answers
+    found = run_stage(tmp_path, "canary")
+    assert (found.passed, found.problems) == (False, [problem])
+
+
+def test_run_stage_whose_fault_ended_before_the_measurement_has_not_passed(
+    tmp_path: Path, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_stage(tmp_path, "abort").passed
+    faults = yaml.safe_load((tmp_path / "Pulumi.dev.yaml").read_text())["config"]["waypoint-lab:fault"]
+    assert (faults["durationSeconds"], faults["start"]) == (stage_run.FAULT_SECONDS, "now")
+    monkeypatch.setattr(stage_run.fault_expiry, "now", lambda _config: lab_config("waypoint"))
+    assert run_stage(tmp_path, "abort").problems == ["the fault ended after 600 s, before the measurement did"]
+
+
 def test_run_stages_not_restored_has_a_result_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [result.name for result in run_cleanup(tmp_path, monkeypatch)] == ["cleanup"]
     cleanup, restore = run_cleanup(tmp_path, monkeypatch, restores=False)
     assert (cleanup.name, restore.name, restore.passed) == ("cleanup", "restore", False)
     assert restore.problems[0].startswith("Pulumi.dev.yaml is restored, but the stack's resources are not: no answer")
+
+
+def test_run_stages_of_a_stage_that_cannot_be_applied_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_cleanup(tmp_path, monkeypatch)
+
+    def run_stage(_stack: PulumiStack, row: Stage, *_more: object, **_named: object) -> StageResult:
+        if row.name == "canary":
+            raise PulumiError("refused")
+        return StageResult(row.name, row.title)
+
+    monkeypatch.setattr(stage_run, "run_stage", run_stage)
+    rows = [BY_NAME[name] for name in ("canary", "delay")]
+    _, canary, delay = stage_run.run_stages(PulumiStack(tmp_path, "dev"), rows, print)
+    assert (canary.name, canary.title, canary.problems) == ("canary", BY_NAME["canary"].title, ["refused"])
+    assert (delay.name, delay.problems) == ("delay", [])
 
 
 def test_run_stages_after_a_kill_that_cannot_be_restored_runs_none(
@@ -223,4 +320,5 @@ def test_change_that_is_recorded_begins_once_requests_are_answered(monkeypatch: 
     stack: Any = SimpleNamespace(up=lambda: done("up"))
     stage_run._change(stack, BY_NAME["delay"], config, result, record=True)
     assert order == ["requests", "answers", "up", "sync", "stop"]
-    assert [len(change.seen) for change in result.changes] == [1]
+    assert [(change.name, len(change.seen)) for change in result.changes] == [("1", 1)]
+    assert (result.up_seconds, result.sync_seconds) == (1.0, 1.0)

@@ -22,6 +22,7 @@ def test_judge_without_data_never_passes() -> None:
         verdict = judge(Expect("nothing", measure, "200", share=0.0), [])
         assert not verdict.passed
         assert verdict.why in ("no data", "no answer")
+        assert (verdict.requests, verdict.measured) == (0, 0.0)
 
 
 def test_judge_too_few_requests_fails() -> None:

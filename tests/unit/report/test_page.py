@@ -9,7 +9,7 @@ import pytest
 from tests.unit.report.reports import NAMES, change, measurement, report, result
 from waypoint_lab.measure.verify import Verdict
 from waypoint_lab.report import charts, page
-from waypoint_lab.report.model import Curve
+from waypoint_lab.report.model import Curve, Row
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -98,6 +98,23 @@ def test_timeline_of_a_failed_update_is_drawn() -> None:
 @pytest.mark.parametrize("values", [{}, {"p50": 0.0, "p99": 0.0}, {"p0": 2.0, "p50": 2.0, "p99": 2.0}])
 def test_distribution_of_any_values_is_drawn(values: dict[str, float]) -> None:
     assert bool(charts.distribution([Curve("canary", values)])) is bool(values)
+
+
+def test_bar_has_the_declared_and_the_measured_share_where_they_are() -> None:
+    text = charts.bar(Row("a", "20 %", "50 %", "25 % - 100 %", 10, "failed", scale=(0.2, 0.5, 0.25, 1.0)))
+    (low,) = re.findall(r'class="interval" x="([\d.]+)"', text)
+    (declared,) = re.findall(r'class="declared" x1="([\d.]+)"', text)
+    (measured,) = re.findall(r'class="measured" cx="([\d.]+)"', text)
+    assert (declared, low, measured) == ("38.4", "47.0", "90.0")
+
+
+def test_distribution_rises_from_the_fastest_to_the_slowest_request() -> None:
+    text = charts.distribution([Curve("canary", {"p0": 0.001, "p50": 0.01, "p99": 0.1, "p100": 1.0})])
+    (points,) = re.findall(r'points="([^"]+)"', text)
+    across, down = zip(*(map(float, point.split(",")) for point in points.split()), strict=True)
+    assert list(across) == sorted({*across})
+    assert charts.LEFT < across[0] < across[-1] < charts.WIDTH - charts.RIGHT
+    assert list(down) == sorted({*down}, reverse=True)
 
 
 def test_rows_of_the_same_requests_have_one_curve() -> None:

@@ -9,16 +9,17 @@ import pytest
 
 from tests.unit.configs import lab_config
 from tests.unit.guard.observations import observed, series
-from tests.unit.report.reports import change, report, result
+from tests.unit.report.reports import change, measurement, report, result
 from waypoint_lab.errors import KubectlError
 from waypoint_lab.guard import access_logs
 from waypoint_lab.guard.command import CommandResult
 from waypoint_lab.guard.differences import Difference, Kind
 from waypoint_lab.guard.guarded_change import GuardResult
 from waypoint_lab.measure import changes, manifests
+from waypoint_lab.measure.client import Answer, Endpoint
 from waypoint_lab.measure.verify import Verdict
 from waypoint_lab.pulumi_cli import PulumiStack
-from waypoint_lab.report import guard_report, page, promotion_report
+from waypoint_lab.report import guard_report, page, promotion_report, run_report
 from waypoint_lab.report.promotion_report import ChangeRecorder
 from waypoint_lab.rollout.analysis import BACKENDS, ProbeEvidence, StepDecision, Thresholds
 from waypoint_lab.rollout.state import CanaryStep
@@ -28,7 +29,14 @@ ROUTE = {"HTTPRoute shop/web": {"kind": "HTTPRoute", "spec": {"weight": 20}}}
 
 def test_stage_after_one_that_failed_shows_only_new_objects() -> None:
     stages = result("waypoint", manifests=ROUTE), result("canary", problems=["a"]), result("promoted", manifests=ROUTE)
-    assert [len(section.manifests) for section in report(*stages).sections] == [1, 0, 0]
+    sections = report(*stages).sections
+    assert [len(section.manifests) for section in sections] == [1, 0, 0]
+    assert [section.verdict for section in sections] == ["passed", "failed", "passed"]
+
+
+def test_row_of_a_share_has_a_scale_and_that_of_a_latency_has_none() -> None:
+    assert run_report.row(measurement()).scale == (0.2, 0.19, 0.17, 0.22)
+    assert run_report.row(measurement("2 s later", declared=2.0)).scale is None
 
 
 def decision(weight: float, kind: StepDecision = StepDecision.PROMOTE, **more: Any) -> dict[str, Any]:
@@ -98,6 +106,50 @@ def test_recorder_keeps_the_moments_of_an_update(tmp_path: Path, monkeypatch: py
     assert found.manifests == [ROUTE]
 
 
+def test_recorder_by_the_probe_has_requests_of_the_cohort_around_the_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[object] = []
+
+    class Requests:
+        def __init__(self, *_args: object, endpoints: tuple[Endpoint, ...]) -> None:
+            order.extend(endpoints)
+
+        def wait_for_answers(self) -> None:
+            order.append("answers")
+
+        def stop(self) -> list[Answer]:
+            order.append("stop")
+            return [Answer(200, "red", at=1.0)]
+
+    monkeypatch.setattr(promotion_report, "Load", Requests)
+    monkeypatch.setattr(promotion_report, "AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(manifests, "deployed", lambda _stack: ROUTE)
+    found = ChangeRecorder(PulumiStack(tmp_path, "dev"), print)
+    with found.around(CanaryStep(20, "query:a=b"), lab_config("waypoint", "canary")):
+        order.append("update")
+    assert order == [Endpoint("", {}, "GET", "/reviews/0?a=b"), "answers", "update", "stop"]
+    assert [(one.name, [*one.seen]) for one in found.changes] == [("20 % and query:a=b", [(1.0, "canary")])]
+
+
+def test_recorder_without_a_probe_reads_the_access_log_around_each_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = [changes.Seen(at, "baseline") for at in (94.0, 96.0, 106.0, 120.0)]
+    since: list[float] = []
+    monkeypatch.setattr(manifests, "deployed", lambda _stack: ROUTE)
+    monkeypatch.setattr(changes, "logged", lambda _config, began: since.append(began) or seen)
+    monkeypatch.setattr(promotion_report.proxy_versions, "read", lambda *_arguments: {"Istio": "1.31.0"})
+    found = ChangeRecorder(PulumiStack(tmp_path, "dev"), print)
+    assert found.finish() == {}
+    with found.around(CanaryStep(20), lab_config("waypoint", "canary", canary={"evidence": "traffic"})):
+        pass
+    found.changes = [change()]  # from 100 to 102
+    assert found.finish() == {"Istio": "1.31.0"}
+    assert (since, found.changes[0].source) == ([95.0], changes.LOG)
+    assert [one.at for one in found.changes[0].seen] == [96.0, 106.0]
+
+
 def test_recorder_of_a_failed_update_has_no_sync(tmp_path: Path) -> None:
     config = lab_config("waypoint", "canary", canary={"evidence": "traffic"})
     found = ChangeRecorder(PulumiStack(tmp_path, "dev"), print)
@@ -112,7 +164,10 @@ def test_sections_of_a_guard_have_comparisons_shares_and_objects(monkeypatch: py
     after = observed(web=50, next=50)
     result = GuardResult(
         Verdict.FAILED,
-        [Difference("web:80", Kind.SHARE, Verdict.FAILED, "share was 80.0% of 100, is 50.0% of 100")],
+        [
+            Difference("web:80", Kind.SHARE, Verdict.FAILED, "share was 80.0% of 100, is 50.0% of 100"),
+            Difference("next:80", Kind.RATE, Verdict.INCONCLUSIVE, "few requests", needed=60),
+        ],
         CommandResult(["helm", "upgrade", "https://ci:s3cr3t@charts.example.com/shop.tgz"], 0, 1.0),
         CommandResult(["sh", "-c", "curl https://ci:s3cr3t@ci.example.com/undo"], 0, 1.0),
         before=before,
@@ -120,12 +175,15 @@ def test_sections_of_a_guard_have_comparisons_shares_and_objects(monkeypatch: py
         began=now - 5,
         settled=now - 2,
     )
-    monkeypatch.setattr(manifests, "live", lambda *_arguments: ROUTE)
+    monkeypatch.setattr(manifests, "live", lambda _target, namespace: ROUTE if namespace == "shop" else {})
     monkeypatch.setattr(access_logs, "outcomes", lambda *_arguments: [(now - 6, "web:80"), (now - 1, "next:80")])
     waypoints: Any = SimpleNamespace(target=None, namespace="shop")
     command, rollback = guard_report.sections(result, waypoints, {"Service shop/old": {}}, print)
-    assert command.rows[0].why == "share was 80.0% of 100, is 50.0% of 100"
-    measured = {row.what: row.measured for row in command.rows[1:]}
+    first = command.rows[0]
+    assert (first.what, first.why) == ("web:80: share", "share was 80.0% of 100, is 50.0% of 100")
+    needed = command.rows[1]
+    assert (needed.why, needed.requests) == ("few requests; needs this number of requests", 60)
+    measured = {row.what: row.measured for row in command.rows[2:]}
     assert measured["web:80, before: share"] == "80.00%"
     assert measured["next:80, after: share"] == "50.00%"
     assert command.manifests == ROUTE

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from waypoint_lab.config.traffic_models import GateSettings
 from waypoint_lab.measure.client import Answer
 from waypoint_lab.measure.gate import share_of
 from waypoint_lab.measure.statistics import quantiles
@@ -58,6 +59,38 @@ def test_decide_route_beyond_the_margin_promotes_at_most_as_stated() -> None:
     assert promoted <= 0.01 * runs + 3  # of 2 that are expected at most
 
 
+def test_decide_names_the_comparison_with_the_least_evidence() -> None:
+    evidence = evidence_of(RULES, 600)
+    evidence.add((OK, OK, BAD))
+    found = evidence.decide(1.0)
+    assert found
+    assert found[1].startswith("1 of 601 requests through the route failed, 0 of as many of the baseline: evidence ")
+
+
+def test_comparisons_share_the_probability_of_a_wrong_rollback() -> None:
+    evidence = ProbeEvidence(RULES)
+    assert evidence.canary.healthy_found_bad + evidence.route.healthy_found_bad == RULES.healthy_rolled_back
+
+
+def test_thresholds_of_a_gate_replace_those_of_the_command() -> None:
+    given = replace(RULES, min_success=0.8, latency_limit_seconds=5, p99_ratio=4)
+    gate = GateSettings(success_rate=99, p99_seconds=1, p99_ratio=2, latency_margin=1.5)
+    found = given.with_gate(gate)
+    assert (found.min_success, found.latency_limit_seconds, found.p99_ratio) == (0.99, 1, 2)
+    assert (found.latency_margin, found.margin) == (0.015, given.margin)
+    assert given.with_gate(GateSettings(share=True)) == given
+
+
+def test_document_has_the_share_of_the_route_and_the_first_failure() -> None:
+    evidence = ProbeEvidence(RULES, "red")
+    for at, canary in enumerate((OK, BAD, BAD)):
+        evidence.add((canary._replace(at=float(at)), OK, OK._replace(identity="red" if at else "none")))
+    found = evidence.document()
+    assert found["share"] == {"requests": 3, "canary": 2}
+    assert (found["first_failure"], found["last"]) == (1.0, 2.0)
+    assert found["failed"] == {"canary": 2, "baseline": 0, "route": 0}
+
+
 def test_decide_failures_of_the_baseline_too_pause() -> None:
     found = evidence_of(RULES, 1000, BAD, BAD, BAD).decide(1.0)
     assert found
@@ -90,6 +123,7 @@ def test_decide_slow_answers_with_a_latency_limit_fail() -> None:
     limited = Thresholds(0.02, 0.01, 0.01, latency_limit_seconds=1.0)
     assert verdict(evidence_of(RULES, 500, canary=SLOW)) is StepDecision.PROMOTE
     assert verdict(evidence_of(limited, 30, canary=SLOW)) is StepDecision.ROLL_BACK
+    assert verdict(evidence_of(limited, 500, canary=OK._replace(seconds=1.0))) is StepDecision.PROMOTE
 
 
 def test_decide_without_data_pauses_at_the_limit() -> None:

@@ -25,9 +25,13 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("promote\n", StepDecision.PROMOTE),
         ("Y", StepDecision.PROMOTE),
+        ("yes", StepDecision.PROMOTE),
         ("pause", StepDecision.PAUSE),
         ("no", StepDecision.PAUSE),
+        ("n", StepDecision.PAUSE),
         ("roll back", StepDecision.ROLL_BACK),
+        ("rollback", StepDecision.ROLL_BACK),
+        ("b", StepDecision.ROLL_BACK),
     ],
 )
 def test_file_with_an_answer_is_read_and_removed(tmp_path: Path, text: str, decision: StepDecision) -> None:
@@ -94,11 +98,11 @@ def test_file_that_is_a_folder_is_one_line(tmp_path: Path) -> None:
 
 def test_server_is_asked_until_it_answers() -> None:
     lines: list[str] = []
-    with server(403, 202, 200) as there:
+    with server(403, 404, 202, 200) as there:
         found = Wait(HttpApproval(there.url, "dev", lines.append), 5, lambda: "", lines.append)(STEP)
     assert found is StepDecision.PROMOTE
     assert there.got[0] == ("/hook/t0ken", {"stack": "dev", "weight": 5, "cohort": ""})
-    assert (len(there.got), len(lines)) == (3, 1)
+    assert (len(there.got), len(lines)) == (4, 1)
     assert "t0ken" not in lines[0]
 
 
@@ -111,10 +115,11 @@ def test_server_that_fails_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert [line.split("; ")[-1] for line in lines] == ["asking again"] * 2
     assert "answers 500" in lines[0]
     assert "does not answer" in lines[1]
-    answers: list[tuple[int, str]] = [(200, "roll back\n"), (200, "perhaps")]
+    answers: list[tuple[int, str]] = [(200, "Roll back\n"), (200, "perhaps")]
     monkeypatch.setattr(approval, "post", lambda *_args: answers.pop(0))
     assert ask(STEP) is StepDecision.ROLL_BACK
     assert ask(STEP) is None
+    assert lines[2:] == ["--approve-url: 'perhaps' is no answer; it must be promote, pause or roll back; asking again"]
 
 
 def test_server_redirect_is_no_answer() -> None:

@@ -47,6 +47,13 @@ def test_file_has_the_state_after_each_record(tmp_path: Path) -> None:
     assert len([line for line in lines if line.startswith("# TYPE")]) == 6
 
 
+def test_requests_are_those_of_the_newest_promotion(tmp_path: Path) -> None:
+    made = journal(tmp_path)
+    decided(made, 3)
+    made.append("start", "q", **{"from": {"weight": 0, "cohort": ""}}, steps=STEPS)
+    assert [one for one in metrics.promotion(made.records()) if one[0].endswith("_total")] == []
+
+
 def test_file_is_replaced_whole_and_keeps_its_mode(tmp_path: Path) -> None:
     made, file = journal(tmp_path), tmp_path / "lab.prom"
     file.write_text("old\n")
@@ -74,7 +81,7 @@ def test_file_whose_folder_is_removed_stops_nothing(tmp_path: Path) -> None:
     made.observers.append(MetricsFile(folder / "lab.prom", made, metrics.promotion, "dev", lines.append))
     (folder / "lab.prom").unlink()
     folder.rmdir()
-    decided(made, 0)
+    decided(made, 0)  # two records
     (line,) = lines
     assert line.endswith("lab.prom: No such file or directory; the promotion continues without")
 
@@ -87,6 +94,14 @@ def test_migration_has_weight_and_phase(tmp_path: Path) -> None:
     found = metrics.text("waypoint_lab_migration", "dev", metrics.migration(made.records()))
     assert 'waypoint_lab_migration_weight_percent{stack="dev",waypoint="b"} 10\n' in found
     assert 'waypoint_lab_migration_phase{stack="dev",phase="Progressing"} 1\n' in found
+    made.append("migration", "n", step={**step, "weight": 50}, decision="promote", why="w", evidence=[])
+    made.append("migration", "n", step={"name": "b"}, decision="promote", why="w", evidence=[])
+    assert [*metrics.migration(made.records())][:2] == [
+        ("steps_passed", {}, 2),
+        ("weight_percent", {"waypoint": "b"}, 100),
+    ]
+    made.append("migration", "n", step={"name": "b"}, decision="roll back", why="w", evidence=[])
+    assert next(metrics.migration(made.records())) == ("steps_passed", {}, 2)
 
 
 def test_text_escapes_labels() -> None:

@@ -31,6 +31,7 @@ def server(*statuses: int, headers: dict[str, str] | None = None, seconds: float
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             made.got.append((self.path, json.loads(body or "null")))
             made.authorization.append(self.headers["Authorization"])
+            made.types.append(self.headers["Content-Type"])
             time.sleep(seconds)
             self.send_response(left.pop(0) if len(left) > 1 else left[0])
             for name, value in (headers or {}).items():
@@ -43,7 +44,12 @@ def server(*statuses: int, headers: dict[str, str] | None = None, seconds: float
             pass
 
     made: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.got, made.authorization, made.url = [], [], f"http://127.0.0.1:{made.server_address[1]}/hook/t0ken"
+    made.got, made.authorization, made.types, made.url = (
+        [],
+        [],
+        [],
+        f"http://127.0.0.1:{made.server_address[1]}/hook/t0ken",
+    )
     thread = threading.Thread(target=made.serve_forever, args=(0.01,))
     thread.start()
     try:
@@ -135,6 +141,30 @@ def test_document_of_a_decision_has_event_phase_and_text(
     assert json.dumps(found)
 
 
+DECISION = {**AT, "kind": "decision", "decision": "pause", "why": "few requests", "weight": 5.0, "cohort": "a=b"}
+MIGRATION = {**AT, "kind": "migration", "decision": "promote", "why": "w"}
+
+
+@pytest.mark.parametrize(
+    ("record", "step"),
+    [
+        (START, {"weight": 0, "cohort": ""}),
+        (DECISION, {"weight": 5, "cohort": "a=b", "why": "few requests"}),
+        (
+            {**MIGRATION, "step": {"name": "a", "canary": "b", "weight": 10}},
+            {"waypoint": "b", "weight": 10, "why": "w"},
+        ),
+        ({**MIGRATION, "step": {"name": "b"}}, {"waypoint": "b", "weight": 100, "why": "w"}),
+    ],
+    ids=["start", "decision", "migration", "migrated"],
+)
+def test_document_has_the_fields_of_the_docs(record: dict[str, Any], step: dict[str, Any]) -> None:
+    found = notify.document(record, "dev", "shop/cart") or {}
+    assert {"stack": "dev", "service": "shop/cart", **AT, **step} == {
+        name: value for name, value in found.items() if name not in ("text", "event", "phase")
+    }
+
+
 @pytest.mark.parametrize("kind", ["apply", "measure"])
 def test_document_of_a_record_that_is_no_decision_is_none(kind: str) -> None:
     assert notify.document({**AT, "kind": kind, **STEP}, "dev", "shop/cart") is None
@@ -154,16 +184,27 @@ def test_webhook_gets_each_decision_of_the_journal_in_order(tmp_path: Path) -> N
     assert lines == []
 
 
-def test_webhook_retries_temporary_failures() -> None:
+@pytest.mark.parametrize("statuses", [(503, 429, 204), (408, 500, 204)])
+def test_webhook_retries_temporary_failures(statuses: tuple[int, ...]) -> None:
     lines: list[str] = []
-    with server(503, 429, 204) as there:
+    with server(*statuses) as there:
         webhook = Webhook(there.url, "dev", "shop/cart", lines.append)
         webhook(START)
         webhook.close()
     assert (len(there.got), lines) == (3, [])
 
 
-@pytest.mark.parametrize(("status", "tries"), [(503, 3), (404, 1)])
+def test_webhook_that_fails_again_after_it_answered_is_reported_again() -> None:
+    lines: list[str] = []
+    with server(404, 404, 204, 404) as there:
+        webhook = Webhook(there.url, "dev", "shop/cart", lines.append)
+        for _ in range(4):
+            webhook(START)
+        webhook.close()
+    assert (len(there.got), len(lines)) == (4, 2)
+
+
+@pytest.mark.parametrize(("status", "tries"), [(503, 3), (404, 1), (302, 1)])
 def test_webhook_that_refuses_is_one_line_without_its_path(status: int, tries: int) -> None:
     lines: list[str] = []
     with server(status) as there:
@@ -211,3 +252,4 @@ def test_post_sends_json() -> None:
     with server(200) as there:
         post(there.url, {"a": [1]})
     assert there.got == [("/hook/t0ken", {"a": [1]})]
+    assert there.types == ["application/json"]

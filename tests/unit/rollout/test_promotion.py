@@ -292,6 +292,7 @@ def test_rollback_with_a_lower_weight_takes_the_cohort_from_the_canary(scene: Sc
     running = scene.promotion()
     running.roll_back(running.state())
     assert scene.applied == ["2 %"]
+    assert "keeping the lower weight of the stack's config: 2 %" in scene.said
 
 
 @pytest.mark.parametrize(("weight", "ends_at"), [(0, 0), (1, 1), (42, 5)], ids=["none", "lower", "higher"])

@@ -1,11 +1,13 @@
 """Sources of the evidence of a step, one after the other."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.configs import lab_config
 from waypoint_lab.config.traffic_models import GateSettings, PrometheusSettings
 from waypoint_lab.measure import gate as gates
-from waypoint_lab.measure.client import Answer
+from waypoint_lab.measure.client import Answer, Endpoint, Group
 from waypoint_lab.measure.gate import PrometheusNumbers
 from waypoint_lab.measure.prometheus import NoDataError, PrometheusError
 from waypoint_lab.measure.traffic import TrafficBlock
@@ -30,11 +32,14 @@ class Sources:
         self.users = TrafficBlock({"canary": Outcomes(500), "baseline": Outcomes(500)})
         self.numbers: PrometheusNumbers | PrometheusError = GOOD
         self.asked: list[str] = []
+        self.groups: list[Group] = []
+        self.limits: tuple[float, ...] = ()
         self.signal, self.window_seconds = "", 0.0
         sources = self
 
         class Client:
-            def __init__(self, *_args: object) -> None:
+            def __init__(self, _config: object, groups: list[Group], *limits: float) -> None:
+                sources.groups, sources.limits = groups, limits
                 sources.asked.append("probe")
 
             def __enter__(self) -> "Client":
@@ -99,6 +104,15 @@ def test_run_by_the_probe_reads_all_rounds_that_are_there(sources: Sources, monk
     assert seen == [30]
 
 
+def test_run_by_the_probe_asks_canary_baseline_and_the_route_as_the_cohort_does(sources: Sources) -> None:
+    config = lab_config("waypoint", "canary", "delay", trafficApi="virtual-service", fault={"delay": {"seconds": 2}})
+    StepAnalysis(config, CanaryStep(20, "query:a=b"), LIMITS, None, lambda: "").run()
+    (group,) = sources.groups
+    services = (Endpoint(config.app.canary.service), Endpoint(config.app.baseline.service))
+    assert (*services, Endpoint("", {}, "GET", "/reviews/0?a=b")) == group.endpoints
+    assert (LIMITS.limit_seconds + 30, 7.0) == sources.limits
+
+
 def test_run_by_traffic_alone_starts_no_probe(sources: Sources) -> None:
     assert sources.decide("traffic")[0] is StepDecision.PROMOTE
     assert sources.asked == ["traffic"]
@@ -158,6 +172,29 @@ def test_prometheus_evidence_of_an_earlier_weight_neither_promotes_nor_pauses(
     evidence.read()
     found = [evidence.decide(elapsed_seconds) for elapsed_seconds in (59, 60)]
     assert [before, after] == [decided and decided[0] for decided in found]
+
+
+def test_prometheus_evidence_has_the_least_time_and_number_of_requests_of_the_command(sources: Sources) -> None:
+    source = PrometheusSettings("http://x", "r", success_rate="s")
+    gate, longer = GateSettings(success_rate=99, prometheus=source), replace(LIMITS, min_seconds=60)
+    evidence = PrometheusEvidence(gate, longer, window_seconds=0)
+    evidence.read()
+    assert [bool(evidence.decide(seconds)) for seconds in (59, 60)] == [False, True]
+    more = PrometheusEvidence(gate, replace(LIMITS, min_rounds=2000), window_seconds=0)
+    more.read()
+    want = "Prometheus has 1000 requests after 60 s; 2000 are needed"
+    assert more.decide(60) == (StepDecision.PAUSE, want)
+
+
+def test_prometheus_evidence_that_is_no_longer_read_is_not_judged(sources: Sources) -> None:
+    source = PrometheusSettings("http://x", "r", success_rate="s", p99="p")
+    evidence = PrometheusEvidence(GateSettings(success_rate=99, prometheus=source), LIMITS, window_seconds=0)
+    sources.numbers = PrometheusNumbers(1000, 0.997, 0.2)
+    evidence.read()
+    assert evidence.document() == {"requests": {"canary": 1000}, "failed": {"canary": 3}, "p99": 0.2}
+    sources.numbers = PrometheusError("does not answer")
+    evidence.read()
+    assert evidence.decide(60) == (StepDecision.PAUSE, "does not answer")
 
 
 def test_run_by_prometheus_asks_until_the_window_is_over(sources: Sources) -> None:

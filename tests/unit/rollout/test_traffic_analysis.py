@@ -1,5 +1,6 @@
 """Decisions of a step by the requests of users."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -44,6 +45,12 @@ def test_p99_ratio_of_exactly_the_limit_is_not_slow() -> None:
     compared = UnpairedComparison(0.01, 0.01, 0.01)
     P99Ratio(compared, 2.3, before=99.0).add({230.0: 100}, {99.0: 100})  # 2.3 * 100 is less than 230
     assert compared.canary == Outcomes(100, 0)
+
+
+def test_p99_of_the_baseline_is_that_of_its_answers() -> None:
+    ratio = P99Ratio(UnpairedComparison(0.01, 0.01, 0.01), 2)
+    ratio.add({}, {20.0: 290, math.inf: 10})
+    assert ratio.p99 == 20.0
 
 
 def test_decide_with_enough_healthy_requests_promotes() -> None:

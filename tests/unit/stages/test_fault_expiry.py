@@ -43,6 +43,8 @@ def test_fault_id_changes_with_settings_and_start(other: dict[str, Any]) -> None
 def test_fault_id_ignores_weights_and_traffic_api() -> None:
     moved = config("abort", "canary", fault=LASTING, canary={"weight": 50}, trafficApi="virtual-service")
     assert fault_expiry.fault_id(config("abort", fault=LASTING)) == fault_expiry.fault_id(moved)
+    without = config("abort", fault={**LASTING, "delay": {"seconds": 9}})  # stage `delay` is off
+    assert fault_expiry.fault_id(config("abort", fault=LASTING)) == fault_expiry.fault_id(without)
 
 
 def test_read_returns_the_expired_faults() -> None:
@@ -71,6 +73,16 @@ def test_described_names_requests_fault_and_duration() -> None:
         "0.5 % are answered with 503 by the waypoint"
     )
     assert lines[-1] == "it lasts 30 s, then a Job in the cluster removes it"
+
+
+def test_described_delay_and_retries_have_a_line_each() -> None:
+    who = "requests to bookinfo-backends/reviews:9080"
+    lines = blast_radius.described(config("delay", "retries", fault={"delay": {"seconds": 2}}))
+    assert lines == [
+        f"{who}: all are delayed by 2 s by the waypoint",
+        "failures of GET, HEAD and OPTIONS are not retried",
+        "it lasts until an update removes it",
+    ]
 
 
 def test_described_upstream_fault_names_the_baselines_share() -> None:

@@ -39,7 +39,16 @@ def test_excludes_is_symmetric() -> None:
 @pytest.mark.parametrize("step", [step for row in STAGES for step in row.steps])
 def test_step_of_each_stage_has_expectations(step: Step) -> None:
     read = of_step(step.on, step.settings)
-    assert expectations(read)
+    assert {type(one.measure) for one in expectations(read)} == {Measure}
+
+
+@pytest.mark.parametrize(("affinity", "weight", "rows"), [(True, 20, 1), (True, 0, 0), (False, 20, 0)])
+def test_expectations_session_affinity_has_a_row_while_the_canary_gets_requests(
+    affinity: bool, weight: int, rows: int
+) -> None:
+    more = {"sessionAffinity": {"maxAgeSeconds": 60}} if affinity else {}
+    found = expectations(config("canary", canary={"weight": weight, **more}))
+    assert sum(one.what == "with the cookie to the canary" for one in found) == rows
 
 
 def test_migration_raises_the_canary_to_the_only_waypoint() -> None:
