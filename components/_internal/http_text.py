@@ -7,7 +7,7 @@ from typing import Any
 
 import pulumi
 
-from . import objects, re2
+from . import objects
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # Source: RFC 9110, 5.6.2; Gateway API, HTTPHeaderName
 _MAX_VALUE = 4096  # Source: Gateway API, HTTPHeader.value
@@ -94,16 +94,21 @@ def literal(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def regex(component: str, field: str, value: str) -> "re.Pattern[str]":
-    """Return the Python pattern that is equivalent to `value` in RE2, Envoy's syntax.
+def regex(component: str, field: str, value: str) -> Any:
+    """Return the compiled pattern `value` of RE2, Envoy's engine; one that it rejects stops all updates of a waypoint.
 
     Source: https://github.com/google/re2/wiki/Syntax
     """
+    import re2  # only programs with a regular expression pay for this import
+
     header_value(component, field, value)
+    options = re2.Options()
+    options.log_errors = False
     try:
-        return re.compile(re2.in_python(value))
-    except re.error as error:
-        raise objects.refuse(component, field, value, f"a regular expression of RE2's syntax ({error})") from None
+        return re2.compile(value, options)
+    except re2.error as error:
+        why = error.args[0].decode(errors="replace")
+        raise objects.refuse(component, field, value, f"a regular expression of RE2's syntax ({why})") from None
 
 
 def milliseconds(component: str, field: str, value: str) -> int:

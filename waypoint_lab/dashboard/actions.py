@@ -25,7 +25,6 @@ ANSWERS = {PROMOTE: "promote", PAUSE: "pause", ROLL_BACK: "roll back"}  # in the
 WAITS = re.compile(r"waiting up to .* for the answer")  # line of a command that waits for it
 CONFIRM_SECONDS = 60.0
 KEPT_LINES = 40
-POLL_SECONDS = 0.05
 
 
 class ActionError(LabError):
@@ -85,7 +84,7 @@ class PageActions:
                     report("rolling back; see `lab canary history` if you press Ctrl-C once more")
                     with suppress(KeyboardInterrupt):  # the signal then ends the command before it has begun
                         while not self._lines:
-                            time.sleep(POLL_SECONDS)
+                            time.sleep(0.05)
                     process.send_signal(signal.SIGTERM)
                     process.wait()
         finally:

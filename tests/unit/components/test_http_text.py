@@ -35,73 +35,35 @@ def test_milliseconds_of_another_text_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("pattern", "value"),
     [
-        ("ja.*", "jane"),
-        (r"(?i)jane", "JANE"),
-        (r"ja(?i:N)e", "jane"),
-        (r"(?U)j.*e", "jane"),
-        (r"(?P<first>j)ane", "jane"),
-        (r"(?<first>j)ane", "jane"),
-        (r"\pL+", "jane"),
-        (r"\p{Greek}+\z", "jane"),
-        (r"[[:alpha:]\d]{1,1000}", "jane1"),
-        (r"\x{6a}ane", "jane"),
-        (r"[\]^]+", "]^"),
-        (r"\Aja\b.*|jane", "jane"),
-        (r"[\w-\.]+", "ja-ne."),
-        (r"[\d-z]+", "1-z"),
-        ("(?-i)jane", "jane"),
-        ("^*jane", "jane"),
-        (r"\152ane", "jane"),
-        (r"[\x{6a}-\x{6b}]ane", "jane"),
-        ("a{,2}", "a{,2}"),
+        ("ja(?i:N)e", "jane"),
+        ("(?U)j.*e", "jane"),
+        ("(?<first>j)ane", "jane"),
+        (r"\p{Greek}+\z", "αβγ"),
         ("(a{10}){2}", "a" * 20),
+        ("(" * 200 + "a" + ")" * 200, "a"),
     ],
 )
-def test_regex_of_re2_matches_in_python_as_well(pattern: str, value: str) -> None:
-    assert http_text.regex("C", "value", pattern).fullmatch(value)
+def test_regex_of_re2_matches_whole_values(pattern: str, value: str) -> None:
+    compiled = http_text.regex("C", "value", pattern)
+    assert compiled.fullmatch(value)
+    assert not compiled.fullmatch(f"{value}!")
 
 
 @pytest.mark.parametrize(
-    "pattern",
+    ("pattern", "why"),
     [
-        "*",
-        "(",
-        "[a",
-        "a**",
-        r"(a)\1",
-        "(?=a)",
-        "(?!a)",
-        "(?<=a)b",
-        "(?>a)",
-        "a*+",
-        r"a\Z",
-        "a{1,2}+",
-        "a{1001}",
-        "a{1,1001}",
-        "(?P=x)",
-        "a\n",
-        r"\p{Alpha}+",
-        r"\p{IsAlpha}+",
-        r"\pX",
-        "[[:foo:]]",
-        "[[:alpha]",
-        "(a{999}){2}",
-        "((a{11}){10}b){10}",
-        r"\x{110000}",
-        r"[\b]",
-        r"[\1]",
-        r"[a-\d]",
-        r"\8",
-        r"\€",
-        "[]a",
-        "(?-)a",
-        "(?i-)a",
-        "(" * 200 + "a" + ")" * 200,
-        r"\pL{1000}",
+        ("*", "no argument for repetition operator: *"),
+        ("(a)\\1", r"invalid escape sequence: \\1"),
+        ("(?=a)", r"invalid perl operator: \(\?="),
+        ("a*+", r"bad repetition operator: \*\+"),
+        ("(a{999}){2}", r"invalid repetition size: \{999\}|\{2\}"),
+        (r"\p{Alpha}+", "invalid character class range"),
+        (r"\pL{1000}", "too large"),
+        ("a\n", ""),
     ],
 )
-def test_regex_that_re2_does_not_know_is_refused(pattern: str) -> None:
-    with pytest.raises(pulumi.RunError, match=r"^C: value "):
+def test_regex_that_re2_rejects_is_refused(pattern: str, why: str) -> None:
+    with pytest.raises(pulumi.RunError, match=f"^C: value .*{why}"):
         http_text.regex("C", "value", pattern)
 
 
