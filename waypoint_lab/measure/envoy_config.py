@@ -117,7 +117,8 @@ def _wrong_fault(config: LabConfig, hit: Object) -> str:
     share = percent(abort["percentage"]) if abort else 0.0
     if abs(share - (config.fault.abort.percent if here and config.stages.abort else 0)) > 1e-4:
         return f"the waypoint aborts {share:g} %"
-    faulty = not here and config.faulty
+    baseline = not config.stages.canary or config.canary.weight < 100
+    faulty = not here and config.faulty and baseline
     if faulty != (f"{config.rule_name}-upstream" in weights(hit)):
         return f"the waypoint routes to {', '.join(weights(hit))}"
     return ""

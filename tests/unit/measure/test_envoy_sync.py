@@ -55,6 +55,13 @@ def test_problem_failing_workload_has_its_exact_name(baseline: str) -> None:
     assert problem(faulty, manager(failing)) == ""
 
 
+def test_problem_failing_workload_gets_no_request_beside_a_canary_of_all() -> None:
+    app = {"backends": {"baseline": {"service": "reviews-v1"}, "canary": {"service": "reviews-v3"}}}
+    declared = {"app": app, "fault": {"at": "upstream"}, "trafficApi": "virtual-service"}
+    route = {"route": {"cluster": cluster("reviews-v3")["name"]}}
+    assert problem(lab_config("waypoint", "canary", "abort", canary={"weight": 100}, **declared), manager(route)) == ""
+
+
 def test_problem_policy_needs_the_rules_of_the_waypoint() -> None:
     route = {"route": {"cluster": cluster("reviews")["name"]}}
     config = lab_config("waypoint", "l7Policy")
