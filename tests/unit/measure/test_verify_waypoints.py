@@ -69,7 +69,7 @@ def judged(taken: dict[str, int], sent: int, share: float = 0.2, requests: int =
 def test_judge_waypoints_without_logged_requests_fails(share: float, taken: dict[str, int]) -> None:
     verdict = judged(taken, 3000, share)
     assert not verdict.passed
-    assert verdict.why == "no data: no waypoint has logged these requests; is stages.accessLog on?"
+    assert verdict.why == "no data: no waypoint has logged these requests; is stages.accessLog on, in Istio's text format?"
     assert (verdict.requests, verdict.interval) == (0, (0.0, 1.0))
 
 
@@ -174,7 +174,7 @@ ANSWERED = Expect(f"answered by {NEXT}", Measure.ANSWERED, "200", requests=300, 
         ({"200": 599, "503": 1}, "declared 100.00%, measured 599 of 600 (503: 1)"),
         ({"503": 600}, "declared 100.00%, measured 0 of 600 (503: 600)"),
         ({"200": 299}, "only 299 requests, at least 300 are wanted"),
-        ({}, f"no data: {NEXT} has logged none of these requests; is stages.accessLog on?"),
+        ({}, f"no data: {NEXT} has logged none of these requests; is stages.accessLog on, in Istio's text format?"),
     ],
 )
 def test_judge_answers_one_other_or_too_few_fails(statuses: dict[str, int], why: str) -> None:
