@@ -19,7 +19,7 @@ from waypoint_lab.stages.table import Expect, Measure
 
 Requests = tuple[str, str, tuple[tuple[str, str], ...]]  # method, path and headers
 DELAYED_WORKERS = 30  # requests at the same time while answers are delayed
-LOGGED = "is stages.accessLog on, in Istio's text format?"
+UNLOGGED = "no data: no waypoint has logged these requests; is stages.accessLog on, in Istio's text format?"
 
 
 class Verdict(StrEnum):
@@ -147,7 +147,7 @@ def judge_waypoints(expect: Expect, taken: Counter[str], sent: int) -> Measureme
         sent: Number of requests; one that is in no log makes the measurement inconclusive.
     """
     if not taken.total():
-        return _no_data(expect, f"no data: no waypoint has logged these requests; {LOGGED}")
+        return _no_data(expect, UNLOGGED)
     few = "" if sent >= expect.requests else f"only {sent} of {expect.requests} requests were made"
     lost = sent - taken.total()
     return _judge_share(
@@ -158,7 +158,7 @@ def judge_waypoints(expect: Expect, taken: Counter[str], sent: int) -> Measureme
 def judge_answers(expect: Expect, statuses: Counter[str]) -> Measurement:
     """Judge the statuses in the log of one waypoint."""
     if not statuses.total():
-        return _no_data(expect, f"no data: {expect.through} has logged none of these requests; {LOGGED}")
+        return _no_data(expect, UNLOGGED.replace("no waypoint has logged", f"{expect.through} has logged none of"))
     few = statuses.total() < expect.requests
     why = f"only {statuses.total()} requests, at least {expect.requests} are wanted" if few else ""
     return _judge_share(expect, statuses, why)

@@ -69,7 +69,7 @@ def judged(taken: dict[str, int], sent: int, share: float = 0.2, requests: int =
 def test_judge_waypoints_without_logged_requests_fails(share: float, taken: dict[str, int]) -> None:
     verdict = judged(taken, 3000, share)
     assert not verdict.passed
-    assert verdict.why == "no data: no waypoint has logged these requests; is stages.accessLog on, in Istio's text format?"
+    assert verdict.why.startswith("no data: no waypoint has logged these requests; is stages.accessLog on")
     assert (verdict.requests, verdict.interval) == (0, (0.0, 1.0))
 
 
