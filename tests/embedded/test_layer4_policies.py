@@ -160,6 +160,7 @@ def test_peer_authentication_strict_refuses_plain_text(place: Place, kubectl: Ku
     kubectl("delete", "peerauthentication", "strict", "ports", "-n", NAMESPACE)
 
 
+@pytest.mark.slow
 def test_waypoint_for_workloads_takes_connections_to_addresses_of_pods(place: Place, kubectl: Kubectl) -> None:
     gateway = manifests.waypoint(NAMESPACE)
     gateway["metadata"] |= {"name": "workloads", "labels": {"istio.io/waypoint-for": "workload"}}

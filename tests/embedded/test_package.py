@@ -176,6 +176,7 @@ def test_remote_component_with_a_bad_argument_is_refused_with_the_reason(
     assert program.state() == {}
 
 
+@pytest.mark.slow
 def test_package_commands_print_the_schema_or_a_fix(program: Program) -> None:
     printed = program.pulumi("package", "get-schema", "../the-package")
     found = json.loads(printed[printed.index("{\n") :])

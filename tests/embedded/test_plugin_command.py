@@ -75,6 +75,7 @@ def test_command_failure_shows_output_and_leaves_no_state(program: Program, tmp_
     assert not (tmp_path / "deleted").exists()
 
 
+@pytest.mark.slow
 def test_command_past_its_timeout_is_killed_with_its_children(program: Program, tmp_path: Path) -> None:
     row = command(create=f"sleep 300 & echo $! > {tmp_path}/child; wait")
     program.write({**row, "options": {"custom_timeouts": {"create": "1s"}}})
@@ -84,6 +85,7 @@ def test_command_past_its_timeout_is_killed_with_its_children(program: Program, 
     assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+@pytest.mark.slow
 def test_command_interrupted_can_clean_up(program: Program, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     os.mkfifo(ready)
@@ -96,6 +98,7 @@ def test_command_interrupted_can_clean_up(program: Program, tmp_path: Path) -> N
     assert (tmp_path / "cleaned").exists()
 
 
+@pytest.mark.slow
 def test_command_secret_environment_is_not_in_the_state(program: Program) -> None:
     program.pulumi("config", "set", "--secret", "password", CANARY)
     program.write(command(create='printf %s "$P" | wc -c', environment={"P": "config:password"}))

@@ -155,6 +155,7 @@ def test_pack_with_good_program_reports_nothing(program: Program) -> None:
     assert preview(program, GOOD, fails=False) == []
 
 
+@pytest.mark.slow
 def test_pack_with_advisory_and_disabled_levels_does_not_stop_the_preview(
     program: Program, blocked: list[ReportedViolation]
 ) -> None:
@@ -184,12 +185,14 @@ def test_update_without_preview_stops_before_the_route_is_written(program: Progr
     assert served.stdout == "95 5"
 
 
+@pytest.mark.slow
 def test_one_owner_with_route_removed_by_the_stack_reports_nothing(program: Program) -> None:
     enrolled = [item for item in GOOD if item["name"] in ("lent", f"{LIVE}-gateway-many", f"{LIVE}-configmap-many")]
     fault = rule("slow", "shop", timeout="5s")
     assert preview(program, [*FIVE_PERCENT[:-1], *enrolled, fault], fails=False) == []
 
 
+@pytest.mark.slow
 def test_pack_with_explicit_provider_reads_its_cluster(program: Program) -> None:
     given = program.environment
     program.environment = {name: value for name, value in given.items() if name != "KUBECONFIG"} | {"HOME": "/nowhere"}
@@ -203,6 +206,7 @@ def test_pack_with_explicit_provider_reads_its_cluster(program: Program) -> None
     assert "cluster-readable" not in policies
 
 
+@pytest.mark.slow
 def test_pack_with_unreadable_cluster_reports_an_advisory(program: Program, tmp_path: Path) -> None:
     broken = tmp_path / "kubectl"
     broken.write_text("#!/bin/sh\necho 'error: connection refused' >&2\nexit 1\n")
