@@ -49,16 +49,6 @@ def test_decide_failures_on_the_route_only_roll_back() -> None:
     assert "requests through the route failed" in found[1]
 
 
-def test_decide_route_beyond_the_margin_promotes_at_most_as_stated() -> None:
-    source, promoted, runs = random.Random(7), 0, 200
-    for _ in range(runs):
-        evidence = ProbeEvidence(RULES)
-        while evidence.rounds < 600 and not (found := evidence.decide(1.0)):
-            evidence.add((OK, OK, BAD if source.random() < 0.03 else OK))
-        promoted += bool(found) and found[0] is StepDecision.PROMOTE
-    assert promoted <= 0.01 * runs + 3  # of 2 that are expected at most
-
-
 def test_decide_names_the_comparison_with_the_least_evidence() -> None:
     evidence = evidence_of(RULES, 600)
     evidence.add((OK, OK, BAD))
