@@ -156,7 +156,7 @@ PROXY_VARIABLES = tuple(
 
 
 def use_environment(variables: dict[str, str]) -> None:
-    """Put variables of `environment` into this process. The backend of another clone, which a shell may have, goes."""
+    """Put variables of `environment` into this process, and remove the Pulumi backend of another clone from it."""
     state = variables[STATE]
     if os.environ.get(STATE, state) != state:
         for name in _exported(Path(state)):

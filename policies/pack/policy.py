@@ -59,7 +59,7 @@ class Policy:
         return item.base in self.kinds and (not self.labels or any(name in item.labels for name in self.labels))
 
     def violations(self, snapshot: ClusterSnapshot, given: Parameters) -> Iterator[tuple[str, str]]:
-        """Check a snapshot. A rule that meets an unknown value has yielded the violations that it found before.
+        """Check a snapshot. Violations that were found before an unknown value are yielded.
 
         Args:
             snapshot: The resources to check.

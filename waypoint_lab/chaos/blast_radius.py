@@ -10,6 +10,7 @@ from waypoint_lab.kubectl import Object
 from waypoint_lab.measure import access_log
 from waypoint_lab.measure.request import AGENT
 from waypoint_lab.stages import fault_expiry
+from waypoint_lab.stages.fault_outcomes import canary_share
 
 WINDOW_SECONDS = 60
 
@@ -59,7 +60,7 @@ def no_effect(config: LabConfig) -> list[str]:
     found = []
     if config.stages.abort and not config.stages.delay and not config.fault.abort.percent:
         found.append("fault.abort.percent is 0")
-    if config.fault.at == "upstream" and config.stages.canary and config.canary.weight == 100:
+    if config.fault.at == "upstream" and canary_share(config) == 1:
         found.append(f"no request goes to {config.app.baseline.service}, where the failing workload is")
     return found
 
@@ -116,7 +117,7 @@ def others(config: LabConfig, items: list[Object]) -> list[str]:
 
 
 def traffic(config: LabConfig) -> ObservedTraffic | str:
-    """Count other clients' recent requests in the waypoint's access log; return a text where they are not known: why.
+    """Count other clients' recent requests in the waypoint's access log. Return the reason where they are not known.
 
     Raises:
         KubectlError: The log cannot be read.

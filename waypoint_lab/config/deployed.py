@@ -40,7 +40,7 @@ def of_state(state: Mapping[str, Any], stack: str, plain: Iterable[str]) -> LabC
 
 
 def replaced(value: Any, secret: Callable[[Mapping[str, Any]], Any]) -> Any:
-    """Return a part of a stack's state with `secret` of each secret in its place."""
+    """Return a part of a stack's state in which the result of `secret` replaces each secret."""
     if isinstance(value, dict):
         if value.get(_MARK) == _IS_SECRET:
             return secret(value)

@@ -9,7 +9,7 @@ from waypoint_lab.guard.observation import Observation
 from waypoint_lab.measure.endpoint_counters import Destination
 
 Test = Callable[[Tolerance], Difference]
-# Share from which on the requests of silent destinations are not mirrored copies alone, which are at most half.
+# Mirrored copies are at most half of the requests. From this share on, more than copies are lost.
 MOST = 0.6
 
 

@@ -27,7 +27,7 @@ from waypoint_lab.measure.envoy_routes import (
     weights,
 )
 from waypoint_lab.measure.request import merged
-from waypoint_lab.stages.fault_outcomes import retried
+from waypoint_lab.stages.fault_outcomes import canary_share, retried
 from waypoint_lab.waiting import wait as wait_until
 
 LIMIT_SECONDS = 30.0
@@ -117,8 +117,7 @@ def _wrong_fault(config: LabConfig, hit: Object) -> str:
     share = percent(abort["percentage"]) if abort else 0.0
     if abs(share - (config.fault.abort.percent if here and config.stages.abort else 0)) > 1e-4:
         return f"the waypoint aborts {share:g} %"
-    baseline = not config.stages.canary or config.canary.weight < 100
-    faulty = not here and config.faulty and baseline
+    faulty = not here and config.faulty and canary_share(config) < 1
     if faulty != (f"{config.rule_name}-upstream" in weights(hit)):
         return f"the waypoint routes to {', '.join(weights(hit))}"
     return ""

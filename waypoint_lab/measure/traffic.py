@@ -63,7 +63,7 @@ class LogReader:
     config: LabConfig
     _addresses: tuple[str, ...] = ()
     _seen: set[str] = field(default_factory=set)
-    _before: set[str] = field(default_factory=set)  # of the read before: the read after a late one begins earlier
+    _before: set[str] = field(default_factory=set)  # lines of the previous read, which a later one may have again
     _last: float = field(default_factory=time.monotonic)
 
     def __call__(self, pods: Collection[str]) -> dict[str, list[LoggedRequest]]:
